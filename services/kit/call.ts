@@ -1,0 +1,86 @@
+import type {
+  DescMessage,
+  DescMethod,
+  DescMethodServerStreaming,
+  DescMethodUnary,
+  DescService,
+  MessageInitShape,
+  MessageShape,
+} from "@bufbuild/protobuf";
+import type { HandlerContext, ServiceImpl } from "@connectrpc/connect";
+
+/** Metadata of a call: lower-case names; values of names that end in `-bin` are base64. */
+export type Metadata = Readonly<Record<string, string>>;
+
+/** Names of the metadata entries that travel in the mesh. The edge removes them from what comes from outside. */
+export const metadataNames = {
+  /** An encoded weir.common.v1.Principal. */
+  principal: "weir-principal-bin",
+  /** Id of the client's request. */
+  requestId: "weir-request-id",
+  /** W3C trace context. */
+  traceParent: "traceparent",
+  traceState: "tracestate",
+} as const;
+
+/** What a caller may say about one call. */
+export interface CallOptions {
+  /** Gives the call up when it fires; the other side learns within one turn of the event loop. */
+  readonly signal?: AbortSignal | undefined;
+  /**
+   * Time for the whole call, in milliseconds. When it has passed, the call fails with DEADLINE_EXCEEDED. The other
+   * side is told that time less a margin to answer in.
+   */
+  readonly timeoutMs?: number | undefined;
+  readonly metadata?: Metadata | undefined;
+  /** Called once with the response's metadata, before the first message. */
+  readonly onHeaders?: ((metadata: Metadata) => void) | undefined;
+  /** Called once with the trailing metadata, when the call ends well. */
+  readonly onTrailers?: ((metadata: Metadata) => void) | undefined;
+}
+
+/** One method of a client. */
+export type ClientMethod<M extends DescMethod> =
+  M extends DescMethodUnary<infer I, infer O>
+    ? (request: MessageInitShape<I>, options?: CallOptions) => Promise<MessageShape<O>>
+    : M extends DescMethodServerStreaming<infer I, infer O>
+      ? (request: MessageInitShape<I>, options?: CallOptions) => AsyncGenerator<MessageShape<O>, void, undefined>
+      : never;
+
+/**
+ * Calls of one service, the same for every door. A call fails with WeirError; a call whose signal fired, with
+ * CallCancelled. A streaming call begins when its first message is asked for; leaving its loop early (`break`, `return`,
+ * `throw`) cancels it.
+ */
+export type Client<S extends DescService> = { readonly [P in keyof S["method"]]: ClientMethod<S["method"][P]> };
+
+/** The caller's end of a way to a service: local, link or plain gRPC. */
+export interface Door {
+  unary<I extends DescMessage, O extends DescMessage>(
+    method: DescMethodUnary<I, O>,
+    request: MessageInitShape<I>,
+    options: CallOptions,
+  ): Promise<MessageShape<O>>;
+  stream<I extends DescMessage, O extends DescMessage>(
+    method: DescMethodServerStreaming<I, O>,
+    request: MessageInitShape<I>,
+    options: CallOptions,
+  ): AsyncGenerator<MessageShape<O>, void, undefined>;
+}
+
+/** A service and what implements it: the same object at every door. */
+export interface HostedService<S extends DescService = DescService> {
+  readonly service: S;
+  readonly implementation: Partial<ServiceImpl<S>>;
+}
+
+/** A context that can be asked for one entry without building a Headers object. */
+interface MetadataContext extends HandlerContext {
+  readonly requestMetadata: Metadata;
+}
+
+/** Reads one entry of the request's metadata; cheap behind local and link. */
+export function requestMetadata(context: HandlerContext, name: string): string | undefined {
+  if ("requestMetadata" in context) return (context as MetadataContext).requestMetadata[name];
+  return context.requestHeader.get(name) ?? undefined;
+}
