@@ -1,0 +1,60 @@
+import { timestampMs } from "@bufbuild/protobuf/wkt";
+import type { PriceConfig } from "@weir/gen/weir/config/v1/config_pb";
+import { createPriceList, type Price, type PriceList, priceId } from "./price.ts";
+
+/**
+ * Reads the prices of `weir.yaml`. The id of a price that stands in the place of a built-in one with other rates ends in
+ * `+config`, so that two contents never share an id.
+ * @param builtIn the list that the prices stand beside
+ * @throws RangeError when an amount is not decimal USD, or two entries name the same provider, model and moment
+ */
+export function pricesFromConfig(configured: readonly PriceConfig[], builtIn: readonly Price[]): readonly Price[] {
+  const builtInIds = new Set(builtIn.map((price) => price.id));
+  return configured.map((entry) => {
+    const input = nanoUsdFromText(entry.inputUsdPerMillion);
+    const named = {
+      provider: entry.provider,
+      model: entry.model,
+      effectiveTime: entry.effectiveTime && timestampMs(entry.effectiveTime),
+    };
+    const id = priceId(named);
+    return {
+      id: builtInIds.has(id) ? `${id}+config` : id,
+      ...named,
+      nanoUsdPerMillion: {
+        input,
+        cachedInput: entry.cachedInputUsdPerMillion === "" ? input : nanoUsdFromText(entry.cachedInputUsdPerMillion),
+        cacheWrite: entry.cacheWriteUsdPerMillion === "" ? input : nanoUsdFromText(entry.cacheWriteUsdPerMillion),
+        output: nanoUsdFromText(entry.outputUsdPerMillion),
+      },
+      source: "weir.yaml",
+    };
+  });
+}
+
+/**
+ * The whole price list: a configured price replaces the built-in one of the same provider, model and moment; one that
+ * holds always replaces every built-in one of its provider and model.
+ */
+export function priceListFromConfig(configured: readonly PriceConfig[], builtIn: readonly Price[]): PriceList {
+  const own = pricesFromConfig(configured, builtIn);
+  const replaced = new Set(own.map(nameAndTime));
+  const kept = builtIn.filter(
+    (price) => !replaced.has(nameAndTime(price)) && !replaced.has(nameAndTime({ ...price, effectiveTime: undefined })),
+  );
+  return createPriceList([...kept, ...own]);
+}
+
+function nameAndTime(price: Pick<Price, "provider" | "model" | "effectiveTime">): string {
+  return JSON.stringify([price.provider, price.model, price.effectiveTime ?? null]);
+}
+
+/**
+ * Decimal USD as nano-USD, exactly: `"2.50"` is 2_500_000_000n.
+ * @throws RangeError for anything but up to nine digits before and nine after a point
+ */
+export function nanoUsdFromText(text: string): bigint {
+  const match = /^([0-9]{1,9})(?:\.([0-9]{1,9}))?$/.exec(text);
+  if (!match?.[1]) throw new RangeError("a price is USD as decimal text, such as 2.50, with at most nine decimals");
+  return BigInt(match[1]) * 1_000_000_000n + BigInt((match[2] ?? "").padEnd(9, "0"));
+}
