@@ -1,0 +1,130 @@
+import type { LoadResult } from "./load.ts";
+
+/** One measurement. */
+export interface Sample {
+  readonly scenario: string;
+  readonly candidate: string;
+  /** CPU time of all processes of the candidate for one chat or one chunk, in microseconds. */
+  readonly cpuUsPerUnit: number;
+  /** Resident memory over idle, in bytes; only in the scenario `memory`. */
+  readonly memoryBytes?: number;
+  readonly result: LoadResult;
+}
+
+/** What one way between two services costs, both ends together. */
+export interface HopSample {
+  readonly hop: string;
+  readonly cpuUsPerCall: number;
+  readonly cpuUsPerMessage: number;
+}
+
+/** Everything that one run measured. */
+export interface Report {
+  readonly date: string;
+  readonly machine: { cores: number; cpu: string; memoryGiB: number; kernel: string; node: string };
+  readonly settings: { rounds: number; seconds: number; rate: number; streams: number };
+  readonly samples: readonly Sample[];
+  readonly hops: readonly HopSample[];
+}
+
+const yardstick = "bare Node proxy";
+
+/** The middle value; NaN when there is none. */
+export function median(values: readonly number[]): number {
+  const sorted = values.filter((value) => !Number.isNaN(value)).sort((a, b) => a - b);
+  const middle = sorted.length >> 1;
+  if (sorted.length === 0) return Number.NaN;
+  return sorted.length % 2 === 1 ? (sorted[middle] ?? Number.NaN) : ((sorted[middle - 1] ?? 0) + (sorted[middle] ?? 0)) / 2;
+}
+
+function of(report: Report, scenario: string, candidate: string): Sample[] {
+  return report.samples.filter((sample) => sample.scenario === scenario && sample.candidate === candidate);
+}
+
+/** Median over the rounds of candidate / yardstick, pair by pair: a drift of the machine's speed cancels out. */
+export function pairedRatio(report: Report, scenario: string, candidate: string, of_: (sample: Sample) => number): number {
+  const base = of(report, scenario, yardstick);
+  return median(of(report, scenario, candidate).map((sample, round) => of_(sample) / (base[round] === undefined ? Number.NaN : of_(base[round]))));
+}
+
+/** Median over the rounds of candidate - other, pair by pair. */
+function pairedDifference(report: Report, scenario: string, candidate: string, other: string, of_: (sample: Sample) => number): number {
+  const base = of(report, scenario, other);
+  return median(of(report, scenario, candidate).map((sample, round) => of_(sample) - (base[round] === undefined ? Number.NaN : of_(base[round]))));
+}
+
+const number = (value: number, digits: number) => (Number.isNaN(value) ? "-" : value.toFixed(digits));
+
+function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
+  const line = (cells: readonly string[]) => `| ${cells.join(" | ")} |`;
+  return [line(head), line(head.map((_, index) => (index === 0 ? "---" : "---:"))), ...rows.map(line)].join("\n");
+}
+
+/** The report as Markdown tables. */
+export function renderReport(report: Report): string {
+  const names = [...new Set(report.samples.map((sample) => sample.candidate))].filter((name) => name !== "direct");
+  const cpu = (sample: Sample) => sample.cpuUsPerUnit;
+  const sections: string[] = [
+    `${report.date}, ${report.machine.cores} cores (${report.machine.cpu}), ${report.machine.memoryGiB} GiB, Linux ${report.machine.kernel}, Node ${report.machine.node}; ` +
+      `${report.settings.rounds} rounds, ${report.settings.rate} chats/s, ${report.settings.streams} streams of 10 chunks/s.`,
+  ];
+  const cost = (scenario: string, name: string) => [
+    number(median(of(report, scenario, name).map(cpu)), 1),
+    number(pairedRatio(report, scenario, name, cpu), 2),
+  ];
+  if (of(report, "chat", yardstick).length + of(report, "streams", yardstick).length > 0) {
+    sections.push(
+      table(
+        ["", "CPU for a short chat, us", "x bare", "CPU for a streamed chunk, us", "x bare"],
+        names.map((name) => [name, ...cost("chat", name), ...cost("streams", name)]),
+      ),
+    );
+  }
+  if (of(report, "latency", yardstick).length > 0) {
+    sections.push(
+      table(
+        ["added to the upstream's own, ms", "whole chat p50", "p99", "first byte of a stream p50", "a chunk p50", "p99"],
+        names.map((name) => [
+          name,
+          number(pairedDifference(report, "latency", name, "direct", (sample) => sample.result.latencyMs.p50), 2),
+          number(pairedDifference(report, "latency", name, "direct", (sample) => sample.result.latencyMs.p99), 2),
+          number(pairedDifference(report, "pacing", name, "direct", (sample) => sample.result.firstByteMs.p50), 2),
+          number(pairedDifference(report, "pacing", name, "direct", (sample) => sample.result.chunkDelayMs.p50), 2),
+          number(pairedDifference(report, "pacing", name, "direct", (sample) => sample.result.chunkDelayMs.p99), 2),
+        ]),
+      ),
+    );
+  }
+  const memory = names.filter((name) => of(report, "memory", name).length > 0);
+  if (memory.length > 0) {
+    sections.push(
+      table(
+        ["", "memory over idle for 1,000 open streams, MB"],
+        memory.map((name) => [name, number((of(report, "memory", name)[0]?.memoryBytes ?? Number.NaN) / 1e6, 1)]),
+      ),
+    );
+  }
+  if (of(report, "big", yardstick).length > 0) {
+    sections.push(
+      table(
+        ["short chats beside 100,000-token prompts", "p99 alone, ms", "p99 beside, ms", "ratio"],
+        names.map((name) => {
+          const alone = median(of(report, "alone", name).map((sample) => sample.result.latencyMs.p99));
+          const beside = median(of(report, "big", name).map((sample) => sample.result.latencyMs.p99));
+          return [name, number(alone, 2), number(beside, 2), number(beside / alone, 2)];
+        }),
+      ),
+    );
+  }
+  if (report.hops.length > 0) {
+    sections.push(
+      table(
+        ["hop between two services", "CPU for a call, us", "CPU for a streamed message, us"],
+        report.hops.map((hop) => [hop.hop, number(hop.cpuUsPerCall, 1), number(hop.cpuUsPerMessage, 1)]),
+      ),
+    );
+  }
+  const failures = report.samples.filter((sample) => sample.result.failures > 0);
+  if (failures.length > 0) sections.push(`${failures.length} measurements had failed requests; they are in the JSON.`);
+  return sections.join("\n\n");
+}
