@@ -1,0 +1,21 @@
+import type { DescMethodServerStreaming, DescMethodUnary, DescService } from "@bufbuild/protobuf";
+import type { CallOptions, Client, Door } from "./call.ts";
+
+const noOptions: CallOptions = {};
+
+/** A service's calls through one door. Only unary and server-streaming methods exist; others are left out. */
+export function createClient<S extends DescService>(service: S, door: Door): Client<S> {
+  const client: Record<string, unknown> = {};
+  for (const method of service.methods) {
+    if (method.methodKind === "unary") {
+      const unary = method as DescMethodUnary;
+      client[method.localName] = (request: Record<string, unknown>, options?: CallOptions) =>
+        door.unary(unary, request, options ?? noOptions);
+    } else if (method.methodKind === "server_streaming") {
+      const streaming = method as DescMethodServerStreaming;
+      client[method.localName] = (request: Record<string, unknown>, options?: CallOptions) =>
+        door.stream(streaming, request, options ?? noOptions);
+    }
+  }
+  return client as Client<S>;
+}

@@ -1,0 +1,270 @@
+import type { DescMethod, MessageInitShape, MessageShape, DescMessage } from "@bufbuild/protobuf";
+import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
+import type { HostedService, Metadata } from "./call.ts";
+import { type Clock, systemClock } from "./clock.ts";
+import { CallContext, methodPath } from "./context.ts";
+import { prepareValidation, validateRequest } from "./validation.ts";
+import { CallCancelled, toWeirError, WeirError } from "./weir-error.ts";
+
+/** What every door asks of its serving side. */
+export interface ServingOptions {
+  /** Default: the machine's time. */
+  readonly clock?: Clock | undefined;
+  /** Largest message in either direction, in bytes. Default 64 MiB. */
+  readonly messageBytesMax?: number | undefined;
+  /** Whether requests are checked against the rules of their schema. Default true. */
+  readonly validate?: boolean | undefined;
+  /**
+   * Told of everything that a handler throws and that is no WeirError: the caller only sees INTERNAL. Default: a process
+   * warning.
+   */
+  readonly onDefect?: ((defect: Defect) => void) | undefined;
+}
+
+/** Something thrown that no caller should see. */
+export interface Defect {
+  /** Full name of the method. */
+  readonly method: string;
+  readonly thrown: unknown;
+}
+
+export const messageBytesMaxDefault = 64 * 1024 * 1024;
+
+/** The time kept back from what the other side is told, so that its answer arrives within the caller's own time. */
+const answerMarginMs = 20;
+
+/** What the other side may use of a caller's `timeoutMs`; at least 1 ms. */
+export function travellingTimeoutMs(timeoutMs: number): number {
+  return Math.max(1, timeoutMs - answerMarginMs);
+}
+
+type UnaryHandler = (request: object, context: CallContext) => unknown;
+type StreamHandler = (request: object, context: CallContext) => AsyncIterable<object>;
+
+/** One method that can be served. */
+export interface ServedMethod {
+  readonly desc: DescMethod;
+  /** `weir.chat.v1.ChatService/Generate`. */
+  readonly path: string;
+  readonly kind: "unary" | "stream";
+  readonly handle: UnaryHandler | StreamHandler;
+  readonly settings: ServingSettings;
+}
+
+export interface ServingSettings {
+  readonly clock: Clock;
+  readonly messageBytesMax: number;
+  readonly validate: boolean;
+  readonly onDefect: (defect: Defect) => void;
+}
+
+function warnOfDefect({ method, thrown }: Defect): void {
+  const kind = thrown instanceof Error ? thrown.name : typeof thrown;
+  process.emitWarning(`${method} failed with ${kind}`, "WeirDefect");
+}
+
+export function servingSettings(options: ServingOptions): ServingSettings {
+  return {
+    clock: options.clock ?? systemClock,
+    messageBytesMax: options.messageBytesMax ?? messageBytesMaxDefault,
+    validate: options.validate ?? true,
+    onDefect: options.onDefect ?? warnOfDefect,
+  };
+}
+
+/** The unary and server-streaming methods that are implemented, by path. */
+export function servedMethods(
+  hosted: readonly HostedService[],
+  options: ServingOptions,
+): ReadonlyMap<string, ServedMethod> {
+  const settings = servingSettings(options);
+  const methods = new Map<string, ServedMethod>();
+  for (const { service, implementation } of hosted) {
+    for (const desc of service.methods) {
+      const handler = (implementation as Record<string, unknown>)[desc.localName];
+      if (typeof handler !== "function") continue;
+      if (desc.methodKind !== "unary" && desc.methodKind !== "server_streaming") continue;
+      const path = methodPath(desc);
+      if (settings.validate) prepareValidation(desc.input);
+      if (methods.has(path)) throw new Error(`${path} is hosted twice`);
+      methods.set(path, {
+        desc,
+        path,
+        kind: desc.methodKind === "unary" ? "unary" : "stream",
+        handle: (handler as UnaryHandler).bind(implementation),
+        settings,
+      });
+    }
+  }
+  return methods;
+}
+
+/** The answer to a call of a method that nobody serves. */
+export function notServed(path: string): WeirError {
+  return new WeirError(ErrorReason.METHOD_NOT_ALLOWED, { text: `${path} is not served here.` });
+}
+
+/** The answer to a request that is larger than the side that serves it accepts. */
+export function requestTooLarge(bytesMax: number): WeirError {
+  return new WeirError(ErrorReason.REQUEST_TOO_LARGE, { metadata: { bytes_max: String(bytesMax) } });
+}
+
+/** The failure of a handler whose answer is larger than one message may be. */
+export function replyTooLarge(path: string, bytesMax: number): WeirError {
+  return new WeirError(ErrorReason.INTERNAL, {
+    text: `An answer of ${path} is larger than one message may be.`,
+    metadata: { bytes_max: String(bytesMax) },
+  });
+}
+
+export function deadlineExceeded(): WeirError {
+  return new WeirError(ErrorReason.DEADLINE_EXCEEDED);
+}
+
+function ignore(): void {}
+
+/** The way back to the caller. */
+export interface ReplySink {
+  /**
+   * Takes one message. False: no more, please, until `resume` is called.
+   * @throws WeirError when the message cannot be sent; the call then fails with it
+   */
+  message(message: MessageInitShape<DescMessage>): boolean;
+  /** The call has ended: well, or with an error. Not called after `abort`. */
+  end(error: WeirError | undefined): void;
+  /** The handler has run to its end, also after `abort`. Called once, last. */
+  settled?(): void;
+}
+
+/** One call on the serving side, whichever door it came through. */
+export class Serving {
+  readonly context: CallContext;
+  private readonly method: ServedMethod;
+  private readonly sink: ReplySink;
+  private ended = false;
+  private iterator: AsyncIterator<object> | undefined;
+  private closing: Promise<void> | undefined;
+  private wake: (() => void) | undefined;
+  private cancelTimer: (() => void) | undefined;
+
+  /** @param timeoutMs what is left of the call's time; undefined: no deadline */
+  constructor(
+    method: ServedMethod,
+    protocolName: string,
+    metadata: Metadata,
+    timeoutMs: number | undefined,
+    sink: ReplySink,
+  ) {
+    const { clock } = method.settings;
+    this.method = method;
+    this.sink = sink;
+    this.context = new CallContext(method.desc, protocolName, metadata, timeoutMs, clock);
+    if (timeoutMs !== undefined) this.cancelTimer = clock.after(timeoutMs, () => this.fail(deadlineExceeded()));
+  }
+
+  /** Runs the handler. Never throws. */
+  start(request: MessageShape<DescMessage>): void {
+    void (this.method.kind === "unary" ? this.runUnary(request) : this.runStream(request));
+  }
+
+  /** The caller is gone: nothing more is told to the sink but `settled`. */
+  abort(reason: unknown = new CallCancelled()): void {
+    if (this.ended) return;
+    this.ended = true;
+    this.release(reason);
+  }
+
+  /** Ends the call from outside the handler, with an error for the caller. */
+  fail(error: WeirError): void {
+    if (this.ended) return;
+    this.ended = true;
+    this.sink.end(error);
+    this.release(error);
+  }
+
+  /** The sink takes messages again. */
+  resume(): void {
+    const { wake } = this;
+    if (wake === undefined) return;
+    this.wake = undefined;
+    wake();
+  }
+
+  private async runUnary(request: MessageShape<DescMessage>): Promise<void> {
+    try {
+      if (this.method.settings.validate) validateRequest(this.method.desc.input, request);
+      const reply = await (this.method.handle as UnaryHandler)(request, this.context);
+      if (!this.ended) {
+        this.sink.message(reply as MessageInitShape<DescMessage>);
+        this.finish(undefined);
+      }
+    } catch (thrown) {
+      this.threw(thrown);
+    } finally {
+      this.sink.settled?.();
+    }
+  }
+
+  private async runStream(request: MessageShape<DescMessage>): Promise<void> {
+    try {
+      if (this.method.settings.validate) validateRequest(this.method.desc.input, request);
+      const iterator = (this.method.handle as StreamHandler)(request, this.context)[Symbol.asyncIterator]();
+      this.iterator = iterator;
+      for (;;) {
+        const result = await iterator.next();
+        if (result.done === true) {
+          this.iterator = undefined;
+          break;
+        }
+        if (this.ended) break;
+        if (!this.sink.message(result.value as MessageInitShape<DescMessage>)) {
+          await new Promise<void>((resolve) => {
+            this.wake = resolve;
+          });
+          if (this.ended) break;
+        }
+      }
+      this.finish(undefined);
+    } catch (thrown) {
+      this.threw(thrown);
+    } finally {
+      const closing = this.closeIterator();
+      if (closing !== undefined) await closing;
+      this.sink.settled?.();
+    }
+  }
+
+  /** Runs the generator's `finally`; does nothing when it has ended by itself. */
+  private closeIterator(): Promise<void> | undefined {
+    const { iterator } = this;
+    if (iterator?.return === undefined) return this.closing;
+    this.iterator = undefined;
+    // The call's outcome is decided; what a handler throws while it is closed changes nothing.
+    this.closing = iterator.return().then(ignore, ignore);
+    return this.closing;
+  }
+
+  private threw(thrown: unknown): void {
+    if (this.ended) return;
+    const error = toWeirError(thrown);
+    if (error !== thrown && error.reason === ErrorReason.INTERNAL) {
+      this.method.settings.onDefect({ method: this.method.path, thrown });
+    }
+    this.finish(error);
+  }
+
+  private finish(error: WeirError | undefined): void {
+    if (this.ended) return;
+    this.ended = true;
+    this.sink.end(error);
+    this.cancelTimer?.();
+    this.context.complete();
+  }
+
+  private release(reason: unknown): void {
+    this.cancelTimer?.();
+    this.context.abort(reason);
+    this.resume();
+    void this.closeIterator();
+  }
+}
