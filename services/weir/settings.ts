@@ -1,0 +1,216 @@
+import { existsSync, readFileSync } from "node:fs";
+import { resolve } from "node:path";
+import { nearestName } from "@weir/kit/config/nearest";
+import { type LogLevel, logLevels } from "@weir/kit/log";
+
+/** The services that one process can hold. */
+export const serviceNames = ["edge", "router", "pool", "metering"] as const;
+export type ServiceName = (typeof serviceNames)[number];
+
+/** Files of mutual TLS between processes, PEM. All three or none. */
+export interface TlsFiles {
+  /** Certificate of this process, for both listening and calling. */
+  readonly certificatePath: string;
+  readonly keyPath: string;
+  /** Who signs the certificates of peers. */
+  readonly authorityPath: string;
+}
+
+/** What differs from process to process and so comes from the environment; the rest is in weir.yaml. */
+export interface Settings {
+  /** The file weir.yaml; undefined: every default. */
+  readonly configPath: string | undefined;
+  /** Folder of the journal, of the embedded database and of generated secrets. Absolute. */
+  readonly dataDir: string;
+  /** Where the edge listens. Port 0: any free one. */
+  readonly host: string;
+  readonly port: number;
+  /** Where calls from other processes come in: `host:port` or `unix:/path`. Undefined: none do. */
+  readonly listen: string | undefined;
+  /** Where services of other processes are, several addresses for several instances. */
+  readonly peers: Readonly<Partial<Record<ServiceName, readonly string[]>>>;
+  /** NATS servers with JetStream, which carry usage. Undefined: the pool hands usage to metering directly. */
+  readonly natsUrl: string | undefined;
+  /** Postgres. Undefined: the embedded one, in `dataDir`. A secret. */
+  readonly databaseUrl: string | undefined;
+  /** Secret under which API keys are hashed, at least 32 bytes. Undefined: the one in `dataDir`, made when absent. */
+  readonly pepper: Buffer | undefined;
+  readonly tls: TlsFiles | undefined;
+  /** The least that is logged. */
+  readonly logLevel: LogLevel;
+  /** Where traces go, over OTLP. Undefined: nowhere. */
+  readonly otlpEndpoint: string | undefined;
+  /** Share of requests that are traced, 0 to 1. */
+  readonly traceRatio: number;
+}
+
+/** The environment cannot be used; says everything that is wrong with it. */
+export class SettingsError extends Error {
+  override readonly name = "SettingsError";
+  readonly faults: readonly string[];
+
+  constructor(faults: readonly string[]) {
+    super(`the environment cannot be used:\n${faults.map((fault) => `  ${fault}`).join("\n")}`);
+    this.faults = faults;
+  }
+}
+
+export type Environment = Readonly<Record<string, string | undefined>>;
+
+/** One variable: for help texts and documentation. */
+export interface Variable {
+  readonly name: string;
+  readonly text: string;
+  /** Whether `NAME_FILE` may name a file that holds the value. */
+  readonly file?: boolean;
+}
+
+/** Every variable that Weir reads, in the order of the documentation. */
+export const variables: readonly Variable[] = [
+  { name: "WEIR_CONFIG", text: "the file weir.yaml; default: weir.yaml in the working folder, when it exists" },
+  { name: "WEIR_DATA_DIR", text: "folder of the journal, the embedded database and generated secrets; default .weir" },
+  { name: "WEIR_HOST", text: "address on which the edge listens; default 127.0.0.1" },
+  { name: "WEIR_PORT", text: "port on which the edge listens, 0 for any free one; default 8787" },
+  { name: "WEIR_LISTEN", text: "where other processes call in: host:port or unix:/path; default: nowhere" },
+  { name: "WEIR_PEER_ROUTER", text: "addresses of routers, separated by commas" },
+  { name: "WEIR_PEER_POOL", text: "addresses of pools" },
+  { name: "WEIR_PEER_METERING", text: "addresses of metering" },
+  {
+    name: "WEIR_NATS_URL",
+    text: "NATS with JetStream, which carries usage; default: usage goes to metering directly",
+    file: true,
+  },
+  { name: "WEIR_DATABASE_URL", text: "Postgres; default: the embedded one, in the data folder", file: true },
+  {
+    name: "WEIR_KEY_PEPPER",
+    text: "secret under which API keys are hashed, 32 characters or more; default: one made in the data folder",
+    file: true,
+  },
+  {
+    name: "WEIR_TLS_CERT_FILE",
+    text: "certificate of this process, PEM; with it, calls between processes need mutual TLS",
+  },
+  { name: "WEIR_TLS_KEY_FILE", text: "its key" },
+  { name: "WEIR_TLS_CA_FILE", text: "who signs the certificates of other processes" },
+  { name: "WEIR_LOG_LEVEL", text: `${logLevels.join(", ")}; default info, for \`weir start\` warn` },
+  { name: "WEIR_OTLP_ENDPOINT", text: "where traces go, over OTLP; default: nowhere" },
+  { name: "WEIR_TRACE_RATIO", text: "share of requests that are traced, 0 to 1; default 0.01" },
+];
+
+/**
+ * Reads the settings of a process.
+ * @param defaults what a command puts in the place of absent variables
+ * @throws SettingsError with all faults at once; never shows the value of a secret
+ */
+export function readSettings(env: Environment, defaults: Partial<Settings> = {}): Settings {
+  const faults: string[] = [];
+  const text = (name: string): string | undefined => {
+    const value = env[name]?.trim();
+    return value === "" ? undefined : value;
+  };
+  const secret = (name: string): string | undefined => {
+    const path = text(`${name}_FILE`);
+    if (path === undefined) return text(name);
+    if (text(name) !== undefined) faults.push(`${name} and ${name}_FILE are both set; leave one out`);
+    try {
+      return readFileSync(path, "utf8").trim();
+    } catch (error) {
+      faults.push(`${name}_FILE: ${path} cannot be read (${codeOf(error)})`);
+      return undefined;
+    }
+  };
+  const url = (name: string, value: string | undefined, protocols: readonly string[]): string | undefined => {
+    if (value === undefined) return undefined;
+    const good = value.split(",").every((part) => URL.canParse(part) && protocols.includes(new URL(part).protocol));
+    if (!good) faults.push(`${name}: expected a URL that begins with ${protocols.map((p) => `${p}//`).join(" or ")}`);
+    return value;
+  };
+  const number = (name: string, least: number, most: number, whole: boolean): number | undefined => {
+    const value = text(name);
+    if (value === undefined) return undefined;
+    const parsed = /^\d+(\.\d+)?$/.test(value) ? Number(value) : Number.NaN;
+    if (parsed >= least && parsed <= most && (!whole || Number.isInteger(parsed))) return parsed;
+    faults.push(`${name}: expected ${whole ? "a whole number" : "a number"} from ${least} to ${most}, not "${value}"`);
+    return undefined;
+  };
+  const address = (name: string, value: string): string => {
+    const fault = addressFault(value);
+    if (fault !== undefined) faults.push(`${name}: ${fault}`);
+    return value;
+  };
+  const file = (name: string): string | undefined => {
+    const path = text(name);
+    if (path !== undefined && !existsSync(path)) faults.push(`${name}: there is no file ${path}`);
+    return path;
+  };
+
+  const peers: Partial<Record<ServiceName, readonly string[]>> = {};
+  for (const service of serviceNames) {
+    const name = `WEIR_PEER_${service.toUpperCase()}`;
+    const value = text(name);
+    if (value === undefined) continue;
+    peers[service] = value.split(",").map((part) => address(name, part.trim()));
+  }
+  const listen = text("WEIR_LISTEN");
+  const pepper = secret("WEIR_KEY_PEPPER");
+  if (pepper !== undefined && Buffer.byteLength(pepper) < 32) {
+    faults.push("WEIR_KEY_PEPPER: expected 32 characters or more; `openssl rand -hex 32` makes one");
+  }
+  const tls = [file("WEIR_TLS_CERT_FILE"), file("WEIR_TLS_KEY_FILE"), file("WEIR_TLS_CA_FILE")] as const;
+  const [certificatePath, keyPath, authorityPath] = tls;
+  if (tls.some((path) => path === undefined) && tls.some((path) => path !== undefined)) {
+    faults.push("WEIR_TLS_CERT_FILE, WEIR_TLS_KEY_FILE and WEIR_TLS_CA_FILE go together: set all three or none");
+  }
+  const level = text("WEIR_LOG_LEVEL");
+  const logLevel = logLevels.find((known) => known === level);
+  if (level !== undefined && logLevel === undefined) {
+    faults.push(`WEIR_LOG_LEVEL: expected ${logLevels.join(", ")}, not "${level}"`);
+  }
+  const configPath = file("WEIR_CONFIG") ?? (existsSync("weir.yaml") ? "weir.yaml" : undefined);
+  const settings: Settings = {
+    configPath: configPath === undefined ? defaults.configPath : resolve(configPath),
+    dataDir: resolve(text("WEIR_DATA_DIR") ?? defaults.dataDir ?? ".weir"),
+    host: text("WEIR_HOST") ?? defaults.host ?? "127.0.0.1",
+    port: number("WEIR_PORT", 0, 65_535, true) ?? defaults.port ?? 8787,
+    listen: listen === undefined ? defaults.listen : address("WEIR_LISTEN", listen),
+    peers: { ...defaults.peers, ...peers },
+    natsUrl: url("WEIR_NATS_URL", secret("WEIR_NATS_URL"), ["nats:", "tls:"]) ?? defaults.natsUrl,
+    databaseUrl:
+      url("WEIR_DATABASE_URL", secret("WEIR_DATABASE_URL"), ["postgres:", "postgresql:"]) ?? defaults.databaseUrl,
+    pepper: pepper === undefined ? defaults.pepper : Buffer.from(pepper),
+    tls:
+      certificatePath !== undefined && keyPath !== undefined && authorityPath !== undefined
+        ? { certificatePath, keyPath, authorityPath }
+        : defaults.tls,
+    logLevel: logLevel ?? defaults.logLevel ?? "info",
+    otlpEndpoint: url("WEIR_OTLP_ENDPOINT", text("WEIR_OTLP_ENDPOINT"), ["http:", "https:"]) ?? defaults.otlpEndpoint,
+    traceRatio: number("WEIR_TRACE_RATIO", 0, 1, false) ?? defaults.traceRatio ?? 0.01,
+  };
+  faults.push(...misspeltVariables(env));
+  if (faults.length > 0) throw new SettingsError(faults);
+  return settings;
+}
+
+/** Names that are nearly those of a setting: slips that would otherwise go unseen. */
+function misspeltVariables(env: Environment): string[] {
+  const known = variables.flatMap(({ name, file }) => (file === true ? [name, `${name}_FILE`] : [name]));
+  return Object.keys(env).flatMap((name) => {
+    if (!name.startsWith("WEIR_") || known.includes(name)) return [];
+    const near = nearestName(name, known);
+    return near === undefined ? [] : [`${name}: there is no such setting; did you mean ${near}?`];
+  });
+}
+
+/** What is wrong with `host:port` or `unix:/path`; undefined when nothing is. */
+export function addressFault(value: string): string | undefined {
+  if (value.startsWith("unix:")) {
+    return value.startsWith("unix:/") ? undefined : `expected an absolute path after unix:, not "${value}"`;
+  }
+  const match = /^(?:\[[0-9a-fA-F:]+\]|[A-Za-z0-9._-]+):(\d{1,5})$/.exec(value);
+  const port = Number(match?.[1] ?? Number.NaN);
+  return port >= 0 && port <= 65_535 ? undefined : `expected host:port or unix:/path, not "${value}"`;
+}
+
+function codeOf(error: unknown): string {
+  return error instanceof Error && "code" in error ? String(error.code) : "unknown";
+}
