@@ -71,7 +71,7 @@ export function createAttemptBook(file: string | undefined, recordsMax: number):
   const sums = { attempts: 0, completed: 0, refused: 0, faulted: 0, abandoned: 0, inputTokens: 0, outputTokens: 0 };
   let syncing: Promise<void> | undefined;
   let dirty = false;
-  let failure: unknown;
+  let failure: Error | undefined;
 
   function forgetOldest(): void {
     const kept = records.length >> 1;

@@ -54,7 +54,8 @@ export function* replyFrames(
   includeUsage: boolean,
 ): Generator<Frame, void, undefined> {
   const manner = script.usage ?? "asked";
-  const showsUsage = (manner === "asked" && includeUsage) || ["always", "with-choices", "doubled", "null"].includes(manner);
+  const showsUsage =
+    (manner === "asked" && includeUsage) || ["always", "with-choices", "doubled", "null"].includes(manner);
   const start = `data: {"id":${JSON.stringify(head.id)},"object":"chat.completion.chunk","created":${
     head.created
   },"model":${JSON.stringify(reply.model)},"service_tier":"default","system_fingerprint":"fp_sim","choices":`;
@@ -71,7 +72,11 @@ export function* replyFrames(
   const withRole = !(script.sse ?? "").split(",").includes("no-role");
   for (let index = 0; withRole && index < reply.choiceCount; index++) {
     const content = reply.toolCalls.length > 0 ? "null" : `""`;
-    yield { text: choice(index, `{"role":"assistant","content":${content},"refusal":null}`, null), tokens, content: false };
+    yield {
+      text: choice(index, `{"role":"assistant","content":${content},"refusal":null}`, null),
+      tokens,
+      content: false,
+    };
   }
   const step = script.chunkTokens ?? 1;
   for (let at = 0; at < reply.pieces.count; at += step) {
@@ -97,7 +102,11 @@ export function* replyFrames(
     const usage = manner === "null" ? "null" : usageJson(reply);
     const choices = manner === "with-choices" ? `[{"index":0,"delta":{},"logprobs":null,"finish_reason":null}]` : "[]";
     if (manner === "doubled") {
-      yield { text: `${start}[],"usage":${usageJson(reply, Math.min(1, reply.outputTokens))}}\n\n`, tokens, content: false };
+      yield {
+        text: `${start}[],"usage":${usageJson(reply, Math.min(1, reply.outputTokens))}}\n\n`,
+        tokens,
+        content: false,
+      };
     }
     yield { text: `${start}${choices},"usage":${usage}}\n\n`, tokens, content: false };
   }
@@ -154,7 +163,8 @@ export function* oddFrames(frames: Iterable<Frame>, script: Script): Generator<F
 function oddText(text: string, odd: ReadonlySet<SseOddity>, count: number): string {
   let result = text;
   if (odd.has("no-space")) result = result.replace(/^data: /, "data:");
-  if (odd.has("two-data-lines") && text.startsWith("data: {")) result = result.replace(/,"object":/, `,\ndata: "object":`);
+  if (odd.has("two-data-lines") && text.startsWith("data: {"))
+    result = result.replace(/,"object":/, `,\ndata: "object":`);
   if (odd.has("unknown-events") && count % 2 === 0) {
     result = `event: weather\ndata: {"rain":true}\n\nretry: 3000\nfoo: bar\nid: ${count}\n${result}`;
   }

@@ -38,9 +38,18 @@ const joinBytes = 65_536;
 export async function playJson(play: Play): Promise<boolean> {
   const { response, script, reply, progress } = play;
   const body = replyJson(reply, play.head, script);
-  const whole = Buffer.from(body);
   progress.tokens = reply.outputTokens;
   const fault = script.fault;
+  if (fault === undefined && script.sliceBytes === undefined && script.gapMs === undefined) {
+    // Head and body leave in one write.
+    const length = Buffer.byteLength(body);
+    begin(play, "application/json", length);
+    progress.bytes = length;
+    progress.chunks = 1;
+    response.end(body);
+    return true;
+  }
+  const whole = Buffer.from(body);
   if (fault === "bad-json") {
     const half = whole.subarray(0, whole.length >> 1);
     begin(play, "application/json", half.length);
@@ -63,9 +72,7 @@ export async function playJson(play: Play): Promise<boolean> {
   const cut = cutsBody(fault) ? whole.subarray(0, Math.min(script.after ?? 3, whole.length)) : undefined;
   begin(play, "application/json", fault === "end-stream" ? undefined : whole.length);
   for (const slice of slices(cut ?? whole, script.sliceBytes)) {
-    if (play.stopped()) return false;
-    await write(play, slice);
-    if (script.gapMs !== undefined) await play.pause(script.gapMs);
+    await writePaced(play, slice);
   }
   if (cut !== undefined) {
     await breakOff(play);
@@ -115,21 +122,16 @@ export async function playStream(play: Play): Promise<boolean> {
         if (!(await strike(play))) return false;
       }
     }
-    progress.tokens = frame.tokens;
     if (!paced) {
+      progress.tokens = frame.tokens;
       pending += frame.text;
       if (pending.length < joinBytes) continue;
       await write(play, pending);
       pending = "";
-    } else if (script.sliceBytes === undefined) {
-      await write(play, frame.text);
-      if (script.gapMs !== undefined) await play.pause(script.gapMs);
     } else {
-      for (const slice of slices(Buffer.from(frame.text), script.sliceBytes)) {
-        if (play.stopped()) return false;
-        await write(play, slice);
-        if (script.gapMs !== undefined) await play.pause(script.gapMs);
-      }
+      const bytes = script.sliceBytes === undefined ? [frame.text] : slices(Buffer.from(frame.text), script.sliceBytes);
+      for (const slice of bytes) await writePaced(play, slice);
+      if (!play.stopped()) progress.tokens = frame.tokens;
     }
   }
   // A stream of fewer chunks than `after` meets its fault at the end of its content.
@@ -250,10 +252,10 @@ async function strike(play: Play): Promise<boolean> {
 async function breakOff(play: Play): Promise<void> {
   const { response, script } = play;
   const socket = response.socket;
+  // The bytes before must be on their way: the end of a connection discards what is still queued here.
+  await play.pause(1);
   switch (script.fault) {
     case "reset-stream":
-      // The bytes before must be on their way: a reset discards what is still queued here.
-      await play.pause(1);
       resetSocket(socket);
       return;
     case "half-open":
@@ -284,6 +286,12 @@ async function sendBody(play: Play, contentType: string, body: string): Promise<
   begin(play, contentType, Buffer.byteLength(body));
   if (body !== "") await write(play, body);
   await finish(play);
+}
+
+/** Writes, after a pause if it is not the first write. */
+async function writePaced(play: Play, data: string | Buffer): Promise<void> {
+  if (play.script.gapMs !== undefined && play.progress.chunks > 0) await play.pause(play.script.gapMs);
+  if (!play.stopped()) await write(play, data);
 }
 
 /** Writes and waits until the socket takes more. */

@@ -3,8 +3,9 @@ import { createServer as createTlsServer } from "node:https";
 import type { AddressInfo, Socket } from "node:net";
 import { type ChatBody, decideReply, type Reply } from "./answer.ts";
 import { type AttemptEnd, type AttemptRecord, type Counts, createAttemptBook } from "./attempts.ts";
+import { type ReplyHead, replyJson } from "./body.ts";
 import { errorJson } from "./errors.ts";
-import { type Play, playInstead, playJson, playStream } from "./play.ts";
+import { type Play, playInstead, playJson, playStream, type Progress } from "./play.ts";
 import { createScriptQueue, type QueuedScript } from "./queue.ts";
 import { createStorm, readScript, type Script, ScriptError, scriptFromHeaders } from "./script.ts";
 
@@ -77,8 +78,7 @@ export function createSimulator(options: SimulatorOptions = {}): Simulator {
   const bodyBytesMax = options.bodyBytesMax ?? 256 * 1024 * 1024;
   const models = options.models ?? ["weir-demo"];
   const baseScript = options.script ?? emptyScript;
-  const storm =
-    options.seed === undefined ? undefined : createStorm(options.seed, options.faultPercent ?? 10);
+  const storm = options.seed === undefined ? undefined : createStorm(options.seed, options.faultPercent ?? 10);
   const book = createAttemptBook(counting ? options.countFile : undefined, options.recordsMax ?? 100_000);
   const queue = createScriptQueue();
   const sockets = new Set<Socket>();
@@ -86,8 +86,7 @@ export function createSimulator(options: SimulatorOptions = {}): Simulator {
   let open = 0;
   let serial = 0;
 
-  const server: Server =
-    options.tls === undefined ? createServer(onRequest) : createTlsServer(options.tls, onRequest);
+  const server: Server = options.tls === undefined ? createServer(onRequest) : createTlsServer(options.tls, onRequest);
   // Idle connections stay: a client that reuses one must not meet a close of ours.
   server.keepAliveTimeout = 0;
   server.requestTimeout = 0;
@@ -161,7 +160,16 @@ export function createSimulator(options: SimulatorOptions = {}): Simulator {
     const odd = script.sse?.includes("id-null") === true;
     const head = { id: odd ? null : `chatcmpl-sim${serial}`, created: Math.floor(Date.now() / 1000) };
     const includeUsage = body.stream_options?.include_usage === true;
-    void serve(id, response, script, reply, stream, head, includeUsage);
+    const startMs = counting ? Date.now() : 0;
+    if (script === emptyScript && !stream) {
+      // The usual case of benchmarks, without a promise.
+      const answer = replyJson(reply, head, script);
+      sendText(response, 200, answer);
+      const progress = { status: 200, tokens: reply.outputTokens, bytes: answer.length, chunks: 1 };
+      if (counting) record({ id, script, reply, stream, startMs, progress }, "completed", false);
+      return;
+    }
+    void serve({ id, response, script, reply, stream, head, includeUsage, startMs });
   }
 
   function scriptOf(request: IncomingMessage, body: ChatBody): Script {
@@ -173,17 +181,9 @@ export function createSimulator(options: SimulatorOptions = {}): Simulator {
     return script;
   }
 
-  async function serve(
-    id: string,
-    response: ServerResponse,
-    script: Script,
-    reply: Reply,
-    stream: boolean,
-    head: Play["head"],
-    includeUsage: boolean,
-  ): Promise<void> {
-    const startMs = counting ? Date.now() : 0;
-    const progress = { status: 0, tokens: 0, bytes: 0, chunks: 0 };
+  async function serve(exchange: Exchange): Promise<void> {
+    const { response, script, reply, stream } = exchange;
+    const progress: Progress = { status: 0, tokens: 0, bytes: 0, chunks: 0 };
     const goesOn = script.stopOnAbort === false;
     let left = false;
     let paused: { readonly forever: boolean; wake(): void } | undefined;
@@ -197,8 +197,8 @@ export function createSimulator(options: SimulatorOptions = {}): Simulator {
       response,
       script,
       reply,
-      head,
-      includeUsage,
+      head: exchange.head,
+      includeUsage: exchange.includeUsage,
       progress,
       pause(ms) {
         const forever = ms === Number.POSITIVE_INFINITY;
@@ -233,20 +233,22 @@ export function createSimulator(options: SimulatorOptions = {}): Simulator {
       end = whole ? "completed" : left && !cutByUs ? "abandoned" : "faulted";
     }
     open--;
-    if (!counting) return;
-    const { inputTokens, outputTokens } = billed(script, reply, progress, end);
+    if (counting) record({ ...exchange, progress }, end, left);
+  }
+
+  function record(served: Served, end: AttemptEnd, clientLeft: boolean): void {
+    const { id, reply, progress } = served;
     book.add({
       id,
       model: reply.model,
-      stream,
+      stream: served.stream,
       status: progress.status,
       end,
-      clientLeft: left,
-      inputTokens,
-      outputTokens,
+      clientLeft,
+      ...billed(served.script, reply, progress, end),
       bytes: progress.bytes,
       chunks: progress.chunks,
-      startMs,
+      startMs: served.startMs,
       endMs: Date.now(),
     });
   }
@@ -314,11 +316,27 @@ export function createSimulator(options: SimulatorOptions = {}): Simulator {
   };
 }
 
+/** A request and the answer that was decided for it. */
+interface Exchange {
+  readonly id: string;
+  readonly response: ServerResponse;
+  readonly script: Script;
+  readonly reply: Reply;
+  readonly stream: boolean;
+  readonly head: ReplyHead;
+  readonly includeUsage: boolean;
+  readonly startMs: number;
+}
+
+interface Served extends Pick<Exchange, "id" | "script" | "reply" | "stream" | "startMs"> {
+  readonly progress: Progress;
+}
+
 /** What an answer costs, by the script's manner of billing. */
 function billed(
   script: Script,
   reply: Reply,
-  progress: Play["progress"],
+  progress: Progress,
   end: AttemptEnd,
 ): { inputTokens: number; outputTokens: number } {
   const all = { inputTokens: reply.inputTokens, outputTokens: reply.outputTokens };
