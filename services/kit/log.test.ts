@@ -1,5 +1,8 @@
+import { closeSync, mkdtempSync, openSync, readFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
-import { expect, test } from "vitest";
+import { expect, test, vi } from "vitest";
 import { createLog, type LogFields, type LogLevel, silentLog } from "./log.ts";
 import { WeirError } from "./weir-error.ts";
 
@@ -67,7 +70,10 @@ test.each<LogFields>([
 test("an error is its type, reason, code and stack; only a WeirError keeps its text", () => {
   const { log, last } = lines();
   const cause = Object.assign(new Error("connect 10.0.0.1"), { code: "ECONNREFUSED" });
-  log.error({ error: new WeirError(ErrorReason.STORE_UNAVAILABLE, { text: "The ledger does not answer.", cause }) }, "x");
+  log.error(
+    { error: new WeirError(ErrorReason.STORE_UNAVAILABLE, { text: "The ledger does not answer.", cause }) },
+    "x",
+  );
   const error = last().error as Record<string, unknown>;
   expect(error).toMatchObject({
     type: "WeirError",
@@ -90,4 +96,17 @@ test("a long text is cut", () => {
   const { log, written } = lines();
   log.info({ note: "x".repeat(100_000) }, "x");
   expect(written[0]?.length).toBeLessThan(3_000);
+});
+
+test("to a file: a warning is written at once, a flush writes the rest", async () => {
+  const path = join(mkdtempSync(join(tmpdir(), "weir-log-")), "out");
+  const file = openSync(path, "w");
+  const log = createLog({ service: "router", level: "info", destination: file });
+  log.info({ n: 1 }, "first");
+  log.warn({ n: 2 }, "second");
+  await vi.waitFor(() => expect(readFileSync(path, "utf8")).toContain("second"));
+  log.info({ n: 3 }, "third");
+  log.flush();
+  expect(readFileSync(path, "utf8").trim().split("\n")).toHaveLength(3);
+  closeSync(file);
 });

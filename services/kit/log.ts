@@ -35,7 +35,7 @@ export interface LogOptions {
 
 /** Lines wait this long for others, so that a write serves many; warnings and errors do not wait. */
 const flushDelayMs = 100;
-const flushBytes = 16_384;
+const flushBytes = 8_192;
 /** Lines that nobody takes are dropped beyond this, rather than kept. */
 const bufferBytesMax = 4_194_304;
 
@@ -121,7 +121,8 @@ function openDestination(destination: number | { write(line: string): void }): T
 const forbiddenName =
   /authorization|api_?-?key$|secret|password|pepper|cookie|credential|^(prompt|messages?|content|body|reply|data|headers)$/i;
 /** Secrets by their look: bearer credentials, our keys and the vendors'. */
-const secretLook = /\b(?:Bearer\s+\S+|weir_[a-z2-7]{8,}\S*|(?:sk|gsk|xai|pk|rk)[-_][A-Za-z0-9_-]{8,}|AIza[A-Za-z0-9_-]{20,})/g;
+const secretLook =
+  /\b(?:Bearer\s+\S+|weir_[a-z2-7]{8,}\S*|(?:sk|gsk|xai|pk|rk)[-_][A-Za-z0-9_-]{8,}|AIza[A-Za-z0-9_-]{20,})/g;
 const textLengthMax = 2_000;
 const listLengthMax = 32;
 const causesMax = 4;
