@@ -6,8 +6,14 @@ export type LoadPlan = {
   readonly key: string;
   readonly model: string;
 } & (
-  | { readonly kind: "chats"; readonly perSecond: number; readonly seconds: number; readonly promptBytes: number; readonly bigPerSecond: number }
-  | { readonly kind: "streams"; readonly streams: number; readonly chunks: number; readonly gapMs: number; readonly chunkBytes: number }
+  | {
+      readonly kind: "chats";
+      readonly perSecond: number;
+      readonly seconds: number;
+      readonly promptBytes: number;
+      readonly bigPerSecond: number;
+    }
+  | { readonly kind: "streams"; readonly streams: number; readonly chunks: number; readonly gapMs: number }
 );
 
 /** What it saw; times in milliseconds. */
@@ -125,6 +131,8 @@ async function chats(plan: LoadPlan & { kind: "chats" }): Promise<LoadResult> {
   };
 }
 
+/** About 200 bytes in a chunk, its JSON included. */
+const chunkTokens = 8;
 const stampMark = Buffer.from('"content":"@');
 
 /** Many streams at once; each chunk carries the upstream's clock, which is this machine's monotonic one. */
@@ -134,7 +142,7 @@ async function streams(plan: LoadPlan & { kind: "streams" }): Promise<LoadResult
     model: plan.model,
     stream: true,
     messages: [{ role: "user", content: chatPrompt }],
-    x_sim: { chunks: plan.chunks, gap_ms: plan.gapMs, chunk_bytes: plan.chunkBytes, stamp: true },
+    x_sim: { tokens: plan.chunks * chunkTokens, chunkTokens, gapMs: plan.gapMs, stamp: true },
   });
   const firstByte: number[] = [];
   const latency: number[] = [];

@@ -73,7 +73,15 @@ async function measure(scenario: string, candidate: string, running: Running, pl
 /** Memory that open streams add, over what the same processes took just before. */
 async function measureMemory(candidate: string, running: Running, count: number): Promise<Sample> {
   const idle = consumption(running.pids);
-  const plan: LoadPlan = { kind: "streams", url: running.url, key: running.key, model: running.model, streams: count, chunks: 12, gapMs: 1_000, chunkBytes: 200 };
+  const plan: LoadPlan = {
+    kind: "streams",
+    url: running.url,
+    key: running.key,
+    model: running.model,
+    streams: count,
+    chunks: 12,
+    gapMs: 1_000,
+  };
   const loading = load(plan);
   let peak = idle.memoryBytes;
   const timer = setInterval(() => {
@@ -81,8 +89,17 @@ async function measureMemory(candidate: string, running: Running, count: number)
   }, 500);
   const result = await loading;
   clearInterval(timer);
-  const sample: Sample = { scenario: "memory", candidate, cpuUsPerUnit: Number.NaN, memoryBytes: peak - idle.memoryBytes, result };
-  console.log(`  memory   ${candidate.padEnd(24)} ${(((sample.memoryBytes ?? 0) / 1e6).toFixed(1)).padStart(7)} MB over idle for ${count} streams` + (result.failures > 0 ? `  ${result.failures} FAILED: ${result.failure}` : ""));
+  const sample: Sample = {
+    scenario: "memory",
+    candidate,
+    cpuUsPerUnit: Number.NaN,
+    memoryBytes: peak - idle.memoryBytes,
+    result,
+  };
+  console.log(
+    `  memory   ${candidate.padEnd(24)} ${(((sample.memoryBytes ?? 0) / 1e6).toFixed(1)).padStart(7)} MB over idle for ${count} streams` +
+      (result.failures > 0 ? `  ${result.failures} FAILED: ${result.failure}` : ""),
+  );
   return sample;
 }
 
@@ -119,7 +136,6 @@ if (["chat", "streams", "latency", "memory", "big"].some((name) => only.has(name
       streams: streamCount,
       chunks: Math.max(10, Math.round((seconds * 1000) / 100)),
       gapMs: 100,
-      chunkBytes: 200,
     });
     console.log("warming up ...");
     for (const gateway of running.values()) {
@@ -129,12 +145,26 @@ if (["chat", "streams", "latency", "memory", "big"].some((name) => only.has(name
     for (let round = 1; round <= rounds; round += 1) {
       console.log(`round ${round} of ${rounds}`);
       // The order turns with the round, so that no candidate always follows the same one.
-      const order = [...running].map((_, index, all) => all[(index + round) % all.length]).filter((entry) => entry !== undefined);
+      const order = [...running]
+        .map((_, index, all) => all[(index + round) % all.length])
+        .filter((entry) => entry !== undefined);
       for (const [name, gateway] of order) {
-        if (only.has("chat") && name !== direct.name) samples.push(await measure("chat", name, gateway, chat(gateway, rate, seconds)));
-        if (only.has("streams") && name !== direct.name) samples.push(await measure("streams", name, gateway, streams(gateway)));
+        if (only.has("chat") && name !== direct.name)
+          samples.push(await measure("chat", name, gateway, chat(gateway, rate, seconds)));
+        if (only.has("streams") && name !== direct.name)
+          samples.push(await measure("streams", name, gateway, streams(gateway)));
         if (only.has("latency")) samples.push(await measure("latency", name, gateway, chat(gateway, 50, seconds)));
-        if (only.has("latency")) samples.push(await measure("pacing", name, gateway, { ...streams(gateway), kind: "streams", ...common(gateway), streams: 10, chunks: 40, gapMs: 50, chunkBytes: 200 }));
+        if (only.has("latency"))
+          samples.push(
+            await measure("pacing", name, gateway, {
+              ...streams(gateway),
+              kind: "streams",
+              ...common(gateway),
+              streams: 10,
+              chunks: 40,
+              gapMs: 50,
+            }),
+          );
         if (only.has("big") && name !== direct.name) {
           samples.push(await measure("alone", name, gateway, chat(gateway, 100, seconds)));
           samples.push(await measure("big", name, gateway, chat(gateway, 100, seconds, 5)));
@@ -142,7 +172,8 @@ if (["chat", "streams", "latency", "memory", "big"].some((name) => only.has(name
       }
     }
     if (only.has("memory")) {
-      for (const [name, gateway] of running) if (name !== direct.name) samples.push(await measureMemory(name, gateway, 1_000));
+      for (const [name, gateway] of running)
+        if (name !== direct.name) samples.push(await measureMemory(name, gateway, 1_000));
     }
   } finally {
     for (const gateway of running.values()) await gateway.stop();
@@ -152,7 +183,13 @@ if (["chat", "streams", "latency", "memory", "big"].some((name) => only.has(name
 
 const report: Report = {
   date: new Date().toISOString().slice(0, 10),
-  machine: { cores: cpus().length, cpu: cpus()[0]?.model ?? "unknown", memoryGiB: Math.round(totalmem() / 2 ** 30), kernel: release(), node: process.version },
+  machine: {
+    cores: cpus().length,
+    cpu: cpus()[0]?.model ?? "unknown",
+    memoryGiB: Math.round(totalmem() / 2 ** 30),
+    kernel: release(),
+    node: process.version,
+  },
   settings: { rounds, seconds, rate, streams: streamCount },
   samples,
   hops: only.has("hops") ? await measureHops() : [],

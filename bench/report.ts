@@ -34,7 +34,9 @@ export function median(values: readonly number[]): number {
   const sorted = values.filter((value) => !Number.isNaN(value)).sort((a, b) => a - b);
   const middle = sorted.length >> 1;
   if (sorted.length === 0) return Number.NaN;
-  return sorted.length % 2 === 1 ? (sorted[middle] ?? Number.NaN) : ((sorted[middle - 1] ?? 0) + (sorted[middle] ?? 0)) / 2;
+  return sorted.length % 2 === 1
+    ? (sorted[middle] ?? Number.NaN)
+    : ((sorted[middle - 1] ?? 0) + (sorted[middle] ?? 0)) / 2;
 }
 
 function of(report: Report, scenario: string, candidate: string): Sample[] {
@@ -42,15 +44,34 @@ function of(report: Report, scenario: string, candidate: string): Sample[] {
 }
 
 /** Median over the rounds of candidate / yardstick, pair by pair: a drift of the machine's speed cancels out. */
-export function pairedRatio(report: Report, scenario: string, candidate: string, of_: (sample: Sample) => number): number {
+export function pairedRatio(
+  report: Report,
+  scenario: string,
+  candidate: string,
+  of_: (sample: Sample) => number,
+): number {
   const base = of(report, scenario, yardstick);
-  return median(of(report, scenario, candidate).map((sample, round) => of_(sample) / (base[round] === undefined ? Number.NaN : of_(base[round]))));
+  return median(
+    of(report, scenario, candidate).map(
+      (sample, round) => of_(sample) / (base[round] === undefined ? Number.NaN : of_(base[round])),
+    ),
+  );
 }
 
 /** Median over the rounds of candidate - other, pair by pair. */
-function pairedDifference(report: Report, scenario: string, candidate: string, other: string, of_: (sample: Sample) => number): number {
+function pairedDifference(
+  report: Report,
+  scenario: string,
+  candidate: string,
+  other: string,
+  of_: (sample: Sample) => number,
+): number {
   const base = of(report, scenario, other);
-  return median(of(report, scenario, candidate).map((sample, round) => of_(sample) - (base[round] === undefined ? Number.NaN : of_(base[round]))));
+  return median(
+    of(report, scenario, candidate).map(
+      (sample, round) => of_(sample) - (base[round] === undefined ? Number.NaN : of_(base[round])),
+    ),
+  );
 }
 
 const number = (value: number, digits: number) => (Number.isNaN(value) ? "-" : value.toFixed(digits));
@@ -83,14 +104,36 @@ export function renderReport(report: Report): string {
   if (of(report, "latency", yardstick).length > 0) {
     sections.push(
       table(
-        ["added to the upstream's own, ms", "whole chat p50", "p99", "first byte of a stream p50", "a chunk p50", "p99"],
+        [
+          "added to the upstream's own, ms",
+          "whole chat p50",
+          "p99",
+          "first byte of a stream p50",
+          "a chunk p50",
+          "p99",
+        ],
         names.map((name) => [
           name,
-          number(pairedDifference(report, "latency", name, "direct", (sample) => sample.result.latencyMs.p50), 2),
-          number(pairedDifference(report, "latency", name, "direct", (sample) => sample.result.latencyMs.p99), 2),
-          number(pairedDifference(report, "pacing", name, "direct", (sample) => sample.result.firstByteMs.p50), 2),
-          number(pairedDifference(report, "pacing", name, "direct", (sample) => sample.result.chunkDelayMs.p50), 2),
-          number(pairedDifference(report, "pacing", name, "direct", (sample) => sample.result.chunkDelayMs.p99), 2),
+          number(
+            pairedDifference(report, "latency", name, "direct", (sample) => sample.result.latencyMs.p50),
+            2,
+          ),
+          number(
+            pairedDifference(report, "latency", name, "direct", (sample) => sample.result.latencyMs.p99),
+            2,
+          ),
+          number(
+            pairedDifference(report, "pacing", name, "direct", (sample) => sample.result.firstByteMs.p50),
+            2,
+          ),
+          number(
+            pairedDifference(report, "pacing", name, "direct", (sample) => sample.result.chunkDelayMs.p50),
+            2,
+          ),
+          number(
+            pairedDifference(report, "pacing", name, "direct", (sample) => sample.result.chunkDelayMs.p99),
+            2,
+          ),
         ]),
       ),
     );

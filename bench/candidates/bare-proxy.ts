@@ -2,7 +2,12 @@ import { createServer } from "node:http";
 import { Pool } from "undici";
 
 // The yardstick: node:http and undici, no logic; the answer's bytes are piped. Usage: bare-proxy.ts UPSTREAM_ORIGIN
-const upstream = new Pool(process.argv[2] ?? "", { connections: 512, pipelining: 1, headersTimeout: 0, bodyTimeout: 0 });
+const upstream = new Pool(process.argv[2] ?? "", {
+  connections: 512,
+  pipelining: 1,
+  headersTimeout: 0,
+  bodyTimeout: 0,
+});
 const server = createServer((request, response) => {
   const parts: Buffer[] = [];
   request.on("data", (part: Buffer) => parts.push(part));
@@ -17,7 +22,8 @@ const server = createServer((request, response) => {
       .then((answer) => {
         const headers: Record<string, string | string[]> = {};
         for (const [name, value] of Object.entries(answer.headers)) {
-          if (value !== undefined && name !== "connection" && name !== "keep-alive" && name !== "transfer-encoding") headers[name] = value;
+          if (value !== undefined && name !== "connection" && name !== "keep-alive" && name !== "transfer-encoding")
+            headers[name] = value;
         }
         response.writeHead(answer.statusCode, headers);
         answer.body.pipe(response);

@@ -114,7 +114,7 @@ export function decideReply(body: ChatBody, script: Script): Reply {
 
 function decideText(body: ChatBody, script: Script): Pieces {
   if (script.text !== undefined) return listPieces(cutTokens(script.text));
-  if (script.tokens !== undefined) return fillerPieces(script.tokens);
+  if (script.tokens !== undefined) return fillerPieces(script.tokens, script.stamp === true);
   const format = body.response_format;
   if (format?.type === "json_schema") {
     return listPieces(cutTokens(JSON.stringify(sampleOf(format.json_schema?.schema))));
@@ -252,13 +252,16 @@ const noPieces = listPieces([]);
 const fillerText = "the water of the river goes over the weir and is measured as it falls, again and then on; ";
 const filler = cutTokens(fillerText.slice(0, fillerText.length - (fillerText.length % 4)));
 
-function fillerPieces(count: number): Pieces {
+/** Where a chunk is stamped when it is written. */
+export const stampPlace = "@stamp@";
+
+function fillerPieces(count: number, stamped: boolean): Pieces {
   const at = (index: number) => filler[index % filler.length] as string;
   return {
     count,
-    at,
+    at: stamped ? () => stampPlace : at,
     join(start, end) {
-      let text = "";
+      let text = stamped ? stampPlace : "";
       for (let i = start; i < Math.min(end, count); i++) text += at(i);
       return text;
     },

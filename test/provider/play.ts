@@ -1,6 +1,6 @@
 import type { ServerResponse } from "node:http";
 import type { Socket } from "node:net";
-import type { Reply } from "./answer.ts";
+import { type Reply, stampPlace } from "./answer.ts";
 import { type Frame, oddFrames, type ReplyHead, replyFrames, replyJson } from "./body.ts";
 import { errorJson } from "./errors.ts";
 import type { Script } from "./script.ts";
@@ -291,7 +291,12 @@ async function sendBody(play: Play, contentType: string, body: string): Promise<
 /** Writes, after a pause if it is not the first write. */
 async function writePaced(play: Play, data: string | Buffer): Promise<void> {
   if (play.script.gapMs !== undefined && play.progress.chunks > 0) await play.pause(play.script.gapMs);
-  if (!play.stopped()) await write(play, data);
+  if (play.stopped()) return;
+  await write(play, play.script.stamp === true && typeof data === "string" ? stamp(data) : data);
+}
+
+function stamp(text: string): string {
+  return text.replace(stampPlace, () => `@${Number(process.hrtime.bigint() / 1000n) / 1000}@`);
 }
 
 /** Writes and waits until the socket takes more. */

@@ -36,6 +36,8 @@ export interface Script {
   readonly gapMs?: number;
   /** Tokens in one chunk of a stream. Default 1. */
   readonly chunkTokens?: number;
+  /** Let each chunk begin with the moment it is written, `@<milliseconds of the machine's monotonic clock>@`. */
+  readonly stamp?: boolean;
   /** Cut the body into writes of so many bytes, wherever that falls. */
   readonly sliceBytes?: number;
 
@@ -141,6 +143,7 @@ const members: Readonly<Record<Member, Kind>> = {
   firstTokenMs: "number",
   gapMs: "number",
   chunkTokens: "integer",
+  stamp: "boolean",
   sliceBytes: "integer",
   fault: faults,
   after: "integer",
