@@ -1,0 +1,82 @@
+import { ProxyTracerProvider, type Meter, type Tracer } from "@opentelemetry/api";
+import { PrometheusExporter, PrometheusSerializer } from "@opentelemetry/exporter-prometheus";
+import { type Resource, resourceFromAttributes } from "@opentelemetry/resources";
+import { MeterProvider } from "@opentelemetry/sdk-metrics";
+import { observeProcess } from "./process.ts";
+
+export interface TelemetryOptions {
+  /** Name of the process: `edge`, or `edge,router,pool`. */
+  readonly service: string;
+  readonly version: string;
+  /** Base URL of an OTLP/HTTP collector, as in OTEL_EXPORTER_OTLP_ENDPOINT: `http://collector:4318`. Absent: no traces. */
+  readonly otlpEndpoint?: string | undefined;
+  /** Share of requests to trace, 0 to 1, of those whose client did not decide. Default 1. */
+  readonly sampleRatio?: number | undefined;
+}
+
+/** The instruments of a process. */
+export interface Telemetry {
+  readonly meter: Meter;
+  /** Without an endpoint it makes spans that record nothing. */
+  readonly tracer: Tracer;
+  /** All metrics in Prometheus' text format, version 0.0.4. */
+  renderMetrics(): Promise<string>;
+  /** Sends what is left of the traces, for at most 3 s, and stops. Never throws. */
+  shutdown(): Promise<void>;
+}
+
+/** Media type of `renderMetrics`. */
+export const metricsContentType = "text/plain; version=0.0.4; charset=utf-8";
+
+const shutdownTimeoutMs = 3_000;
+
+/**
+ * Starts metrics and, with an endpoint, traces. Nothing is registered globally and nothing is instrumented by itself:
+ * services get the meter and the tracer from their root.
+ */
+export async function startTelemetry(options: TelemetryOptions): Promise<Telemetry> {
+  // Named by hand: the SDK's detectors would publish the command line, paths and the host's id.
+  const resource = resourceFromAttributes({ "service.name": options.service, "service.version": options.version });
+  const exporter = new PrometheusExporter({ preventServerStart: true });
+  const serializer = new PrometheusSerializer("", false, undefined, true, true);
+  const metrics = new MeterProvider({ resource, readers: [exporter] });
+  const meter = metrics.getMeter("weir");
+  const stopObserving = observeProcess(meter, options.service, options.version);
+  const traces = options.otlpEndpoint
+    ? await startTraces(options.otlpEndpoint, options.sampleRatio ?? 1, resource)
+    : undefined;
+  return {
+    meter,
+    tracer: traces?.tracer ?? new ProxyTracerProvider().getTracer("weir"),
+    async renderMetrics() {
+      const { resourceMetrics } = await exporter.collect();
+      return serializer.serialize(resourceMetrics);
+    },
+    async shutdown() {
+      stopObserving();
+      await traces?.shutdown();
+      await metrics.shutdown({ timeoutMillis: shutdownTimeoutMs }).catch(() => undefined);
+    },
+  };
+}
+
+/** Loaded only when used: the exporter costs 40 ms of every process's start. */
+async function startTraces(endpoint: string, sampleRatio: number, resource: Resource) {
+  const { BatchSpanProcessor, ParentBasedSampler, TraceIdRatioBasedSampler, TracerProvider } = await import(
+    "@opentelemetry/sdk-trace"
+  );
+  const { OTLPTraceExporter } = await import("@opentelemetry/exporter-trace-otlp-proto");
+  const exporter = new OTLPTraceExporter({ url: `${endpoint.replace(/\/+$/, "")}/v1/traces` });
+  const provider = new TracerProvider({
+    resource,
+    sampler: new ParentBasedSampler({ root: new TraceIdRatioBasedSampler(sampleRatio) }),
+    spanProcessors: [new BatchSpanProcessor({ exporter })],
+  });
+  return {
+    tracer: provider.getTracer("weir"),
+    async shutdown() {
+      const late = new Promise<void>((resolve) => setTimeout(resolve, shutdownTimeoutMs).unref());
+      await Promise.race([provider.shutdown().catch(() => undefined), late]);
+    },
+  };
+}
