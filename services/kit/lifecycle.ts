@@ -6,15 +6,6 @@ export interface LifecycleOptions {
   readonly totalTimeoutMs?: number;
   /** Whether a lost IPC channel, a sign that the parent is gone, stops the process. Default true. */
   readonly exitWithParent?: boolean;
-  /** The process; tests give another. */
-  readonly host?: LifecycleHost;
-}
-
-/** What of `process` a lifecycle uses. */
-export interface LifecycleHost {
-  on(event: string, listener: (...args: unknown[]) => void): unknown;
-  off(event: string, listener: (...args: unknown[]) => void): unknown;
-  exit(code: number): void;
 }
 
 /** One step of an orderly stop. Its signal fires when its time is up; the next step begins then in any case. */
@@ -27,8 +18,6 @@ export interface Lifecycle {
   stop(why: string): void;
   /** Whether a stop has begun: readiness is over. */
   readonly stopping: boolean;
-  /** Takes the listeners off again; for tests. */
-  dispose(): void;
 }
 
 /** Ctrl-C below npm arrives twice, from the terminal and from npm; signals this close are one. */
@@ -41,7 +30,6 @@ const sameSignalMs = 500;
  */
 export function createLifecycle(options: LifecycleOptions): Lifecycle {
   const { log, totalTimeoutMs = 60_000, exitWithParent = true } = options;
-  const host: LifecycleHost = options.host ?? (process as LifecycleHost);
   const steps: { name: string; timeoutMs: number; step: DrainStep }[] = [];
   let stopping = false;
   let stoppingSince = 0;
@@ -51,7 +39,7 @@ export function createLifecycle(options: LifecycleOptions): Lifecycle {
     if (exited) return;
     exited = true;
     log.flush?.();
-    host.exit(code);
+    process.exit(code);
   };
 
   const drain = async () => {
@@ -93,24 +81,22 @@ export function createLifecycle(options: LifecycleOptions): Lifecycle {
     exit(1);
   };
 
-  const listeners: Record<string, (...args: unknown[]) => void> = {
-    SIGTERM: () => stop("SIGTERM"),
-    SIGINT: () => stop("SIGINT"),
-    uncaughtException: crash("uncaughtException"),
-    unhandledRejection: crash("unhandledRejection"),
-    // An IPC channel that closes after a stop has begun is the parent's way of leaving too, not a second signal.
-    ...(exitWithParent ? { disconnect: () => stopping || stop("parent gone") } : {}),
-  };
-  for (const [event, listener] of Object.entries(listeners)) host.on(event, listener);
+  process.on("SIGTERM", () => stop("SIGTERM"));
+  process.on("SIGINT", () => stop("SIGINT"));
+  process.on("uncaughtException", crash("uncaughtException"));
+  process.on("unhandledRejection", crash("unhandledRejection"));
+  if (exitWithParent) {
+    // During a stop a channel that closes is the parent leaving as well, not a second signal.
+    process.on("disconnect", () => {
+      if (!stopping) stop("parent gone");
+    });
+  }
 
   return {
     onStop: (name, timeoutMs, step) => void steps.push({ name, timeoutMs, step }),
     stop,
     get stopping() {
       return stopping;
-    },
-    dispose() {
-      for (const [event, listener] of Object.entries(listeners)) host.off(event, listener);
     },
   };
 }

@@ -1,4 +1,4 @@
-import { ProxyTracerProvider, type Meter, type Tracer } from "@opentelemetry/api";
+import { trace, type Meter, type Tracer } from "@opentelemetry/api";
 import { PrometheusExporter, PrometheusSerializer } from "@opentelemetry/exporter-prometheus";
 import { type Resource, resourceFromAttributes } from "@opentelemetry/resources";
 import { MeterProvider } from "@opentelemetry/sdk-metrics";
@@ -47,7 +47,7 @@ export async function startTelemetry(options: TelemetryOptions): Promise<Telemet
     : undefined;
   return {
     meter,
-    tracer: traces?.tracer ?? new ProxyTracerProvider().getTracer("weir"),
+    tracer: traces?.tracer ?? trace.getTracer("weir"),
     async renderMetrics() {
       const { resourceMetrics } = await exporter.collect();
       return serializer.serialize(resourceMetrics);
