@@ -1,0 +1,51 @@
+import { isIPv6 } from "node:net";
+import type { Clock } from "@weir/kit/clock";
+
+/** Counts calls with wrong keys by where they come from. */
+export interface GuessLimit {
+  /** Counts one. @returns 0 while the address may fail, otherwise the milliseconds until it may again */
+  failed(address: string | undefined): number;
+  readonly size: number;
+}
+
+/** Failures that an address may make at once. */
+const failuresMax = 20;
+/** Time for one of them to be forgotten. */
+const forgetMs = 2_000;
+/** Addresses that are remembered; beyond it the one that failed longest ago is forgotten. */
+const addressesMax = 10_000;
+
+export function createGuessLimit(clock: Clock): GuessLimit {
+  /** When all failures of an address will be forgotten, in the order of the last failure. */
+  const clearMs = new Map<string, number>();
+  return {
+    failed(address) {
+      const source = sourceOf(address);
+      const nowMs = clock.monotonic();
+      const clear = Math.max(clearMs.get(source) ?? 0, nowMs) + forgetMs;
+      const waitMs = clear - nowMs - failuresMax * forgetMs;
+      clearMs.delete(source);
+      if (waitMs > 0) {
+        clearMs.set(source, clear - forgetMs);
+        return waitMs;
+      }
+      if (clearMs.size >= addressesMax) clearMs.delete(clearMs.keys().next().value as string);
+      clearMs.set(source, clear);
+      return 0;
+    },
+    get size() {
+      return clearMs.size;
+    },
+  };
+}
+
+/** One household of addresses: an IPv4 address, or the /64 of an IPv6 address, which one client owns whole. */
+function sourceOf(address: string | undefined): string {
+  if (address === undefined) return "unknown";
+  if (!isIPv6(address) || address.startsWith("::ffff:")) return address;
+  const [head = "", tail] = address.split("::");
+  const first = head === "" ? [] : head.split(":");
+  const last = tail === undefined || tail === "" ? [] : tail.split(":");
+  const zeros = tail === undefined ? 0 : Math.max(0, 8 - first.length - last.length);
+  return [...first, ...Array<string>(zeros).fill("0"), ...last].slice(0, 4).join(":");
+}

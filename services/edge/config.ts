@@ -1,0 +1,85 @@
+import { durationMs, type Duration } from "@bufbuild/protobuf/wkt";
+import type { EdgeConfig } from "@weir/gen/weir/config/v1/config_pb";
+
+/** Where a port is opened. */
+export interface Address {
+  readonly host: string;
+  /** 0: any free port. */
+  readonly port: number;
+}
+
+/** What an operator may set at the public door. Read anew for every request, so that a change holds at once. */
+export interface EdgeSettings {
+  /** Largest body of a request, in bytes. */
+  readonly bodyBytesMax: number;
+  /** Bytes of bodies in memory at once, over all requests; more are refused with OVERLOADED. */
+  readonly bodiesBytesMax: number;
+  /** Requests a minute of a key that names no limit of its own. */
+  readonly requestsPerMinute: number;
+  /** Tokens a minute, input and output, of a key that names no limit of its own. */
+  readonly tokensPerMinute: number;
+  /** Requests served at once; more are refused with OVERLOADED. */
+  readonly requestsMax: number;
+  /** Origins that browsers may call from; `*` means any. */
+  readonly corsOrigins: readonly string[];
+  /** Pause after which an open stream gets a comment line as a sign of life. */
+  readonly heartbeatMs: number;
+  /** How long the status line of a stream is held back while no content comes. */
+  readonly holdHeadersMs: number;
+  /** How long a client may refuse to read before its connection is reset. */
+  readonly writeStallMs: number;
+  /** How long a client may pause in the middle of its body. */
+  readonly bodyStallMs: number;
+  /** Where `/metrics` is answered beside the public port. */
+  readonly metricsAddress: Address | undefined;
+}
+
+const defaults = {
+  bodyBytesMax: 32 * 1024 * 1024,
+  bodiesBytesMax: 512 * 1024 * 1024,
+  requestsPerMinute: 10_000,
+  tokensPerMinute: 10_000_000,
+  requestsMax: 10_000,
+  heartbeatMs: 15_000,
+  holdHeadersMs: 45_000,
+  writeStallMs: 60_000,
+  bodyStallMs: 30_000,
+} as const;
+
+/**
+ * Settings from the section `edge` of the configuration, with the defaults that its proto documents.
+ * @throws Error when `metrics_address` is not a host and a port
+ */
+export function edgeSettings(config?: EdgeConfig): EdgeSettings {
+  const bodyBytesMax = config?.bodyBytesMax ?? defaults.bodyBytesMax;
+  return {
+    bodyBytesMax,
+    bodiesBytesMax: Math.max(defaults.bodiesBytesMax, bodyBytesMax),
+    requestsPerMinute: config?.requestsPerMinute ?? defaults.requestsPerMinute,
+    tokensPerMinute: config?.tokensPerMinute ?? defaults.tokensPerMinute,
+    requestsMax: config?.requestsMax ?? defaults.requestsMax,
+    corsOrigins: config?.corsOrigins ?? [],
+    heartbeatMs: milliseconds(config?.heartbeat, defaults.heartbeatMs),
+    holdHeadersMs: milliseconds(config?.holdHeaders, defaults.holdHeadersMs),
+    writeStallMs: milliseconds(config?.writeStall, defaults.writeStallMs),
+    bodyStallMs: defaults.bodyStallMs,
+    metricsAddress: parseAddress(config?.metricsAddress ?? ""),
+  };
+}
+
+function milliseconds(duration: Duration | undefined, byDefault: number): number {
+  return duration === undefined ? byDefault : durationMs(duration);
+}
+
+const addressShape = /^(?:\[([0-9a-fA-F:.]+)\]|([^\s:[\]]+)):(\d{1,5})$/;
+
+function parseAddress(text: string): Address | undefined {
+  if (text === "") return undefined;
+  const match = addressShape.exec(text);
+  const host = match?.[1] ?? match?.[2];
+  const port = Number(match?.[3]);
+  if (host === undefined || port > 65_535) {
+    throw new Error("edge.metrics_address: expected host and port, such as 127.0.0.1:9464 or [::1]:9464");
+  }
+  return { host, port };
+}

@@ -1,0 +1,109 @@
+import type { IncomingMessage } from "node:http";
+import type { Tracer } from "@opentelemetry/api";
+import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
+import { WeirError } from "@weir/kit/weir-error";
+import type { Authenticate } from "./auth/authenticate.ts";
+import type { Caller } from "./auth/snapshot.ts";
+import { optionsHeaders } from "./cors.ts";
+import type { Exchange } from "./http/exchange.ts";
+import type { RouteTable } from "./http/route-table.ts";
+import type { Limits } from "./limits/limits.ts";
+import type { KeyedRoute, Route } from "./routes/route.ts";
+import { beginTrace } from "./trace.ts";
+
+export interface DispatcherDeps {
+  readonly table: RouteTable<Route>;
+  readonly authenticate: Authenticate;
+  readonly limits: Limits;
+  readonly tracer: Tracer;
+  /** Whether new work must be refused. */
+  readonly isOverloaded: () => boolean;
+  readonly corsOrigins: () => readonly string[];
+}
+
+const overloadRetryMs = 1_000;
+
+/** Finds what answers a request, finds out who asks, and hands it over. The cheapest refusals come first. */
+export function createDispatcher(deps: DispatcherDeps): (exchange: Exchange) => Promise<void> | void {
+  const { table, authenticate, limits, tracer } = deps;
+  const spans = new Map<Route, SpanFacts>();
+
+  return (exchange) => {
+    const { request } = exchange;
+    const found = table.find(pathOf(request));
+    if (found === undefined) throw new WeirError(ErrorReason.NOT_FOUND);
+    const { path, params } = found;
+    const method = request.method ?? "";
+    const route = path.byMethod.get(method);
+    exchange.label = (route ?? path.byMethod.values().next().value)?.label ?? exchange.label;
+    if (route === undefined) {
+      if (method !== "OPTIONS") {
+        throw new WeirError(ErrorReason.METHOD_NOT_ALLOWED, { metadata: { allow: path.allow } });
+      }
+      exchange.answer(204, optionsHeaders(request.headers, deps.corsOrigins(), path.allow), "");
+      return undefined;
+    }
+    if (route.access === "open") return route.handle({ exchange, params });
+    if (deps.isOverloaded()) throw new WeirError(ErrorReason.OVERLOADED, { retryAfterMs: overloadRetryMs });
+    const caller = recognise(exchange);
+    exchange.caller = caller;
+    limits.takeRequest(caller);
+    const { name, attributes } = spanFacts(route);
+    const trace = beginTrace(tracer, request.headers, name, attributes);
+    exchange.trace = trace;
+    return route.handle({ exchange, params, caller, trace });
+  };
+
+  function recognise(exchange: Exchange): Caller {
+    try {
+      return authenticate(exchange.request.headers, exchange.socket.remoteAddress);
+    } catch (thrown) {
+      // Every further guess costs its author a new connection.
+      exchange.isLast = thrown instanceof WeirError && thrown.reason === ErrorReason.RATE_LIMITED;
+      throw thrown;
+    }
+  }
+
+  function spanFacts(route: KeyedRoute): SpanFacts {
+    const known = spans.get(route);
+    if (known !== undefined) return known;
+    const facts = {
+      name: `${route.method} ${route.label}`,
+      attributes: { "http.request.method": route.method, "http.route": route.label },
+    };
+    spans.set(route, facts);
+    return facts;
+  }
+}
+
+interface SpanFacts {
+  readonly name: string;
+  readonly attributes: Readonly<Record<string, string>>;
+}
+
+/**
+ * The path that a request names, percent-encoded as it came, without its query.
+ * @throws WeirError INVALID_REQUEST when the target is not of a form that a server answers, or HTTP/1.1's Host is missing
+ */
+function pathOf({ url = "", headers, httpVersionMinor }: IncomingMessage): string {
+  const { host } = headers;
+  if (host === undefined && httpVersionMinor === 1) throw invalid("The Host header is missing.");
+  const target = url.startsWith("/") ? url : afterAuthority(url, host);
+  const query = target.indexOf("?");
+  return query < 0 ? target : target.slice(0, query);
+}
+
+/** The path of a target in absolute form, which must name the same host as the Host header. */
+function afterAuthority(url: string, host: string | undefined): string {
+  const match = /^https?:\/\/([^/?#]+)(.*)$/i.exec(url);
+  if (match === null) throw invalid("The request's target is not a path.");
+  const [, authority = "", rest = ""] = match;
+  if (host !== undefined && authority.toLowerCase() !== host.toLowerCase()) {
+    throw invalid("The request's target and its Host header name different hosts.");
+  }
+  return rest.startsWith("/") ? rest : `/${rest}`;
+}
+
+function invalid(text: string): WeirError {
+  return new WeirError(ErrorReason.INVALID_REQUEST, { text });
+}

@@ -1,0 +1,104 @@
+import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
+import { WeirError } from "@weir/kit/weir-error";
+import type { Exchange } from "./exchange.ts";
+
+export interface BodyLimits {
+  /** Largest body, in bytes. */
+  readonly bytesMax: number;
+  /** Longest pause of the client, in milliseconds. */
+  readonly stallMs: number;
+  readonly memory: BodyMemory;
+}
+
+/** Bytes of bodies in memory, over all requests. */
+export interface BodyMemory {
+  /** @returns false when there is no room; nothing is taken then */
+  take(exchange: Exchange, bytes: number): boolean;
+  /** Gives back all that an exchange took. */
+  release(exchange: Exchange): void;
+}
+
+export function createBodyMemory(bytesMax: () => number): BodyMemory {
+  let total = 0;
+  return {
+    take(exchange, bytes) {
+      if (total + bytes > bytesMax()) return false;
+      total += bytes;
+      exchange.bodyBytes += bytes;
+      return true;
+    },
+    release(exchange) {
+      total -= exchange.bodyBytes;
+      exchange.bodyBytes = 0;
+    },
+  };
+}
+
+/**
+ * Reads a body whole. Nothing beyond `bytesMax` is kept, and nothing is read when the headers alone say that it is too
+ * much. Uses the alarm and `onGone` of the exchange.
+ * @throws WeirError UNSUPPORTED_MEDIA_TYPE, REQUEST_TOO_LARGE, REQUEST_TIMEOUT, OVERLOADED
+ * @throws BodyAborted when the client left
+ */
+export function readJsonBody(exchange: Exchange, limits: BodyLimits): Promise<Buffer> {
+  const { request } = exchange;
+  const { headers } = request;
+  checkMediaType(headers["content-type"], headers["content-encoding"]);
+  const announced = headers["content-length"];
+  if (announced !== undefined && Number(announced) > limits.bytesMax) throw tooLarge(limits.bytesMax);
+  return new Promise((resolve, reject) => {
+    const parts: Buffer[] = [];
+    let bytes = 0;
+    let over = false;
+    const settle = () => {
+      over = true;
+      parts.length = 0;
+      exchange.onGone = undefined;
+      exchange.clearAlarm();
+    };
+    const refuse = (error: Error) => {
+      if (over) return;
+      settle();
+      reject(error);
+    };
+    exchange.onGone = () => refuse(new BodyAborted());
+    exchange.alarm(limits.stallMs, () => refuse(new WeirError(ErrorReason.REQUEST_TIMEOUT)));
+    request.on("data", (part: Buffer) => {
+      if (over) return;
+      bytes += part.length;
+      if (bytes > limits.bytesMax) return refuse(tooLarge(limits.bytesMax));
+      if (!limits.memory.take(exchange, part.length)) {
+        return refuse(new WeirError(ErrorReason.OVERLOADED, { retryAfterMs: 1_000 }));
+      }
+      parts.push(part);
+      exchange.delayAlarm(limits.stallMs);
+    });
+    request.on("end", () => {
+      if (over) return;
+      const body = parts.length === 1 ? (parts[0] as Buffer) : Buffer.concat(parts, bytes);
+      settle();
+      resolve(body);
+    });
+    exchange.askForBody();
+  });
+}
+
+/** The client left while it sent its body; there is nobody to answer. */
+export class BodyAborted extends Error {
+  override readonly name = "BodyAborted";
+}
+
+const jsonType = /^application\/json\s*(?:;|$)/i;
+
+function checkMediaType(type: string | undefined, encoding: string | undefined): void {
+  const plain = encoding === undefined || encoding === "" || encoding.toLowerCase() === "identity";
+  if (plain && (type === undefined || type === "" || type === "application/json" || jsonType.test(type))) return;
+  throw new WeirError(ErrorReason.UNSUPPORTED_MEDIA_TYPE);
+}
+
+function tooLarge(bytesMax: number): WeirError {
+  return new WeirError(ErrorReason.REQUEST_TOO_LARGE, {
+    text: `The request body is larger than ${bytesMax} bytes.`,
+    metadata: { bytes_max: String(bytesMax) },
+  });
+}

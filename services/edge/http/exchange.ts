@@ -1,0 +1,278 @@
+import type { IncomingMessage, ServerResponse } from "node:http";
+import type { Socket } from "node:net";
+import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
+import { CallCancelled, toWeirError, type WeirError } from "@weir/kit/weir-error";
+import { renderError, renderErrorEvent } from "@weir/dialect/openai-chat/errors";
+import type { Alarm, Alarms } from "../alarms.ts";
+import type { Caller } from "../auth/snapshot.ts";
+import type { RequestTrace } from "../trace.ts";
+
+/** Names and values of headers in turn, the form that node:http writes fastest. */
+export type HeaderList = string[];
+
+/** What an exchange asks of the server that it belongs to. */
+export interface ExchangeHost {
+  readonly alarms: Alarms;
+  /** How long a client may refuse to read, in milliseconds. */
+  writeStallMs(): number;
+  /** Appends the headers that every answer carries. */
+  appendHeaders(exchange: Exchange, headers: HeaderList): void;
+  /** The last byte has left, or the connection is gone. */
+  closed(exchange: Exchange): void;
+}
+
+/** Bodies that nobody reads and that are longer than this end their connection. */
+const unreadBytesMax = 65_536;
+/** How long a client may go on sending a body after it was refused, so that it comes to read the refusal. */
+const lingerMs = 2_000;
+const never = Number.POSITIVE_INFINITY;
+
+/** One request and its answer. */
+export class Exchange implements Alarm {
+  readonly request: IncomingMessage;
+  readonly response: ServerResponse;
+  /** The request's id, ours. */
+  readonly id: string;
+  /** Monotonic. */
+  readonly startMs: number;
+  readonly socket: Socket;
+  /** Whether the client waits for `100 Continue` before it sends its body. */
+  readonly expectsContinue: boolean;
+  dueMs = never;
+  /** Called once when the client left, the answer failed or the server gave it up, before the answer was complete. */
+  onGone: (() => void) | undefined;
+  /** The path as metrics and spans name it. */
+  label = "none";
+  /** Whose request it is, once that is known. */
+  caller: Caller | undefined;
+  trace: RequestTrace | undefined;
+  /** Bytes of the request's body that are in memory. */
+  bodyBytes = 0;
+  /** Whether the connection shall close after this answer. */
+  isLast = false;
+  /** Why the answer is an error, if it is one. */
+  failure: WeirError | undefined;
+  /** What was thrown, when it was no WeirError. */
+  defect: unknown;
+  /** Whether the connection is gone or the answer has left whole. */
+  isClosed = false;
+  private readonly host: ExchangeHost;
+  private onDue: (() => void) | undefined;
+  private wake: (() => void) | undefined;
+  private events = false;
+  private brokenOff = false;
+  private continued = false;
+
+  constructor(
+    host: ExchangeHost,
+    request: IncomingMessage,
+    response: ServerResponse,
+    id: string,
+    startMs: number,
+    expectsContinue: boolean,
+  ) {
+    this.host = host;
+    this.request = request;
+    this.response = response;
+    this.id = id;
+    this.startMs = startMs;
+    this.socket = request.socket;
+    this.expectsContinue = expectsContinue;
+    response.on("close", () => this.close());
+    // Writing to a connection that is just breaking must not end the process.
+    response.on("error", ignore);
+  }
+
+  /** Whether nothing was said yet, so that a failure can still have its own status. */
+  get isSilent(): boolean {
+    return !this.response.headersSent && !this.isOver;
+  }
+
+  /** Whether nothing more can be said. */
+  get isOver(): boolean {
+    return this.isClosed || this.brokenOff || this.response.writableEnded;
+  }
+
+  /** Whether the answer left whole. */
+  get isComplete(): boolean {
+    return this.response.writableFinished && !this.brokenOff;
+  }
+
+  /** Calls once after a delay, unless another alarm is set before. */
+  alarm(delayMs: number, onDue: () => void): void {
+    this.onDue = onDue;
+    this.dueMs = this.host.alarms.nowMs + delayMs;
+  }
+
+  /** Puts the alarm that is set off until `delayMs` from now. */
+  delayAlarm(delayMs: number): void {
+    this.dueMs = this.host.alarms.nowMs + delayMs;
+  }
+
+  clearAlarm(): void {
+    this.dueMs = never;
+  }
+
+  ring(): void {
+    this.onDue?.();
+  }
+
+  /** Answers at once, whole. */
+  answer(status: number, headers: HeaderList, body: string | Uint8Array): void {
+    if (!this.isSilent) return;
+    const all: HeaderList = [];
+    this.host.appendHeaders(this, all);
+    for (const item of headers) all.push(item);
+    if (status !== 204) all.push("content-length", String(Buffer.byteLength(body)));
+    const unread = this.unreadBody();
+    if (unread !== "none") all.push("connection", "close");
+    this.response.writeHead(status, all);
+    this.expectDeparture();
+    if (unread !== "coming") {
+      this.response.end(body);
+      return;
+    }
+    // The connection closes with `end`, and what is still unread then would destroy the answer on its way.
+    this.response.write(body);
+    this.request.resume();
+    this.request.on("end", () => this.response.end());
+    this.alarm(lingerMs, () => {
+      this.response.end();
+      this.expectDeparture();
+    });
+  }
+
+  /** Begins an answer whose length is not known. `events`: whether it is a stream of server-sent events. */
+  begin(status: number, headers: HeaderList, events: boolean): void {
+    if (!this.isSilent) return;
+    const all: HeaderList = [];
+    this.host.appendHeaders(this, all);
+    for (const item of headers) all.push(item);
+    this.events = events;
+    this.response.writeHead(status, all);
+  }
+
+  /**
+   * Writes more of an answer that has begun. Pieces of one turn of the event loop leave in one system call.
+   * @returns false when the client does not keep up; then wait for `writable`
+   */
+  write(data: string | Uint8Array): boolean {
+    return this.isOver || this.response.write(data);
+  }
+
+  /** Whether the client has yet to read what was written. */
+  get isStalled(): boolean {
+    return this.response.writableNeedDrain;
+  }
+
+  /**
+   * Resolves when the client keeps up again, or is gone. Resets the connection when it takes too long. Uses the alarm.
+   */
+  writable(): Promise<void> {
+    if (this.isOver || !this.response.writableNeedDrain) return Promise.resolve();
+    this.alarm(this.host.writeStallMs(), () => this.stalled());
+    return new Promise((resolve) => {
+      if (this.wake === undefined) this.response.once("drain", () => this.resume());
+      this.wake = resolve;
+    });
+  }
+
+  /** Ends an answer that has begun. */
+  end(data: string | Uint8Array): void {
+    if (this.isOver) return;
+    this.expectDeparture();
+    this.response.end(data);
+  }
+
+  /**
+   * Gives the request up: with a status of its own while nothing was said, otherwise with an error event where the
+   * answer is a stream of events, and a connection that is cut, so that nobody takes what came for complete.
+   */
+  fail(thrown: unknown): void {
+    const gone = this.onGone;
+    this.onGone = undefined;
+    gone?.();
+    if (this.isOver || this.failure !== undefined) return;
+    const error = toWeirError(thrown);
+    if (error !== thrown && error.reason === ErrorReason.INTERNAL && !(thrown instanceof CallCancelled)) {
+      this.defect = thrown;
+    }
+    this.failure = error;
+    if (this.isSilent) {
+      const { status, headers, body } = renderError(error);
+      this.answer(status, Object.entries(headers).flat(), body);
+    } else {
+      this.breakOff(error);
+    }
+    this.resume();
+  }
+
+  /** Cuts the connection now. */
+  reset(): void {
+    this.brokenOff = true;
+    // Without chunked encoding an orderly end would read as the end of the answer.
+    if (this.request.httpVersionMinor === 0) this.socket.resetAndDestroy();
+    else this.socket.destroy();
+  }
+
+  /** The connection is gone, or the answer has left. */
+  close(): void {
+    if (this.isClosed) return;
+    this.isClosed = true;
+    this.dueMs = never;
+    this.onDue = undefined;
+    const gone = this.onGone;
+    this.onGone = undefined;
+    gone?.();
+    this.resume();
+    this.host.closed(this);
+  }
+
+  private breakOff(error: WeirError): void {
+    this.expectDeparture();
+    const frame = this.events ? renderErrorEvent(error) : "";
+    if (frame === "") {
+      this.reset();
+      return;
+    }
+    this.response.write(frame, () => this.reset());
+    this.brokenOff = true;
+  }
+
+  private expectDeparture(): void {
+    this.alarm(this.host.writeStallMs(), () => this.stalled());
+  }
+
+  private stalled(): void {
+    // An answer behind others on its connection waits for those, not for the client.
+    if (this.response.socket === null && !this.socket.destroyed) this.expectDeparture();
+    else this.reset();
+  }
+
+  private resume(): void {
+    const { wake } = this;
+    this.wake = undefined;
+    wake?.();
+  }
+
+  /** What is left of the body that this answer does not wait for: too much to skip it on a connection that stays. */
+  private unreadBody(): "none" | "stopped" | "coming" {
+    const { request } = this;
+    if (request.complete) return "none";
+    if (this.failure?.reason === ErrorReason.REQUEST_TIMEOUT) return "stopped";
+    if (this.expectsContinue && !this.continued) return "stopped";
+    const long =
+      request.headers["transfer-encoding"] !== undefined ||
+      Number(request.headers["content-length"] ?? 0) > unreadBytesMax;
+    return long ? "coming" : "none";
+  }
+
+  /** Tells a client that waits for it to send its body. */
+  askForBody(): void {
+    if (!this.expectsContinue || this.continued || this.isOver) return;
+    this.continued = true;
+    this.response.writeContinue();
+  }
+}
+
+function ignore(): void {}

@@ -1,0 +1,232 @@
+import { createServer, type IncomingMessage, type ServerResponse, STATUS_CODES } from "node:http";
+import type { AddressInfo, Socket } from "node:net";
+import type { Duplex } from "node:stream";
+import { renderError } from "@weir/dialect/openai-chat/errors";
+import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
+import type { Clock } from "@weir/kit/clock";
+import { WeirError } from "@weir/kit/weir-error";
+import type { Alarms } from "../alarms.ts";
+import type { Address } from "../config.ts";
+import { Exchange, type HeaderList } from "./exchange.ts";
+
+/** What a server does with requests. */
+export interface ServerHandler {
+  /** Answers. A rejection is given to `exchange.fail`. */
+  handle(exchange: Exchange): Promise<void> | void;
+  /** Appends the headers that every answer carries; the server itself adds `x-request-id`. */
+  appendHeaders(exchange: Exchange, headers: HeaderList): void;
+  /** An exchange has ended. */
+  closed(exchange: Exchange): void;
+  /** Something that is no HTTP request was answered without `handle`. */
+  refused(status: number, requestId: string): void;
+}
+
+export interface ServerDeps {
+  readonly clock: Clock;
+  readonly alarms: Alarms;
+  readonly newRequestId: () => string;
+  readonly writeStallMs: () => number;
+  readonly handler: ServerHandler;
+}
+
+/** A listening port. */
+export interface HttpServer {
+  /** Exchanges that are open. */
+  readonly openCount: number;
+  /** From here on every answer closes its connection, and connections without a request are closed. */
+  beginDrain(): void;
+  /** @throws Error of the system when the port cannot be opened */
+  listen(address: Address): Promise<AddressInfo>;
+  /** Stops listening; open exchanges go on. */
+  stopListening(): void;
+  /** Resolves when no exchange is open. */
+  idle(): Promise<void>;
+  /** Fails every open exchange. */
+  failAll(error: WeirError): void;
+  /** Cuts every connection. */
+  close(): Promise<void>;
+}
+
+/** Time for the head of a request. */
+const headersTimeoutMs = 30_000;
+/** Time for the whole of a request, its body included. */
+const requestTimeoutMs = 300_000;
+/** Longer than the 60 s of common load balancers, so that they close first and never meet a closed connection. */
+const keepAliveMs = 75_000;
+const checkIntervalMs = 5_000;
+const headerBytesMax = 16_384;
+const connectionsMax = 20_000;
+/** Requests that one connection may have open at once, by sending them before the answers came. */
+const pipelinedMax = 100;
+/** How long a connection that sent garbage stays, so that its client comes to read the answer. */
+const partingMs = 1_000;
+
+interface Connection {
+  readonly open: Set<Exchange>;
+  /** What came is no HTTP; the connection is on its way out. */
+  broken: boolean;
+}
+
+export function createHttpServer(deps: ServerDeps): HttpServer {
+  const { clock, alarms, handler } = deps;
+  const connections = new Map<Duplex, Connection>();
+  const waiters = new Set<() => void>();
+  let openCount = 0;
+  let draining = false;
+
+  const host = {
+    alarms,
+    writeStallMs: deps.writeStallMs,
+    appendHeaders(exchange: Exchange, headers: HeaderList) {
+      headers.push("x-request-id", exchange.id);
+      handler.appendHeaders(exchange, headers);
+      if (draining || exchange.isLast) headers.push("connection", "close");
+    },
+    closed(exchange: Exchange) {
+      alarms.delete(exchange);
+      connections.get(exchange.socket)?.open.delete(exchange);
+      openCount -= 1;
+      handler.closed(exchange);
+      if (openCount > 0) return;
+      for (const waiter of waiters) waiter();
+      waiters.clear();
+    },
+  };
+
+  function accept(request: IncomingMessage, response: ServerResponse, expectsContinue: boolean): void {
+    const exchange = new Exchange(host, request, response, deps.newRequestId(), clock.monotonic(), expectsContinue);
+    openCount += 1;
+    alarms.add(exchange);
+    const connection = connections.get(request.socket);
+    connection?.open.add(exchange);
+    if (connection === undefined || connection.open.size > pipelinedMax) {
+      exchange.fail(new WeirError(ErrorReason.OVERLOADED, { retryAfterMs: 1_000 }));
+      return;
+    }
+    try {
+      const done = handler.handle(exchange);
+      if (done !== undefined) done.catch((thrown: unknown) => exchange.fail(thrown));
+    } catch (thrown) {
+      exchange.fail(thrown);
+    }
+  }
+
+  const server = createServer({
+    maxHeaderSize: headerBytesMax,
+    headersTimeout: headersTimeoutMs,
+    requestTimeout: requestTimeoutMs,
+    keepAliveTimeout: keepAliveMs,
+    connectionsCheckingInterval: checkIntervalMs,
+    insecureHTTPParser: false,
+    // Node would answer without a body and without our headers.
+    requireHostHeader: false,
+  });
+  server.maxConnections = connectionsMax;
+  server.on("connection", (socket: Socket) => {
+    const connection: Connection = { open: new Set(), broken: false };
+    connections.set(socket, connection);
+    socket.on("close", () => {
+      connections.delete(socket);
+      // Also those that wait behind others on this connection, of which node:http does not tell.
+      for (const exchange of connection.open) exchange.close();
+    });
+  });
+  server.on("request", (request, response) => accept(request, response, false));
+  server.on("checkContinue", (request, response) => accept(request, response, true));
+  server.on("checkExpectation", (request, response) => accept(request, response, false));
+  server.on("connect", (_request, socket: Duplex) => {
+    const error = new WeirError(ErrorReason.METHOD_NOT_ALLOWED, { text: "This is no proxy; CONNECT is not answered." });
+    refuse(socket, error, error.row.openai.status);
+  });
+  server.on("clientError", (error: NodeJS.ErrnoException, socket: Duplex) => {
+    const connection = connections.get(socket);
+    if (connection?.broken) return;
+    const answer = describeParserError(error.code);
+    if (answer === undefined) {
+      socket.destroy();
+      return;
+    }
+    const [open] = connection?.open ?? [];
+    if (open === undefined) refuse(socket, answer.error, answer.status);
+    else if (answer.error.reason === ErrorReason.REQUEST_TIMEOUT && connection?.open.size === 1)
+      open.fail(answer.error);
+    // Nobody knows where the next request begins, and an answer is under way that must not be mixed with another.
+    else socket.destroy();
+  });
+
+  /** Answers on a connection whose bytes are no request, and closes it. */
+  function refuse(socket: Duplex, error: WeirError, status: number): void {
+    const connection = connections.get(socket);
+    if (connection !== undefined) connection.broken = true;
+    if (!socket.writable) {
+      socket.destroy();
+      return;
+    }
+    const id = deps.newRequestId();
+    socket.end(rawAnswer(error, status, id));
+    const cancel = clock.after(partingMs, () => socket.destroy());
+    socket.once("close", cancel);
+    handler.refused(status, id);
+  }
+
+  return {
+    get openCount() {
+      return openCount;
+    },
+    beginDrain() {
+      draining = true;
+      server.closeIdleConnections();
+    },
+    listen: ({ host: name, port }) =>
+      new Promise((resolve, reject) => {
+        server.once("error", reject);
+        server.listen({ host: name, port, backlog: 2_048 }, () => {
+          server.off("error", reject);
+          resolve(server.address() as AddressInfo);
+        });
+      }),
+    stopListening() {
+      if (server.listening) server.close();
+    },
+    idle: () => (openCount === 0 ? Promise.resolve() : new Promise((resolve) => waiters.add(resolve))),
+    failAll(error) {
+      for (const connection of connections.values()) {
+        for (const exchange of connection.open) exchange.fail(error);
+      }
+    },
+    close: () =>
+      new Promise((resolve) => {
+        server.close(() => resolve());
+        server.closeAllConnections();
+        for (const socket of connections.keys()) socket.destroy();
+      }),
+  };
+}
+
+/** Undefined: there is nobody to answer. */
+function describeParserError(code: string | undefined): { error: WeirError; status: number } | undefined {
+  if (code === undefined || code === "ECONNRESET" || code === "EPIPE" || code === "ETIMEDOUT") return undefined;
+  if (code === "ERR_HTTP_REQUEST_TIMEOUT") {
+    const error = new WeirError(ErrorReason.REQUEST_TIMEOUT);
+    return { error, status: error.row.openai.status };
+  }
+  if (code === "HPE_HEADER_OVERFLOW") {
+    const text = `The request's headers are larger than ${headerBytesMax} bytes.`;
+    return { error: new WeirError(ErrorReason.INVALID_REQUEST, { text }), status: 431 };
+  }
+  const text = "The request is not valid HTTP/1.1.";
+  return { error: new WeirError(ErrorReason.INVALID_REQUEST, { text }), status: 400 };
+}
+
+function rawAnswer(error: WeirError, status: number, requestId: string): string {
+  const { headers, body } = renderError(error);
+  const lines = [
+    `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ""}`,
+    `date: ${new Date().toUTCString()}`,
+    ...Object.entries(headers).map(([name, value]) => `${name}: ${value}`),
+    `x-request-id: ${requestId}`,
+    `content-length: ${Buffer.byteLength(body)}`,
+    "connection: close",
+  ];
+  return `${lines.join("\r\n")}\r\n\r\n${body}`;
+}

@@ -1,0 +1,270 @@
+import { readChatRequest } from "@weir/dialect/openai-chat/request";
+import type { ChatService, GenerateResponse } from "@weir/gen/weir/chat/v1/chat_service_pb";
+import { Dialect, type WireChunk, type WireHead, type WireTail } from "@weir/gen/weir/chat/v1/wire_pb";
+import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
+import { type Client, metadataNames } from "@weir/kit/call";
+import type { Clock } from "@weir/kit/clock";
+import { WeirError } from "@weir/kit/weir-error";
+import { principalHeaderFor } from "../auth/snapshot.ts";
+import type { EdgeSettings } from "../config.ts";
+import { type BodyMemory, readJsonBody } from "../http/body.ts";
+import type { Exchange, HeaderList } from "../http/exchange.ts";
+import type { Limits, TokenReservation } from "../limits/limits.ts";
+import type { Measures } from "../measures.ts";
+import type { KeyedCall } from "./route.ts";
+
+export interface ChatCompletionsDeps {
+  readonly chat: Pick<Client<typeof ChatService>, "generate">;
+  readonly limits: Limits;
+  readonly settings: () => EdgeSettings;
+  readonly memory: BodyMemory;
+  readonly measures: Measures;
+  readonly clock: Clock;
+}
+
+/** What a reply may be thought to use when the client sets no limit; the truth is settled at the end. */
+const outputTokensGuess = 1_024;
+/** Longest deadline that a client may set, in seconds. */
+const clientDeadlineMax = 86_400;
+/** What is kept of an answer of unknown length, to tell its length; a longer one goes out as it comes. */
+const heldBytesMax = 1_048_576;
+/** The path by which the edge measures. */
+const label = "/v1/chat/completions";
+
+/** Answers `POST /v1/chat/completions`. */
+export function createChatCompletions(deps: ChatCompletionsDeps): (call: KeyedCall) => Promise<void> {
+  return async ({ exchange, caller, trace }) => {
+    const settings = deps.settings();
+    const body = await readJsonBody(exchange, {
+      bytesMax: settings.bodyBytesMax,
+      stallMs: settings.bodyStallMs,
+      memory: deps.memory,
+    });
+    const request = readChatRequest(body);
+    const model = aliasOf(request.model);
+    if (!caller.mayCall(model)) throw new WeirError(ErrorReason.MODEL_FORBIDDEN, { metadata: { model } });
+    const outputTokens = request.maxOutputTokens ?? outputTokensGuess * request.choiceCount;
+    const reservation = deps.limits.reserveTokens(caller, request.inputTokensEstimate + outputTokens);
+
+    const metadata: Record<string, string> = {
+      [metadataNames.principal]: principalHeaderFor(caller, request.user),
+      [metadataNames.requestId]: exchange.id,
+    };
+    trace.inject(metadata);
+    const hangUp = new AbortController();
+    exchange.onGone = () => hangUp.abort();
+    const reply = deps.chat.generate(
+      {
+        model,
+        wire: {
+          dialect: Dialect.OPENAI_CHAT,
+          body,
+          model: request.wire.model,
+          stream: request.stream,
+          includeUsage: request.includeUsage,
+          ...(request.wire.streamOptions === undefined ? {} : { streamOptions: request.wire.streamOptions }),
+          ...(request.maxOutputTokens === undefined ? {} : { maxOutputTokens: request.maxOutputTokens }),
+        },
+      },
+      { metadata, signal: hangUp.signal, timeoutMs: clientDeadlineMs(exchange) },
+    );
+    const relay = new Relay(deps, exchange, settings, reservation);
+    if (request.stream) relay.holdHeaders();
+    await relay.run(reply);
+  };
+}
+
+/** The name that scopes and routes know; `models/` before it says nothing. */
+function aliasOf(model: string): string {
+  let alias = model;
+  while (alias.startsWith("models/")) alias = alias.slice("models/".length);
+  if (alias === "")
+    throw new WeirError(ErrorReason.INVALID_REQUEST, { text: "`model` names no model.", metadata: { param: "model" } });
+  return alias;
+}
+
+/** What the official SDKs say of their own timeout. */
+function clientDeadlineMs(exchange: Exchange): number | undefined {
+  const text = exchange.request.headers["x-stainless-timeout"];
+  if (typeof text !== "string") return undefined;
+  const seconds = Number(text);
+  return seconds > 0 && seconds <= clientDeadlineMax ? Math.ceil(seconds * 1_000) : undefined;
+}
+
+/** Carries one reply to its client. */
+class Relay {
+  private readonly deps: ChatCompletionsDeps;
+  private readonly exchange: Exchange;
+  private readonly settings: EdgeSettings;
+  private readonly reservation: TokenReservation;
+  /** How the reply goes out: not begun, as events, held until its length is known, or as it comes. */
+  private mode: "waiting" | "events" | "held" | "flowing" = "waiting";
+  private held: Uint8Array[] = [];
+  private heldBytes = 0;
+  private headers: HeaderList = [];
+  private status = 200;
+  private complete = false;
+  private counted = false;
+
+  constructor(deps: ChatCompletionsDeps, exchange: Exchange, settings: EdgeSettings, reservation: TokenReservation) {
+    this.deps = deps;
+    this.exchange = exchange;
+    this.settings = settings;
+    this.reservation = reservation;
+  }
+
+  /** Waits for content only so long, and then lets the client know that there is life. */
+  holdHeaders(): void {
+    this.exchange.alarm(this.settings.holdHeadersMs, () => {
+      this.openEvents([]);
+      this.exchange.write(": waiting\n\n");
+      this.beat();
+    });
+  }
+
+  async run(reply: AsyncGenerator<GenerateResponse, void, undefined>): Promise<void> {
+    try {
+      for await (const { payload } of reply) {
+        // A reply is read to its end even when all of it has left, so that the other side counts it as taken.
+        if (this.complete) continue;
+        if (payload.case !== "wire") throw new WeirError(ErrorReason.INTERNAL);
+        if (!this.take(payload.value)) {
+          await this.exchange.writable();
+          this.rest();
+        }
+      }
+      if (!this.complete) throw new WeirError(ErrorReason.STREAM_TRUNCATED);
+    } catch (thrown) {
+      // Nothing was said, so nothing was used; otherwise what was reserved stands for what nobody reported.
+      if (this.mode === "waiting" && !this.exchange.isClosed) this.reservation.settle(0);
+      if (!this.complete) throw thrown;
+    } finally {
+      if (this.counted) this.deps.measures.streamClosed();
+    }
+  }
+
+  /** @returns false when the client does not keep up */
+  private take({ head, data, tail }: WireChunk): boolean {
+    if (this.mode === "waiting") this.begin(head);
+    if (tail !== undefined) {
+      this.settle(tail);
+      this.finish(data);
+      return true;
+    }
+    if (this.mode === "held") return this.hold(data);
+    this.exchange.delayAlarm(this.mode === "events" ? this.settings.heartbeatMs : Number.POSITIVE_INFINITY);
+    return data.length === 0 || this.exchange.write(data);
+  }
+
+  private begin(head: WireHead | undefined): void {
+    if (head === undefined) throw new WeirError(ErrorReason.INTERNAL);
+    const { exchange } = this;
+    const seconds = (this.deps.clock.monotonic() - exchange.startMs) / 1_000;
+    const isEvents = head.status === 200 && head.contentType.startsWith("text/event-stream");
+    exchange.clearAlarm();
+    if (isEvents) {
+      this.deps.measures.firstContent(label, seconds);
+      if (exchange.isSilent) this.openEvents(headHeaders(head, seconds));
+      this.beat();
+      this.mode = "events";
+    } else if (exchange.isSilent) {
+      this.mode = "held";
+      this.status = head.status;
+      this.headers = [
+        "content-type",
+        headerValue(head.contentType || "application/json"),
+        ...headHeaders(head, seconds),
+      ];
+    } else {
+      // The stream has begun for want of content, so that the refusal can only be told inside it.
+      throw new WeirError(ErrorReason.PROVIDER_REJECTED, {
+        metadata: { provider: head.provider, status: String(head.status) },
+      });
+    }
+  }
+
+  private openEvents(headers: HeaderList): void {
+    this.counted = true;
+    this.deps.measures.streamOpened();
+    this.exchange.begin(200, [...eventHeaders, ...headers], true);
+  }
+
+  private beat(): void {
+    this.exchange.alarm(this.settings.heartbeatMs, () => {
+      if (!this.exchange.isStalled) this.exchange.write(": ping\n\n");
+      this.exchange.delayAlarm(this.settings.heartbeatMs);
+    });
+  }
+
+  /** The client keeps up again. */
+  private rest(): void {
+    if (this.mode === "events") this.beat();
+    else this.exchange.clearAlarm();
+  }
+
+  private hold(data: Uint8Array): boolean {
+    this.held.push(data);
+    this.heldBytes += data.length;
+    if (this.heldBytes <= heldBytesMax) return true;
+    this.mode = "flowing";
+    this.exchange.begin(this.status, this.headers, false);
+    const keepsUp = this.exchange.write(Buffer.concat(this.held, this.heldBytes));
+    this.held = [];
+    return keepsUp;
+  }
+
+  private finish(data: Uint8Array): void {
+    this.complete = true;
+    // From here on the end of the connection says nothing about the call.
+    this.exchange.onGone = undefined;
+    if (this.mode !== "held") {
+      this.exchange.end(data);
+      return;
+    }
+    const body = this.held.length === 0 ? data : Buffer.concat([...this.held, data]);
+    this.held = [];
+    this.exchange.answer(this.status, this.headers, body);
+  }
+
+  private settle({ usage }: WireTail): void {
+    if (usage?.inputTokens === undefined && usage?.outputTokens === undefined) return;
+    this.reservation.settle((usage.inputTokens ?? 0) + (usage.outputTokens ?? 0));
+  }
+}
+
+const eventHeaders: HeaderList = [
+  "content-type",
+  "text/event-stream; charset=utf-8",
+  "cache-control",
+  "no-cache",
+  "x-accel-buffering",
+  "no",
+];
+
+/** Headers that are ours, or that say how bytes are framed, whatever an answer from inside holds. */
+const ownHeader =
+  /^(?:x-request-id|x-weir-.*|x-ratelimit-.*|access-control-.*|openai-processing-ms|content-type|content-length|content-encoding|transfer-encoding|connection|keep-alive|trailer|upgrade|te|date|set-cookie|vary)$/;
+const headerNameShape = /^[a-z0-9-]+$/;
+
+function headHeaders(head: WireHead, seconds: number): HeaderList {
+  const headers = [
+    "x-weir-model",
+    headerValue(`${head.provider}/${head.model}`),
+    "x-weir-attempts",
+    String(head.attempts),
+    "openai-processing-ms",
+    String(Math.round(seconds * 1_000)),
+  ];
+  for (const name in head.headers) {
+    if (!headerNameShape.test(name) || ownHeader.test(name)) continue;
+    headers.push(name, headerValue(head.headers[name] as string));
+  }
+  return headers;
+}
+
+const plainText = /^[\x20-\x7e]*$/;
+
+/** A text as a header may hold it. */
+function headerValue(text: string): string {
+  return plainText.test(text) ? text : text.replace(/[^\x20-\x7e]/g, "?");
+}

@@ -1,0 +1,47 @@
+import type { Caller } from "../auth/snapshot.ts";
+import type { Exchange } from "../http/exchange.ts";
+import type { PathParams, RouteRow } from "../http/route-table.ts";
+import type { RequestTrace } from "../trace.ts";
+
+/** What a handler of an open route gets. */
+export interface OpenCall {
+  readonly exchange: Exchange;
+  readonly params: PathParams;
+}
+
+/** What a handler of a route that needs a key gets. */
+export interface KeyedCall extends OpenCall {
+  readonly caller: Caller;
+  readonly trace: RequestTrace;
+}
+
+interface Row extends RouteRow {
+  /** The path as metrics and spans name it; several paths may share one. */
+  readonly label: string;
+}
+
+/** Answered to everyone. */
+export interface OpenRoute extends Row {
+  readonly access: "open";
+  readonly handle: (call: OpenCall) => Promise<void> | void;
+}
+
+/** Answered to whoever presents a key whose request rate is not used up. */
+export interface KeyedRoute extends Row {
+  readonly access: "key";
+  readonly handle: (call: KeyedCall) => Promise<void> | void;
+}
+
+/** One row of the table that decides who may call what. */
+export type Route = OpenRoute | KeyedRoute;
+
+type Unlabelled<R> = R extends Row ? Omit<R, "label"> : never;
+
+/** A route under `/v1` and, for clients whose base URL lacks it, without. @param path begins with `/`, without `/v1` */
+export function versioned(route: Unlabelled<Route>): Route[] {
+  const label = `/v1${route.path}`;
+  return [
+    { ...route, path: label, label },
+    { ...route, label },
+  ];
+}

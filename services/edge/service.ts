@@ -1,0 +1,234 @@
+import type { Meter, Tracer } from "@opentelemetry/api";
+import type { AccountService } from "@weir/gen/weir/account/v1/account_service_pb";
+import type { ChatService } from "@weir/gen/weir/chat/v1/chat_service_pb";
+import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
+import type { RouteService } from "@weir/gen/weir/routing/v1/route_service_pb";
+import type { Client } from "@weir/kit/call";
+import type { Clock } from "@weir/kit/clock";
+import type { Log } from "@weir/kit/log";
+import { reasonWord, WeirError } from "@weir/kit/weir-error";
+import { createAlarms } from "./alarms.ts";
+import { createAuthenticator } from "./auth/authenticate.ts";
+import { createGuessLimit } from "./auth/guess-limit.ts";
+import { createKeySnapshot } from "./auth/snapshot.ts";
+import type { Address, EdgeSettings } from "./config.ts";
+import { appendCorsHeaders } from "./cors.ts";
+import { createDispatcher } from "./dispatch.ts";
+import { createBodyMemory } from "./http/body.ts";
+import type { Exchange } from "./http/exchange.ts";
+import { createRouteTable } from "./http/route-table.ts";
+import { createHttpServer, type HttpServer, type ServerHandler } from "./http/server.ts";
+import { createLimits } from "./limits/limits.ts";
+import { createMeasures } from "./measures.ts";
+import { createRequestIds } from "./request-id.ts";
+import { createChatCompletions } from "./routes/chat-completions.ts";
+import { createHealth, type DependencyHealth } from "./routes/health.ts";
+import { createMetrics } from "./routes/metrics.ts";
+import { createModels } from "./routes/models.ts";
+import { type Route, versioned } from "./routes/route.ts";
+
+export type { DependencyHealth } from "./routes/health.ts";
+
+export interface EdgeDeps {
+  readonly chat: Pick<Client<typeof ChatService>, "generate">;
+  readonly routes: Pick<Client<typeof RouteService>, "listRoutes" | "listTargetHealth">;
+  readonly accounts: Pick<Client<typeof AccountService>, "watchKeys">;
+  /** Secret under which keys are hashed: the one that metering has. */
+  readonly pepper: Uint8Array;
+  readonly settings: () => EdgeSettings;
+  /** For `/health`, beside keys and router. */
+  readonly dependencies: () => readonly DependencyHealth[];
+  /** Everything that was measured, in Prometheus' text format. */
+  readonly renderMetrics: () => Promise<string>;
+  readonly clock: Clock;
+  /** From 0 to less than 1; spreads reconnects. Math.random will do. */
+  readonly random: () => number;
+  readonly meter: Meter;
+  readonly tracer: Tracer;
+  readonly log: Log;
+  readonly version: string;
+}
+
+/** The public door. */
+export interface Edge {
+  /**
+   * Opens the port, and the metrics port when the settings name one. Keys are followed since `createEdge`.
+   * @returns the base URL, without `/v1`
+   * @throws Error of the system when a port cannot be opened
+   */
+  listen(address: Address): Promise<{ readonly url: string }>;
+  /**
+   * Ends service without cutting anybody off: readiness fails and answers close their connections at once, the port
+   * closes after `noticeMs`, and requests that are still open after `timeoutMs` end with OVERLOADED, in their stream
+   * where it has begun. Closes the edge. Safe to call twice.
+   * @param timeoutMs for everything
+   * @param noticeMs how long the port stays open, so that balancers come to see it; default 0
+   */
+  drain(timeoutMs: number, noticeMs?: number): Promise<void>;
+  /** Cuts every connection and ends. */
+  close(): Promise<void>;
+}
+
+/** How long refusals may take to leave when time is up. */
+const partingMs = 500;
+
+/** Builds the edge; it serves from `listen` to `drain` or `close`. */
+export function createEdge(deps: EdgeDeps): Edge {
+  const { clock, log, settings, version } = deps;
+  const alarms = createAlarms(clock);
+  const keys = createKeySnapshot(deps);
+  const authenticate = createAuthenticator({ keys, pepper: deps.pepper, clock, guesses: createGuessLimit(clock) });
+  const measures = createMeasures(deps.meter, { openRequests: () => server.openCount, keys: () => keys.size });
+  const limits = createLimits({ clock, defaults: settings, onRefused: (limit) => measures.rateLimited(limit) });
+  const memory = createBodyMemory(() => settings().bodiesBytesMax);
+  let draining = false;
+  let ended: Promise<void> | undefined;
+
+  const chatCompletions = createChatCompletions({ chat: deps.chat, limits, settings, memory, measures, clock });
+  const models = createModels({ routes: deps.routes, clock });
+  const metrics = createMetrics({ renderMetrics: deps.renderMetrics, authenticate });
+  const health = createHealth({
+    routes: deps.routes,
+    dependencies: deps.dependencies,
+    clock,
+    version,
+    isDraining: () => draining,
+    isLoaded: () => keys.isLoaded,
+    isFresh: () => keys.isFresh,
+  });
+  const healthRoutes: Route[] = [
+    ...versioned({ method: "GET", path: "/health", access: "open", handle: health.all }),
+    { method: "GET", path: "/health/live", label: "/health/live", access: "open", handle: health.live },
+    { method: "GET", path: "/health/ready", label: "/health/ready", access: "open", handle: health.ready },
+  ];
+  const publicRoutes: Route[] = [
+    ...versioned({ method: "POST", path: "/chat/completions", access: "key", handle: chatCompletions }),
+    ...versioned({ method: "GET", path: "/models", access: "key", handle: models.list }),
+    ...versioned({ method: "GET", path: "/models/{id=**}", access: "key", handle: models.get }),
+    ...versioned({ method: "GET", path: "/metrics", access: "open", handle: metrics.guarded }),
+    ...healthRoutes,
+  ];
+  const metricsRoutes: Route[] = [
+    ...versioned({ method: "GET", path: "/metrics", access: "open", handle: metrics.open }),
+    ...healthRoutes,
+  ];
+
+  function serve(routes: readonly Route[]): HttpServer {
+    const dispatch = createDispatcher({
+      table: createRouteTable(routes),
+      authenticate,
+      limits,
+      tracer: deps.tracer,
+      isOverloaded: () => server.openCount > settings().requestsMax || alarms.lagMs > lagMaxMs,
+      corsOrigins: () => settings().corsOrigins,
+    });
+    const handler: ServerHandler = {
+      handle: dispatch,
+      appendHeaders(exchange, headers) {
+        if (exchange.caller !== undefined) limits.appendHeaders(exchange.caller, headers);
+        appendCorsHeaders(exchange.request.headers, settings().corsOrigins, headers);
+      },
+      closed,
+      refused(status, requestId) {
+        measures.answered("none", "other", status, 0);
+        log.debug({ requestId, status }, "refused what is no HTTP request");
+      },
+    };
+    const newRequestId = createRequestIds(() => clock.now());
+    return createHttpServer({ clock, alarms, newRequestId, writeStallMs: () => settings().writeStallMs, handler });
+  }
+
+  function closed(exchange: Exchange): void {
+    memory.release(exchange);
+    const { request, response, failure, label } = exchange;
+    const status = response.headersSent ? response.statusCode : clientLeft;
+    const seconds = (clock.monotonic() - exchange.startMs) / 1_000;
+    const method = request.method ?? "";
+    measures.answered(label, method, status, seconds);
+    exchange.trace?.end(failure?.row.openai.status ?? status);
+    const facts = {
+      requestId: exchange.id,
+      method,
+      route: label,
+      status,
+      seconds: Math.round(seconds * 1_000) / 1_000,
+      complete: exchange.isComplete,
+      key: exchange.caller?.id,
+      tenant: exchange.caller?.tenant,
+      reason: failure === undefined ? undefined : reasonWord(failure.reason),
+    };
+    if (failure === undefined || failure.row.openai.status < 500) log.debug(facts, "request");
+    else if (failure.reason !== ErrorReason.INTERNAL) log.warn({ ...facts, text: failure.message }, "request failed");
+    else log.error({ ...facts, error: exchange.defect ?? failure }, "request failed");
+  }
+
+  const server = serve(publicRoutes);
+  const metricsServer = serve(metricsRoutes);
+
+  async function finish(timeoutMs: number, noticeMs: number): Promise<void> {
+    const endMs = clock.monotonic() + timeoutMs;
+    draining = true;
+    server.beginDrain();
+    metricsServer.beginDrain();
+    if (noticeMs > 0) await passed(clock, Math.min(noticeMs, timeoutMs));
+    server.stopListening();
+    server.beginDrain();
+    await within(clock, server.idle(), endMs - clock.monotonic());
+    if (server.openCount > 0) {
+      log.warn({ open: server.openCount }, "requests did not end in time");
+      server.failAll(
+        new WeirError(ErrorReason.OVERLOADED, {
+          text: "The gateway is shutting down; send the request again.",
+          retryAfterMs: 1_000,
+        }),
+      );
+      await within(clock, server.idle(), partingMs);
+    }
+    await shut();
+  }
+
+  async function shut(): Promise<void> {
+    draining = true;
+    keys.close();
+    await Promise.all([server.close(), metricsServer.close()]);
+    limits.close();
+    alarms.close();
+    measures.close();
+  }
+
+  return {
+    async listen(address) {
+      const bound = await server.listen(address);
+      const { metricsAddress } = settings();
+      if (metricsAddress !== undefined) await metricsServer.listen(metricsAddress);
+      const host = bound.family === "IPv6" ? `[${bound.address}]` : bound.address;
+      return { url: `http://${host}:${bound.port}` };
+    },
+    drain(timeoutMs, noticeMs = 0) {
+      ended ??= finish(timeoutMs, noticeMs);
+      return ended;
+    },
+    async close() {
+      await shut();
+    },
+  };
+}
+
+/** What is counted when the client left before its answer began. */
+const clientLeft = 499;
+/** New work is refused when this process lets its events wait so long. */
+const lagMaxMs = 500;
+
+function passed(clock: Clock, delayMs: number): Promise<void> {
+  return new Promise((resolve) => clock.after(delayMs, resolve));
+}
+
+/** Waits for a promise, but not for ever. */
+async function within(clock: Clock, promise: Promise<void>, timeoutMs: number): Promise<void> {
+  let cancel: (() => void) | undefined;
+  const timeout = new Promise<void>((resolve) => {
+    cancel = clock.after(Math.max(0, timeoutMs), resolve);
+  });
+  await Promise.race([promise, timeout]);
+  cancel?.();
+}
