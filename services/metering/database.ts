@@ -1,0 +1,166 @@
+import { mkdir } from "node:fs/promises";
+import { join } from "node:path";
+import { PGlite } from "@electric-sql/pglite";
+import { createPgConfig } from "@electric-sql/pglite/node-postgres";
+import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
+import { WeirError } from "@weir/kit/weir-error";
+import { drizzle, type NodePgDatabase } from "drizzle-orm/node-postgres";
+import pg from "pg";
+import { lockDirectory } from "./directory-lock.ts";
+
+/** Where the ledger lives: a Postgres server (15 or later), or a directory that an embedded one keeps its files in. */
+export type DatabasePlace =
+  | {
+      /** `postgres://...`; every option of libpq's connection URLs that node-postgres knows. */
+      readonly url: string;
+      /** Connections at most. Default 8. */
+      readonly connectionsMax?: number | undefined;
+    }
+  | {
+      /** Created when missing. One process at a time may open it. */
+      readonly embeddedDirectory: string;
+    };
+
+/**
+ * An open database. Whatever its methods throw is a WeirError without a word of the driver's: STORE_UNAVAILABLE, or
+ * INVALID_REQUEST for values that Postgres cannot hold, such as text with NUL.
+ */
+export interface Database {
+  readonly engine: "postgres" | "embedded";
+  /**
+   * Runs in one transaction (read committed, commits reach the disk). When the server cancels it for a deadlock or a
+   * serialisation failure it runs again, at most five times in all: `run` must have no other effect.
+   * @throws WeirError STORE_UNAVAILABLE, or what `run` throws
+   */
+  transaction<T>(run: (client: pg.PoolClient) => Promise<T>): Promise<T>;
+  /** Runs queries that need no transaction. @throws WeirError STORE_UNAVAILABLE */
+  read<T>(run: (queries: NodePgDatabase) => Promise<T>): Promise<T>;
+  /** Waits for what is running, then lets go of connections and directory. */
+  close(): Promise<void>;
+}
+
+const statementTimeoutMs = 30_000;
+const attemptsMax = 5;
+
+/** @throws Error when the directory is open elsewhere; a server that is away shows only in the first query */
+export async function openDatabase(place: DatabasePlace): Promise<Database> {
+  if ("url" in place) {
+    const pool = new pg.Pool({
+      connectionString: place.url,
+      max: place.connectionsMax ?? 8,
+      // Also bounds the wait for a free connection.
+      connectionTimeoutMillis: 5_000,
+      idleTimeoutMillis: 60_000,
+      keepAlive: true,
+      statement_timeout: statementTimeoutMs,
+      lock_timeout: 10_000,
+      idle_in_transaction_session_timeout: statementTimeoutMs,
+      // Above the server's own, for the case that the server is out of reach.
+      query_timeout: statementTimeoutMs + 5_000,
+      application_name: "weir-metering",
+    });
+    return createDatabase("postgres", pool, () => pool.end());
+  }
+  await mkdir(place.embeddedDirectory, { recursive: true, mode: 0o700 });
+  const unlock = lockDirectory(place.embeddedDirectory);
+  let engine: PGlite;
+  try {
+    engine = await PGlite.create({ dataDir: join(place.embeddedDirectory, "pgdata") });
+  } catch (thrown) {
+    unlock();
+    throw new Error(`the embedded database in ${place.embeddedDirectory} does not open`, { cause: thrown });
+  }
+  // One session: a second connection would share its transactions. It is never dropped for idleness.
+  const pool = new pg.Pool({
+    ...createPgConfig(engine),
+    max: 1,
+    idleTimeoutMillis: 0,
+    connectionTimeoutMillis: statementTimeoutMs,
+  });
+  return createDatabase("embedded", pool, async () => {
+    await pool.end();
+    await engine.close();
+    unlock();
+  });
+}
+
+function createDatabase(engine: Database["engine"], pool: pg.Pool, close: () => Promise<void>): Database {
+  // A connection that dies while idle; the pool has dropped it already.
+  pool.on("error", () => undefined);
+  const queries = drizzle(pool);
+
+  async function attempt<T>(run: (client: pg.PoolClient) => Promise<T>): Promise<T> {
+    const client = await pool.connect();
+    let broken = false;
+    try {
+      await client.query("begin; set local synchronous_commit = on");
+      const result = await run(client);
+      await client.query("commit");
+      return result;
+    } catch (thrown) {
+      await client.query("rollback").catch(() => {
+        broken = true;
+      });
+      throw thrown;
+    } finally {
+      client.release(broken);
+    }
+  }
+
+  return {
+    engine,
+    async transaction(run) {
+      for (let count = 1; ; count++) {
+        try {
+          return await attempt(run);
+        } catch (thrown) {
+          if (count === attemptsMax || !isWorthRepeating(thrown)) throw storeError(thrown);
+          await new Promise((resolve) => setTimeout(resolve, count * (10 + Math.random() * 20)));
+        }
+      }
+    },
+    async read(run) {
+      try {
+        return await run(queries);
+      } catch (thrown) {
+        throw storeError(thrown);
+      }
+    },
+    close,
+  };
+}
+
+/**
+ * The SQLSTATE of what a driver threw: five characters.
+ * See https://www.postgresql.org/docs/15/errcodes-appendix.html
+ */
+export function sqlState(thrown: unknown): string | undefined {
+  // drizzle wraps the driver's error.
+  for (let error = thrown; error instanceof Error; error = error.cause) {
+    const code: unknown = "code" in error ? error.code : undefined;
+    if (typeof code === "string" && /^[0-9A-Z]{5}$/.test(code)) return code;
+  }
+  return undefined;
+}
+
+function isWorthRepeating(thrown: unknown): boolean {
+  const state = sqlState(thrown);
+  return state === "40001" || state === "40P01";
+}
+
+/** Drivers put parameters into their messages: what leaves here says no more than the SQLSTATE. */
+function storeError(thrown: unknown): WeirError {
+  if (thrown instanceof WeirError) return thrown;
+  const state = sqlState(thrown);
+  if (state?.startsWith("22")) {
+    return new WeirError(ErrorReason.INVALID_REQUEST, { text: "The request holds a value that cannot be stored." });
+  }
+  const cause = new Error(`database: ${state ?? (thrown instanceof Error ? thrown.name : "unknown")}`);
+  if (thrown instanceof Error && thrown.stack) {
+    cause.stack = thrown.stack
+      .split("\n")
+      .filter((line) => line.startsWith("    at "))
+      .join("\n");
+  }
+  return new WeirError(ErrorReason.STORE_UNAVAILABLE, { retryAfterMs: 1_000, cause });
+}

@@ -1,0 +1,250 @@
+import { hash } from "node:crypto";
+import { create } from "@bufbuild/protobuf";
+import type { Timestamp } from "@bufbuild/protobuf/wkt";
+import { type Usage, UsageSchema, UsageSource } from "@weir/gen/weir/common/v1/usage_pb";
+import { AttemptOutcome, type UsageEvent } from "@weir/gen/weir/metering/v1/usage_event_pb";
+import { billableTokens, costNanoUsd, type Price } from "@weir/price/price";
+
+/** How an attempt ended; see weir.metering.v1.AttemptOutcome. */
+export type Outcome = "completed" | "cancelled" | "failed" | "truncated" | "lost" | "rejected";
+
+/** Why a row has a cost or has none; see the column's comment in migrations/. */
+export type Pricing = "priced" | "unpriced" | "price_unknown" | "usage_unknown" | "out_of_range";
+
+/** What an attempt cost, and whether that is known. Amounts are null unless `pricing` is `priced`. */
+export interface PricedUsage {
+  readonly pricing: Pricing;
+  /** What the provider bills. */
+  readonly costNanoUsd: bigint | null;
+  /** What the tenant pays. */
+  readonly chargeNanoUsd: bigint | null;
+}
+
+/** One row of `attempts`. Texts hold no NUL and at most 512 characters. */
+export interface AttemptRow extends PricedUsage {
+  /** Lower case. */
+  readonly attemptId: string;
+  readonly requestId: string;
+  readonly tenant: string;
+  readonly key: string;
+  readonly endUser: string;
+  readonly alias: string;
+  readonly provider: string;
+  readonly model: string;
+  readonly stream: boolean;
+  readonly outcome: Outcome;
+  readonly usageSource: string;
+  readonly usage: Usage;
+  /** JSON; null when there were none. */
+  readonly serverToolUses: string | null;
+  readonly usageInconsistent: boolean;
+  readonly priceId: string;
+  /** Microseconds since 1970. */
+  readonly startTimeUs: number;
+  readonly endTimeUs: number;
+  readonly firstTokenUs: bigint | null;
+  readonly providerStatus: number;
+  readonly providerReplyId: string;
+  /** 16 bytes in hex, over everything that the event says. */
+  readonly contentDigest: string;
+}
+
+/** What an entry moves on one account of one book; amounts of an attempt and book sum to 0n. */
+export interface Entry {
+  readonly attemptId: string;
+  readonly book: "cost" | "charge";
+  readonly account: string;
+  /** Nano-USD, never 0n; positive: the account receives. */
+  readonly amountNanoUsd: bigint;
+}
+
+/** An event that no row can hold. */
+export class MalformedEvent extends Error {
+  override readonly name = "MalformedEvent";
+  /** The field at fault. */
+  readonly field: string;
+  constructor(field: string) {
+    super(`malformed usage event: ${field}`);
+    this.field = field;
+  }
+}
+
+/**
+ * The row of one usage event. Pure: redelivery gives the same row, as long as the price is known.
+ * @param event counts of tokens as the vendor reported them; absent means not reported, not zero
+ * @param price the one that `event.priceId` names; undefined when the ledger does not know it
+ * @throws MalformedEvent
+ */
+export function attemptFromEvent(event: UsageEvent, price: Price | undefined): AttemptRow {
+  const { principal, target } = event;
+  const usage = event.usage ?? nothingReported;
+  const outcome = outcomeWords[event.outcome];
+  const usageSource = usageSourceWords[event.usageSource];
+  if (!isUuid(event.attemptId)) throw new MalformedEvent("attempt_id");
+  if (!principal) throw new MalformedEvent("principal");
+  if (!target) throw new MalformedEvent("target");
+  if (!outcome) throw new MalformedEvent("outcome");
+  if (!usageSource) throw new MalformedEvent("usage_source");
+  if (event.providerStatus > int4Max) throw new MalformedEvent("provider_status");
+  if (event.firstTokenUs !== undefined && event.firstTokenUs > int8Max) throw new MalformedEvent("first_token_us");
+  const startTimeUs = microseconds(event.startTime, "start_time");
+  const endTimeUs = microseconds(event.endTime, "end_time");
+  return {
+    attemptId: event.attemptId.toLowerCase(),
+    requestId: storable(event.requestId),
+    tenant: storable(principal.tenant),
+    key: storable(principal.key),
+    endUser: storable(principal.user),
+    alias: storable(event.alias),
+    provider: storable(target.provider),
+    model: storable(target.model),
+    stream: event.stream,
+    outcome,
+    usageSource,
+    usage,
+    serverToolUses: toolUses(usage),
+    usageInconsistent: billableTokens(usage).inconsistent,
+    priceId: storable(event.priceId),
+    ...(event.priceId === "" ? { ...unknown, pricing: "unpriced" } : priceUsage(outcome, usage, price)),
+    startTimeUs,
+    // A clock that stepped back in between makes no negative durations.
+    endTimeUs: Math.max(startTimeUs, endTimeUs),
+    firstTokenUs: event.firstTokenUs ?? null,
+    providerStatus: event.providerStatus,
+    providerReplyId: storable(event.providerReplyId),
+    contentDigest: digestOf(event),
+  };
+}
+
+/**
+ * Entries of one attempt. Pure. None where the amount is zero or not known.
+ * @returns amounts in nano-USD that sum to exactly 0n for each book
+ */
+export function entriesOf(
+  row: Pick<AttemptRow, "attemptId" | "tenant" | "provider" | "costNanoUsd" | "chargeNanoUsd">,
+): Entry[] {
+  const entries: Entry[] = [];
+  const { attemptId, costNanoUsd: cost, chargeNanoUsd: charge } = row;
+  if (cost) {
+    entries.push({ attemptId, book: "cost", account: `provider/${row.provider}`, amountNanoUsd: cost });
+    entries.push({ attemptId, book: "cost", account: `usage/${row.tenant}`, amountNanoUsd: -cost });
+  }
+  if (charge) {
+    entries.push({ attemptId, book: "charge", account: "revenue", amountNanoUsd: charge });
+    entries.push({ attemptId, book: "charge", account: `tenant/${row.tenant}`, amountNanoUsd: -charge });
+  }
+  return entries;
+}
+
+/**
+ * What an attempt costs, and what its tenant pays for it. The tenant pays what the provider bills for an answer, whole
+ * or in part; what a provider bills for an attempt that gave none is the operator's loss.
+ */
+export function priceUsage(outcome: Outcome, usage: Usage, price: Price | undefined): PricedUsage {
+  if (!price) return { ...unknown, pricing: "price_unknown" };
+  const gaveNothing = outcome === "failed" || outcome === "rejected";
+  const reported = usage.inputTokens !== undefined || usage.outputTokens !== undefined;
+  // A provider that failed or refused and reported nothing bills nothing. An answer without any count costs something
+  // that nobody knows, which is not zero.
+  if (!reported && !gaveNothing && !isFree(price)) return { ...unknown, pricing: "usage_unknown" };
+  const cost = costNanoUsd(usage, price);
+  if (cost > int8Max) return { ...unknown, pricing: "out_of_range" };
+  return { pricing: "priced", costNanoUsd: cost, chargeNanoUsd: gaveNothing ? 0n : cost };
+}
+
+const unknown = { costNanoUsd: null, chargeNanoUsd: null };
+
+function isFree(price: Price): boolean {
+  return !price.longContext && Object.values(price.nanoUsdPerMillion).every((rate: bigint | undefined) => !rate);
+}
+
+/** Whether Postgres reads a text as a UUID; stricter, in that only the usual form counts. */
+export function isUuid(text: string): boolean {
+  return uuidShape.test(text);
+}
+
+const uuidShape = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
+const int4Max = 2 ** 31 - 1;
+const int8Max = 2n ** 63n - 1n;
+const nothingReported = create(UsageSchema);
+
+const outcomeWords: Partial<Record<AttemptOutcome, Outcome>> = {
+  [AttemptOutcome.COMPLETED]: "completed",
+  [AttemptOutcome.CANCELLED]: "cancelled",
+  [AttemptOutcome.FAILED]: "failed",
+  [AttemptOutcome.TRUNCATED]: "truncated",
+  [AttemptOutcome.LOST]: "lost",
+  [AttemptOutcome.REJECTED]: "rejected",
+};
+
+const usageSourceWords: Partial<Record<UsageSource, string>> = {
+  [UsageSource.REPORTED]: "reported",
+  [UsageSource.COUNTED]: "counted",
+  [UsageSource.ESTIMATED]: "estimated",
+};
+
+const year2000Us = Date.UTC(2000, 0, 1) * 1000;
+const year2200Us = Date.UTC(2200, 0, 1) * 1000;
+
+function microseconds(time: Timestamp | undefined, field: string): number {
+  if (!time) throw new MalformedEvent(field);
+  const us = Number(time.seconds) * 1_000_000 + Math.floor(time.nanos / 1000);
+  if (!(us >= year2000Us && us < year2200Us)) throw new MalformedEvent(field);
+  return us;
+}
+
+/**
+ * Some texts come from clients, who must not be able to keep their usage out of the ledger: what Postgres cannot hold
+ * is replaced, and what is overlong is cut.
+ */
+function storable(text: string): string {
+  if (text.length <= textLengthMax && !unstorable.test(text)) return text;
+  return text.slice(0, textLengthMax).replaceAll("\0", "\ufffd").toWellFormed();
+}
+
+function toolUses(usage: Usage): string | null {
+  const uses = Object.entries(usage.serverToolUses);
+  return uses.length === 0
+    ? null
+    : JSON.stringify(Object.fromEntries(uses.map(([name, count]) => [storable(name), count])));
+}
+
+const textLengthMax = 512;
+const unstorable = /\0|\p{Surrogate}/u;
+
+/** Over everything that an event says, so that two events differ in digest when they differ in anything. */
+function digestOf(event: UsageEvent): string {
+  const { usage, principal, target, startTime, endTime } = event;
+  const content = [
+    event.attemptId.toLowerCase(),
+    event.requestId,
+    principal && [principal.tenant, principal.key, principal.user],
+    event.alias,
+    target && [target.provider, target.model],
+    event.priceId,
+    startTime && [String(startTime.seconds), startTime.nanos],
+    endTime && [String(endTime.seconds), endTime.nanos],
+    event.outcome,
+    usage && [
+      usage.inputTokens,
+      usage.cachedInputTokens,
+      usage.cacheWriteTokens,
+      usage.cacheWriteLongTokens,
+      usage.audioInputTokens,
+      usage.imageInputTokens,
+      usage.outputTokens,
+      usage.reasoningTokens,
+      usage.audioOutputTokens,
+      usage.imageOutputTokens,
+      usage.acceptedPredictionTokens,
+      usage.rejectedPredictionTokens,
+      Object.entries(usage.serverToolUses).sort(([a], [b]) => (a < b ? -1 : 1)),
+    ],
+    event.usageSource,
+    event.providerReplyId,
+    event.providerStatus,
+    event.firstTokenUs === undefined ? null : String(event.firstTokenUs),
+    event.stream,
+  ];
+  return hash("sha256", JSON.stringify(content)).slice(0, 32);
+}

@@ -1,0 +1,69 @@
+import { createHash } from "node:crypto";
+import { readdir, readFile } from "node:fs/promises";
+import { join } from "node:path";
+import type { Database } from "./database.ts";
+
+/** What a migration did. */
+export interface Migrated {
+  /** Names of the files that were applied now. */
+  readonly applied: readonly string[];
+  /** The database has migrations of a later version of Weir; views were left as they are. */
+  readonly ahead: boolean;
+}
+
+/**
+ * Brings the schema up to date: `migrations/*.sql` in the order of their numbers, each once, then `views.sql` when it
+ * changed; all in one transaction, under a lock that lets one process in at a time. A second run does nothing.
+ * @throws Error when a file that was applied before has changed since; WeirError STORE_UNAVAILABLE
+ */
+export async function migrate(database: Database): Promise<Migrated> {
+  const folder = join(import.meta.dirname, "migrations");
+  const names = (await readdir(folder)).filter((name) => name.endsWith(".sql")).sort();
+  const files = await Promise.all(names.map(async (name) => read(name, join(folder, name))));
+  const views = await read("views.sql", join(import.meta.dirname, "views.sql"));
+  const outcome = await database.transaction(async (client): Promise<Migrated | string> => {
+    await client.query(`select pg_advisory_xact_lock(${advisoryLock})`);
+    await client.query(
+      `create table if not exists schema_migrations (
+         name text primary key, checksum text not null, apply_time timestamptz not null default now())`,
+    );
+    const { rows } = await client.query<{ name: string; checksum: string }>(
+      "select name, checksum from schema_migrations",
+    );
+    const known = new Map(rows.map((row) => [row.name, row.checksum]));
+    const changed = files.find((file) => known.has(file.name) && known.get(file.name) !== file.checksum);
+    if (changed) return changed.name;
+    const ahead = rows.some((row) => row.name !== views.name && !names.includes(row.name));
+    const due = files.filter((file) => !known.has(file.name));
+    if (!ahead && known.get(views.name) !== views.checksum) due.push(views);
+    for (const file of due) {
+      await client.query(file.text);
+      await client.query(
+        `insert into schema_migrations (name, checksum) values ($1, $2)
+         on conflict (name) do update set checksum = excluded.checksum, apply_time = now()`,
+        [file.name, file.checksum],
+      );
+    }
+    return { applied: due.map((file) => file.name), ahead };
+  });
+  if (typeof outcome === "string") {
+    throw new Error(
+      `the migration ${outcome} was applied with other content; migrations are never edited, add a new one`,
+    );
+  }
+  return outcome;
+}
+
+/** Any number that no one else uses on the same database. */
+const advisoryLock = 7_365_169_114;
+
+interface SqlFile {
+  readonly name: string;
+  readonly text: string;
+  readonly checksum: string;
+}
+
+async function read(name: string, path: string): Promise<SqlFile> {
+  const text = await readFile(path, "utf8");
+  return { name, text, checksum: createHash("sha256").update(text).digest("hex") };
+}

@@ -1,0 +1,126 @@
+import {
+  bigint,
+  boolean,
+  customType,
+  integer,
+  jsonb,
+  numeric,
+  pgTable,
+  primaryKey,
+  text,
+  timestamp,
+  uuid,
+} from "drizzle-orm/pg-core";
+
+// The tables as queries see them; migrations/ makes them, and schema.test.ts compares the two.
+
+const bytea = customType<{ data: Buffer }>({ dataType: () => "bytea" });
+const instant = (name: string) => timestamp(name, { withTimezone: true });
+/** int8: comes as text from the driver and never passes through a float. */
+const int8 = (name: string) => bigint(name, { mode: "bigint" });
+
+export const tenants = pgTable("tenants", {
+  tenantId: text("tenant_id").primaryKey(),
+  displayName: text("display_name").notNull(),
+  createTime: instant("create_time").notNull().defaultNow(),
+});
+
+export const keys = pgTable("keys", {
+  keyId: text("key_id").primaryKey(),
+  tenantId: text("tenant_id")
+    .notNull()
+    .references(() => tenants.tenantId),
+  digest: bytea("digest").notNull().unique(),
+  displayName: text("display_name").notNull(),
+  scope: jsonb("scope").notNull(),
+  createTime: instant("create_time").notNull().defaultNow(),
+  expireTime: instant("expire_time"),
+  revokeTime: instant("revoke_time"),
+  revision: int8("revision").notNull().unique(),
+});
+
+export const accountRevision = pgTable("account_revision", {
+  singleton: boolean("singleton").primaryKey().default(true),
+  revision: int8("revision").notNull(),
+});
+
+export const prices = pgTable("prices", {
+  priceId: text("price_id").primaryKey(),
+  provider: text("provider").notNull(),
+  model: text("model").notNull(),
+  effectiveTime: instant("effective_time"),
+  inputNanoUsdPerMillion: numeric("input_nano_usd_per_million").notNull(),
+  cachedInputNanoUsdPerMillion: numeric("cached_input_nano_usd_per_million").notNull(),
+  cacheWriteNanoUsdPerMillion: numeric("cache_write_nano_usd_per_million").notNull(),
+  cacheWriteLongNanoUsdPerMillion: numeric("cache_write_long_nano_usd_per_million").notNull(),
+  outputNanoUsdPerMillion: numeric("output_nano_usd_per_million").notNull(),
+  longContext: jsonb("long_context"),
+  source: text("source").notNull(),
+  createTime: instant("create_time").notNull().defaultNow(),
+});
+
+export const attempts = pgTable("attempts", {
+  attemptId: uuid("attempt_id").primaryKey(),
+  requestId: text("request_id").notNull(),
+  tenant: text("tenant").notNull(),
+  key: text("key").notNull(),
+  endUser: text("end_user").notNull(),
+  alias: text("alias").notNull(),
+  provider: text("provider").notNull(),
+  model: text("model").notNull(),
+  stream: boolean("stream").notNull(),
+  outcome: text("outcome").notNull(),
+  usageSource: text("usage_source").notNull(),
+  inputTokens: int8("input_tokens"),
+  cachedInputTokens: int8("cached_input_tokens"),
+  cacheWriteTokens: int8("cache_write_tokens"),
+  cacheWriteLongTokens: int8("cache_write_long_tokens"),
+  audioInputTokens: int8("audio_input_tokens"),
+  imageInputTokens: int8("image_input_tokens"),
+  outputTokens: int8("output_tokens"),
+  reasoningTokens: int8("reasoning_tokens"),
+  audioOutputTokens: int8("audio_output_tokens"),
+  imageOutputTokens: int8("image_output_tokens"),
+  acceptedPredictionTokens: int8("accepted_prediction_tokens"),
+  rejectedPredictionTokens: int8("rejected_prediction_tokens"),
+  serverToolUses: jsonb("server_tool_uses"),
+  usageInconsistent: boolean("usage_inconsistent").notNull(),
+  priceId: text("price_id").notNull(),
+  pricing: text("pricing").notNull(),
+  costNanoUsd: int8("cost_nano_usd"),
+  chargeNanoUsd: int8("charge_nano_usd"),
+  startTime: instant("start_time").notNull(),
+  endTime: instant("end_time").notNull(),
+  firstTokenUs: int8("first_token_us"),
+  providerStatus: integer("provider_status").notNull(),
+  providerReplyId: text("provider_reply_id").notNull(),
+  contentDigest: bytea("content_digest").notNull(),
+  recordTime: instant("record_time").notNull().defaultNow(),
+});
+
+export const entries = pgTable(
+  "entries",
+  {
+    attemptId: uuid("attempt_id").notNull(),
+    book: text("book").notNull(),
+    account: text("account").notNull(),
+    amountNanoUsd: int8("amount_nano_usd").notNull(),
+  },
+  (table) => [primaryKey({ columns: [table.attemptId, table.book, table.account] })],
+);
+
+export const conflicts = pgTable("conflicts", {
+  conflictId: bytea("conflict_id").primaryKey(),
+  attemptId: text("attempt_id").notNull(),
+  reason: text("reason").notNull(),
+  journalId: text("journal_id").notNull(),
+  sequence: numeric("sequence").notNull(),
+  payload: bytea("payload").notNull(),
+  receiveTime: instant("receive_time").notNull().defaultNow(),
+});
+
+export const journals = pgTable("journals", {
+  journalId: uuid("journal_id").primaryKey(),
+  committedSequence: int8("committed_sequence").notNull(),
+  updateTime: instant("update_time").notNull().defaultNow(),
+});

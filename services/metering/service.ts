@@ -1,0 +1,72 @@
+import { randomBytes } from "node:crypto";
+import type { ServiceImpl } from "@connectrpc/connect";
+import type { Meter } from "@opentelemetry/api";
+import type { AccountService } from "@weir/gen/weir/account/v1/account_service_pb";
+import type { UsageService } from "@weir/gen/weir/metering/v1/usage_service_pb";
+import type { RandomBytes } from "@weir/kit/api-key";
+import type { Clock } from "@weir/kit/clock";
+import type { Log } from "@weir/kit/log";
+import type { PriceList } from "@weir/price/price";
+import { createAccountStore } from "./account-store.ts";
+import { createAccounts } from "./accounts.ts";
+import type { Database } from "./database.ts";
+import { migrate } from "./migrate.ts";
+import { createPriceBook } from "./price-book.ts";
+import { createPriceStore } from "./price-store.ts";
+import { createRecorder, type Recorder } from "./recorder.ts";
+import { createLedgerStore, type LedgerStore } from "./store.ts";
+import { createUsageService } from "./usage.ts";
+
+export interface MeteringDependencies {
+  /** Open, and closed by who opened it. */
+  readonly database: Database;
+  /** Key of the HMAC over API keys, at least 32 bytes; every edge has the same. */
+  readonly pepper: Buffer;
+  readonly clock: Clock;
+  /** Default: `randomBytes` of node:crypto. */
+  readonly random?: RandomBytes;
+  readonly meter: Meter;
+  readonly log: Log;
+}
+
+export interface Metering {
+  readonly accounts: ServiceImpl<typeof AccountService>;
+  readonly usage: ServiceImpl<typeof UsageService>;
+  /** For the JetStream consumer. */
+  readonly recorder: Recorder;
+  readonly store: LedgerStore;
+  /**
+   * To be called before the first event, and again when the configuration changed: brings the schema up to date and
+   * writes the prices. Idempotent.
+   * @throws Error when a migration or a price was edited; WeirError STORE_UNAVAILABLE
+   */
+  prepare(prices: PriceList): Promise<void>;
+  /**
+   * Makes the tenant `default` and a key of it, unless there is any key. Call after `prepare`.
+   * @returns the secret, shown only here; undefined when there was a key
+   */
+  ensureFirstKey(displayName: string): Promise<string | undefined>;
+}
+
+export function createMetering(dependencies: MeteringDependencies): Metering {
+  const { database, pepper, clock, random = randomBytes, meter, log } = dependencies;
+  const store = createLedgerStore(database);
+  const prices = createPriceBook(createPriceStore(database));
+  const recorder = createRecorder({ store, prices, meter, log });
+  const accounts = createAccounts({ store: createAccountStore(database), pepper, clock, random });
+  return {
+    accounts: accounts.service,
+    usage: createUsageService({ database, store, recorder, clock }),
+    recorder,
+    store,
+    async prepare(list) {
+      const migrated = await migrate(database);
+      if (migrated.applied.length > 0) log.info({ files: migrated.applied }, "the schema is up to date");
+      if (migrated.ahead)
+        log.warn({}, "the database was migrated by a later version of Weir; its views stay as they are");
+      const settledCount = await prices.add(list.prices);
+      if (settledCount > 0) log.info({ count: settledCount }, "attempts that waited for their price have it now");
+    },
+    ensureFirstKey: accounts.ensureFirstKey,
+  };
+}
