@@ -1,0 +1,163 @@
+import type { AttemptRecord } from "@weir/simulator/simulator";
+import pg from "pg";
+
+/** A row of the ledger, as tests read it. */
+export interface LedgerRow {
+  readonly attemptId: string;
+  readonly requestId: string;
+  readonly tenant: string;
+  readonly key: string;
+  readonly endUser: string;
+  readonly alias: string;
+  readonly provider: string;
+  readonly model: string;
+  readonly stream: boolean;
+  readonly outcome: string;
+  /** Where the counts come from: `reported`, `counted`, `estimated`. */
+  readonly usageSource: string;
+  readonly inputTokens: number | undefined;
+  readonly cachedInputTokens: number | undefined;
+  readonly outputTokens: number | undefined;
+  readonly reasoningTokens: number | undefined;
+  readonly priceId: string;
+  readonly costNanoUsd: bigint | undefined;
+}
+
+interface RawRow {
+  attempt_id: string;
+  request_id: string;
+  tenant: string;
+  key: string;
+  end_user: string;
+  alias: string;
+  provider: string;
+  model: string;
+  stream: boolean;
+  outcome: string;
+  usage_source: string;
+  input_tokens: string | null;
+  cached_input_tokens: string | null;
+  output_tokens: string | null;
+  reasoning_tokens: string | null;
+  price_id: string;
+  cost_nano_usd: string | null;
+}
+
+/** Reads the ledger as an analyst does: over SQL. */
+export interface LedgerReader {
+  rows(where?: { readonly requestId: string }): Promise<LedgerRow[]>;
+  query<T extends pg.QueryResultRow>(sql: string): Promise<T[]>;
+  close(): Promise<void>;
+}
+
+export function createLedgerReader(databaseUrl: string): LedgerReader {
+  const pool = new pg.Pool({ connectionString: databaseUrl, max: 2, connectionTimeoutMillis: 10_000 });
+  // The server may be gone before the pool is.
+  pool.on("error", () => {});
+  return {
+    async rows(where) {
+      const columns =
+        "attempt_id, request_id, tenant, key, end_user, alias, provider, model, stream, outcome, usage_source, " +
+        "input_tokens, cached_input_tokens, output_tokens, reasoning_tokens, price_id, cost_nano_usd";
+      const result =
+        where === undefined
+          ? await pool.query<RawRow>(`SELECT ${columns} FROM attempts ORDER BY start_time, attempt_id`)
+          : await pool.query<RawRow>(
+              `SELECT ${columns} FROM attempts WHERE request_id = $1 ORDER BY start_time, attempt_id`,
+              [where.requestId],
+            );
+      return result.rows.map(fromRow);
+    },
+    async query<T extends pg.QueryResultRow>(sql: string) {
+      return (await pool.query<T>(sql)).rows;
+    },
+    close: () => pool.end(),
+  };
+}
+
+function fromRow(row: RawRow): LedgerRow {
+  const count = (text: string | null) => (text === null ? undefined : Number(text));
+  return {
+    attemptId: row.attempt_id,
+    requestId: row.request_id,
+    tenant: row.tenant,
+    key: row.key,
+    endUser: row.end_user,
+    alias: row.alias,
+    provider: row.provider,
+    model: row.model,
+    stream: row.stream,
+    outcome: row.outcome,
+    usageSource: row.usage_source,
+    inputTokens: count(row.input_tokens),
+    cachedInputTokens: count(row.cached_input_tokens),
+    outputTokens: count(row.output_tokens),
+    reasoningTokens: count(row.reasoning_tokens),
+    priceId: row.price_id,
+    costNanoUsd: row.cost_nano_usd === null ? undefined : BigInt(row.cost_nano_usd),
+  };
+}
+
+/** Nano-USD for a million tokens. */
+export interface TestPrice {
+  readonly input: bigint;
+  readonly cachedInput: bigint;
+  readonly output: bigint;
+}
+
+/** What tokens cost: the arithmetic of the price list, written down a second time. Half a nano-USD goes to even. */
+export function expectedCost(
+  price: TestPrice,
+  inputTokens: number,
+  cachedTokens: number,
+  outputTokens: number,
+): bigint {
+  const millionths =
+    BigInt(inputTokens - cachedTokens) * price.input +
+    BigInt(cachedTokens) * price.cachedInput +
+    BigInt(outputTokens) * price.output;
+  const whole = millionths / 1_000_000n;
+  const rest = millionths % 1_000_000n;
+  if (rest > 500_000n || (rest === 500_000n && whole % 2n === 1n)) return whole + 1n;
+  return whole;
+}
+
+/**
+ * Compares the ledger with the simulator's own count and says everything that differs:
+ * each attempt that the simulator served has exactly one row; a row whose counts were reported equals the count to the
+ * token and to the nano-USD; a row that says anything was used has an attempt, unless it is marked estimated.
+ */
+export function differences(
+  rows: readonly LedgerRow[],
+  served: readonly AttemptRecord[],
+  priceOf: (row: LedgerRow) => TestPrice,
+): string[] {
+  const found: string[] = [];
+  const rowsById = new Map<string, LedgerRow>();
+  for (const row of rows) {
+    if (rowsById.has(row.attemptId)) found.push(`two rows for attempt ${row.attemptId}`);
+    rowsById.set(row.attemptId, row);
+  }
+  const servedById = new Map<string, AttemptRecord>();
+  for (const record of served) {
+    if (record.id === "") found.push("the simulator served an attempt without an id");
+    if (servedById.has(record.id)) found.push(`attempt ${record.id} reached the simulator twice`);
+    servedById.set(record.id, record);
+    if (!rowsById.has(record.id)) found.push(`attempt ${record.id} (${record.end}) has no row`);
+  }
+  for (const row of rows) {
+    const record = servedById.get(row.attemptId);
+    const cached = row.cachedInputTokens ?? 0;
+    const cost = expectedCost(priceOf(row), row.inputTokens ?? 0, cached, row.outputTokens ?? 0);
+    if (row.costNanoUsd !== cost) found.push(`attempt ${row.attemptId} costs ${row.costNanoUsd}, not ${cost} nano-USD`);
+    if (row.usageSource === "reported") {
+      const used = `${row.inputTokens ?? 0} in, ${row.outputTokens ?? 0} out`;
+      const billed = record === undefined ? "0 in, 0 out" : `${record.inputTokens} in, ${record.outputTokens} out`;
+      if (used !== billed)
+        found.push(`attempt ${row.attemptId} (${row.outcome}): ${used}; the simulator billed ${billed}`);
+    } else if (row.usageSource === "counted" && record === undefined && cost > 0n) {
+      found.push(`attempt ${row.attemptId} (${row.outcome}) is charged and never reached the simulator`);
+    }
+  }
+  return found;
+}
