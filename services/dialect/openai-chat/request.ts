@@ -2,6 +2,7 @@ import { isUtf8 } from "node:buffer";
 import type { WireRequest } from "@weir/gen/weir/chat/v1/wire_pb";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import { WeirError } from "@weir/kit/weir-error";
+import { isObject, type JsonObject } from "./json.ts";
 import { type Members, scanMembers, type Span } from "./members.ts";
 
 /** What Weir reads from a chat completions request. The rest is the provider's to judge. */
@@ -63,7 +64,7 @@ export function readChatRequest(body: Buffer): ChatRequest {
   }
   const members = scanMembers(body, ownMembers, depthMax);
   if (members?.tooDeep) throw invalid(`The body nests deeper than ${depthMax} levels.`);
-  const json = parseObject(body);
+  const json = readBody(body);
   if (json === undefined || members === undefined) throw invalid("The body is not a JSON object.");
   if (members.duplicate !== undefined) {
     throw invalid(`\`${members.duplicate}\` stands more than once.`, members.duplicate);
@@ -174,9 +175,7 @@ function asBuffer(bytes: Uint8Array): Buffer {
   return Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
 
-type JsonObject = Readonly<Record<string, unknown>>;
-
-function parseObject(body: Buffer): JsonObject | undefined {
+function readBody(body: Buffer): JsonObject | undefined {
   let json: unknown;
   try {
     json = JSON.parse(body.toString());
@@ -245,10 +244,6 @@ function isUser(value: unknown): value is string {
 
 function isIntegerUpTo(max: number): (value: unknown) => value is number {
   return (value): value is number => Number.isInteger(value) && (value as number) >= 1 && (value as number) <= max;
-}
-
-function isObject(value: unknown): value is JsonObject {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 function invalid(text: string, param?: string): WeirError {
