@@ -69,7 +69,10 @@ export function createAccounts({ store, pepper, clock, random }: AccountsDepende
 
   const service: ServiceImpl<typeof AccountService> = {
     async createTenant({ tenantId, displayName }) {
-      const tenant = await store.createTenant(tenantId, displayName);
+      const tenant = await store.createTenant(
+        idOf(`tenants/${tenantId}`, "tenants/", "tenant_id"),
+        displayName.toWellFormed(),
+      );
       if (!tenant) {
         throw new WeirError(ErrorReason.ALREADY_EXISTS, { metadata: { resource: `tenants/${tenantId}` } });
       }
@@ -84,7 +87,8 @@ export function createAccounts({ store, pepper, clock, random }: AccountsDepende
       const tenantId = idOf(request.tenant, "tenants/", "tenant");
       const expireTime = expireTimeOf(request, clock);
       const scope = toJson(KeyScopeSchema, request.scope ?? create(KeyScopeSchema));
-      const { key, secret } = newKey({ tenantId, displayName: request.displayName, scope, expireTime });
+      const displayName = request.displayName.toWellFormed();
+      const { key, secret } = newKey({ tenantId, displayName, scope, expireTime });
       const row = await store.createKey(key);
       if (!row) throw new WeirError(ErrorReason.NOT_FOUND, { metadata: { resource: request.tenant } });
       changed();
@@ -146,9 +150,10 @@ export function createAccounts({ store, pepper, clock, random }: AccountsDepende
 }
 
 function idOf(name: string, prefix: string, param: string): string {
-  if (name.startsWith(prefix)) return name.slice(prefix.length);
+  const id = name.slice(prefix.length);
+  if (name.startsWith(prefix) && /^[a-z0-9-]{1,63}$/.test(id)) return id;
   throw new WeirError(ErrorReason.INVALID_REQUEST, {
-    text: `\`${param}\` must begin with \`${prefix}\`.`,
+    text: `\`${param}\` must be \`${prefix}\` and an id.`,
     metadata: { param },
   });
 }

@@ -72,7 +72,7 @@ export async function openDatabase(place: DatabasePlace): Promise<Database> {
   }
   // One session: a second connection would share its transactions. It is never dropped for idleness.
   const pool = new pg.Pool({
-    ...createPgConfig(engine),
+    ...embeddedConfig(engine),
     max: 1,
     idleTimeoutMillis: 0,
     connectionTimeoutMillis: statementTimeoutMs,
@@ -82,6 +82,20 @@ export async function openDatabase(place: DatabasePlace): Promise<Database> {
     await engine.close();
     unlock();
   });
+}
+
+/**
+ * drizzle hands its parsers of result types over as `types`; PGlite takes that for a list of parameter types and fails,
+ * where node-postgres' own connection ignores it.
+ */
+function embeddedConfig(engine: PGlite): ReturnType<typeof createPgConfig> {
+  const config = createPgConfig(engine);
+  const { connection } = config;
+  const parse = connection.parse.bind(connection);
+  connection.parse = (query: { readonly name?: string; readonly text: string }) => {
+    parse({ name: query.name, text: query.text });
+  };
+  return config;
 }
 
 function createDatabase(engine: Database["engine"], pool: pg.Pool, close: () => Promise<void>): Database {

@@ -85,6 +85,7 @@ export function attemptFromEvent(event: UsageEvent, price: Price | undefined): A
   if (!target) throw new MalformedEvent("target");
   if (!outcome) throw new MalformedEvent("outcome");
   if (!usageSource) throw new MalformedEvent("usage_source");
+  if (!countsAreWhole(usage)) throw new MalformedEvent("usage");
   if (event.providerStatus > int4Max) throw new MalformedEvent("provider_status");
   if (event.firstTokenUs !== undefined && event.firstTokenUs > int8Max) throw new MalformedEvent("first_token_us");
   const startTimeUs = microseconds(event.startTime, "start_time");
@@ -182,6 +183,13 @@ const usageSourceWords: Partial<Record<UsageSource, string>> = {
   [UsageSource.COUNTED]: "counted",
   [UsageSource.ESTIMATED]: "estimated",
 };
+
+/** Always so for what came over a wire. */
+function countsAreWhole(usage: Usage): boolean {
+  return Object.values(usage).every(
+    (count: unknown) => typeof count !== "number" || (Number.isInteger(count) && count >= 0 && count <= 0xffff_ffff),
+  );
+}
 
 const year2000Us = Date.UTC(2000, 0, 1) * 1000;
 const year2200Us = Date.UTC(2200, 0, 1) * 1000;
