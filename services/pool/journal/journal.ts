@@ -1,7 +1,18 @@
+import { randomUUID } from "node:crypto";
+import * as nodeFiles from "node:fs";
+import { mkdir, rename, writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import type { Principal } from "@weir/gen/weir/common/v1/principal_pb";
 import type { Usage } from "@weir/gen/weir/common/v1/usage_pb";
 import type { UsageEvent } from "@weir/gen/weir/metering/v1/usage_event_pb";
 import type { Target } from "@weir/gen/weir/routing/v1/target_pb";
+import type { Clock } from "@weir/kit/clock";
+import type { Log } from "@weir/kit/log";
+import { createJournal, type OpenedJournal } from "./create-journal.ts";
+import { lockDirectory } from "./directory-lock.ts";
+import { idFileName, listDirectory, readHeader, readJournalId, recover } from "./recovery.ts";
+import { type JournalFiles, removeQuietly } from "./segment-file.ts";
+import { readWatermark } from "./watermark-file.ts";
 
 /** What is known of an attempt before it leaves. Not changed by anyone until the attempt is settled. */
 export interface Intent {
@@ -99,4 +110,66 @@ export interface Journal {
   status(): JournalStatus;
   /** Writes and syncs what is pending, stops admitting, gives the directory up. Open attempts stay open on disk. Idempotent. */
   close(): Promise<void>;
+}
+
+export interface JournalOptions {
+  /** Made when it is missing; used by one process at a time. */
+  readonly directory: string;
+  /**
+   * How often what was written is synced to disk, in milliseconds: what a power cut may cost. 0: strict mode, `intend`
+   * resolves after the sync. Default 10.
+   */
+  readonly syncIntervalMs?: number | undefined;
+  /** Most bytes on disk; beyond it no new attempts. Settlements of open ones are still taken. Default 1 GiB. */
+  readonly bytesMax?: number | undefined;
+  /** Size of a segment, the unit of deletion. Default 64 MiB; never more than a quarter of `bytesMax`. */
+  readonly segmentBytes?: number | undefined;
+  /** Default 100,000. */
+  readonly openAttemptsMax?: number | undefined;
+  /** Encoded size of the newest events that are kept in memory for the drain. Default 8 MiB. */
+  readonly recentBytesMax?: number | undefined;
+  readonly clock: Clock;
+  readonly log: Log;
+  /** For tests: a disk that fails. */
+  readonly files?: JournalFiles | undefined;
+}
+
+/**
+ * Opens the journal in a directory: takes the directory, reads what an earlier process left, cuts a torn tail, and settles
+ * what that process left open as lost. All of that is on disk before this resolves.
+ * @throws WeirError STORE_UNAVAILABLE when another process uses the directory; JournalUnreadable when it holds something
+ *   else or a later version's journal; what the file system throws
+ */
+export async function openJournal(options: JournalOptions): Promise<Journal> {
+  const { directory, clock, log } = options;
+  await mkdir(directory, { recursive: true, mode: 0o700 });
+  let opened: OpenedJournal | undefined;
+  const lock = await lockDirectory(directory, clock, () => opened?.abandon("another process took the directory"));
+  try {
+    const files = options.files ?? nodeFiles;
+    const content = listDirectory(directory);
+    for (const path of content.unfinished) removeQuietly(files, path);
+    if (content.foreign.length > 0) log.warn({ directory, names: content.foreign }, "files that are not the journal's");
+    const headers = content.segments.map(({ path }) => readHeader(path));
+    const id = readJournalId(directory, headers) ?? randomUUID();
+    await writeId(directory, id);
+    const found = await recover(id, content.segments);
+    const committed = readWatermark(directory, id) ?? 0;
+    for (const warning of found.warnings) log.error({ directory }, `journal: ${warning}`);
+    if (found.cutBytes > 0)
+      log.warn({ directory, bytes: found.cutBytes }, "journal: a torn record was cut from the end");
+    opened = await createJournal(id, options, found, committed, lock.release);
+    if (found.open.size > 0)
+      log.warn({ directory, attempts: found.open.size }, "journal: open attempts were settled as lost");
+    return opened.journal;
+  } catch (error) {
+    lock.release();
+    throw error;
+  }
+}
+
+async function writeId(directory: string, id: string): Promise<void> {
+  const path = join(directory, idFileName);
+  await writeFile(`${path}.new`, `${id}\n`, { mode: 0o600, flush: true });
+  await rename(`${path}.new`, path);
 }

@@ -1,0 +1,371 @@
+import { create } from "@bufbuild/protobuf";
+import { unlink } from "node:fs/promises";
+import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
+import { type Usage, UsageSchema, UsageSourceSchema } from "@weir/gen/weir/common/v1/usage_pb";
+import { AttemptOutcomeSchema, type UsageEvent } from "@weir/gen/weir/metering/v1/usage_event_pb";
+import { WeirError } from "@weir/kit/weir-error";
+import * as nodeFiles from "node:fs";
+import { createAppender, type PutRecord } from "./appender.ts";
+import { lostEvent, lostEventOf, writeIntent, writeProgress, writeSettlement } from "./event-bytes.ts";
+import type { Intent, Journal, JournalOptions, ReadLimits, SettledEvents } from "./journal.ts";
+import { createRecentEvents } from "./recent-events.ts";
+import { type Cursor, RecordKind, recordBytesMax } from "./record.ts";
+import type { Recovered } from "./recovery.ts";
+import type { Segment } from "./segment-file.ts";
+import { readSettled } from "./settled-reader.ts";
+import { writeWatermark } from "./watermark-file.ts";
+
+/** What an open attempt may still take on disk: its settlement, and its intent once more in a later segment. */
+const openAttemptBytes = 1_024;
+const retryAfterMs = 1_000;
+const watermarkIntervalMs = 1_000;
+const uuidPattern = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
+
+export const defaults = {
+  syncIntervalMs: 10,
+  bytesMax: 1_073_741_824,
+  segmentBytes: 67_108_864,
+  openAttemptsMax: 100_000,
+  recentBytesMax: 8_388_608,
+} as const;
+
+interface OpenAttempt {
+  readonly intent: Intent;
+  progress: Usage | undefined;
+}
+
+export interface OpenedJournal {
+  readonly journal: Journal;
+  /** Stops writing at once: the directory is another process's now. */
+  abandon(reason: string): void;
+}
+
+/**
+ * A journal over what was found in its directory.
+ * @param committedHint what the ledger had confirmed, as far as the directory knows
+ * @param release gives the directory up
+ */
+export async function createJournal(
+  id: string,
+  options: JournalOptions,
+  found: Recovered,
+  committedHint: number,
+  release: () => void,
+): Promise<OpenedJournal> {
+  const { clock, log, directory } = options;
+  const bytesMax = options.bytesMax ?? defaults.bytesMax;
+  const openAttemptsMax = options.openAttemptsMax ?? defaults.openAttemptsMax;
+  const syncIntervalMs = options.syncIntervalMs ?? defaults.syncIntervalMs;
+  const segments: Segment[] = found.segments;
+  const open = new Map<string, OpenAttempt>();
+  /** Where a record is encoded that cannot be written now: what will not fit later must be known today. */
+  const scratch: Cursor = { bytes: Buffer.allocUnsafeSlow(recordBytesMax), at: 0 };
+  const recoveredSequence = Math.max(found.lastSequence, committedHint);
+  const recent = createRecentEvents(recoveredSequence + 1, options.recentBytesMax ?? defaults.recentBytesMax);
+  let lastSequence = recoveredSequence;
+  let committedSequence = committedHint;
+  let closing: Promise<void> | undefined;
+  let listener: (() => void) | undefined;
+  let removing = false;
+  let stopWatermarkTimer: (() => void) | undefined;
+  let writtenWatermark = committedHint;
+
+  const foundTimeMs = clock.now();
+  for (const lost of found.open.values()) {
+    lastSequence += 1;
+    recent.add(lostEvent(lost.intent, lost.progress, foundTimeMs), lost.intent.length);
+  }
+
+  const carry = (put: PutRecord, fromSequence: number): void => {
+    for (const { intent, progress } of open.values()) {
+      put(RecordKind.intent, (cursor) => writeIntent(cursor, intent), fromSequence - 1);
+      if (progress) {
+        put(RecordKind.progress, (cursor) => writeProgress(cursor, intent.attemptId, progress), fromSequence - 1);
+      }
+    }
+    for (let sequence = fromSequence; sequence <= lastSequence; sequence += 1) {
+      const event = recent.at(sequence)?.event;
+      if (event) put(RecordKind.settlement, (cursor) => writeSettlement(cursor, sequence, event), sequence);
+    }
+  };
+
+  const appender = await createAppender({
+    files: options.files ?? nodeFiles,
+    directory,
+    journalId: id,
+    syncIntervalMs,
+    segmentBytes: Math.min(options.segmentBytes ?? defaults.segmentBytes, Math.floor(bytesMax / 4)),
+    segments,
+    syncedSequence: recoveredSequence,
+    lastSequence: () => lastSequence,
+    carry,
+    onSynced() {
+      recent.evict(committedSequence, appender.syncedSequence);
+      listener?.();
+      void removeSegments();
+    },
+    clock,
+    log,
+  });
+  recent.evict(committedSequence, appender.syncedSequence);
+  void removeSegments();
+
+  /** Deletes segments that nobody needs: the ledger has their events, and the next one carries their open attempts. */
+  async function removeSegments(): Promise<void> {
+    if (removing) return;
+    removing = true;
+    try {
+      for (let i = 0; i < segments.length - 1; ) {
+        const segment = segments[i] as Segment;
+        const empty = segment.lastSequence < segment.firstSequence;
+        const needed = segment.lastSequence > committedSequence && !empty;
+        if (needed || segment === appender.current || !segments[i + 1]?.durable) {
+          i += 1;
+          continue;
+        }
+        await unlink(segment.path);
+        segments.splice(segments.indexOf(segment), 1);
+        appender.removed(segment);
+      }
+    } catch (error) {
+      log.warn({ error, directory }, "a segment of the journal could not be deleted");
+    } finally {
+      removing = false;
+    }
+  }
+
+  function planWatermark(): void {
+    stopWatermarkTimer ??= clock.after(watermarkIntervalMs, () => {
+      stopWatermarkTimer = undefined;
+      void saveWatermark();
+    });
+  }
+
+  async function saveWatermark(): Promise<void> {
+    if (committedSequence === writtenWatermark) return;
+    const sequence = committedSequence;
+    try {
+      await writeWatermark(directory, id, sequence);
+      writtenWatermark = sequence;
+    } catch (error) {
+      log.debug({ error, directory }, "the journal's watermark could not be written");
+    }
+  }
+
+  function isFull(attempts: number): boolean {
+    return appender.bytes + attempts * openAttemptBytes > bytesMax;
+  }
+
+  function writability(): true | string {
+    if (closing) return "closed";
+    if (appender.failure !== undefined) return appender.failure;
+    return isFull(open.size + 1) ? "full" : true;
+  }
+
+  function unavailable(why: string): WeirError {
+    const text = `The journal of attempts takes no new ones (${why}); retry after the delay in Retry-After.`;
+    return new WeirError(ErrorReason.STORE_UNAVAILABLE, { text, retryAfterMs });
+  }
+
+  async function strictly(intent: Intent): Promise<void> {
+    try {
+      await appender.synced();
+    } catch {
+      open.delete(intent.attemptId);
+      throw unavailable(appender.failure ?? "not synced");
+    }
+  }
+
+  function fromMemory(from: number, through: number, limits: ReadLimits): UsageEvent[] {
+    const events: UsageEvent[] = [];
+    let bytes = 0;
+    for (let sequence = from; sequence <= through; sequence += 1) {
+      const entry = recent.at(sequence);
+      if (!entry || events.length >= limits.eventsMax || bytes >= limits.bytesMax) break;
+      events.push(entry.event);
+      bytes += entry.bytes;
+    }
+    return events;
+  }
+
+  async function read(afterSequence: number, limits: ReadLimits): Promise<SettledEvents> {
+    const from = afterSequence + 1;
+    const through = appender.syncedSequence;
+    if (from > through) return { firstSequence: from, events: [] };
+    if (from >= recent.firstSequence) return { firstSequence: from, events: fromMemory(from, through, limits) };
+    const events = await readSettled([...segments], from, through, limits);
+    if (events.length > 0) return { firstSequence: from, events };
+    // Everything on disk from this number on was destroyed or trimmed.
+    const next = recent.at(recent.firstSequence)?.event;
+    const missing = Math.min(recent.firstSequence - from, limits.eventsMax);
+    return { firstSequence: from, events: next ? Array.from({ length: missing }, () => next) : [] };
+  }
+
+  function oldestUnconfirmedAgeMs(): number {
+    const sequence = committedSequence + 1;
+    if (sequence > lastSequence) return 0;
+    const ended = recent.at(sequence)?.event.endTime;
+    const timeMs = ended ? Number(ended.seconds) * 1_000 + ended.nanos / 1e6 : indexedTimeMs(segments, sequence);
+    return timeMs === undefined ? 0 : Math.max(0, clock.now() - timeMs);
+  }
+
+  const journal: Journal = {
+    id,
+    get firstSequence() {
+      return (
+        segments.find((segment) => segment.lastSequence >= segment.firstSequence)?.firstSequence ?? lastSequence + 1
+      );
+    },
+    get readableSequence() {
+      return appender.syncedSequence;
+    },
+    get committedSequence() {
+      return committedSequence;
+    },
+    intend(intent) {
+      const writable = writability();
+      if (writable !== true) throw unavailable(writable);
+      const { attemptId } = intent;
+      if (open.has(attemptId)) {
+        throw new WeirError(ErrorReason.ALREADY_EXISTS, { text: "An attempt of this id is open." });
+      }
+      if (open.size >= openAttemptsMax) throw new WeirError(ErrorReason.OVERLOADED, { retryAfterMs });
+      checkIntent(intent);
+      const cursor = appender.begin();
+      if (!cursor) throw unavailable(appender.failure ?? "not written");
+      try {
+        writeIntent(cursor, intent);
+      } catch (error) {
+        appender.cancel();
+        throw new WeirError(ErrorReason.INVALID_REQUEST, {
+          text: "The attempt's names are too long to record.",
+          cause: error,
+        });
+      }
+      appender.end(RecordKind.intent, lastSequence);
+      open.set(attemptId, { intent, progress: undefined });
+      if (!appender.flush()) {
+        open.delete(attemptId);
+        throw unavailable(appender.failure ?? "not written");
+      }
+      return syncIntervalMs === 0 ? strictly(intent) : undefined;
+    },
+    progress(attemptId, usage) {
+      const attempt = open.get(attemptId);
+      if (!attempt || closing) return;
+      const cursor = (isFull(0) ? undefined : appender.begin()) ?? emptied(scratch);
+      try {
+        writeProgress(cursor, attemptId, usage);
+      } catch (error) {
+        if (cursor !== scratch) appender.cancel();
+        log.error({ error, attempt: attemptId }, "the progress of an attempt cannot be recorded");
+        return;
+      }
+      attempt.progress = usage;
+      if (cursor === scratch) return;
+      appender.end(RecordKind.progress, lastSequence);
+      appender.flushSoon();
+    },
+    settle(event) {
+      const attempt = open.get(event.attemptId);
+      if (!attempt || closing) return false;
+      // Before the event has its number: this may begin a segment, which carries all that is open.
+      const cursor = appender.begin() ?? emptied(scratch);
+      const start = cursor.at;
+      let recorded = event;
+      try {
+        checkSettlement(event);
+        writeSettlement(cursor, lastSequence + 1, event);
+      } catch (error) {
+        log.error(
+          { error, attempt: event.attemptId },
+          "a settlement cannot be recorded as it is; the attempt counts as lost",
+        );
+        recorded = lostEventOf(attempt.intent, plainUsage(event.usage) ?? attempt.progress, clock.now());
+        cursor.at = start;
+        writeSettlement(cursor, lastSequence + 1, recorded);
+      }
+      lastSequence += 1;
+      open.delete(event.attemptId);
+      recent.add(recorded, cursor.at - start);
+      if (cursor !== scratch) {
+        appender.end(RecordKind.settlement, lastSequence);
+        appender.flushSoon();
+      }
+      return true;
+    },
+    read,
+    trim(sequence) {
+      if (sequence <= committedSequence || sequence > appender.syncedSequence) return;
+      committedSequence = sequence;
+      recent.evict(committedSequence, appender.syncedSequence);
+      planWatermark();
+      void removeSegments();
+    },
+    onReadable(call) {
+      listener = call;
+    },
+    status: () => ({
+      openAttempts: open.size,
+      bytes: appender.bytes,
+      segments: segments.length,
+      lastSequence,
+      readableSequence: appender.syncedSequence,
+      committedSequence,
+      oldestUnconfirmedAgeMs: oldestUnconfirmedAgeMs(),
+      damagedRecords: found.damagedRecords,
+      lostAttempts: found.open.size,
+      writable: writability(),
+    }),
+    close() {
+      closing ??= (async () => {
+        const written = await appender.close();
+        if (!written) {
+          const events = lastSequence - appender.syncedSequence;
+          log.error({ directory, events }, "the journal was closed with events that are not on disk");
+        }
+        stopWatermarkTimer?.();
+        await saveWatermark();
+        release();
+      })();
+      return closing;
+    },
+  };
+  return { journal, abandon: (reason) => appender.abandon(reason) };
+}
+
+function emptied(cursor: Cursor): Cursor {
+  cursor.at = 0;
+  return cursor;
+}
+
+/** The ledger refuses what is not so, and with it the whole batch. */
+function checkIntent(intent: Intent): void {
+  const { provider, model } = intent.target;
+  if (!uuidPattern.test(intent.attemptId)) throw invalid("an attempt id that is no UUID");
+  if (provider === "" || provider.length > 64)
+    throw invalid("a provider id that is empty or longer than 64 characters");
+  if (model === "" || model.length > 256) throw invalid("a model name that is empty or longer than 256 characters");
+}
+
+function invalid(what: string): WeirError {
+  return new WeirError(ErrorReason.INVALID_REQUEST, { text: `The journal cannot record ${what}.` });
+}
+
+function checkSettlement(event: UsageEvent): void {
+  const whole = event.principal && event.target && event.startTime && event.endTime && event.usage;
+  if (!whole) throw invalid("a settlement with a missing part");
+  if (event.outcome === 0 || !AttemptOutcomeSchema.value[event.outcome]) throw invalid("an unknown outcome");
+  if (event.usageSource === 0 || !UsageSourceSchema.value[event.usageSource])
+    throw invalid("an unknown source of usage");
+}
+
+/** The counts of tokens alone, which always fit. */
+function plainUsage(usage: Usage | undefined): Usage | undefined {
+  return usage && create(UsageSchema, { ...usage, serverToolUses: {} });
+}
+
+function indexedTimeMs(segments: readonly Segment[], sequence: number): number | undefined {
+  const segment = segments.findLast((candidate) => candidate.firstSequence <= sequence) ?? segments[0];
+  return (segment?.index.findLast((entry) => entry.sequence <= sequence) ?? segment?.index[0])?.timeMs;
+}

@@ -1,0 +1,273 @@
+import { create, fromBinary } from "@bufbuild/protobuf";
+import { type Timestamp, timestampFromMs } from "@bufbuild/protobuf/wkt";
+import { type Usage, UsageSchema, UsageSource } from "@weir/gen/weir/common/v1/usage_pb";
+import { AttemptOutcome, type UsageEvent, UsageEventSchema } from "@weir/gen/weir/metering/v1/usage_event_pb";
+import type { Intent } from "./journal.ts";
+import { type Cursor, payloadBytesMax } from "./record.ts";
+
+// Payloads of records. The messages in them are protobuf, written by hand: once for each attempt on the request's path,
+// where `toBinary` costs ten times as much (see README.md). The bytes are those that `toBinary` gives.
+
+/** Thrown by writers when a payload does not fit in a record. */
+export class PayloadTooLong extends Error {
+  override readonly name = "PayloadTooLong";
+}
+
+/** Room for the fields of an event that are not text: two timestamps, the counts, numbers, tags and lengths. */
+const fixedBytesMax = 512;
+
+/** Most bytes that the payload of an intent may have. What a settlement adds to it fits in a record. */
+export const intentBytesMax = 32_768;
+
+export function writeIntent(cursor: Cursor, intent: Intent): void {
+  const { principal, target, reserved } = intent;
+  const textLength =
+    intent.attemptId.length +
+    intent.requestId.length +
+    principal.tenant.length +
+    principal.key.length +
+    principal.user.length +
+    intent.alias.length +
+    target.provider.length +
+    target.model.length +
+    intent.priceId.length;
+  if (textLength * 3 + fixedBytesMax + toolBytesMax(reserved) > intentBytesMax) throw new PayloadTooLong();
+  writeText(cursor, 0x0a, intent.attemptId);
+  writeText(cursor, 0x12, intent.requestId);
+  writePrincipal(cursor, principal);
+  writeText(cursor, 0x22, intent.alias);
+  writeTarget(cursor, target);
+  writeText(cursor, 0x32, intent.priceId);
+  const seconds = Math.floor(intent.startTimeMs / 1000);
+  writeTime(cursor, 0x3a, seconds, Math.floor((intent.startTimeMs - seconds * 1000) * 1e6));
+  writeUint(cursor, 0x48, AttemptOutcome.LOST);
+  writeUsage(cursor, 0x52, reserved);
+  writeUint(cursor, 0x58, UsageSource.ESTIMATED);
+  if (intent.stream) writeUint(cursor, 0x78, 1);
+}
+
+/** What an intent counts as when nobody settled it. */
+export function lostEvent(payload: Uint8Array, progress: Usage | undefined, foundTimeMs: number): UsageEvent {
+  const event = fromBinary(UsageEventSchema, payload);
+  event.endTime = timestampFromMs(Math.floor(foundTimeMs));
+  if (progress) event.usage = progress;
+  return event;
+}
+
+/** The same, from what is still in memory. */
+export function lostEventOf(intent: Intent, progress: Usage | undefined, foundTimeMs: number): UsageEvent {
+  return create(UsageEventSchema, {
+    attemptId: intent.attemptId,
+    requestId: intent.requestId,
+    principal: intent.principal,
+    alias: intent.alias,
+    target: intent.target,
+    priceId: intent.priceId,
+    startTime: timestampFromMs(Math.floor(intent.startTimeMs)),
+    endTime: timestampFromMs(Math.floor(foundTimeMs)),
+    outcome: AttemptOutcome.LOST,
+    usage: progress ?? intent.reserved,
+    usageSource: UsageSource.ESTIMATED,
+    stream: intent.stream,
+  });
+}
+
+export function writeProgress(cursor: Cursor, attemptId: string, usage: Usage): void {
+  if (attemptId.length * 3 + fixedBytesMax + toolBytesMax(usage) > payloadBytesMax) throw new PayloadTooLong();
+  const lengthAt = cursor.at;
+  cursor.at += 1;
+  cursor.at += cursor.bytes.write(attemptId, cursor.at);
+  cursor.bytes[lengthAt] = cursor.at - lengthAt - 1;
+  writeUsageFields(cursor, usage);
+}
+
+export function readProgress(payload: Buffer): { attemptId: string; usage: Usage } {
+  const end = 1 + (payload[0] as number);
+  return { attemptId: payload.toString("utf8", 1, end), usage: fromBinary(UsageSchema, payload.subarray(end)) };
+}
+
+export function writeSettlement(cursor: Cursor, sequence: number, event: UsageEvent): void {
+  const bytes = cursor.bytes;
+  const at = cursor.at;
+  bytes.writeUInt32LE(sequence >>> 0, at);
+  bytes.writeUInt32LE(Math.floor(sequence / 0x1_0000_0000), at + 4);
+  cursor.at = at + 8;
+  writeEvent(cursor, event);
+}
+
+/** Number of the event in a settlement's payload. */
+export function settlementSequence(bytes: Buffer, start: number): number {
+  return bytes.readUInt32LE(start) + bytes.readUInt32LE(start + 4) * 0x1_0000_0000;
+}
+
+export function readSettlement(payload: Uint8Array): UsageEvent {
+  return fromBinary(UsageEventSchema, payload.subarray(8));
+}
+
+/** Attempt id of an encoded event, without decoding the rest: its first field. */
+export function eventAttemptId(bytes: Buffer, start: number): string {
+  const length = bytes[start + 1] as number;
+  return bytes.toString("latin1", start + 2, start + 2 + length);
+}
+
+/** Writes a UsageEvent. @throws PayloadTooLong */
+export function writeEvent(cursor: Cursor, event: UsageEvent): void {
+  const { principal, target, usage } = event;
+  const textLength =
+    event.attemptId.length +
+    event.requestId.length +
+    (principal ? principal.tenant.length + principal.key.length + principal.user.length : 0) +
+    event.alias.length +
+    (target ? target.provider.length + target.model.length : 0) +
+    event.priceId.length +
+    event.providerReplyId.length;
+  if (textLength * 3 + fixedBytesMax + (usage ? toolBytesMax(usage) : 0) > payloadBytesMax) throw new PayloadTooLong();
+  writeText(cursor, 0x0a, event.attemptId);
+  writeText(cursor, 0x12, event.requestId);
+  if (principal) writePrincipal(cursor, principal);
+  writeText(cursor, 0x22, event.alias);
+  if (target) writeTarget(cursor, target);
+  writeText(cursor, 0x32, event.priceId);
+  if (event.startTime) writeTimestamp(cursor, 0x3a, event.startTime);
+  if (event.endTime) writeTimestamp(cursor, 0x42, event.endTime);
+  if (event.outcome !== 0) writeUint(cursor, 0x48, event.outcome);
+  if (usage) writeUsage(cursor, 0x52, usage);
+  if (event.usageSource !== 0) writeUint(cursor, 0x58, event.usageSource);
+  writeText(cursor, 0x62, event.providerReplyId);
+  if (event.providerStatus !== 0) writeUint(cursor, 0x68, event.providerStatus);
+  if (event.firstTokenUs !== undefined) writeUint(cursor, 0x70, Number(event.firstTokenUs));
+  if (event.stream) writeUint(cursor, 0x78, 1);
+}
+
+function writePrincipal(cursor: Cursor, principal: NonNullable<UsageEvent["principal"]>): void {
+  const start = beginMessage(cursor, 0x1a);
+  writeText(cursor, 0x0a, principal.tenant);
+  writeText(cursor, 0x12, principal.key);
+  writeText(cursor, 0x1a, principal.user);
+  endMessage(cursor, start);
+}
+
+function writeTarget(cursor: Cursor, target: NonNullable<UsageEvent["target"]>): void {
+  const start = beginMessage(cursor, 0x2a);
+  writeText(cursor, 0x0a, target.provider);
+  writeText(cursor, 0x12, target.model);
+  endMessage(cursor, start);
+}
+
+function writeTimestamp(cursor: Cursor, tag: number, time: Timestamp): void {
+  writeTime(cursor, tag, Number(time.seconds), time.nanos);
+}
+
+/** Times before 1970 are written as 1970: no attempt began then. */
+function writeTime(cursor: Cursor, tag: number, seconds: number, nanos: number): void {
+  const start = beginMessage(cursor, tag);
+  if (seconds > 0) writeUint(cursor, 0x08, seconds);
+  if (nanos >= 1) writeUint(cursor, 0x10, Math.floor(nanos));
+  endMessage(cursor, start);
+}
+
+function writeUsage(cursor: Cursor, tag: number, usage: Usage): void {
+  const start = beginMessage(cursor, tag);
+  writeUsageFields(cursor, usage);
+  endMessage(cursor, start);
+}
+
+function writeUsageFields(cursor: Cursor, usage: Usage): void {
+  writeCount(cursor, 0x08, usage.inputTokens);
+  writeCount(cursor, 0x10, usage.cachedInputTokens);
+  writeCount(cursor, 0x18, usage.cacheWriteTokens);
+  writeCount(cursor, 0x20, usage.cacheWriteLongTokens);
+  writeCount(cursor, 0x28, usage.audioInputTokens);
+  writeCount(cursor, 0x30, usage.imageInputTokens);
+  writeCount(cursor, 0x38, usage.outputTokens);
+  writeCount(cursor, 0x40, usage.reasoningTokens);
+  writeCount(cursor, 0x48, usage.audioOutputTokens);
+  writeCount(cursor, 0x50, usage.imageOutputTokens);
+  writeCount(cursor, 0x58, usage.acceptedPredictionTokens);
+  writeCount(cursor, 0x60, usage.rejectedPredictionTokens);
+  for (const name in usage.serverToolUses) {
+    const start = beginMessage(cursor, 0x6a);
+    cursor.bytes[cursor.at++] = 0x0a;
+    writeBytesOf(cursor, name);
+    writeUint(cursor, 0x10, (usage.serverToolUses[name] as number) >>> 0);
+    endMessage(cursor, start);
+  }
+}
+
+function toolBytesMax(usage: Usage): number {
+  let bytes = 0;
+  for (const name in usage.serverToolUses) bytes += name.length * 3 + 16;
+  return bytes;
+}
+
+function writeCount(cursor: Cursor, tag: number, count: number | undefined): void {
+  if (count !== undefined) writeUint(cursor, tag, count >>> 0);
+}
+
+function writeText(cursor: Cursor, tag: number, text: string): void {
+  if (text === "") return;
+  cursor.bytes[cursor.at++] = tag;
+  writeBytesOf(cursor, text);
+}
+
+function writeBytesOf(cursor: Cursor, text: string): void {
+  const start = cursor.at + 1;
+  cursor.at = start + (writeShort(cursor.bytes, start, text) || cursor.bytes.write(text, start));
+  endMessage(cursor, start);
+}
+
+/** Short ASCII takes two thirds of the time of a native call. Returns 0 for any other text. */
+function writeShort(bytes: Buffer, at: number, text: string): number {
+  const length = text.length;
+  if (length > 16) return 0;
+  for (let i = 0; i < length; i += 1) {
+    const code = text.charCodeAt(i);
+    if (code >= 0x80) return 0;
+    bytes[at + i] = code;
+  }
+  return length;
+}
+
+/** Leaves one byte for the length of what follows. Returns where that begins. */
+function beginMessage(cursor: Cursor, tag: number): number {
+  cursor.bytes[cursor.at] = tag;
+  cursor.at += 2;
+  return cursor.at;
+}
+
+/** Writes the length of what began at `start`; moves it where the length takes more than the byte that was left. */
+function endMessage(cursor: Cursor, start: number): void {
+  const length = cursor.at - start;
+  if (length < 0x80) {
+    cursor.bytes[start - 1] = length;
+    return;
+  }
+  const extra = length < 0x4000 ? 1 : 2;
+  cursor.bytes.copyWithin(start + extra, start, cursor.at);
+  const end = cursor.at + extra;
+  cursor.at = start - 1;
+  writeVarint(cursor, length);
+  cursor.at = end;
+}
+
+function writeUint(cursor: Cursor, tag: number, value: number): void {
+  cursor.bytes[cursor.at++] = tag;
+  writeVarint(cursor, value);
+}
+
+/** @param value a whole number from 0 to 2^53 - 1 */
+function writeVarint(cursor: Cursor, value: number): void {
+  const bytes = cursor.bytes;
+  let at = cursor.at;
+  let rest = value;
+  while (rest >= 0x8000_0000) {
+    bytes[at++] = (rest % 0x80) | 0x80;
+    rest = Math.floor(rest / 0x80);
+  }
+  while (rest >= 0x80) {
+    bytes[at++] = (rest & 0x7f) | 0x80;
+    rest >>>= 7;
+  }
+  bytes[at++] = rest;
+  cursor.at = at;
+}
