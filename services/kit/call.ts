@@ -74,6 +74,11 @@ export interface HostedService<S extends DescService = DescService> {
   readonly implementation: Partial<ServiceImpl<S>>;
 }
 
+/** Pairs a service with its implementation. Methods that are left out are answered as not served. */
+export function hostService<S extends DescService>(service: S, implementation: Partial<ServiceImpl<S>>): HostedService {
+  return { service, implementation: implementation as HostedService["implementation"] };
+}
+
 /** A context that can be asked for one entry without building a Headers object. */
 interface MetadataContext extends HandlerContext {
   readonly requestMetadata: Metadata;

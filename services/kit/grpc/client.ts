@@ -1,0 +1,261 @@
+import {
+  Client,
+  type ClientReadableStream,
+  type ClientUnaryCall,
+  type Metadata as GrpcMetadata,
+  type ServiceError,
+} from "@grpc/grpc-js";
+import type {
+  DescMessage,
+  DescMethod,
+  DescMethodServerStreaming,
+  DescMethodUnary,
+  MessageInitShape,
+  MessageShape,
+} from "@bufbuild/protobuf";
+import type { CallOptions, Door } from "../call.ts";
+import { decode, encodeToBytes } from "../codec.ts";
+import { methodPath } from "../context.ts";
+import { isNamed, splitAddress } from "../link/address.ts";
+import { asIs } from "../link/settings.ts";
+import { type ReplySource, ReplyStream } from "../reply-stream.ts";
+import { deadlineExceeded, messageBytesMaxDefault, requestTooLarge, travellingTimeoutMs } from "../serving.ts";
+import { fromStatus } from "../status.ts";
+import { CallCancelled, toWeirError, WeirError } from "../weir-error.ts";
+import { channelCredentials, type TlsOptions } from "./credentials.ts";
+import { fromGrpcMetadata, getStatusDetails, toGrpcMetadata } from "./metadata.ts";
+
+export interface GrpcDoorOptions {
+  /** `host:port`, `[v6]:port` or `unix:/path`; calls go round all records of a DNS name. */
+  readonly address: string;
+  /** Undefined: without TLS. */
+  readonly tls?: TlsOptions | undefined;
+  /** Largest message in either direction, in bytes. Default 64 MiB. */
+  readonly messageBytesMax?: number | undefined;
+}
+
+/** A door over plain gRPC. */
+export interface GrpcDoor extends Door {
+  /** Lets the open calls end. */
+  close(): void;
+}
+
+/** Messages that are read ahead of the reader. */
+const queuedMax = 16;
+
+export function createGrpcDoor(options: GrpcDoorOptions): GrpcDoor {
+  const messageBytesMax = options.messageBytesMax ?? messageBytesMaxDefault;
+  const { tls } = options;
+  const client = new Client(targetOf(options.address), channelCredentials(tls), {
+    "grpc.enable_retries": 0,
+    "grpc.enable_channelz": 0,
+    "grpc.use_local_subchannel_pool": 1,
+    "grpc.max_receive_message_length": messageBytesMax,
+    "grpc.max_send_message_length": -1,
+    "grpc.initial_reconnect_backoff_ms": 50,
+    "grpc.min_reconnect_backoff_ms": 50,
+    "grpc.max_reconnect_backoff_ms": 5000,
+    "grpc.service_config": JSON.stringify({ loadBalancingConfig: [{ round_robin: {} }] }),
+    ...(tls?.serverName === undefined
+      ? {}
+      : { "grpc.ssl_target_name_override": tls.serverName, "grpc.default_authority": tls.serverName }),
+  });
+  return {
+    unary: <I extends DescMessage, O extends DescMessage>(
+      method: DescMethodUnary<I, O>,
+      request: MessageInitShape<I>,
+      callOptions: CallOptions,
+    ) =>
+      new Promise<MessageShape<O>>((resolve, reject) => {
+        new GrpcCall(client, method, request, callOptions, messageBytesMax, {
+          message: (bytes) => {
+            try {
+              resolve(decode(method.output, bytes));
+            } catch (thrown) {
+              reject(toWeirError(thrown));
+            }
+          },
+          end: () => undefined,
+          fail: reject,
+        }).begin();
+      }),
+    stream: <I extends DescMessage, O extends DescMessage>(
+      method: DescMethodServerStreaming<I, O>,
+      request: MessageInitShape<I>,
+      callOptions: CallOptions,
+    ) => {
+      const source: ReplySource<Buffer, MessageShape<O>> = {
+        begin: () => call.begin(),
+        read: (bytes) => {
+          call.taken();
+          return decode(method.output, bytes);
+        },
+        hangUp: () => call.giveUp(new CallCancelled()),
+      };
+      const reply = new ReplyStream<Buffer, MessageShape<O>>(source);
+      const call = new GrpcCall(client, method, request, callOptions, messageBytesMax, {
+        message: (bytes) => reply.push(bytes),
+        end: () => reply.end(),
+        fail: (error, atOnce) => reply.fail(error, atOnce),
+      });
+      return reply;
+    },
+    close: () => client.close(),
+  };
+}
+
+function targetOf(address: string): string {
+  if (address.startsWith("unix:")) return address;
+  const { host, port } = splitAddress(address);
+  if (isNamed(address)) return `dns:${host}:${port}`;
+  return host.includes(":") ? `ipv6:[${host}]:${port}` : `ipv4:${host}:${port}`;
+}
+
+interface Caller {
+  readonly message: (bytes: Buffer) => void;
+  readonly end: () => void;
+  readonly fail: (error: Error, atOnce: boolean) => void;
+}
+
+class GrpcCall {
+  private readonly client: Client;
+  private readonly desc: DescMethod;
+  private readonly request: MessageInitShape<DescMessage>;
+  private readonly options: CallOptions;
+  private readonly messageBytesMax: number;
+  private readonly caller: Caller;
+  private call: ClientUnaryCall | ClientReadableStream<Buffer> | undefined;
+  private error: ServiceError | undefined;
+  private trailers: GrpcMetadata | undefined;
+  private reply: Buffer | undefined;
+  private queued = 0;
+  private headersTold = false;
+  private over = false;
+
+  constructor(
+    client: Client,
+    desc: DescMethod,
+    request: MessageInitShape<DescMessage>,
+    options: CallOptions,
+    messageBytesMax: number,
+    caller: Caller,
+  ) {
+    this.client = client;
+    this.desc = desc;
+    this.request = request;
+    this.options = options;
+    this.messageBytesMax = messageBytesMax;
+    this.caller = caller;
+  }
+
+  begin(): void {
+    const { signal, timeoutMs, metadata } = this.options;
+    if (signal?.aborted) return this.giveUp(new CallCancelled());
+    if (timeoutMs !== undefined && timeoutMs <= 0) return this.giveUp(deadlineExceeded());
+    try {
+      const request = encodeToBytes(this.desc.input, this.request);
+      if (request.length > this.messageBytesMax) throw requestTooLarge(this.messageBytesMax);
+      const deadline = timeoutMs === undefined ? {} : { deadline: Date.now() + travellingTimeoutMs(timeoutMs) };
+      const path = `/${methodPath(this.desc)}`;
+      const sent = toGrpcMetadata(metadata ?? {});
+      signal?.addEventListener("abort", this, { once: true });
+      if (this.desc.methodKind === "unary") this.call = this.unary(path, request, sent, deadline);
+      else this.call = this.stream(path, request, sent, deadline);
+    } catch (thrown) {
+      this.giveUp(toWeirError(thrown));
+    }
+  }
+
+  /** The caller's signal fired. */
+  handleEvent(): void {
+    this.giveUp(new CallCancelled());
+  }
+
+  giveUp(error: Error): void {
+    if (this.over) return;
+    this.leave();
+    this.call?.cancel();
+    this.caller.fail(error, true);
+  }
+
+  /** The reader took a message. */
+  taken(): void {
+    this.queued -= 1;
+    if (this.queued < queuedMax && this.call !== undefined && "resume" in this.call) this.call.resume();
+  }
+
+  private unary(path: string, request: Buffer, sent: GrpcMetadata, deadline: { deadline?: number }): ClientUnaryCall {
+    const call = this.client.makeUnaryRequest(path, asIs, asIs, request, sent, deadline, (error, reply) => {
+      if (error !== null) {
+        this.failed(error);
+        return;
+      }
+      this.reply = reply;
+      // `status` with the trailers comes after this.
+    });
+    call.on("metadata", (headers: GrpcMetadata) => this.tellHeaders(headers));
+    call.on("status", ({ metadata }: { metadata: GrpcMetadata }) => {
+      this.trailers = metadata;
+      this.ended();
+    });
+    return call;
+  }
+
+  private stream(
+    path: string,
+    request: Buffer,
+    sent: GrpcMetadata,
+    deadline: { deadline?: number },
+  ): ClientReadableStream<Buffer> {
+    const call = this.client.makeServerStreamRequest(path, asIs, asIs, request, sent, deadline);
+    call.on("metadata", (headers: GrpcMetadata) => this.tellHeaders(headers));
+    call.on("data", (bytes: Buffer) => {
+      this.tellHeaders(undefined);
+      this.queued += 1;
+      if (this.queued >= queuedMax) call.pause();
+      this.caller.message(bytes);
+    });
+    // What was sent before the error is still read; `end` comes after it.
+    call.on("error", (error: ServiceError) => {
+      this.error = error;
+    });
+    call.on("status", ({ metadata }: { metadata: GrpcMetadata }) => {
+      this.trailers = metadata;
+    });
+    call.on("end", () => {
+      if (this.error === undefined) this.ended();
+      else this.failed(this.error);
+    });
+    return call;
+  }
+
+  private ended(): void {
+    if (this.over) return;
+    this.leave();
+    this.tellHeaders(undefined);
+    if (this.trailers !== undefined) this.options.onTrailers?.(fromGrpcMetadata(this.trailers));
+    if (this.reply !== undefined) this.caller.message(this.reply);
+    this.caller.end();
+  }
+
+  private failed(error: ServiceError): void {
+    if (this.over) return;
+    this.leave();
+    this.caller.fail(fromServiceError(error), false);
+  }
+
+  private leave(): void {
+    this.over = true;
+    this.options.signal?.removeEventListener("abort", this);
+  }
+
+  private tellHeaders(headers: GrpcMetadata | undefined): void {
+    if (this.headersTold) return;
+    this.headersTold = true;
+    this.options.onHeaders?.(headers === undefined ? {} : fromGrpcMetadata(headers));
+  }
+}
+
+function fromServiceError({ code, details, metadata }: ServiceError): WeirError {
+  return fromStatus({ code, message: details, details: metadata === undefined ? [] : getStatusDetails(metadata) });
+}

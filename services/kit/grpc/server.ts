@@ -1,0 +1,248 @@
+import {
+  type handleBidiStreamingCall,
+  type handleServerStreamingCall,
+  type handleUnaryCall,
+  type Metadata as GrpcMetadata,
+  Server,
+  type ServerWritableStream,
+} from "@grpc/grpc-js";
+import type { DescMessage, MessageInitShape, MessageShape } from "@bufbuild/protobuf";
+import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
+import { ServerReflection } from "@weir/gen/grpc/reflection/v1/reflection_pb";
+import type { HostedService } from "../call.ts";
+import { decode, encode } from "../codec.ts";
+import { noMetadata } from "../context.ts";
+import { splitAddress } from "../link/address.ts";
+import { createLinkServer, linkService } from "../link/server.ts";
+import { asIs, type LinkOptions, linkSettings } from "../link/settings.ts";
+import {
+  replyTooLarge,
+  type ReplySink,
+  type ServedMethod,
+  servedMethods,
+  Serving,
+  type ServingOptions,
+  servingSettings,
+} from "../serving.ts";
+import { toStatus } from "../status.ts";
+import { WeirError } from "../weir-error.ts";
+import { type Authenticated, refusal, serverCredentials, type TlsOptions } from "./credentials.ts";
+import { createHealth } from "./health.ts";
+import { fromGrpcMetadata, setStatusDetails, toGrpcMetadata } from "./metadata.ts";
+import { createReflection } from "./reflection.ts";
+
+export interface GrpcServerOptions extends ServingOptions {
+  /** Name of this process, for the logs of its peers. */
+  readonly name: string;
+  readonly hosted: readonly HostedService[];
+  /** Undefined: without TLS. */
+  readonly tls?: TlsOptions | undefined;
+  readonly link?: LinkOptions | undefined;
+}
+
+/** One port: links, plain gRPC, health and reflection. */
+export interface GrpcServer {
+  /**
+   * @param address `host:port`, where port 0 means any free one, or `unix:/path`
+   * @returns the address with the port in it
+   */
+  listen(address: string): Promise<string>;
+  /**
+   * Takes no new connections, asks the peers to go elsewhere, and waits for the open calls. What is still open when the
+   * time has passed is broken.
+   */
+  drain(timeoutMs: number): Promise<void>;
+  close(): Promise<void>;
+  status(): { readonly links: number; readonly calls: number };
+}
+
+export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
+  const settings = servingSettings(options);
+  const health = createHealth(options.hosted.map(({ service }) => service.typeName));
+  const methods = servedMethods([...options.hosted, health.hosted], options);
+  const links = createLinkServer({
+    methods,
+    serving: settings,
+    link: linkSettings(options.link ?? {}),
+    name: options.name,
+    refusal: (call) => refusal(options.tls, call),
+  });
+  const server = new Server({
+    "grpc.max_receive_message_length": settings.messageBytesMax,
+    "grpc.max_send_message_length": -1,
+    "grpc.enable_channelz": 0,
+    "grpc.max_concurrent_streams": 10_000,
+    "grpc-node.flow_control_window": 4 * 1024 * 1024,
+  });
+  let openCalls = 0;
+  const count = (change: 1 | -1) => {
+    openCalls += change;
+  };
+
+  server.addService(linkService, { open: links.open });
+  for (const method of methods.values()) addMethod(server, method, options.tls, count);
+  const reflection = createReflection([
+    ...options.hosted.map(({ service }) => service),
+    health.hosted.service,
+    ServerReflection,
+  ]);
+  const reflectionPath = `/${ServerReflection.typeName}/${ServerReflection.method.serverReflectionInfo.name}`;
+  server.addService(
+    { reflect: { ...linkService.open, path: reflectionPath } },
+    { reflect: admitted(options.tls, reflection) as handleBidiStreamingCall<Buffer, Buffer> },
+  );
+
+  return {
+    listen: (address) =>
+      new Promise((resolve, reject) => {
+        server.bindAsync(address, serverCredentials(options.tls), (error, port) => {
+          if (error !== null) reject(error);
+          else resolve(address.startsWith("unix:") ? address : boundAddress(address, port));
+        });
+      }),
+    async drain(timeoutMs) {
+      health.shutdown();
+      links.drain();
+      await new Promise<void>((resolve) => {
+        const cancel = settings.clock.after(timeoutMs, resolve);
+        server.tryShutdown(() => {
+          cancel();
+          resolve();
+        });
+      });
+      links.close();
+      server.forceShutdown();
+    },
+    async close() {
+      health.shutdown();
+      links.close();
+      server.forceShutdown();
+    },
+    status() {
+      const { links: count, calls } = links.status();
+      return { links: count, calls: calls + openCalls };
+    },
+  };
+}
+
+function boundAddress(address: string, port: number): string {
+  const { host } = splitAddress(address);
+  return host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
+}
+
+type StreamHandler = handleServerStreamingCall<Buffer, Buffer> | handleBidiStreamingCall<Buffer, Buffer>;
+
+/** A streaming handler that first looks at who calls. */
+function admitted(tls: TlsOptions | undefined, handler: StreamHandler): StreamHandler {
+  return (call: Parameters<StreamHandler>[0]) => {
+    const refused = refusal(tls, call as unknown as Authenticated);
+    if (refused === undefined) handler(call as never);
+    else call.emit("error", refused);
+  };
+}
+
+function addMethod(
+  server: Server,
+  method: ServedMethod,
+  tls: TlsOptions | undefined,
+  count: (change: 1 | -1) => void,
+): void {
+  const definition = {
+    path: `/${method.path}`,
+    requestStream: false,
+    responseStream: method.kind === "stream",
+    requestSerialize: asIs,
+    requestDeserialize: asIs,
+    responseSerialize: asIs,
+    responseDeserialize: asIs,
+  } as const;
+  const unary: handleUnaryCall<Buffer, Buffer> = (call, callback) => {
+    const refused = refusal(tls, call as unknown as Authenticated);
+    if (refused !== undefined) return callback(refused);
+    let bytes: Buffer | undefined;
+    serve(method, call, count, {
+      message: (encoded) => {
+        bytes = encoded;
+        return true;
+      },
+      end: (failure, trailers) => {
+        if (failure === undefined) callback(null, bytes, trailers);
+        else callback({ ...failure, metadata: trailers });
+      },
+    });
+  };
+  const stream: handleServerStreamingCall<Buffer, Buffer> = (call) => {
+    const serving = serve(method, call, count, {
+      message: (encoded) => call.write(encoded),
+      end: (failure, trailers) => {
+        if (failure === undefined) call.end(trailers);
+        else call.emit("error", { ...failure, metadata: trailers });
+      },
+    });
+    call.on("drain", () => serving.resume());
+    call.on("error", () => undefined);
+  };
+  server.addService(
+    { [method.path]: definition },
+    { [method.path]: method.kind === "unary" ? unary : admitted(tls, stream as StreamHandler) },
+  );
+}
+
+interface GrpcReply {
+  message(bytes: Buffer): boolean;
+  end(failure: { readonly code: number; readonly details: string } | undefined, trailers: GrpcMetadata): void;
+}
+
+type IncomingCall = Pick<
+  ServerWritableStream<Buffer, Buffer>,
+  "request" | "metadata" | "getDeadline" | "sendMetadata"
+> & { on(event: "cancelled", listener: () => void): unknown };
+
+function serve(method: ServedMethod, call: IncomingCall, count: (change: 1 | -1) => void, reply: GrpcReply): Serving {
+  const { messageBytesMax } = method.settings;
+  let headersSent = false;
+  const sendHeaders = (): void => {
+    if (headersSent) return;
+    headersSent = true;
+    const metadata = serving.context.responseMetadata();
+    if (metadata !== noMetadata) call.sendMetadata(toGrpcMetadata(metadata));
+  };
+  const sink: ReplySink = {
+    message(message: MessageInitShape<DescMessage>) {
+      const encoded = encode(method.desc.output, message);
+      if (encoded.length > messageBytesMax) throw replyTooLarge(method.path, messageBytesMax);
+      const bytes = Buffer.allocUnsafe(encoded.length);
+      encoded.copyTo(bytes, 0);
+      sendHeaders();
+      return reply.message(bytes);
+    },
+    end(error) {
+      const trailers = toGrpcMetadata(serving.context.trailingMetadata());
+      if (error === undefined) {
+        sendHeaders();
+        reply.end(undefined, trailers);
+      } else {
+        const status = toStatus(error);
+        setStatusDetails(trailers, status);
+        reply.end({ code: status.code, details: status.message }, trailers);
+      }
+    },
+    settled: () => count(-1),
+  };
+  const deadline = Number(call.getDeadline());
+  const timeoutMs = Number.isFinite(deadline) ? Math.max(1, deadline - Date.now()) : undefined;
+  const serving = new Serving(method, "grpc", fromGrpcMetadata(call.metadata), timeoutMs, sink);
+  call.on("cancelled", () => serving.abort());
+  let request: MessageShape<DescMessage>;
+  try {
+    request = decode(method.desc.input, call.request);
+  } catch {
+    serving.fail(
+      new WeirError(ErrorReason.INVALID_REQUEST, { text: `The request is no ${method.desc.input.typeName}.` }),
+    );
+    return serving;
+  }
+  count(1);
+  serving.start(request);
+  return serving;
+}

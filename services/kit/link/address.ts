@@ -1,0 +1,44 @@
+import { lookup } from "node:dns/promises";
+import { isIP } from "node:net";
+
+/** One place to connect to. */
+export interface Endpoint {
+  /** As grpc-js takes it: `ipv4:127.0.0.1:7000`, `ipv6:[::1]:7000`, `unix:/run/weir/pool.sock`. */
+  readonly target: string;
+  /** The name that was asked for; a server's certificate must have it. */
+  readonly host: string;
+}
+
+export interface HostAndPort {
+  readonly host: string;
+  readonly port: number;
+}
+
+/** Splits `host:port` or `[v6]:port`. @throws Error that names the address */
+export function splitAddress(address: string): HostAndPort {
+  const match = /^(?:\[([^\]]+)\]|([^:]+)):(\d{1,5})$/.exec(address);
+  const host = match?.[1] ?? match?.[2];
+  const port = Number(match?.[3]);
+  if (host === undefined || port > 65_535) {
+    throw new Error(`"${address}" is no address; write host:port, [v6]:port or unix:/path`);
+  }
+  return { host, port };
+}
+
+/** Whether what an address stands for may change. */
+export function isNamed(address: string): boolean {
+  return !address.startsWith("unix:") && isIP(splitAddress(address).host) === 0;
+}
+
+/** The places that an address stands for now: for a DNS name, one for each of its records. */
+export async function resolveAddress(address: string): Promise<readonly Endpoint[]> {
+  if (address.startsWith("unix:")) return [{ target: address, host: "localhost" }];
+  const { host, port } = splitAddress(address);
+  if (isIP(host) !== 0) return [{ target: targetOf(host, port), host }];
+  const records = await lookup(host, { all: true });
+  return records.map((record) => ({ target: targetOf(record.address, port), host }));
+}
+
+function targetOf(ip: string, port: number): string {
+  return isIP(ip) === 6 ? `ipv6:[${ip}]:${port}` : `ipv4:${ip}:${port}`;
+}

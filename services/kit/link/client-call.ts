@@ -1,0 +1,311 @@
+import type { DescMessage, DescMethod, MessageInitShape, MessageShape } from "@bufbuild/protobuf";
+import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
+import type { End, Headers } from "@weir/gen/weir/link/v1/link_service_pb";
+import type { CallOptions, Metadata } from "../call.ts";
+import type { Clock } from "../clock.ts";
+import { decode, encode } from "../codec.ts";
+import { methodPath, noMetadata } from "../context.ts";
+import { type ReplySource, ReplyStream } from "../reply-stream.ts";
+import { deadlineExceeded, requestTooLarge, travellingTimeoutMs } from "../serving.ts";
+import { fromStatus } from "../status.ts";
+import { CallCancelled, toWeirError, WeirError } from "../weir-error.ts";
+import type { Link } from "./client.ts";
+import { LinkFault } from "./fault.ts";
+import { OutgoingCall } from "./outbox.ts";
+
+/** What a call needs of those who find a link for it. */
+export interface CallSettings {
+  /** Name of the service, for texts. */
+  readonly peerName: string;
+  readonly clock: Clock;
+  readonly messageBytesMax: number;
+  readonly windowBytes: number;
+}
+
+/** Where the answer goes. */
+export interface ReplyReader {
+  /** One message; its memory may be kept. */
+  message(bytes: Buffer): void;
+  end(): void;
+  fail(error: Error, atOnce: boolean): void;
+}
+
+/** One call from the caller's side, from before there is a link for it to its end. */
+export class ClientCall {
+  private readonly desc: DescMethod;
+  private readonly request: MessageInitShape<DescMessage>;
+  private readonly options: CallOptions;
+  private readonly settings: CallSettings;
+  private readonly reader: ReplyReader;
+  private readonly startTime: number;
+  /** Called once when the call ends while it waits for a link. */
+  onOver: (() => void) | undefined;
+  private cancelTimer: (() => void) | undefined;
+  private link: Link | undefined;
+  private id = 0;
+  private outgoing: OutgoingCall | undefined;
+  private over = false;
+  private headersTold = false;
+  private parts: Buffer[] = [];
+  private partsBytes = 0;
+  /** Bytes of parts that the server may still send. */
+  private credit = 0;
+  /** Bytes of messages that the reader has not taken. */
+  private unreadBytes = 0;
+
+  constructor(
+    desc: DescMethod,
+    request: MessageInitShape<DescMessage>,
+    options: CallOptions,
+    settings: CallSettings,
+    reader: ReplyReader,
+  ) {
+    this.desc = desc;
+    this.request = request;
+    this.options = options;
+    this.settings = settings;
+    this.reader = reader;
+    this.startTime = options.timeoutMs === undefined ? 0 : settings.clock.monotonic();
+  }
+
+  /** Whether the call has ended. */
+  get ended(): boolean {
+    return this.over;
+  }
+
+  /** Heeds the caller's signal and time from now on. False: the call is over already. */
+  begin(): boolean {
+    const { signal, timeoutMs } = this.options;
+    if (signal?.aborted) {
+      this.giveUp(new CallCancelled());
+    } else if (timeoutMs !== undefined && timeoutMs <= 0) {
+      this.giveUp(deadlineExceeded());
+    } else {
+      signal?.addEventListener("abort", this, once);
+      if (timeoutMs !== undefined) {
+        this.cancelTimer = this.settings.clock.after(timeoutMs, () => this.giveUp(deadlineExceeded()));
+      }
+    }
+    return !this.over;
+  }
+
+  /** Goes out on a link. */
+  send(link: Link): void {
+    this.onOver = undefined;
+    try {
+      const encoded = encode(this.desc.input, this.request);
+      if (encoded.length > link.requestBytesMax) throw requestTooLarge(link.requestBytesMax);
+      this.credit = this.isUnary ? this.settings.messageBytesMax : this.settings.windowBytes;
+      this.id = link.begin(this, this.desc, this.credit, this.timeLeftMs(), this.options.metadata);
+      this.link = link;
+      this.outgoing = new OutgoingCall(this.id, Number.POSITIVE_INFINITY);
+      link.outbox.send(this.outgoing, encoded);
+    } catch (thrown) {
+      this.giveUp(toWeirError(thrown));
+    }
+  }
+
+  /** The caller's signal fired. */
+  handleEvent(): void {
+    this.giveUp(new CallCancelled());
+  }
+
+  /** Ends the call from this side, and tells the server. */
+  giveUp(error: Error): void {
+    if (this.over) return;
+    this.leave();
+    this.link?.leave(this.id, true);
+    this.reader.fail(error, true);
+  }
+
+  /** The link broke. */
+  broken(): void {
+    this.failed(unreachable(this.settings.peerName));
+  }
+
+  headers({ metadata }: Headers): void {
+    this.tellHeaders(metadata);
+  }
+
+  part(bytes: Buffer, start: number, end: number, more: boolean): void {
+    if (this.credit <= 0) throw new LinkFault("a part beyond its credit");
+    this.credit -= end - start;
+    if (this.partsBytes + end - start > this.settings.messageBytesMax) throw new LinkFault("a message is too large");
+    if (more) {
+      this.parts.push(Buffer.from(bytes.subarray(start, end)));
+      this.partsBytes += end - start;
+    } else {
+      this.tellHeaders(noMetadata);
+      const message = this.whole(bytes, start, end);
+      this.unreadBytes += message.length;
+      this.reader.message(message);
+    }
+    if (!this.isUnary) this.grant();
+  }
+
+  end(end: End | undefined): void {
+    if (end !== undefined && end.code !== 0) {
+      this.failed(fromStatus(end));
+      return;
+    }
+    if (this.partsBytes > 0) throw new LinkFault("a call ended inside a message");
+    if (this.over) return;
+    this.leave();
+    this.tellHeaders(noMetadata);
+    this.options.onTrailers?.(end?.metadata ?? noMetadata);
+    this.reader.end();
+  }
+
+  /** The reader took a message. */
+  consumed(bytes: number): void {
+    this.unreadBytes -= bytes;
+    if (!this.over) this.grant();
+  }
+
+  private get isUnary(): boolean {
+    return this.desc.methodKind === "unary";
+  }
+
+  /** Keeps `windowBytes` between what the reader has not taken and what may still come. */
+  private grant(): void {
+    const { windowBytes } = this.settings;
+    // A message that is not complete cannot be taken: once it is all there is, it does not count.
+    const held = this.unreadBytes === 0 ? 0 : this.unreadBytes + this.partsBytes;
+    const due = windowBytes - held - this.credit;
+    if (due < windowBytes / 2 || this.link === undefined || this.over) return;
+    this.credit += due;
+    this.link.outbox.batch.credit(this.id, due);
+    this.link.outbox.touch();
+  }
+
+  private whole(bytes: Buffer, start: number, end: number): Buffer {
+    if (this.parts.length === 0) return kept(bytes, start, end);
+    const whole = Buffer.concat([...this.parts, bytes.subarray(start, end)]);
+    this.parts = [];
+    this.partsBytes = 0;
+    return whole;
+  }
+
+  private failed(error: WeirError): void {
+    if (this.over) return;
+    this.leave();
+    this.reader.fail(error, false);
+  }
+
+  private leave(): void {
+    this.over = true;
+    this.onOver?.();
+    this.cancelTimer?.();
+    this.options.signal?.removeEventListener("abort", this);
+    if (this.outgoing !== undefined) this.link?.outbox.drop(this.outgoing);
+    this.parts = [];
+  }
+
+  private timeLeftMs(): number | undefined {
+    const { timeoutMs } = this.options;
+    if (timeoutMs === undefined) return undefined;
+    const left = travellingTimeoutMs(timeoutMs - (this.settings.clock.monotonic() - this.startTime));
+    return Math.min(0xffff_ffff, Math.floor(left));
+  }
+
+  private tellHeaders(metadata: Metadata): void {
+    if (this.headersTold) return;
+    this.headersTold = true;
+    this.options.onHeaders?.(metadata);
+  }
+}
+
+const once: AddEventListenerOptions = { once: true };
+
+/** A view when the batch is small or mostly this message; else a copy, so that a message kept does not keep a batch. */
+function kept(bytes: Buffer, start: number, end: number): Buffer {
+  const view = bytes.subarray(start, end);
+  return bytes.length <= 16 * 1024 || bytes.length <= 4 * view.length ? view : Buffer.from(view);
+}
+
+/** A service of the mesh that nobody answers for. */
+export function unreachable(peerName: string): WeirError {
+  return new WeirError(ErrorReason.OVERLOADED, {
+    text: `The service ${peerName} cannot be reached; try again in a second.`,
+    retryAfterMs: 1000,
+  });
+}
+
+/** The reader of a unary call: one message, then the end. */
+export class UnaryReply<O extends DescMessage> implements ReplyReader {
+  private readonly desc: DescMethod & { readonly output: O };
+  private readonly resolve: (message: MessageShape<O>) => void;
+  private readonly reject: (error: Error) => void;
+  private bytes: Buffer | undefined;
+
+  constructor(
+    desc: DescMethod & { readonly output: O },
+    resolve: (message: MessageShape<O>) => void,
+    reject: (error: Error) => void,
+  ) {
+    this.desc = desc;
+    this.resolve = resolve;
+    this.reject = reject;
+  }
+
+  message(bytes: Buffer): void {
+    if (this.bytes !== undefined) throw new LinkFault("a second answer in one unary call");
+    this.bytes = bytes;
+  }
+
+  end(): void {
+    try {
+      if (this.bytes === undefined) throw new Error(`${methodPath(this.desc)} ended without an answer`);
+      this.resolve(decode(this.desc.output, this.bytes));
+    } catch (thrown) {
+      this.reject(toWeirError(thrown));
+    }
+  }
+
+  fail(error: Error): void {
+    this.reject(error);
+  }
+}
+
+/** The reader of a streaming call. Messages are decoded when they are taken, and taking them gives credit. */
+export class StreamReply<O extends DescMessage> implements ReplyReader, ReplySource<Buffer, MessageShape<O>> {
+  readonly stream = new ReplyStream<Buffer, MessageShape<O>>(this);
+  private readonly output: O;
+  private readonly open: () => ClientCall;
+  private call: ClientCall | undefined;
+
+  /** @param open begins the call; called at the first `next` */
+  constructor(output: O, open: (reader: ReplyReader) => ClientCall) {
+    this.output = output;
+    this.open = () => open(this);
+  }
+
+  begin(): void {
+    this.call = this.open();
+  }
+
+  read(bytes: Buffer): MessageShape<O> {
+    this.call?.consumed(bytes.length);
+    try {
+      return decode(this.output, bytes);
+    } catch (thrown) {
+      throw toWeirError(thrown);
+    }
+  }
+
+  hangUp(): void {
+    this.call?.giveUp(new CallCancelled());
+  }
+
+  message(bytes: Buffer): void {
+    this.stream.push(bytes);
+  }
+
+  end(): void {
+    this.stream.end();
+  }
+
+  fail(error: Error, atOnce: boolean): void {
+    this.stream.fail(error, atOnce);
+  }
+}

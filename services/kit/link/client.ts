@@ -1,0 +1,239 @@
+import {
+  Client,
+  type ClientDuplexStream,
+  type ChannelCredentials,
+  Metadata as GrpcMetadata,
+  type ServiceError,
+} from "@grpc/grpc-js";
+import type { DescMethod } from "@bufbuild/protobuf";
+import type { End, Headers, Hello } from "@weir/gen/weir/link/v1/link_service_pb";
+import type { Metadata } from "../call.ts";
+import { methodPath } from "../context.ts";
+import type { Clock } from "../clock.ts";
+import type { ClientCall } from "./client-call.ts";
+import { LinkFault } from "./fault.ts";
+import { type FrameReader, linkVersion, readFrames } from "./frame.ts";
+import { Keepalive } from "./keepalive.ts";
+import { Outbox } from "./outbox.ts";
+import { asIs, batchBytesMax, type LinkSettings, openPath } from "./settings.ts";
+
+export interface ClientLinkOptions {
+  /** As grpc-js takes it: `ipv4:127.0.0.1:7000`, `unix:/run/weir/pool.sock`. */
+  readonly address: string;
+  readonly credentials: ChannelCredentials;
+  /** The name that the server's certificate must have; undefined without TLS or for the address itself. */
+  readonly serverName: string | undefined;
+  readonly name: string;
+  readonly messageBytesMax: number;
+  readonly link: LinkSettings;
+  readonly clock: Clock;
+  /** Time for a connection and the server's hello. */
+  readonly connectTimeoutMs: number;
+  readonly onReady: () => void;
+  /** The server asked for no new calls. */
+  readonly onDraining: () => void;
+  /** The link has ended; `why` is for logs, undefined after a drain or `close`. Its calls have failed already. */
+  readonly onClosed: (why: string | undefined) => void;
+}
+
+/** The calling side of one link. Once closed it stays closed. */
+export class Link implements FrameReader {
+  readonly outbox: Outbox;
+  state: "connecting" | "ready" | "draining" | "closed" = "connecting";
+  /** Largest request that the server accepts. */
+  requestBytesMax = 0;
+  private readonly options: ClientLinkOptions;
+  private readonly calls = new Map<number, ClientCall>();
+  private readonly client: Client;
+  private readonly stream: ClientDuplexStream<Buffer, Buffer>;
+  private readonly keepalive: Keepalive;
+  private readonly cancelConnectTimer: () => void;
+  private callsMax = 0;
+  private lastCall = 0;
+
+  constructor(options: ClientLinkOptions) {
+    this.options = options;
+    this.client = new Client(options.address, options.credentials, {
+      "grpc.enable_retries": 0,
+      "grpc.enable_channelz": 0,
+      "grpc.use_local_subchannel_pool": 1,
+      "grpc.max_receive_message_length": batchBytesMax,
+      "grpc.max_send_message_length": -1,
+      "grpc-node.flow_control_window": 4 * 1024 * 1024,
+      ...(options.serverName === undefined
+        ? {}
+        : { "grpc.ssl_target_name_override": options.serverName, "grpc.default_authority": options.serverName }),
+    });
+    this.stream = this.client.makeBidiStreamRequest(openPath, asIs, asIs, new GrpcMetadata(), {});
+    this.outbox = new Outbox({ write: (batch, done) => void this.stream.write(batch, done) });
+    this.stream.on("data", (bytes: Buffer) => this.receive(bytes));
+    this.stream.on("error", (error: ServiceError) => this.shut(error.details || error.message));
+    this.stream.on("end", () => this.shut(this.state === "draining" ? undefined : "the server closed the link"));
+    this.keepalive = new Keepalive({
+      clock: options.clock,
+      intervalMs: options.link.pingIntervalMs,
+      ask: () => {
+        this.outbox.batch.frame(0, { case: "ping", value: 1 });
+        this.outbox.touch();
+      },
+      dead: () => this.shut("the server does not answer"),
+    });
+    this.cancelConnectTimer = options.clock.after(options.connectTimeoutMs, () =>
+      this.shut("the server did not answer in time"),
+    );
+    this.outbox.batch.frame(0, {
+      case: "hello",
+      value: { version: linkVersion, messageBytesMax: options.messageBytesMax, peer: options.name },
+    });
+    this.outbox.touch();
+  }
+
+  get openCalls(): number {
+    return this.calls.size;
+  }
+
+  /** Whether one more call may begin. */
+  get hasRoom(): boolean {
+    return (
+      this.state === "ready" &&
+      this.calls.size < this.callsMax &&
+      this.outbox.pendingBytes <= this.options.link.bufferedBytesMax
+    );
+  }
+
+  /** Announces a call; its request follows. @returns the call's number */
+  begin(
+    call: ClientCall,
+    method: DescMethod,
+    credit: number,
+    timeoutMs: number | undefined,
+    metadata: Metadata | undefined,
+  ): number {
+    this.lastCall += 1;
+    const id = this.lastCall;
+    this.calls.set(id, call);
+    this.outbox.batch.frame(id, {
+      case: "start",
+      value: {
+        method: methodPath(method),
+        credit,
+        ...(timeoutMs === undefined ? {} : { timeoutMs }),
+        ...(metadata === undefined ? {} : { metadata }),
+      },
+    });
+    // Numbers are used once; a link that has used all of them makes room for a new one.
+    if (id === 0xffff_ffff) this.retire();
+    return id;
+  }
+
+  /** Forgets a call; `cancel` also tells the server. */
+  leave(id: number, cancel: boolean): void {
+    if (!this.calls.delete(id)) return;
+    if (cancel) {
+      this.outbox.batch.frame(id, { case: "cancel", value: {} });
+      this.outbox.touch();
+    }
+    this.endWhenDrained();
+  }
+
+  /** Breaks the link; open calls fail. */
+  close(): void {
+    this.shut(undefined);
+  }
+
+  /** No new calls; closes when the open ones have ended. */
+  retire(): void {
+    if (this.state !== "ready" && this.state !== "connecting") return;
+    const connecting = this.state === "connecting";
+    this.state = "draining";
+    if (connecting) {
+      this.shut(undefined);
+      return;
+    }
+    this.options.onDraining();
+    this.endWhenDrained();
+  }
+
+  private endWhenDrained(): void {
+    // Half-closes only after all that was said has left, so that the server sees every cancel.
+    if (this.state === "draining" && this.calls.size === 0) this.outbox.finish(() => void this.stream.end());
+  }
+
+  private receive(bytes: Buffer): void {
+    if (this.state === "closed") return;
+    this.keepalive.heard();
+    try {
+      readFrames(bytes, this);
+    } catch (thrown) {
+      this.shut(thrown instanceof LinkFault ? `the server broke a rule: ${thrown.message}` : "the link failed");
+    }
+  }
+
+  private shut(why: string | undefined): void {
+    if (this.state === "closed") return;
+    this.state = "closed";
+    this.cancelConnectTimer();
+    this.keepalive.stop();
+    this.outbox.close();
+    this.stream.cancel();
+    this.client.close();
+    for (const call of this.calls.values()) call.broken();
+    this.calls.clear();
+    this.options.onClosed(why);
+  }
+
+  hello(hello: Hello): void {
+    if (this.state !== "connecting") throw new LinkFault("a second hello");
+    if (hello.version !== linkVersion) throw new LinkFault(`it speaks version ${hello.version}`);
+    this.cancelConnectTimer();
+    this.requestBytesMax = hello.messageBytesMax;
+    this.callsMax = hello.callsMax;
+    this.state = "ready";
+    this.options.onReady();
+  }
+
+  headers(id: number, headers: Headers): void {
+    this.find(id)?.headers(headers);
+  }
+
+  part(id: number, bytes: Buffer, start: number, end: number, more: boolean): void {
+    this.find(id)?.part(bytes, start, end, more);
+  }
+
+  end(id: number, end: End | undefined): void {
+    const call = this.find(id);
+    if (call === undefined) return;
+    this.leave(id, false);
+    call.end(end);
+  }
+
+  ping(number: number): void {
+    this.outbox.batch.frame(0, { case: "pong", value: number });
+    this.outbox.touch();
+  }
+
+  pong(): void {}
+
+  drain(): void {
+    this.retire();
+  }
+
+  start(): void {
+    throw new LinkFault("a frame that only the client sends");
+  }
+
+  cancel(): void {
+    throw new LinkFault("a frame that only the client sends");
+  }
+
+  credit(): void {
+    throw new LinkFault("a frame that only the client sends");
+  }
+
+  /** A call that is open; undefined for one that has ended. */
+  private find(id: number): ClientCall | undefined {
+    const call = this.calls.get(id);
+    if (call === undefined && id > this.lastCall) throw new LinkFault("a frame of a call that was not started");
+    return call;
+  }
+}

@@ -1,0 +1,157 @@
+import type { DescMessage, MessageInitShape, MessageShape } from "@bufbuild/protobuf";
+import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
+import { decode, encode } from "../codec.ts";
+import { noMetadata } from "../context.ts";
+import { replyTooLarge, type ReplySink, requestTooLarge, type ServedMethod, Serving } from "../serving.ts";
+import { toStatus } from "../status.ts";
+import { CallCancelled, WeirError } from "../weir-error.ts";
+import { LinkFault } from "./fault.ts";
+import type { StartFrame } from "./frame.ts";
+import { type Outbox, OutgoingCall } from "./outbox.ts";
+
+/** What a served call needs of its link. */
+export interface CallHost {
+  readonly outbox: Outbox;
+  /** Bytes of requests that are not complete. */
+  bufferedBytes: number;
+  readonly bufferedBytesMax: number;
+  /** Handlers that have not settled, those of calls that were given up included. */
+  running: number;
+  /** Largest message that the client accepts. */
+  replyBytesMax: number;
+  /** The call has ended. */
+  forget(id: number): void;
+}
+
+/** Ends a call that nobody has begun to serve. */
+export function sendError(outbox: Outbox, id: number, error: WeirError): void {
+  const { code, message, details } = toStatus(error);
+  outbox.batch.frame(id, { case: "end", value: { code, message, details: [...details] } });
+  outbox.touch();
+}
+
+/** One call on the serving side of a link: gathers its request, runs it, and sends what it answers. */
+export class ServedCall implements ReplySink {
+  readonly outgoing: OutgoingCall;
+  private readonly host: CallHost;
+  private readonly method: ServedMethod;
+  private readonly serving: Serving;
+  private parts: Buffer[] = [];
+  private partsBytes = 0;
+  private begun = false;
+  private headersSent = false;
+
+  constructor(host: CallHost, id: number, start: StartFrame, method: ServedMethod) {
+    this.host = host;
+    this.method = method;
+    this.outgoing = new OutgoingCall(id, start.credit);
+    this.outgoing.onWritable = () => this.serving.resume();
+    this.serving = new Serving(method, "link", start.metadata, start.timeoutMs, this);
+  }
+
+  /** A part of the request. */
+  part(bytes: Buffer, start: number, end: number, more: boolean): void {
+    if (this.begun) throw new LinkFault("a second request in one call");
+    const { bufferedBytesMax } = this.host;
+    const size = end - start;
+    const bytesMax = this.method.settings.messageBytesMax;
+    if (this.partsBytes + size > bytesMax) {
+      this.serving.fail(requestTooLarge(bytesMax));
+    } else if (more && this.host.bufferedBytes + size > bufferedBytesMax) {
+      this.serving.fail(new WeirError(ErrorReason.OVERLOADED, { retryAfterMs: 1000 }));
+    } else if (more) {
+      this.parts.push(copied(bytes, start, end));
+      this.partsBytes += size;
+      this.host.bufferedBytes += size;
+    } else {
+      this.begin(this.whole(bytes, start, end));
+    }
+  }
+
+  /** The client does not want the call any more, or is gone. */
+  abandon(): void {
+    this.release();
+    this.host.outbox.drop(this.outgoing);
+    this.serving.abort(new CallCancelled());
+  }
+
+  message(message: MessageInitShape<DescMessage>): boolean {
+    const encoded = encode(this.method.desc.output, message);
+    const bytesMax = Math.min(this.method.settings.messageBytesMax, this.host.replyBytesMax);
+    if (encoded.length > bytesMax) throw replyTooLarge(this.method.path, bytesMax);
+    this.sendHeaders();
+    return this.host.outbox.send(this.outgoing, encoded);
+  }
+
+  end(error: WeirError | undefined): void {
+    const { outbox } = this.host;
+    const { outgoing } = this;
+    this.release();
+    if (error === undefined && outgoing.pending.length > 0) {
+      outgoing.afterPending = () => this.sendEnd();
+      return;
+    }
+    outbox.drop(outgoing);
+    this.host.forget(outgoing.id);
+    if (error === undefined) this.sendEnd();
+    else sendError(outbox, outgoing.id, error);
+  }
+
+  settled(): void {
+    this.host.running -= 1;
+  }
+
+  private begin(request: Buffer): void {
+    this.begun = true;
+    let message: MessageShape<DescMessage>;
+    try {
+      message = decode(this.method.desc.input, request);
+    } catch {
+      this.serving.fail(
+        new WeirError(ErrorReason.INVALID_REQUEST, { text: `The request is no ${this.method.desc.input.typeName}.` }),
+      );
+      return;
+    }
+    this.host.running += 1;
+    this.serving.start(message);
+  }
+
+  private whole(bytes: Buffer, start: number, end: number): Buffer {
+    if (this.parts.length === 0) return copied(bytes, start, end);
+    const whole = Buffer.concat([...this.parts, bytes.subarray(start, end)]);
+    this.release();
+    return whole;
+  }
+
+  private release(): void {
+    this.host.bufferedBytes -= this.partsBytes;
+    this.partsBytes = 0;
+    this.parts = [];
+  }
+
+  private sendHeaders(): void {
+    if (this.headersSent) return;
+    this.headersSent = true;
+    const metadata = this.serving.context.responseMetadata();
+    if (metadata !== noMetadata) {
+      this.host.outbox.batch.frame(this.outgoing.id, { case: "headers", value: { metadata: { ...metadata } } });
+    }
+  }
+
+  private sendEnd(): void {
+    const { outbox } = this.host;
+    const { id } = this.outgoing;
+    this.sendHeaders();
+    outbox.drop(this.outgoing);
+    this.host.forget(id);
+    const metadata = this.serving.context.trailingMetadata();
+    if (metadata === noMetadata) outbox.batch.endWell(id);
+    else outbox.batch.frame(id, { case: "end", value: { metadata: { ...metadata } } });
+    outbox.touch();
+  }
+}
+
+/** Memory of its own: a request is kept for its whole call, and must not keep the batch that it came in. */
+function copied(bytes: Buffer, start: number, end: number): Buffer {
+  return Buffer.from(bytes.subarray(start, end));
+}

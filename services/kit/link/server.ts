@@ -1,0 +1,237 @@
+import { type handleBidiStreamingCall, type ServerDuplexStream, status } from "@grpc/grpc-js";
+import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
+import type { Hello } from "@weir/gen/weir/link/v1/link_service_pb";
+import { notServed, type ServedMethod, type ServingSettings } from "../serving.ts";
+import { WeirError } from "../weir-error.ts";
+import { LinkFault } from "./fault.ts";
+import { type FrameReader, linkVersion, readFrames, type StartFrame } from "./frame.ts";
+import { Keepalive } from "./keepalive.ts";
+import { Outbox } from "./outbox.ts";
+import { type CallHost, sendError, ServedCall } from "./served-call.ts";
+import { asIs, batchBytesMax, type LinkSettings, openPath } from "./settings.ts";
+
+export interface LinkServerOptions {
+  readonly methods: ReadonlyMap<string, ServedMethod>;
+  readonly serving: ServingSettings;
+  readonly link: LinkSettings;
+  /** Name of this process, for logs. */
+  readonly name: string;
+  /** What a peer that may not call is refused with. */
+  readonly refusal: (call: ServerDuplexStream<Buffer, Buffer>) => object | undefined;
+}
+
+/** The serving side of all links to this process. */
+export interface LinkServer {
+  readonly open: handleBidiStreamingCall<Buffer, Buffer>;
+  /** Asks the clients to make no new calls and to close their links when the open calls are done. */
+  drain(): void;
+  /** Breaks every link. */
+  close(): void;
+  status(): { readonly links: number; readonly calls: number };
+}
+
+/** For grpc-js: the one method of the link service, with messages as bytes. */
+export const linkService = {
+  open: {
+    path: openPath,
+    requestStream: true,
+    responseStream: true,
+    requestSerialize: asIs,
+    requestDeserialize: asIs,
+    responseSerialize: asIs,
+    responseDeserialize: asIs,
+  },
+} as const;
+
+export function createLinkServer(options: LinkServerOptions): LinkServer {
+  const links = new Set<ServerLink>();
+  let draining = false;
+  return {
+    open(stream) {
+      const refused = options.refusal(stream);
+      if (refused !== undefined) {
+        stream.emit("error", refused);
+        return;
+      }
+      const link = new ServerLink(stream, options, () => links.delete(link));
+      links.add(link);
+      if (draining) link.askToLeave();
+    },
+    drain() {
+      draining = true;
+      for (const link of links) link.askToLeave();
+    },
+    close() {
+      for (const link of links) link.break("the server is closing");
+    },
+    status() {
+      let calls = 0;
+      for (const link of links) calls += link.calls.size;
+      return { links: links.size, calls };
+    },
+  };
+}
+
+class ServerLink implements FrameReader, CallHost {
+  readonly calls = new Map<number, ServedCall>();
+  readonly outbox: Outbox;
+  readonly bufferedBytesMax: number;
+  bufferedBytes = 0;
+  running = 0;
+  replyBytesMax = 0;
+  private readonly options: LinkServerOptions;
+  private readonly stream: ServerDuplexStream<Buffer, Buffer>;
+  private readonly onClosed: () => void;
+  private readonly keepalive: Keepalive;
+  private lastCall = 0;
+  private greeted = false;
+  private closed = false;
+
+  constructor(stream: ServerDuplexStream<Buffer, Buffer>, options: LinkServerOptions, onClosed: () => void) {
+    this.stream = stream;
+    this.options = options;
+    this.bufferedBytesMax = options.link.bufferedBytesMax;
+    this.onClosed = onClosed;
+    this.outbox = new Outbox({ write: (batch, done) => void stream.write(batch, done) });
+    this.keepalive = new Keepalive({
+      clock: options.serving.clock,
+      intervalMs: options.link.pingIntervalMs,
+      ask: () => {
+        this.outbox.batch.frame(0, { case: "ping", value: 1 });
+        this.outbox.touch();
+      },
+      dead: () => this.break("the peer does not answer"),
+    });
+    stream.on("data", (bytes: Buffer) => this.receive(bytes));
+    stream.on("end", () => this.leave());
+    stream.on("cancelled", () => this.gone());
+    stream.on("error", () => this.gone());
+    this.outbox.batch.frame(0, {
+      case: "hello",
+      value: {
+        version: linkVersion,
+        messageBytesMax: options.serving.messageBytesMax,
+        callsMax: options.link.callsMax,
+        peer: options.name,
+      },
+    });
+    this.outbox.touch();
+  }
+
+  /** Asks the client to make no new calls. */
+  askToLeave(): void {
+    this.outbox.batch.frame(0, { case: "drain", value: {} });
+    this.outbox.touch();
+  }
+
+  break(text: string): void {
+    this.refuse(new LinkFault(text, status.UNAVAILABLE));
+  }
+
+  private receive(bytes: Buffer): void {
+    if (this.closed) return;
+    this.keepalive.heard();
+    try {
+      if (bytes.length > batchBytesMax) throw new LinkFault("a batch is too large", status.RESOURCE_EXHAUSTED);
+      readFrames(bytes, this);
+    } catch (thrown) {
+      if (thrown instanceof LinkFault) {
+        this.refuse(thrown);
+      } else {
+        this.options.serving.onDefect({ method: openPath, thrown });
+        this.refuse(new LinkFault("the link failed", status.INTERNAL));
+      }
+    }
+  }
+
+  private refuse(fault: LinkFault): void {
+    if (this.closed) return;
+    this.gone();
+    this.stream.emit("error", Object.assign(fault, { details: fault.message }));
+  }
+
+  /** The client has said its last word. */
+  private leave(): void {
+    if (this.closed) return;
+    this.gone();
+    this.stream.end();
+  }
+
+  private gone(): void {
+    if (this.closed) return;
+    this.closed = true;
+    this.keepalive.stop();
+    this.outbox.close();
+    this.onClosed();
+    for (const call of this.calls.values()) call.abandon();
+    this.calls.clear();
+  }
+
+  hello(hello: Hello): void {
+    if (this.greeted) throw new LinkFault("a second hello");
+    if (hello.version !== linkVersion) throw new LinkFault(`this side speaks version ${linkVersion} of the link`);
+    this.greeted = true;
+    this.replyBytesMax = hello.messageBytesMax;
+  }
+
+  start(id: number, start: StartFrame): void {
+    if (!this.greeted) throw new LinkFault("a call before the hello");
+    if (id <= this.lastCall) throw new LinkFault("a call's number does not exceed the last one");
+    this.lastCall = id;
+    const method = this.options.methods.get(start.method);
+    if (method === undefined) {
+      sendError(this.outbox, id, notServed(start.method.slice(0, 200)));
+    } else if (this.running >= this.options.link.callsMax || this.calls.size >= this.options.link.callsMax) {
+      sendError(this.outbox, id, new WeirError(ErrorReason.OVERLOADED, { retryAfterMs: 1000 }));
+    } else {
+      this.calls.set(id, new ServedCall(this, id, start, method));
+    }
+  }
+
+  part(id: number, bytes: Buffer, start: number, end: number, more: boolean): void {
+    this.find(id)?.part(bytes, start, end, more);
+  }
+
+  cancel(id: number): void {
+    const call = this.find(id);
+    this.calls.delete(id);
+    call?.abandon();
+  }
+
+  credit(id: number, bytes: number): void {
+    const call = this.find(id);
+    if (call === undefined) return;
+    if (call.outgoing.credit + bytes > 0xffff_ffff) throw new LinkFault("too much credit");
+    this.outbox.grant(call.outgoing, bytes);
+  }
+
+  ping(number: number): void {
+    this.outbox.batch.frame(0, { case: "pong", value: number });
+    this.outbox.touch();
+  }
+
+  pong(): void {}
+
+  end(): void {
+    throw new LinkFault("a frame that only the server sends");
+  }
+
+  drain(): void {
+    throw new LinkFault("a frame that only the server sends");
+  }
+
+  headers(): void {
+    throw new LinkFault("a frame that only the server sends");
+  }
+
+  forget(id: number): void {
+    this.calls.delete(id);
+  }
+
+  /** A call that is open; undefined for one that has ended. */
+  private find(id: number): ServedCall | undefined {
+    const call = this.calls.get(id);
+    if (call === undefined && id > this.lastCall) throw new LinkFault("a frame of a call that was not started");
+    return call;
+  }
+}
