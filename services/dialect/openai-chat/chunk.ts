@@ -52,6 +52,16 @@ function deltaBytes(delta: JsonObject): number {
   return bytes;
 }
 
+/** Bytes of all that the choices of a whole answer say. */
+export function choicesTextBytes(choices: readonly unknown[]): number {
+  let bytes = 0;
+  for (const choice of choices) {
+    const message = isObject(choice) ? choice["message"] : undefined;
+    if (isObject(message)) bytes += deltaBytes(message);
+  }
+  return bytes;
+}
+
 const depthMax = 8;
 
 /** Bytes of all texts inside a value; keys and numbers do not count. */

@@ -139,21 +139,29 @@ test.each<[string, string, object]>([
   [
     "an error first",
     sse('{"error":{"message":"secret","type":"server_error","code":"boom"}}'),
-    { kind: "error", code: "boom", type: "server_error" },
+    { kind: "error", error: { code: "boom", type: "server_error" } },
   ],
-  ["an error with a number", sse('{"error":{"message":"slow","code":429}}'), { kind: "error", code: "429", type: "" }],
+  [
+    "an error with a number",
+    sse('{"error":{"message":"slow","code":429}}'),
+    { kind: "error", error: { code: "429", type: "" } },
+  ],
   [
     "an error of vLLM",
     sse('{"object":"error","message":"secret","type":"BadRequestError","code":400}'),
-    { kind: "error", code: "400", type: "BadRequestError" },
+    { kind: "error", error: { code: "400", type: "BadRequestError" } },
   ],
-  ["an error that is text", sse('{"error":"secret text"}'), { kind: "error", code: "", type: "" }],
-  ["event: error", 'event: error\ndata: {"error":{"message":"secret"}}\n\n', { kind: "error", code: "", type: "" }],
-  ["event: error without JSON", "event: error\ndata: secret\n\n", { kind: "error", code: "", type: "" }],
+  ["an error that is text", sse('{"error":"secret text"}'), { kind: "error", error: { code: "", type: "" } }],
+  [
+    "event: error",
+    'event: error\ndata: {"error":{"message":"secret"}}\n\n',
+    { kind: "error", error: { code: "", type: "" } },
+  ],
+  ["event: error without JSON", "event: error\ndata: secret\n\n", { kind: "error", error: { code: "", type: "" } }],
   [
     "prose where a code should be",
     sse('{"error":{"code":"some secret words","type":"x y"}}'),
-    { kind: "error", code: "", type: "" },
+    { kind: "error", error: { code: "", type: "" } },
   ],
 ])("%s, before and after content", (_, text, fault) => {
   const first = run(sse(role) + text + sse(hello));

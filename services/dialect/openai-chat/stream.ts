@@ -3,12 +3,13 @@ import { createEventSplitter } from "../sse/splitter.ts";
 import { readChunk, readReplyId } from "./chunk.ts";
 import { isObject, type JsonObject, parseObject } from "./json.ts";
 import { createOutputCount } from "./output-count.ts";
+import { type ProviderError, readProviderError } from "./provider-error.ts";
 import { readUsage, type UsageReading } from "./usage.ts";
 
 /** Why a stream cannot go on. */
 export type StreamFault =
-  /** The provider reported an error inside the stream; words and numbers for programs, never its text. */
-  | { readonly kind: "error"; readonly code: string; readonly type: string }
+  /** The provider reported an error inside the stream. */
+  | { readonly kind: "error"; readonly error: ProviderError }
   /** What should be JSON is not. */
   | { readonly kind: "malformed" }
   /** An event is longer than the limit. */
@@ -107,7 +108,7 @@ export function createChatStreamReader(options: ChatStreamOptions): ChatStreamRe
       if (endsBlank(left)) last = read(left);
       else if (isDone(data) || parseObject(data) !== undefined)
         last = read(Buffer.concat([left, left.at(-1) === 0x0a ? lineFeed : blankLine]));
-      else if (data !== "") return undefined; // cut off in mid-event
+      else if (data.trim() !== "") return undefined; // cut off in mid-event
       if (facts.fault !== undefined || facts.complete) return last;
     }
     facts.complete = finishedChoices.size > 0 && [...choices].every((choice) => finishedChoices.has(choice));
@@ -192,10 +193,9 @@ export function createChatStreamReader(options: ChatStreamOptions): ChatStreamRe
       return "done";
     }
     const json = parseObject(data);
-    const error = json && errorOf(json);
-    if (type === "error" || error !== undefined) {
-      return stop({ kind: "error", code: word(error?.["code"]), type: word(error?.["type"]) });
-    }
+    const error = json && readProviderError(json);
+    if (error !== undefined) return stop({ kind: "error", error });
+    if (type === "error") return stop({ kind: "error", error: { code: "", type: "" } });
     return json === undefined ? stop({ kind: "malformed" }) : readJson(json);
   }
 
@@ -250,18 +250,4 @@ function isDone(data: string): boolean {
 
 function join(pieces: readonly Buffer[]): Buffer | undefined {
   return pieces.length <= 1 ? pieces[0] : Buffer.concat(pieces);
-}
-
-/** The error that a chunk reports: under `error`, or as the whole of it, which is vLLM's way. */
-function errorOf(json: JsonObject): JsonObject | undefined {
-  const error = json["error"];
-  if (isObject(error)) return error;
-  if (json["object"] === "error") return json;
-  return error == null || error === false || error === "" ? undefined : {};
-}
-
-/** A code or type, as a word for programs; anything longer is prose. */
-function word(value: unknown): string {
-  if (typeof value === "number") return String(value);
-  return typeof value === "string" && /^[\w.-]{1,64}$/.test(value) ? value : "";
 }
