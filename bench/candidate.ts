@@ -1,5 +1,5 @@
 import { spawnSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { start } from "./processes.ts";
@@ -22,7 +22,6 @@ export interface Candidate {
 }
 
 const node = process.execPath;
-const root = join(import.meta.dirname, "..");
 
 /** The upstream itself, without a gateway: what latency is compared with. */
 export const direct: Candidate = {
