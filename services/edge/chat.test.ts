@@ -1,0 +1,495 @@
+import { fromBinary } from "@bufbuild/protobuf";
+import { PrincipalSchema } from "@weir/gen/weir/common/v1/principal_pb";
+import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
+import { errorTable, type Reason } from "@weir/kit/error-table";
+import { WeirError } from "@weir/kit/weir-error";
+import { afterEach, describe, expect, test } from "vitest";
+import {
+  event,
+  eventHead,
+  eventually,
+  hello,
+  helloBody,
+  helloStream,
+  jsonHead,
+  openRaw,
+  rawPost,
+  startEdge,
+  stopEdges,
+  untilCancelled,
+  usage,
+  wire,
+} from "./testing/harness.ts";
+
+afterEach(stopEdges);
+
+const requestId = /^req_[0-9a-f]{32}$/;
+
+describe("an answer at once", () => {
+  test("is the service's bytes with a length, and headers that say who served it", async () => {
+    const edge = await startEdge();
+    const response = await edge.post(hello);
+    expect(response.status).toBe(200);
+    expect(await response.text()).toBe(helloBody);
+    expect(response.headers.get("content-type")).toBe("application/json");
+    expect(response.headers.get("content-length")).toBe(String(helloBody.length));
+    expect(response.headers.get("x-request-id")).toMatch(requestId);
+    expect(response.headers.get("x-weir-model")).toBe("demo/small");
+    expect(response.headers.get("x-weir-attempts")).toBe("1");
+    expect(response.headers.get("openai-processing-ms")).toMatch(/^\d+$/);
+    expect(response.headers.get("x-ratelimit-limit-requests")).toBe("10000");
+    expect(response.headers.get("x-ratelimit-remaining-requests")).toBe("9999");
+    expect(response.headers.get("x-ratelimit-reset-requests")).toMatch(/^(1m[01]s|\d+s)$/);
+    expect(response.headers.get("x-ratelimit-remaining-tokens")).toBe(String(10_000_000 - 15));
+  });
+
+  test("is also given without /v1", async () => {
+    const edge = await startEdge();
+    const response = await fetch(`${edge.url}/chat/completions?api-version=1`, {
+      method: "POST",
+      headers: { "x-api-key": edge.key },
+      // Bytes have no content type of their own, so that none is sent.
+      body: Buffer.from(JSON.stringify(hello)),
+    });
+    expect(response.status).toBe(200);
+  });
+
+  test("comes from a call that carries body, spans, principal, request id, trace and deadline", async () => {
+    const edge = await startEdge();
+    const body =
+      '{ "model" : "models/small", "user":"eve", "messages":[{"role":"user","content":"hi"}], "new_field": 1 }';
+    const response = await edge.post(body, {
+      headers: {
+        "x-stainless-timeout": "7",
+        "x-client-request-id": "theirs",
+        "x-request-id": "theirs",
+        "weir-principal-bin": "Zm9yZ2Vk",
+        "weir-request-id": "forged",
+      },
+    });
+    const [call] = edge.calls;
+    expect(Buffer.from(call?.request.wire?.body ?? []).toString()).toBe(body);
+    const span = call?.request.wire?.model;
+    expect(body.slice(span?.start, span?.end)).toBe('"models/small"');
+    expect(call?.request.model).toBe("small");
+    expect(call?.options.timeoutMs).toBe(7_000);
+    const metadata = call?.options.metadata ?? {};
+    expect(metadata["weir-request-id"]).toBe(response.headers.get("x-request-id"));
+    const principal = fromBinary(PrincipalSchema, Buffer.from(metadata["weir-principal-bin"] ?? "", "base64"));
+    expect(principal).toMatchObject({ tenant: "acme", key: edge.keyId, user: "eve" });
+    expect(Object.keys(metadata).sort()).toEqual(["weir-principal-bin", "weir-request-id"]);
+  });
+
+  test("passes a valid trace context on and drops any other", async () => {
+    const edge = await startEdge();
+    const traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    await edge.post(hello, { headers: { traceparent } });
+    expect(edge.calls[0]?.options.metadata?.["traceparent"]).toBe(traceparent);
+    await edge.post(hello, { headers: { traceparent: "00-00000000000000000000000000000000-b7ad6b7169203331-01" } });
+    expect(edge.calls[1]?.options.metadata?.["traceparent"]).toBeUndefined();
+  });
+
+  test("in many pieces is put together", async () => {
+    const edge = await startEdge({
+      async *chat() {
+        yield wire({ head: jsonHead, data: Buffer.from('{"a":') });
+        yield wire({ data: Buffer.from('"b"') });
+        yield wire({ data: Buffer.from("}"), tail: { usage } });
+      },
+    });
+    const response = await edge.post(hello);
+    expect(response.headers.get("content-length")).toBe("9");
+    expect(await response.json()).toEqual({ a: "b" });
+  });
+
+  test("that is large goes out as it comes", async () => {
+    const piece = Buffer.alloc(400_000, "x");
+    const edge = await startEdge({
+      async *chat() {
+        yield wire({ head: jsonHead, data: piece });
+        for (let index = 0; index < 9; index++) yield wire({ data: piece });
+        yield wire({ data: Buffer.from("end"), tail: { usage } });
+      },
+    });
+    const response = await edge.post(hello);
+    expect(response.headers.get("content-length")).toBeNull();
+    expect((await response.text()).length).toBe(4_000_003);
+  });
+
+  test("keeps a provider's refusal and its allowed headers, and never lets it set ours", async () => {
+    const edge = await startEdge({
+      async *chat() {
+        const headers = {
+          "openai-version": "2020-10-01",
+          "x-request-id": "theirs",
+          "content-length": "1",
+          "bad name": "x",
+        };
+        yield wire({ head: { ...jsonHead, status: 422, headers, model: "a\r\nb" }, data: Buffer.from("{}"), tail: {} });
+      },
+    });
+    const response = await edge.post(helloStream);
+    expect(response.status).toBe(422);
+    expect(await response.text()).toBe("{}");
+    expect(response.headers.get("openai-version")).toBe("2020-10-01");
+    expect(response.headers.get("x-request-id")).toMatch(requestId);
+    expect(response.headers.get("x-weir-model")).toBe("demo/a??b");
+  });
+
+  test("that breaks off before its length is known is an error with a status", async () => {
+    const edge = await startEdge({
+      async *chat() {
+        yield wire({ head: jsonHead, data: Buffer.from('{"a":') });
+      },
+    });
+    const response = await edge.post(hello);
+    expect(response.status).toBe(502);
+    expect(await response.json()).toMatchObject({ error: { code: "stream_truncated" } });
+  });
+});
+
+describe("a stream", () => {
+  test("has the headers of server-sent events and every event", async () => {
+    const edge = await startEdge();
+    const response = await edge.post(helloStream);
+    expect(response.headers.get("content-type")).toBe("text/event-stream; charset=utf-8");
+    expect(response.headers.get("cache-control")).toBe("no-cache");
+    expect(response.headers.get("x-accel-buffering")).toBe("no");
+    expect(response.headers.get("x-request-id")).toMatch(requestId);
+    expect(response.headers.get("x-weir-model")).toBe("demo/small");
+    expect(await response.text()).toBe('data: {"n":1}\n\ndata: {"n":2}\n\ndata: [DONE]\n\n');
+  });
+
+  test("brings the first event while the second is still to come", async () => {
+    let more = (): void => undefined;
+    const gate = new Promise<void>((resolve) => {
+      more = resolve;
+    });
+    const edge = await startEdge({
+      async *chat() {
+        yield wire({ head: eventHead, data: event("1") });
+        await gate;
+        yield wire({ data: event("[DONE]"), tail: { usage } });
+      },
+    });
+    const response = await edge.post(helloStream);
+    const reader = response.body?.getReader();
+    const first = await reader?.read();
+    expect(Buffer.from(first?.value ?? []).toString()).toBe("data: 1\n\n");
+    more();
+    const second = await reader?.read();
+    expect(Buffer.from(second?.value ?? []).toString()).toBe("data: [DONE]\n\n");
+    expect((await reader?.read())?.done).toBe(true);
+  });
+
+  test("that fails before its first event is an error with a status", async () => {
+    const edge = await startEdge({
+      async *chat() {
+        throw new WeirError(ErrorReason.PROVIDER_UNAVAILABLE);
+      },
+    });
+    const response = await edge.post(helloStream);
+    expect(response.status).toBe(503);
+    expect(response.headers.get("content-type")).toBe("application/json; charset=utf-8");
+    expect(await response.json()).toMatchObject({ error: { type: "server_error" } });
+  });
+
+  test.each([
+    ["throws", new WeirError(ErrorReason.PROVIDER_TIMEOUT), "The provider of this model did not answer in time."],
+    ["ends without its tail", undefined, "The provider broke off its answer; what came before is incomplete."],
+    ["hits a defect", new Error("secret detail"), "The gateway failed; quote the request id when you report it."],
+  ])(
+    "that %s after its first event ends with an error event, no [DONE] and a cut connection",
+    async (_, thrown, text) => {
+      const edge = await startEdge({
+        async *chat() {
+          yield wire({ head: eventHead, data: event("1") });
+          if (thrown !== undefined) throw thrown;
+        },
+      });
+      const raw = await openRaw(edge.port);
+      raw.socket.write(rawPost(edge.key, JSON.stringify(helloStream)));
+      const whole = await raw.whole();
+      expect(whole).toContain("data: 1\n\n");
+      expect(whole).toContain(`data: {"error":{"message":"${text}"`);
+      expect(whole).not.toContain("[DONE]");
+      // The last chunk of chunked encoding would make the answer look whole.
+      expect(whole).not.toMatch(/\r\n0\r\n\r\n$/);
+      await expect(edge.post(helloStream).then((response) => response.text())).rejects.toThrow(/terminated/);
+      expect(edge.logs.join("")).not.toContain("secret detail");
+    },
+  );
+
+  test("to a client of HTTP/1.0 that fails is reset, since its end would read as complete", async () => {
+    const edge = await startEdge({
+      async *chat() {
+        yield wire({ head: eventHead, data: event("1") });
+        throw new WeirError(ErrorReason.PROVIDER_TIMEOUT);
+      },
+    });
+    const raw = await openRaw(edge.port);
+    raw.socket.write(rawPost(edge.key, JSON.stringify(helloStream)).replace("HTTP/1.1", "HTTP/1.0"));
+    await raw.whole();
+    expect(raw.ended()).toBe("reset");
+  });
+
+  test("shows signs of life while it waits, first after headers were held back", async () => {
+    let more = (): void => undefined;
+    const gate = new Promise<void>((resolve) => {
+      more = resolve;
+    });
+    const edge = await startEdge({
+      settings: { holdHeadersMs: 100, heartbeatMs: 100 },
+      async *chat() {
+        await gate;
+        yield wire({ head: eventHead, data: event("1") });
+        yield wire({ data: event("[DONE]"), tail: { usage } });
+      },
+    });
+    const raw = await openRaw(edge.port);
+    raw.socket.write(rawPost(edge.key, JSON.stringify(helloStream)));
+    const early = await raw.until(/: ping\n\n/);
+    expect(early).toMatch(/^HTTP\/1\.1 200 OK\r\n[^]*: waiting\n\n[^]*: ping\n\n/);
+    more();
+    expect(await raw.until(/\[DONE\]/)).toContain("data: 1\n\n");
+    raw.socket.destroy();
+  });
+
+  test.each([
+    ["fails", undefined, "No provider of this model answers."],
+    ["is refused by the provider", { ...jsonHead, status: 400 }, "The provider of this model refused the request."],
+  ])("that %s after its headers were sent for want of content says so in an event", async (_, head, text) => {
+    let more = (): void => undefined;
+    const gate = new Promise<void>((resolve) => {
+      more = resolve;
+    });
+    const edge = await startEdge({
+      settings: { holdHeadersMs: 50 },
+      async *chat() {
+        await gate;
+        if (head === undefined) throw new WeirError(ErrorReason.PROVIDER_UNAVAILABLE);
+        yield wire({ head, data: Buffer.from("{}"), tail: {} });
+      },
+    });
+    const raw = await openRaw(edge.port);
+    raw.socket.write(rawPost(edge.key, JSON.stringify(helloStream)));
+    await raw.until(/: waiting/);
+    more();
+    const whole = await raw.whole();
+    expect(whole).toContain(`data: {"error":{"message":"${text}"`);
+    expect(whole).not.toContain("[DONE]");
+  });
+
+  test("shows signs of life between events", async () => {
+    const edge = await startEdge({
+      settings: { heartbeatMs: 100 },
+      async *chat({ signal }) {
+        yield wire({ head: eventHead, data: event("1") });
+        await untilCancelled(signal);
+      },
+    });
+    const raw = await openRaw(edge.port);
+    raw.socket.write(rawPost(edge.key, JSON.stringify(helloStream)));
+    await raw.until(/data: 1\n\n[^]*: ping\n\n[^]*: ping\n\n/);
+    raw.socket.destroy();
+    await eventually(() => edge.calls[0]?.signal.aborted === true);
+  });
+});
+
+describe("a client that leaves", () => {
+  test("before the first message cancels the call", async () => {
+    const edge = await startEdge({
+      // oxlint-disable-next-line require-yield
+      async *chat({ signal }) {
+        await untilCancelled(signal);
+      },
+    });
+    const leaving = new AbortController();
+    const response = edge.post(hello, { signal: leaving.signal });
+    await eventually(() => edge.calls.length === 1);
+    leaving.abort();
+    await expect(response).rejects.toThrow();
+    await eventually(() => edge.calls[0]?.signal.aborted === true);
+  });
+
+  test("in the middle of a stream cancels the call, and its reservation stands", async () => {
+    const edge = await startEdge({
+      async *chat({ signal }) {
+        yield wire({ head: eventHead, data: event("1") });
+        await untilCancelled(signal);
+      },
+    });
+    const leaving = new AbortController();
+    const response = await edge.post({ ...helloStream, max_tokens: 500 }, { signal: leaving.signal });
+    await response.body?.getReader().read();
+    leaving.abort();
+    await eventually(() => edge.calls[0]?.signal.aborted === true);
+    const next = await fetch(`${edge.url}/v1/models`, { headers: { "api-key": edge.key } });
+    expect(Number(next.headers.get("x-ratelimit-remaining-tokens"))).toBeLessThan(10_000_000 - 500);
+  });
+
+  test("behind another request of its connection cancels both calls", async () => {
+    const edge = await startEdge({
+      // oxlint-disable-next-line require-yield
+      async *chat({ signal }) {
+        await untilCancelled(signal);
+      },
+    });
+    const raw = await openRaw(edge.port);
+    const request = rawPost(edge.key, JSON.stringify(hello));
+    raw.socket.write(request + request);
+    await eventually(() => edge.calls.length === 2);
+    raw.socket.destroy();
+    await eventually(() => edge.calls.every((call) => call.signal.aborted));
+  });
+
+  test("after a whole answer cancels nothing", async () => {
+    let finished = false;
+    const edge = await startEdge({
+      async *chat() {
+        yield wire({ head: jsonHead, data: Buffer.from("{}"), tail: { usage } });
+        await new Promise((resolve) => setTimeout(resolve, 50));
+        finished = true;
+      },
+    });
+    const response = await edge.post(hello, { headers: { connection: "close" } });
+    await response.text();
+    await eventually(() => finished);
+    expect(edge.calls[0]?.signal.aborted).toBe(false);
+  });
+});
+
+describe("a client that does not read", () => {
+  test("stops the pull, within bounds, and is cut after a while", async () => {
+    let pulled = 0;
+    const piece = event("x".repeat(50_000));
+    const edge = await startEdge({
+      settings: { writeStallMs: 700, heartbeatMs: 100 },
+      async *chat() {
+        yield wire({ head: eventHead, data: piece });
+        for (let index = 0; index < 2_000; index++) {
+          pulled += piece.length;
+          yield wire({ data: piece });
+          if (index % 10 === 0) await new Promise((resolve) => setImmediate(resolve));
+        }
+        yield wire({ data: event("[DONE]"), tail: { usage } });
+      },
+    });
+    const raw = await openRaw(edge.port);
+    raw.socket.pause();
+    raw.socket.write(rawPost(edge.key, JSON.stringify(helloStream)));
+    await eventually(() => edge.calls[0]?.signal.aborted === true);
+    // What the kernel buffers on both sides of loopback, and no more.
+    expect(pulled).toBeLessThan(20_000_000);
+    raw.socket.destroy();
+  });
+
+  test("for a moment gets everything all the same", async () => {
+    const piece = event("x".repeat(50_000));
+    const count = 300;
+    const edge = await startEdge({
+      async *chat() {
+        yield wire({ head: eventHead, data: piece });
+        for (let index = 1; index < count; index++) yield wire({ data: piece });
+        yield wire({ data: event("[DONE]"), tail: { usage } });
+      },
+    });
+    const response = await edge.post(helloStream);
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    expect((await response.text()).length).toBe(piece.length * count + "data: [DONE]\n\n".length);
+  });
+});
+
+describe("limits", () => {
+  test("of requests refuse with the delay, and recover the truth about tokens", async () => {
+    const edge = await startEdge({ scope: { requestsPerMinute: 2 } });
+    expect((await edge.post(hello)).status).toBe(200);
+    expect((await edge.post(hello)).status).toBe(200);
+    const refused = await edge.post(hello);
+    expect(refused.status).toBe(429);
+    expect(refused.headers.get("retry-after")).toMatch(/^\d+$/);
+    expect(Number(refused.headers.get("retry-after-ms"))).toBeGreaterThan(50_000);
+    expect(refused.headers.get("x-ratelimit-remaining-requests")).toBe("0");
+    expect(await refused.json()).toMatchObject({
+      error: { type: "requests", code: "rate_limit_exceeded", param: null },
+    });
+    expect(edge.calls.length).toBe(2);
+  });
+
+  test("of tokens reserve the worst case and give back what was not used", async () => {
+    const edge = await startEdge({ scope: { tokensPerMinute: 1_000 } });
+    for (let index = 0; index < 3; index++) {
+      const response = await edge.post({ ...hello, max_tokens: 900 });
+      expect(response.status).toBe(200);
+      await response.text();
+      expect(response.headers.get("x-ratelimit-remaining-tokens")).toBe(String(1_000 - 15 * (index + 1)));
+    }
+    const refused = await edge.post({ ...hello, max_tokens: 990 });
+    expect(refused.status).toBe(429);
+    expect(await refused.json()).toMatchObject({ error: { code: "rate_limit_exceeded" } });
+  });
+
+  test("take nothing for calls that never began", async () => {
+    const edge = await startEdge({
+      scope: { tokensPerMinute: 1_000 },
+      async *chat() {
+        throw new WeirError(ErrorReason.PROVIDER_UNAVAILABLE);
+      },
+    });
+    const response = await edge.post({ ...hello, max_tokens: 900 });
+    expect(response.status).toBe(503);
+    const next = await fetch(`${edge.url}/v1/models`, { headers: { "api-key": edge.key } });
+    expect(next.headers.get("x-ratelimit-remaining-tokens")).toBe("1000");
+  });
+
+  test("of open requests refuse what is too much", async () => {
+    const edge = await startEdge({
+      settings: { requestsMax: 1 },
+      async *chat({ signal }) {
+        yield wire({ head: eventHead, data: event("1") });
+        await untilCancelled(signal);
+      },
+    });
+    const leaving = new AbortController();
+    await edge.post(helloStream, { signal: leaving.signal });
+    const refused = await edge.post(hello);
+    expect(refused.status).toBe(503);
+    expect(refused.headers.get("retry-after")).toBe("1");
+    expect(await refused.json()).toMatchObject({ error: { code: "overloaded" } });
+    expect((await fetch(`${edge.url}/health/live`)).status).toBe(200);
+    leaving.abort();
+  });
+
+  test("keep a key to its models, by whatever name they go", async () => {
+    const edge = await startEdge({ scope: { models: ["small", "team-*"] } });
+    const status = async (model: string) => (await edge.post({ ...hello, model })).status;
+    expect(await status("small")).toBe(200);
+    expect(await status("team-a")).toBe(200);
+    expect(await status("models/small")).toBe(200);
+    expect(await status("large")).toBe(403);
+    expect(await status("models/models/large")).toBe(403);
+    expect(await status("smallest")).toBe(403);
+    const refused = await edge.post({ ...hello, model: "large" });
+    expect(await refused.json()).toMatchObject({ error: { code: "model_forbidden" } });
+    expect(edge.calls.length).toBe(3);
+  });
+});
+
+test.each(Object.keys(errorTable).map((reason) => Number(reason) as Reason))(
+  "failure %i has its status and the four members of an error",
+  async (reason) => {
+    const edge = await startEdge({
+      async *chat() {
+        throw new WeirError(reason);
+      },
+    });
+    const response = await edge.post(hello);
+    const row = errorTable[reason];
+    expect(response.status).toBe(row.openai.status);
+    expect(await response.json()).toEqual({
+      error: { message: row.text, type: row.openai.type, param: null, code: row.openai.code },
+    });
+    expect(response.headers.get("x-request-id")).toMatch(requestId);
+    expect(response.headers.has("retry-after")).toBe(row.retry !== "never");
+  },
+);

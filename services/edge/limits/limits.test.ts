@@ -1,0 +1,89 @@
+import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
+import { WeirError } from "@weir/kit/weir-error";
+import { expect, test } from "vitest";
+import { createManualClock } from "../testing/manual-clock.ts";
+import { createLimits, durationText, type Limited, type LimitName } from "./limits.ts";
+
+const defaults = { requestsPerMinute: 3, tokensPerMinute: 100 };
+const key: Limited = { id: "a", requestsPerMinute: undefined, tokensPerMinute: undefined };
+
+function setUp() {
+  const clock = createManualClock();
+  const refused: LimitName[] = [];
+  const limits = createLimits({ clock, defaults: () => defaults, onRefused: (limit) => refused.push(limit) });
+  return { clock, limits, refused };
+}
+
+function reasonOf(call: () => unknown): WeirError | undefined {
+  try {
+    call();
+    return undefined;
+  } catch (thrown) {
+    return thrown as WeirError;
+  }
+}
+
+test("keys are limited apart, by their own limit or the default", () => {
+  const { limits, refused } = setUp();
+  const generous: Limited = { ...key, id: "b", requestsPerMinute: 5 };
+  for (let index = 0; index < 3; index++) limits.takeRequest(key);
+  const error = reasonOf(() => limits.takeRequest(key));
+  expect(error).toBeInstanceOf(WeirError);
+  expect(error?.reason).toBe(ErrorReason.RATE_LIMITED);
+  expect(error?.metadata).toEqual({ limit: "requests" });
+  for (let index = 0; index < 5; index++) limits.takeRequest(generous);
+  expect(refused).toEqual(["requests"]);
+});
+
+test("a delay is never longer than clients obey", () => {
+  const { limits } = setUp();
+  limits.reserveTokens(key, 100);
+  const error = reasonOf(() => limits.reserveTokens(key, 100));
+  expect(error?.retryAfterMs).toBe(60_000);
+});
+
+test("a reservation settles once", () => {
+  const { limits } = setUp();
+  const headers = () => {
+    const list: string[] = [];
+    limits.appendHeaders(key, list);
+    return list[list.indexOf("x-ratelimit-remaining-tokens") + 1];
+  };
+  const reservation = limits.reserveTokens(key, 60);
+  expect(headers()).toBe("40");
+  reservation.settle(10);
+  expect(headers()).toBe("90");
+  reservation.settle(0);
+  expect(headers()).toBe("90");
+});
+
+test("a call larger than the limit is let through when the key has used none", () => {
+  const { limits, clock } = setUp();
+  limits.reserveTokens(key, 5_000).settle(5_000);
+  expect(reasonOf(() => limits.reserveTokens(key, 1))?.reason).toBe(ErrorReason.RATE_LIMITED);
+  clock.advance(61_000);
+  expect(reasonOf(() => limits.reserveTokens(key, 5_000))).toBeUndefined();
+});
+
+test("idle keys are forgotten", () => {
+  const { limits, clock } = setUp();
+  limits.takeRequest(key);
+  expect(limits.keyCount).toBe(1);
+  clock.advance(125_000);
+  expect(limits.keyCount).toBe(0);
+  limits.close();
+  expect(clock.waiting).toBe(0);
+});
+
+test.each([
+  [0, "0s"],
+  [0.2, "1ms"],
+  [999, "999ms"],
+  [999.5, "1s"],
+  [1_001, "2s"],
+  [59_001, "1m0s"],
+  [360_000, "6m0s"],
+  [3_605_000, "1h0m5s"],
+])("%d ms is written %s", (ms, text) => {
+  expect(durationText(ms)).toBe(text);
+});
