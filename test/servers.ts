@@ -92,10 +92,13 @@ export async function startPostgres(): Promise<TestServer> {
   }
 }
 
-/** NATS with JetStream: a private server in a temporary folder, else, without a program, that of WEIR_TEST_NATS_URL. */
-export async function startNats(): Promise<TestServer> {
+/**
+ * NATS with JetStream: the one of WEIR_TEST_NATS_URL, else a private server in a temporary folder.
+ * @param shared false: a private server wherever the program is installed
+ */
+export async function startNats({ shared = true }: { shared?: boolean } = {}): Promise<TestServer> {
   const given = process.env[programs.nats.variable];
-  if (given !== undefined) {
+  if (given !== undefined && (shared || lookFor(programs.nats) === undefined)) {
     return { url: given, description: `NATS, given by ${programs.nats.variable}`, stop: async () => {} };
   }
   const binary = findProgram(programs.nats);

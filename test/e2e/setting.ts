@@ -26,84 +26,93 @@ function usd(nanoUsd: bigint): string {
 }
 
 /** The configuration of the end-to-end tests, as the object that weir.yaml holds. */
-export async function createSetting(simulatorUrl: string) {
+export async function createSetting() {
   const refusing = await createFaultyListener("refuse");
   const hanging = await createFaultyListener("hang");
   const resetting = await createFaultyListener("reset");
-  const base_url = `${simulatorUrl}/v1`;
-  const provider = (more: object = {}) => ({ kind: "openai", base_url, api_key: canaries.providerKey, ...more });
-  const broken = (address: string) => ({ kind: "openai", base_url: `http://${address}/v1` });
-  const config = {
-    edge: { body_bytes_max: 1_048_576, cors_origins: ["https://app.example"] },
-    discovery: { environment: false, local: false, demo: false },
-    providers: {
-      sim: provider(),
-      backup: provider(),
-      // Goes on, and bills, when Weir hangs up: Weir must read its answers to the end.
-      relentless: provider({ stops_on_disconnect: false }),
-      refusing: broken(refusing.address),
-      hanging: broken(hanging.address),
-      resetting: broken(resetting.address),
-      plain: { kind: "openai", base_url: base_url.replace("http:", "https:") },
-    },
-    prices: Object.entries({
-      ...prices,
-      relentless: prices["sim"],
-      refusing: prices["sim"],
-      hanging: prices["sim"],
-      resetting: prices["sim"],
-      plain: prices["sim"],
-    }).map(([id, price]) => ({
-      provider: id,
-      model: "*",
-      input_usd_per_million: usd((price as TestPrice).input),
-      cached_input_usd_per_million: usd((price as TestPrice).cachedInput),
-      output_usd_per_million: usd((price as TestPrice).output),
-    })),
-    router: {
-      attempts_max: 3,
-      retry_percent: 100,
-      retries_per_second_min: 1000,
-      // Cases share targets; the circuit has a case of its own.
-      circuit_failures: 1000,
-      timeouts: { connect: "2s", first_token: "10s", idle: "10s", total: "30s" },
-    },
-    aliases: {
-      chat: { targets: [{ provider: "sim", model: "sim-chat" }], attempts_max: 1 },
-      retried: { targets: [{ provider: "sim", model: "sim-retried" }] },
-      fallback: {
-        targets: [
-          { provider: "sim", model: "sim-first" },
-          { provider: "backup", model: "sim-second" },
-        ],
-        attempts_max: 2,
+  const config = (simulatorUrl: string) => {
+    const base_url = `${simulatorUrl}/v1`;
+    const provider = (more: object = {}) => ({ kind: "openai", base_url, api_key: canaries.providerKey, ...more });
+    const broken = (address: string) => ({ kind: "openai", base_url: `http://${address}/v1` });
+    return {
+      edge: { body_bytes_max: 1_048_576, cors_origins: ["https://app.example"] },
+      discovery: { environment: false, local: false, demo: false },
+      providers: {
+        sim: provider(),
+        backup: provider(),
+        // Goes on, and bills, when Weir hangs up: Weir must read its answers to the end.
+        relentless: provider({ stops_on_disconnect: false }),
+        unpriced: provider(),
+        refusing: broken(refusing.address),
+        hanging: broken(hanging.address),
+        resetting: broken(resetting.address),
+        plain: { kind: "openai", base_url: base_url.replace("http:", "https:") },
       },
-      relentless: { targets: [{ provider: "relentless", model: "sim-relentless" }], attempts_max: 1 },
-      refused: { targets: [{ provider: "refusing", model: "m" }], attempts_max: 1 },
-      "refused-first": {
-        targets: [
-          { provider: "refusing", model: "m" },
-          { provider: "sim", model: "sim-second" },
-        ],
+      prices: Object.entries({
+        ...prices,
+        relentless: prices["sim"],
+        refusing: prices["sim"],
+        hanging: prices["sim"],
+        resetting: prices["sim"],
+        plain: prices["sim"],
+      }).map(([id, price]) => ({
+        provider: id,
+        model: "*",
+        input_usd_per_million: usd((price as TestPrice).input),
+        cached_input_usd_per_million: usd((price as TestPrice).cachedInput),
+        output_usd_per_million: usd((price as TestPrice).output),
+      })),
+      router: {
+        attempts_max: 3,
+        retry_percent: 100,
+        retries_per_second_min: 1000,
+        // Cases share targets; the circuit has a case of its own.
+        circuit_failures: 1000,
+        timeouts: { connect: "2s", first_token: "10s", idle: "10s", total: "30s" },
       },
-      hung: { targets: [{ provider: "hanging", model: "m" }], attempts_max: 1, timeouts: { first_token: "0.4s" } },
-      reset: { targets: [{ provider: "resetting", model: "m" }], attempts_max: 1 },
-      "bad-tls": { targets: [{ provider: "plain", model: "m" }], attempts_max: 1 },
-      "slow-first-token": {
-        targets: [{ provider: "sim", model: "sim-slow" }],
-        attempts_max: 1,
-        timeouts: { first_token: "0.4s" },
+      aliases: {
+        chat: { targets: [{ provider: "sim", model: "sim-chat" }], attempts_max: 1 },
+        retried: { targets: [{ provider: "sim", model: "sim-retried" }] },
+        fallback: {
+          targets: [
+            { provider: "sim", model: "sim-first" },
+            { provider: "backup", model: "sim-second" },
+          ],
+          attempts_max: 2,
+        },
+        relentless: { targets: [{ provider: "relentless", model: "sim-relentless" }], attempts_max: 1 },
+        refused: { targets: [{ provider: "refusing", model: "m" }], attempts_max: 1 },
+        "refused-first": {
+          targets: [
+            { provider: "refusing", model: "m" },
+            { provider: "sim", model: "sim-second" },
+          ],
+        },
+        hung: { targets: [{ provider: "hanging", model: "m" }], attempts_max: 1, timeouts: { first_token: "0.4s" } },
+        reset: { targets: [{ provider: "resetting", model: "m" }], attempts_max: 1 },
+        "bad-tls": { targets: [{ provider: "plain", model: "m" }], attempts_max: 1 },
+        "slow-first-token": {
+          targets: [{ provider: "sim", model: "sim-slow" }],
+          attempts_max: 1,
+          timeouts: { first_token: "0.4s" },
+        },
+        "slow-idle": { targets: [{ provider: "sim", model: "sim-slow" }], attempts_max: 1, timeouts: { idle: "0.4s" } },
+        "slow-total": {
+          targets: [{ provider: "sim", model: "sim-slow" }],
+          attempts_max: 1,
+          timeouts: { total: "0.6s" },
+        },
+        fragile: { targets: [{ provider: "sim", model: "sim-fragile" }], attempts_max: 1 },
+        unpriced: { targets: [{ provider: "unpriced", model: "sim-unpriced" }] },
+        "unpriced-allowed": { targets: [{ provider: "unpriced", model: "sim-unpriced" }], allow_unpriced: true },
+        private: { targets: [{ provider: "sim", model: "sim-private" }] },
+        "any/*": { targets: [{ provider: "sim" }] },
+        "org/with/slashes": { targets: [{ provider: "sim", model: "sim-chat" }] },
       },
-      "slow-idle": { targets: [{ provider: "sim", model: "sim-slow" }], attempts_max: 1, timeouts: { idle: "0.4s" } },
-      "slow-total": { targets: [{ provider: "sim", model: "sim-slow" }], attempts_max: 1, timeouts: { total: "0.6s" } },
-      fragile: { targets: [{ provider: "sim", model: "sim-fragile" }], attempts_max: 1 },
-      private: { targets: [{ provider: "sim", model: "sim-private" }] },
-      "any/*": { targets: [{ provider: "sim" }] },
-      "org/with/slashes": { targets: [{ provider: "sim", model: "sim-chat" }] },
-    },
+    };
   };
   const close = async () => {
     await Promise.all([refusing.close(), hanging.close(), resetting.close()]);
   };
-  return { config, close, attemptsAt: { hanging: hanging.connections, resetting: resetting.connections } };
+  return { config, close };
 }

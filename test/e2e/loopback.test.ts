@@ -1,0 +1,4 @@
+import { loopback } from "../runners.ts";
+import { suite } from "./suite.ts";
+
+suite(loopback);

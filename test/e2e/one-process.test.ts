@@ -1,0 +1,4 @@
+import { oneProcess } from "../runners.ts";
+import { suite } from "./suite.ts";
+
+suite(oneProcess);

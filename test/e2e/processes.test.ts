@@ -1,0 +1,4 @@
+import { processes } from "../runners.ts";
+import { suite } from "./suite.ts";
+
+suite(processes);

@@ -1,0 +1,112 @@
+import { createRandom, type Script } from "@weir/simulator/script";
+import { ask, chat, events } from "../e2e/client.ts";
+import type { Weir } from "../e2e/weir.ts";
+
+/** One trial: requests that run while a process is killed. Everything in it follows from its seed. */
+export interface Trial {
+  readonly seed: number;
+  readonly victim: string;
+  /** When the process is killed, in milliseconds from the first request. */
+  readonly killAfterMs: number;
+  readonly requests: readonly PlannedRequest[];
+}
+
+interface PlannedRequest {
+  readonly stream: boolean;
+  readonly model: "relentless" | "chat";
+  readonly script: Script;
+  readonly tokens: number;
+}
+
+export interface PlanOptions {
+  /** Names of processes that may be killed. */
+  readonly victims: readonly string[];
+  readonly requestCount: number;
+}
+
+/** How long the requests of a trial go on, about. */
+const spanMs = 2500;
+const atOnce = 25;
+
+export function planTrial(seed: number, { victims, requestCount }: PlanOptions): Trial {
+  const random = createRandom(seed);
+  const pick = <T>(list: readonly T[]) => list[Math.floor(random() * list.length)] as T;
+  const victim = pick(victims);
+  const killAfterMs = Math.floor(random() * spanMs * 0.8);
+  const requests = Array.from({ length: requestCount }, (): PlannedRequest => {
+    const tokens = 1 + Math.floor(random() * 40);
+    // A request takes as long as its share of the span.
+    const takesMs = random() * 2 * ((spanMs * atOnce) / requestCount);
+    const stream = random() < 0.6;
+    const model = random() < 0.8 ? "relentless" : "chat";
+    const pace: Script = stream ? { gapMs: Math.max(1, takesMs / tokens) } : { headMs: takesMs };
+    // The relentless provider bills the whole answer, whoever is still there to read it.
+    const manner: Script = model === "relentless" ? { stopOnAbort: false, billing: "full" } : {};
+    return { stream, model, tokens, script: { tokens, ...pace, ...manner } };
+  });
+  return { seed, victim, killAfterMs, requests };
+}
+
+/** What clients saw of a trial. */
+export interface TrialOutcome {
+  readonly complete: number;
+  /** Refused with a status, cut off, or never connected: all of them plain to the client. */
+  readonly failed: number;
+  /** Answers that a client would take for whole and that are not. Must be empty. */
+  readonly lies: readonly string[];
+  /** When the process was killed, in milliseconds since 1970. */
+  readonly killedAtMs: number;
+}
+
+/** Runs a trial to the end of its last request. */
+export async function runTrial(weir: Weir, trial: Trial, user: string): Promise<TrialOutcome> {
+  let next = 0;
+  let complete = 0;
+  let failed = 0;
+  let killedAtMs = 0;
+  const lies: string[] = [];
+  const kill = setTimeout(() => {
+    killedAtMs = Date.now();
+    weir.kill(trial.victim);
+  }, trial.killAfterMs);
+
+  const worker = async () => {
+    for (let request = trial.requests[next++]; request !== undefined; request = trial.requests[next++]) {
+      const { model, script, stream, tokens } = request;
+      const answer = await ask(weir, chat(script, { model, stream, user })).catch(() => undefined);
+      if (answer === undefined || answer.status !== 200 || answer.broken !== undefined) {
+        failed++;
+        // A dead edge refuses at once; without a pause its requests would be over before it is back.
+        await new Promise((resolve) => setTimeout(resolve, 20));
+        continue;
+      }
+      const text = stream ? streamedText(answer.text) : textOf(answer.json);
+      if (text === undefined) failed++;
+      else if (text.length === tokens * 4) complete++;
+      else lies.push(`${stream ? "stream" : "answer"} of ${text.length} characters instead of ${tokens * 4}`);
+    }
+  };
+  await Promise.all(Array.from({ length: atOnce }, worker));
+  clearTimeout(kill);
+  if (killedAtMs === 0) throw new Error("the requests were over before the process was killed");
+  return { complete, failed, lies, killedAtMs };
+}
+
+/** The text of a stream; undefined when the stream says that it failed. */
+function streamedText(text: string): string | undefined {
+  const data = events(text);
+  if (data.some((event) => event.startsWith('{"error"'))) return undefined;
+  // Without [DONE] and without an error, what came would pass for the whole.
+  return data
+    .filter((event) => event !== "[DONE]")
+    .map(
+      (event) =>
+        (JSON.parse(event) as { choices: { delta?: { content?: string } }[] }).choices[0]?.delta?.content ?? "",
+    )
+    .join("");
+}
+
+function textOf(json: Record<string, unknown> | undefined): string {
+  const choices = json?.["choices"] as { message?: { content?: string } }[] | undefined;
+  return choices?.[0]?.message?.content ?? "";
+}
