@@ -4,6 +4,7 @@ import { dirname, join } from "node:path";
 import { AccountService } from "@weir/gen/weir/account/v1/account_service_pb";
 import type { Client } from "@weir/kit/call";
 import { systemClock } from "@weir/kit/clock";
+import { createLog } from "@weir/kit/log";
 import { createMesh } from "@weir/kit/mesh";
 import { createSimulator, type SimulatorOptions } from "@weir/simulator/simulator";
 import { type RunningServices, startServices } from "weir/compose";
@@ -177,10 +178,15 @@ async function startLoopback(options: RunOptions): Promise<Weir> {
   try {
     const peers: Partial<Record<ServiceName, string>> = {};
     let edge: RunningServices | undefined;
+    let output = "";
+    const destination = {
+      write(line: string) {
+        output += line;
+      },
+    };
     for (const service of ["metering", "pool", "router", "edge"] as const) {
       const env = {
         ...stage.environment(service),
-        WEIR_LOG_LEVEL: "error",
         WEIR_PORT: "0",
         WEIR_LISTEN: "127.0.0.1:0",
         WEIR_PEER_ROUTER: peers.router,
@@ -188,12 +194,13 @@ async function startLoopback(options: RunOptions): Promise<Weir> {
         WEIR_PEER_METERING: peers.metering,
         WEIR_DATABASE_URL: service === "metering" ? stage.databaseUrl : undefined,
       };
-      const running = await startServices([service], readSettings(env));
+      const log = createLog({ service, level: "debug", destination });
+      const running = await startServices([service], readSettings(env), { env: {}, log });
       stage.undo.push(() => running.drain(5000));
       if (running.address !== undefined) peers[service] = running.address;
       edge = running;
     }
-    const control = { output: () => undefined, processes: [], pids: () => [process.pid], kill: () => {} };
+    const control = { output: () => output, processes: [], pids: () => [process.pid], kill: () => {} };
     return await createWeir(stage, edge?.url ?? "", peers.metering ?? "", control);
   } catch (error) {
     await stage.close();

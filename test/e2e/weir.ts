@@ -13,8 +13,8 @@ export interface Weir {
   readonly ledger: LedgerReader;
   createKey(scope?: KeyScope): Promise<{ readonly id: string; readonly secret: string }>;
   revokeKey(id: string): Promise<void>;
-  /** Everything that any process has printed so far. Undefined where services share the test's own process. */
-  output(): string | undefined;
+  /** Everything that any process has logged or printed so far. */
+  output(): string;
   /** Processes that can be killed, by name. */
   readonly processes: readonly string[];
   /** Ids of the processes that run now. */

@@ -298,6 +298,21 @@ test("a client that leaves stops work, and billing with it, unless told otherwis
   expect(await leave({ stopOnAbort: false })).toMatchObject({ end: "completed", clientLeft: true, outputTokens: 40 });
 });
 
+test("a client that leaves before the head is billed to the end when work goes on", async () => {
+  const id = `leaver-${++serial}`;
+  const script: Script = { headMs: 150, tokens: 7, stopOnAbort: false };
+  const body = chat(script);
+  const answer = await exchangeRaw(url, body, { headers: { "x-client-request-id": id }, quietMs: 50 });
+  expect(answer).toMatchObject({ end: "quiet" });
+  await vi.waitFor(() => expect(simulator.attempt(id)).toMatchObject([{ outputTokens: 7, clientLeft: true }]));
+});
+
+test("a request that makes no sense is refused, and counted", async () => {
+  const answer = await exchangeRaw(url, { model: "one" }, { headers: { "x-client-request-id": "senseless" } });
+  expect(answer.bytes.toString()).toMatch(/^HTTP\/1.1 400 /);
+  expect(simulator.attempt("senseless")).toMatchObject([{ status: 400, end: "refused", inputTokens: 0 }]);
+});
+
 test("billing on send bills errors and hangs too", async () => {
   expect((await exchange({ status: 500, billing: "on-send", tokens: 4 })).record).toMatchObject({ outputTokens: 4 });
   expect((await exchange({ fault: "reset", billing: "on-send", tokens: 4 })).record).toMatchObject({ inputTokens: 6 });

@@ -136,6 +136,12 @@ export function createSimulator(options: SimulatorOptions = {}): Simulator {
   }
 
   function onChat(request: IncomingMessage, response: ServerResponse, raw: Buffer): void {
+    const id = counting || receivedMax > 0 ? header(request, "x-client-request-id") : "";
+    if (receivedMax > 0) {
+      if (received.length >= receivedMax) received.shift();
+      received.push({ id, headers: request.headers, body: raw });
+    }
+    const startMs = counting ? Date.now() : 0;
     let body: ChatBody;
     let script = baseScript;
     try {
@@ -147,25 +153,22 @@ export function createSimulator(options: SimulatorOptions = {}): Simulator {
     } catch (error) {
       const errorMessage = error instanceof Error ? error.message : "not JSON";
       sendText(response, 400, errorJson(400, { errorMessage }));
+      const reply = decideReply({}, emptyScript);
+      const progress = { status: 400, tokens: 0, bytes: 0, chunks: 0 };
+      if (counting) record({ id, script: emptyScript, reply, stream: false, startMs, progress }, "refused", false);
       return;
     }
     const reply = decideReply(body, script);
     const stream = body.stream === true;
-    const id = counting || receivedMax > 0 ? header(request, "x-client-request-id") : "";
-    if (receivedMax > 0) {
-      if (received.length >= receivedMax) received.shift();
-      received.push({ id, headers: request.headers, body: raw });
-    }
     serial++;
     const odd = script.sse?.includes("id-null") === true;
     const head = { id: odd ? null : `chatcmpl-sim${serial}`, created: Math.floor(Date.now() / 1000) };
     const includeUsage = body.stream_options?.include_usage === true;
-    const startMs = counting ? Date.now() : 0;
     if (script === emptyScript && !stream) {
       // The usual case of benchmarks, without a promise.
       const answer = replyJson(reply, head, script);
       sendText(response, 200, answer);
-      const progress = { status: 200, tokens: reply.outputTokens, bytes: answer.length, chunks: 1 };
+      const progress = { status: 200, tokens: reply.outputTokens, bytes: Buffer.byteLength(answer), chunks: 1 };
       if (counting) record({ id, script, reply, stream, startMs, progress }, "completed", false);
       return;
     }
