@@ -9,7 +9,7 @@ import {
   type Tracer,
   trace,
 } from "@opentelemetry/api";
-import { reasonWord, WeirError } from "../weir-error.ts";
+import { CallCancelled, reasonWord, WeirError } from "../weir-error.ts";
 
 /**
  * Reads a `traceparent` header. Undefined when it is malformed, as its source wants: the trace then begins anew.
@@ -73,7 +73,10 @@ function step(tracer: Tracer, name: string, parent: SpanContext, kind: SpanKind)
 export function endSpan(span: Span | undefined, attributes: Attributes, failure?: unknown): void {
   if (span === undefined) return;
   span.setAttributes(attributes);
-  if (failure !== undefined) {
+  if (failure instanceof CallCancelled) {
+    // The caller left; nothing failed.
+    span.setAttribute("error.type", "CANCELLED");
+  } else if (failure !== undefined) {
     const type = failure instanceof WeirError ? reasonWord(failure.reason) : "INTERNAL";
     span.setAttribute("error.type", type);
     span.setStatus({ code: SpanStatusCode.ERROR, message: type });

@@ -1,0 +1,417 @@
+import type { Span } from "@opentelemetry/api";
+import type { GenerateRequest, GenerateResponse } from "@weir/gen/weir/chat/v1/chat_service_pb";
+import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
+import type {
+  AttemptService,
+  RunAttemptRequest,
+  RunAttemptResponse,
+} from "@weir/gen/weir/routing/v1/attempt_service_pb";
+import type { Client, Metadata } from "@weir/kit/call";
+import type { Clock } from "@weir/kit/clock";
+import type { Reason } from "@weir/kit/error-table";
+import type { Log } from "@weir/kit/log";
+import { endSpan } from "@weir/kit/telemetry/trace-context";
+import { CallCancelled, reasonWord, toWeirError, WeirError } from "@weir/kit/weir-error";
+import { backoffMs, judge, mostUseful, type RetryBudget, spreadMs, type Verdict } from "./attempts.ts";
+import type { CallReport, Health } from "./health.ts";
+import type { RouterMetrics } from "./metrics.ts";
+import type { Plan } from "./plan.ts";
+import { type Candidate, choose, type Ranking } from "./policy.ts";
+import { type RetrySettings, type RouteTarget, timeoutsMessage } from "./snapshot.ts";
+
+/** What all calls of a router share. */
+export interface GenerateDeps {
+  readonly attempts: Client<typeof AttemptService>;
+  readonly health: Health;
+  readonly budget: RetryBudget;
+  readonly ranking: Ranking;
+  readonly waiters: Waiters;
+  readonly clock: Clock;
+  /** 0 to 1. */
+  readonly random: () => number;
+  readonly newAttemptId: () => string;
+  readonly metrics: RouterMetrics;
+  readonly log: Log;
+}
+
+/** How many requests wait for a target that asked for a pause. */
+export interface Waiters {
+  count: number;
+  readonly max: number;
+}
+
+/** What one call is about. */
+export interface GenerateJob {
+  readonly plan: Plan;
+  readonly retry: RetrySettings;
+  readonly request: GenerateRequest;
+  readonly requestId: string;
+  /** Goes down with each attempt. */
+  readonly metadata: Metadata;
+  /** What is left of the caller's time, in milliseconds; undefined: no deadline. */
+  readonly leftMs: () => number | undefined;
+  readonly span: Span | undefined;
+}
+
+type Result = IteratorResult<GenerateResponse, undefined>;
+type AttemptResult = IteratorResult<RunAttemptResponse, void>;
+
+/** An attempt is not begun with less time than this. */
+const usefulMs = 10;
+
+/** How an answer may fail once it has begun; whatever else happens then has broken it off. */
+const midAnswerReasons: ReadonlySet<Reason> = new Set([
+  ErrorReason.STREAM_TRUNCATED,
+  ErrorReason.PROVIDER_TIMEOUT,
+  ErrorReason.DEADLINE_EXCEEDED,
+  ErrorReason.INTERNAL,
+]);
+
+const finished: IteratorReturnResult<undefined> = Object.freeze({ done: true, value: undefined });
+
+/** An attempt that is under way. */
+interface Attempt {
+  readonly id: string;
+  readonly target: RouteTarget;
+  readonly stream: AsyncGenerator<RunAttemptResponse, void, undefined>;
+  readonly report: CallReport;
+  /** What was left of the caller's time when it began. */
+  readonly leftMs: number | undefined;
+}
+
+/**
+ * One request: attempts until a target gives content, then that target's messages, each handed on as soon as it comes.
+ *
+ * An iterator by hand, not a generator: `return` takes effect while a message is awaited, so that a caller who leaves
+ * stops the provider at once; and handing a message on costs one promise.
+ */
+export class GenerateCall implements AsyncGenerator<GenerateResponse, void, undefined> {
+  private readonly deps: GenerateDeps;
+  private readonly job: GenerateJob;
+  private state: "new" | "opening" | "open" | "over" = "new";
+  private first: Promise<Result> | undefined;
+  /** The attempt under way. */
+  private attempt: Attempt | undefined;
+  private lastTarget: RouteTarget | undefined;
+  private attemptCount = 0;
+  /** Whether the answer's last piece has come. */
+  private whole = false;
+  /** Whether the target answered by refusing the request. */
+  private refused = false;
+  /** Time spent waiting for providers that asked for a pause. */
+  private waitedMs = 0;
+  private wake: (() => void) | undefined;
+
+  constructor(deps: GenerateDeps, job: GenerateJob) {
+    this.deps = deps;
+    this.job = job;
+  }
+
+  next(): Promise<Result> {
+    if (this.state === "open") {
+      const { attempt } = this;
+      if (attempt !== undefined) return attempt.stream.next().then(this.pass, this.broke);
+    }
+    if (this.state === "new") {
+      this.state = "opening";
+      this.first = this.open();
+      return this.first;
+    }
+    if (this.state === "opening" && this.first !== undefined) {
+      const again = () => this.next();
+      return this.first.then(again, again);
+    }
+    return Promise.resolve(finished);
+  }
+
+  async return(): Promise<IteratorReturnResult<undefined>> {
+    if (this.state === "over") return finished;
+    this.state = "over";
+    this.wake?.();
+    this.endSpan(new CallCancelled());
+    const { attempt } = this;
+    if (attempt !== undefined) {
+      attempt.report.abandoned();
+      this.deps.metrics.attempt(attempt.target.provider, "cancelled");
+      await attempt.stream.return();
+    }
+    return finished;
+  }
+
+  async throw(error: unknown): Promise<Result> {
+    await this.return();
+    throw error;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.return();
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this;
+  }
+
+  /** Hands a later message on. The payload object itself moves: no copy, no look inside but for the tail. */
+  private readonly pass = (result: AttemptResult): Result => {
+    if (result.done === true) {
+      if (this.state === "over") return finished;
+      if (!this.whole) throw this.fail(this.truncated());
+      this.succeed();
+      return finished;
+    }
+    return this.handOn(result.value);
+  };
+
+  /** The attempt failed after its first message: the caller has content, so this is the end. */
+  private readonly broke = (thrown: unknown): Result => {
+    if (this.state === "over") throw new CallCancelled();
+    if (this.whole) {
+      this.succeed();
+      return finished;
+    }
+    const error = toWeirError(thrown);
+    throw this.fail(midAnswerReasons.has(error.reason) ? error : this.truncated(error), error);
+  };
+
+  private handOn({ payload }: RunAttemptResponse): Result {
+    if (payload.case === "wire" && payload.value.tail !== undefined) this.whole = true;
+    return { done: false, value: { $typeName: "weir.chat.v1.GenerateResponse", payload } };
+  }
+
+  private truncated(cause?: WeirError): WeirError {
+    const provider = this.lastTarget?.provider;
+    return new WeirError(ErrorReason.STREAM_TRUNCATED, {
+      ...(provider === undefined ? {} : { metadata: { provider } }),
+      cause,
+    });
+  }
+
+  private succeed(): void {
+    this.state = "over";
+    const { attempt } = this;
+    if (attempt !== undefined) {
+      if (this.refused) attempt.report.refused();
+      else attempt.report.succeeded();
+      this.deps.metrics.attempt(attempt.target.provider, this.refused ? "refused" : "ok");
+    }
+    this.endSpan();
+  }
+
+  private async open(): Promise<Result> {
+    try {
+      const first = await this.firstMessage();
+      if (this.isOver()) throw new CallCancelled();
+      this.state = "open";
+      return first;
+    } catch (thrown) {
+      if (this.isOver()) throw thrown instanceof CallCancelled ? thrown : new CallCancelled();
+      this.state = "over";
+      this.endSpan(thrown);
+      throw thrown;
+    }
+  }
+
+  /** Makes attempts until one gives content. */
+  private async firstMessage(): Promise<Result> {
+    const { deps } = this;
+    const { route, targets } = this.job.plan;
+    const tries = targets.map(() => 0);
+    const excluded = new Set<RouteTarget>();
+    const failures: WeirError[] = [];
+    let cleared = true; // The first attempt takes nothing from the retry budget.
+    deps.budget.request();
+    for (;;) {
+      const candidates = this.candidates(tries, excluded);
+      if (candidates.length === 0 || this.attemptCount >= route.attemptsMax) throw mostUseful(failures);
+      const choice = choose(candidates, deps.ranking);
+      if (choice.kind === "wait") {
+        await this.waitForPause(choice.waitMs, failures);
+        continue;
+      }
+      const { target, position } = choice.candidate;
+      if (!cleared) {
+        cleared = true;
+        if (!deps.budget.takeRetry()) {
+          deps.metrics.retryDenied();
+          throw mostUseful(failures);
+        }
+        if (choice.candidate.tries > 0) {
+          await this.rest(backoffMs(choice.candidate.tries, deps.random()), failures);
+          continue; // Other calls have gone on meanwhile: choose again.
+        }
+      }
+      const { first, error, verdict } = await this.tryTarget(target, failures);
+      if (first !== undefined) return first;
+      if (verdict.next === "nowhere") throw error;
+      failures.push(error);
+      tries[position] = (tries[position] ?? 0) + 1;
+      if (verdict.next === "elsewhere") excluded.add(target);
+      cleared = false;
+    }
+  }
+
+  private candidates(tries: readonly number[], excluded: ReadonlySet<RouteTarget>): Candidate[] {
+    const candidates: Candidate[] = [];
+    for (const [position, target] of this.job.plan.targets.entries()) {
+      if (excluded.has(target)) continue;
+      candidates.push({ target, position, tries: tries[position] ?? 0, standing: this.deps.health.standing(target) });
+    }
+    return candidates;
+  }
+
+  /** Makes one attempt, up to its first message. */
+  private async tryTarget(target: RouteTarget, failures: readonly WeirError[]): Promise<AttemptOutcome> {
+    const { deps, job } = this;
+    const leftMs = job.leftMs();
+    if (leftMs !== undefined && leftMs < usefulMs) throw outOfTime(failures);
+    if (this.lastTarget !== undefined && this.lastTarget !== target) deps.metrics.fallback(target.provider);
+    this.lastTarget = target;
+    this.attemptCount += 1;
+    const id = deps.newAttemptId();
+    const stream = deps.attempts.runAttempt(this.attemptRequest(id, target, leftMs), {
+      metadata: job.metadata,
+      timeoutMs: leftMs,
+    });
+    const attempt: Attempt = { id, target, stream, report: deps.health.begin(target), leftMs };
+    this.attempt = attempt;
+    try {
+      const result = await stream.next();
+      if (this.isOver()) throw new CallCancelled();
+      if (result.done === true) throw emptyAnswer(target);
+      attempt.report.began();
+      const head = result.value.payload.case === "wire" ? result.value.payload.value.head : undefined;
+      if (head !== undefined) {
+        head.attempts = this.attemptCount;
+        this.refused = head.status >= 400;
+      }
+      return { first: this.handOn(result.value) };
+    } catch (thrown) {
+      if (this.isOver()) throw new CallCancelled();
+      const error = toWeirError(thrown);
+      return { first: undefined, error, verdict: this.settle(attempt, error) };
+    }
+  }
+
+  private attemptRequest(attemptId: string, target: RouteTarget, leftMs: number | undefined): RunAttemptRequest {
+    const { plan, request, requestId } = this.job;
+    const { route, alias } = plan;
+    return {
+      $typeName: "weir.routing.v1.RunAttemptRequest",
+      attemptId,
+      requestId,
+      alias,
+      target: target.message,
+      timeouts:
+        leftMs === undefined || leftMs >= route.timeouts.totalMs
+          ? route.timeoutsMessage
+          : timeoutsMessage(route.timeouts, leftMs),
+      request,
+      allowUnpriced: route.allowUnpriced,
+    };
+  }
+
+  /** Waits until a target may be asked again, unless that is too long or too many do. */
+  private async waitForPause(waitMs: number, failures: readonly WeirError[]): Promise<void> {
+    const { deps, job } = this;
+    const { waiters } = deps;
+    this.waitedMs += waitMs;
+    if (this.waitedMs > job.retry.retryAfterMaxMs || waiters.count >= waiters.max) {
+      const { provider } = this.lastTarget ?? job.plan.targets[0] ?? {};
+      throw mostUseful([
+        ...failures,
+        new WeirError(ErrorReason.PROVIDER_RATE_LIMITED, {
+          retryAfterMs: waitMs,
+          ...(provider === undefined ? {} : { metadata: { provider } }),
+        }),
+      ]);
+    }
+    waiters.count += 1;
+    try {
+      await this.rest(spreadMs(waitMs, deps.random()), failures);
+    } finally {
+      waiters.count -= 1;
+    }
+  }
+
+  /** Lets time pass; ends early when the caller leaves. */
+  private async rest(ms: number, failures: readonly WeirError[]): Promise<void> {
+    const leftMs = this.job.leftMs();
+    if (leftMs !== undefined && leftMs < ms + usefulMs) throw outOfTime(failures);
+    await new Promise<void>((resolve) => {
+      const cancelTimer = this.deps.clock.after(ms, resolve);
+      this.wake = () => {
+        cancelTimer();
+        resolve();
+      };
+    });
+    this.wake = undefined;
+    if (this.isOver()) throw new CallCancelled();
+  }
+
+  /** Ends a call that had begun to answer, with the error for its caller. */
+  private fail(shown: WeirError, error: WeirError = shown): WeirError {
+    const { attempt } = this;
+    this.state = "over";
+    if (attempt !== undefined) this.settle(attempt, error);
+    this.endSpan(shown);
+    return shown;
+  }
+
+  /** Tells circuit, metrics and log how an attempt failed. */
+  private settle(attempt: Attempt, error: WeirError): Verdict {
+    const { report, target, leftMs } = attempt;
+    this.attempt = undefined;
+    const verdict = judge(error, this.job.plan.route.timeouts, leftMs);
+    if (verdict.health === "nothing") report.abandoned();
+    else if (verdict.health === "refused") report.refused();
+    else report.failed(verdict.health, error.retryAfterMs);
+    this.deps.metrics.attempt(target.provider, error);
+    this.deps.log.debug(
+      {
+        request_id: this.job.requestId,
+        attempt_id: attempt.id,
+        provider: target.provider,
+        reason: reasonWord(error.reason),
+      },
+      "attempt failed",
+    );
+    return verdict;
+  }
+
+  private endSpan(failure?: unknown): void {
+    if (this.job.span === undefined) return;
+    const { alias, route } = this.job.plan;
+    endSpan(
+      this.job.span,
+      {
+        "weir.alias": alias,
+        "weir.route": route.alias,
+        "weir.attempts": this.attemptCount,
+        ...(this.lastTarget && {
+          "gen_ai.provider.name": this.lastTarget.provider,
+          "gen_ai.request.model": this.lastTarget.model,
+        }),
+      },
+      failure,
+    );
+  }
+
+  /** A way to ask that outlives what the compiler knows: `return` runs between any two awaits. */
+  private isOver(): boolean {
+    return this.state === "over";
+  }
+}
+
+type AttemptOutcome =
+  | { readonly first: Result; readonly error?: undefined; readonly verdict?: undefined }
+  | { readonly first: undefined; readonly error: WeirError; readonly verdict: Verdict };
+
+function outOfTime(failures: readonly WeirError[]): WeirError {
+  return failures.length > 0 ? mostUseful(failures) : new WeirError(ErrorReason.DEADLINE_EXCEEDED);
+}
+
+function emptyAnswer(target: RouteTarget): WeirError {
+  return new WeirError(ErrorReason.PROVIDER_UNAVAILABLE, {
+    metadata: { provider: target.provider, cause: "protocol" },
+  });
+}

@@ -1,0 +1,172 @@
+import { create } from "@bufbuild/protobuf";
+import { timestampFromMs } from "@bufbuild/protobuf/wkt";
+import type { HandlerContext, ServiceImpl } from "@connectrpc/connect";
+import type { Meter, Tracer } from "@opentelemetry/api";
+import type { ChatService, GenerateRequest } from "@weir/gen/weir/chat/v1/chat_service_pb";
+import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
+import type { AttemptService } from "@weir/gen/weir/routing/v1/attempt_service_pb";
+import {
+  CircuitState as CircuitStateMessage,
+  type RouteService,
+  RouteSchema,
+  TargetHealthSchema,
+} from "@weir/gen/weir/routing/v1/route_service_pb";
+import { type Client, type Metadata, metadataNames, requestMetadata } from "@weir/kit/call";
+import type { Clock } from "@weir/kit/clock";
+import type { Log } from "@weir/kit/log";
+import { joinTrace } from "@weir/kit/telemetry/trace-context";
+import { WeirError } from "@weir/kit/weir-error";
+import { createRetryBudget } from "./attempts.ts";
+import { GenerateCall, type GenerateDeps } from "./generate-call.ts";
+import { type CircuitState, createHealth, type TargetHealthView } from "./health.ts";
+import { createMetrics } from "./metrics.ts";
+import { findRoute, planRequest } from "./plan.ts";
+import { routeOrder } from "./policy.ts";
+import type { Route, RouteTarget, RoutingSnapshot } from "./snapshot.ts";
+
+export interface RouterDeps {
+  readonly attempts: Client<typeof AttemptService>;
+  /** The routes in force; read once for each request. */
+  readonly routing: () => RoutingSnapshot;
+  readonly clock: Clock;
+  /** 0 to 1. */
+  readonly random: () => number;
+  /** A new UUID of version 7. */
+  readonly newAttemptId: () => string;
+  readonly meter: Meter;
+  readonly tracer: Tracer;
+  readonly log: Log;
+}
+
+export interface Router {
+  readonly chat: ServiceImpl<typeof ChatService>;
+  readonly routes: ServiceImpl<typeof RouteService>;
+}
+
+/** Requests that may wait at once for a provider that asked for a pause; others are told to come back. */
+const waitersMax = 1_000;
+
+/** Creates the services of the router. Their state, circuits and retry budget, is this process's own. */
+export function createRouter(deps: RouterDeps): Router {
+  const { attempts, routing, clock, random, newAttemptId, tracer, log } = deps;
+  const metrics = createMetrics(deps.meter);
+  const monotonic = () => clock.monotonic();
+  const health = createHealth({
+    settings: () => routing().circuit,
+    monotonic,
+    onChange(target, state) {
+      metrics.circuit(target.provider, state);
+      log[state === "open" ? "warn" : "info"](
+        { provider: target.provider, model: target.model, state },
+        "circuit changed",
+      );
+    },
+  });
+  const shared: GenerateDeps = {
+    attempts,
+    health,
+    budget: createRetryBudget(() => routing().retry, monotonic),
+    ranking: routeOrder,
+    waiters: { count: 0, max: waitersMax },
+    clock,
+    random,
+    newAttemptId,
+    metrics,
+    log,
+  };
+
+  return {
+    chat: {
+      generate(request, context) {
+        checkForm(request);
+        const snapshot = routing();
+        const plan = planRequest(snapshot, request.model, clock.now());
+        const trace = joinTrace(tracer, "router.generate", requestMetadata(context, metadataNames.traceParent));
+        return new GenerateCall(shared, {
+          plan,
+          retry: snapshot.retry,
+          request,
+          requestId: requestMetadata(context, metadataNames.requestId) ?? newAttemptId(),
+          metadata: metadataBelow(context, trace.traceParent),
+          leftMs: () => context.timeoutMs(),
+          span: trace.span,
+        });
+      },
+    },
+
+    routes: {
+      listRoutes() {
+        const snapshot = routing();
+        const all = [...snapshot.exact.values(), ...snapshot.prefixes.map(({ route }) => route)];
+        const routes = all
+          .map((route) => routeMessage(route.alias, route, route.targets, snapshot))
+          .sort((a, b) => (a.name < b.name ? -1 : 1));
+        return { routes };
+      },
+
+      getRoute({ name }) {
+        const alias = name.slice("routes/".length);
+        const snapshot = routing();
+        const found = findRoute(snapshot, alias);
+        if (found === undefined) throw new WeirError(ErrorReason.MODEL_NOT_FOUND, { metadata: { model: alias } });
+        return { route: routeMessage(alias, found.route, found.targets, snapshot) };
+      },
+
+      listTargetHealth() {
+        const targets = health
+          .list()
+          .sort((a, b) => (a.target.key < b.target.key ? -1 : 1))
+          .map((view) => healthMessage(view, clock.now()));
+        return { targets };
+      },
+    },
+  };
+}
+
+/** Refuses what no target can be given yet. */
+function checkForm(request: GenerateRequest): void {
+  if (request.wire !== undefined) return;
+  throw new WeirError(ErrorReason.INVALID_REQUEST, {
+    text: "Only requests in a public dialect are answered; send `wire`.",
+    metadata: { param: "wire" },
+  });
+}
+
+/** What attempts are told of the call: who pays, the request's id and the trace. */
+function metadataBelow(context: HandlerContext, traceParent: string | undefined): Metadata {
+  const metadata: Record<string, string> = {};
+  for (const name of [metadataNames.principal, metadataNames.requestId]) {
+    const value = requestMetadata(context, name);
+    if (value !== undefined) metadata[name] = value;
+  }
+  if (traceParent === undefined) return metadata;
+  metadata[metadataNames.traceParent] = traceParent;
+  const traceState = requestMetadata(context, metadataNames.traceState);
+  if (traceState !== undefined) metadata[metadataNames.traceState] = traceState;
+  return metadata;
+}
+
+function routeMessage(alias: string, route: Route, targets: readonly RouteTarget[], snapshot: RoutingSnapshot) {
+  return create(RouteSchema, {
+    name: `routes/${alias}`,
+    alias,
+    targets: targets.map((target) => target.message),
+    allowUnpriced: route.allowUnpriced,
+    createTime: timestampFromMs(snapshot.createTimeMs),
+  });
+}
+
+const circuitStates: Readonly<Record<CircuitState, CircuitStateMessage>> = {
+  closed: CircuitStateMessage.CLOSED,
+  open: CircuitStateMessage.OPEN,
+  "half-open": CircuitStateMessage.HALF_OPEN,
+};
+
+function healthMessage(view: TargetHealthView, nowMs: number) {
+  return create(TargetHealthSchema, {
+    target: view.target.message,
+    state: circuitStates[view.state],
+    consecutiveFailures: view.consecutiveFailures,
+    ...(view.waitMs === undefined ? {} : { retryTime: timestampFromMs(nowMs + view.waitMs) }),
+  });
+}
