@@ -62,7 +62,10 @@ export function readJsonBody(exchange: Exchange, limits: BodyLimits): Promise<Bu
       reject(error);
     };
     exchange.onGone = () => refuse(new BodyAborted());
-    exchange.alarm(limits.stallMs, () => refuse(new WeirError(ErrorReason.REQUEST_TIMEOUT)));
+    exchange.alarm(limits.stallMs, () => {
+      exchange.bodyEnded = true;
+      refuse(new WeirError(ErrorReason.REQUEST_TIMEOUT));
+    });
     request.on("data", (part: Buffer) => {
       if (over) return;
       bytes += part.length;

@@ -46,6 +46,8 @@ export class Exchange implements Alarm {
   /** Whose request it is, once that is known. */
   caller: Caller | undefined;
   trace: RequestTrace | undefined;
+  /** Whether no more of the body will come, though it is not whole. */
+  bodyEnded = false;
   /** Bytes of the request's body that are in memory. */
   bodyBytes = 0;
   /** Whether the connection shall close after this answer. */
@@ -259,7 +261,7 @@ export class Exchange implements Alarm {
   private unreadBody(): "none" | "stopped" | "coming" {
     const { request } = this;
     if (request.complete) return "none";
-    if (this.failure?.reason === ErrorReason.REQUEST_TIMEOUT) return "stopped";
+    if (this.bodyEnded) return "stopped";
     if (this.expectsContinue && !this.continued) return "stopped";
     const long =
       request.headers["transfer-encoding"] !== undefined ||

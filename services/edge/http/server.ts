@@ -147,11 +147,17 @@ export function createHttpServer(deps: ServerDeps): HttpServer {
       return;
     }
     const [open] = connection?.open ?? [];
-    if (open === undefined) refuse(socket, answer.error, answer.status);
-    else if (answer.error.reason === ErrorReason.REQUEST_TIMEOUT && connection?.open.size === 1)
+    if (open === undefined) {
+      refuse(socket, answer.error, answer.status);
+    } else if (connection?.open.size === 1 && !open.request.complete) {
+      // It is the body of the one request under way that came too slowly or not as HTTP.
+      connection.broken = true;
+      open.bodyEnded = true;
       open.fail(answer.error);
-    // Nobody knows where the next request begins, and an answer is under way that must not be mixed with another.
-    else socket.destroy();
+    } else {
+      // Nobody knows where the next request begins, and an answer is under way that must not be mixed with another.
+      socket.destroy();
+    }
   });
 
   /** Answers on a connection whose bytes are no request, and closes it. */
