@@ -1,6 +1,7 @@
 import { toBinary } from "@bufbuild/protobuf";
 import type { Meter } from "@opentelemetry/api";
 import { type UsageBatch, type UsageEvent, UsageEventSchema } from "@weir/gen/weir/metering/v1/usage_event_pb";
+import type { Clock } from "@weir/kit/clock";
 import type { Log } from "@weir/kit/log";
 import { attemptFromEvent, isUuid, MalformedEvent } from "./ledger.ts";
 import type { PriceBook } from "./price-book.ts";
@@ -20,11 +21,12 @@ export interface Recorder {
 export interface RecorderDependencies {
   readonly store: LedgerStore;
   readonly prices: PriceBook;
+  readonly clock: Clock;
   readonly meter: Meter;
   readonly log: Log;
 }
 
-export function createRecorder({ store, prices, meter, log }: RecorderDependencies): Recorder {
+export function createRecorder({ store, prices, clock, meter, log }: RecorderDependencies): Recorder {
   const recorded = meter.createCounter("weir_ledger_attempts", { description: "Attempts written to the ledger." });
   const repeated = meter.createCounter("weir_ledger_repeated_events", {
     description: "Usage events that stood in the ledger already, or came with a conflict.",
@@ -34,6 +36,12 @@ export function createRecorder({ store, prices, meter, log }: RecorderDependenci
   });
   const unpriced = meter.createCounter("weir_ledger_unknown_prices", {
     description: "Usage events whose price the ledger did not know; they are priced once it does.",
+  });
+
+  const duration = meter.createHistogram("weir_ledger_commit_seconds", {
+    description: "Time to write a transaction of usage events to the ledger.",
+    unit: "s",
+    advice: { explicitBucketBoundaries: [0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30] },
   });
 
   return {
@@ -53,7 +61,9 @@ export function createRecorder({ store, prices, meter, log }: RecorderDependenci
           }
         });
       }
+      const startMs = clock.monotonic();
       const applied = await store.apply(rows, conflicts, runsOf(batches));
+      duration.record((clock.monotonic() - startMs) / 1000);
       recorded.add(applied.insertedCount);
       repeated.add(rows.length - applied.insertedCount);
       const unknownCount = rows.filter(({ row }) => row.pricing === "price_unknown").length;

@@ -52,7 +52,7 @@ export function createMetering(dependencies: MeteringDependencies): Metering {
   const { database, pepper, clock, random = randomBytes, meter, log } = dependencies;
   const store = createLedgerStore(database);
   const prices = createPriceBook(createPriceStore(database));
-  const recorder = createRecorder({ store, prices, meter, log });
+  const recorder = createRecorder({ store, prices, clock, meter, log });
   const accounts = createAccounts({ store: createAccountStore(database), pepper, clock, random });
   return {
     accounts: accounts.service,
