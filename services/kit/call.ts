@@ -76,7 +76,7 @@ export interface HostedService<S extends DescService = DescService> {
 
 /** Pairs a service with its implementation. Methods that are left out are answered as not served. */
 export function hostService<S extends DescService>(service: S, implementation: Partial<ServiceImpl<S>>): HostedService {
-  return { service, implementation: implementation as HostedService["implementation"] };
+  return { service, implementation };
 }
 
 /** A context that can be asked for one entry without building a Headers object. */

@@ -153,6 +153,18 @@ describe("every schema of the contract", () => {
   );
 });
 
+test.each([0, 1, 100, 300, 70_000])("a chunk of %d bytes reads as fromBinary reads it", (length) => {
+  const data = new Uint8Array(length).fill(7);
+  for (const schema of [chat.GenerateResponseSchema, attempt.RunAttemptResponseSchema]) {
+    const chunk = { payload: { case: "wire", value: { data } } } as const;
+    const tail = { payload: { case: "wire", value: { data, tail: {} } } } as const;
+    for (const init of [chunk, tail]) {
+      const bytes = toBinary(schema, create(schema, init));
+      expect(decode(schema, bytes)).toStrictEqual(fromBinary(schema, bytes));
+    }
+  }
+});
+
 test("fields of a later version of the contract survive", () => {
   const bytes = Buffer.from([
     ...toBinary(target.TargetSchema, create(target.TargetSchema, { provider: "p" })),

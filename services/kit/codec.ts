@@ -2,6 +2,7 @@ import {
   type DescField,
   type DescMessage,
   fromBinary,
+  type Message,
   type JsonObject,
   type MessageInitShape,
   type MessageShape,
@@ -43,7 +44,50 @@ export function encodeToBytes<M extends DescMessage>(schema: M, message: Message
 
 /** Decodes a message. Its `bytes` fields are views of the given memory. */
 export function decode<M extends DescMessage>(schema: M, bytes: Uint8Array): MessageShape<M> {
-  return fromBinary(schema, bytes);
+  let envelope = envelopes.get(schema);
+  if (envelope === undefined) {
+    envelope = envelopeOf(schema);
+    envelopes.set(schema, envelope);
+  }
+  return (envelope?.(bytes) as MessageShape<M> | undefined) ?? fromBinary(schema, bytes);
+}
+
+/** Reads a message that is nothing but bytes inside one other message; undefined for any other. */
+type Envelope = ((bytes: Uint8Array) => Message | undefined) | null;
+
+const envelopes = new WeakMap<DescMessage, Envelope>();
+
+/** `{wire: {data}}`, the shape of every streamed chunk, is read without a reader: a third of fromBinary's cost. */
+function envelopeOf(schema: DescMessage): Envelope {
+  const [oneof, ...others] = schema.members;
+  const outer = schema.fields.find((field) => field.number === 1);
+  const inner = outer?.message?.fields.find((field) => field.number === 1);
+  if (oneof?.kind !== "oneof" || others.length > 0 || outer?.message === undefined) return null;
+  if (inner?.fieldKind !== "scalar" || inner.scalar !== ScalarType.BYTES || inner.oneof !== undefined) return null;
+  if (outer.message.fields.some((field) => field !== inner && field.fieldKind !== "message")) return null;
+  const innerName = inner.localName;
+  const innerType = outer.message.typeName;
+  return (bytes) => {
+    const innerAt = onlyField(bytes, 0);
+    const dataAt = innerAt === 0 ? 0 : onlyField(bytes, innerAt);
+    if (dataAt === 0) return undefined;
+    const value = { $typeName: innerType, [innerName]: bytes.subarray(dataAt) };
+    return { $typeName: schema.typeName, [oneof.localName]: { case: outer.localName, value } };
+  };
+}
+
+/** Where the content begins when all the rest is field 1 and of a length; else 0. */
+function onlyField(bytes: Uint8Array, at: number): number {
+  if (bytes[at] !== 0x0a) return 0;
+  let length = 0;
+  let scale = 1;
+  for (let index = at + 1; index < bytes.length && index < at + 5; index += 1) {
+    const byte = bytes[index] as number;
+    length += (byte & 0x7f) * scale;
+    if (byte < 0x80) return index + 1 + length === bytes.length ? index + 1 : 0;
+    scale *= 0x80;
+  }
+  return 0;
 }
 
 const writers = new WeakMap<DescMessage, WriteMessage>();

@@ -1,5 +1,5 @@
 import { AnySchema } from "@bufbuild/protobuf/wkt";
-import { ConnectError, type Code } from "@connectrpc/connect";
+import { ConnectError } from "@connectrpc/connect";
 import type { DescMessage, MessageInitShape } from "@bufbuild/protobuf";
 import { decode, encodeToBytes } from "./codec.ts";
 import { fromConnectError, toConnectError, type WeirError } from "./weir-error.ts";
@@ -30,7 +30,7 @@ export function toStatus(error: WeirError): Status {
 
 /** Details that are not valid are left out. */
 export function fromStatus(status: Status): WeirError {
-  const error = new ConnectError(status.message, status.code as Code);
+  const error = new ConnectError(status.message, status.code);
   error.details = status.details.flatMap((bytes) => {
     try {
       const { typeUrl, value } = decode(AnySchema, bytes);

@@ -21,7 +21,7 @@ import { asIs } from "../link/settings.ts";
 import { type ReplySource, ReplyStream } from "../reply-stream.ts";
 import { deadlineExceeded, messageBytesMaxDefault, requestTooLarge, travellingTimeoutMs } from "../serving.ts";
 import { fromStatus } from "../status.ts";
-import { CallCancelled, toWeirError, WeirError } from "../weir-error.ts";
+import { CallCancelled, toWeirError, type WeirError } from "../weir-error.ts";
 import { channelCredentials, type TlsOptions } from "./credentials.ts";
 import { fromGrpcMetadata, getStatusDetails, toGrpcMetadata } from "./metadata.ts";
 

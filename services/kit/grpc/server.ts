@@ -26,7 +26,7 @@ import {
 } from "../serving.ts";
 import { toStatus } from "../status.ts";
 import { WeirError } from "../weir-error.ts";
-import { type Authenticated, refusal, serverCredentials, type TlsOptions } from "./credentials.ts";
+import { refusal, serverCredentials, type TlsOptions } from "./credentials.ts";
 import { createHealth } from "./health.ts";
 import { fromGrpcMetadata, setStatusDetails, toGrpcMetadata } from "./metadata.ts";
 import { createReflection } from "./reflection.ts";
@@ -135,7 +135,7 @@ type StreamHandler = handleServerStreamingCall<Buffer, Buffer> | handleBidiStrea
 /** A streaming handler that first looks at who calls. */
 function admitted(tls: TlsOptions | undefined, handler: StreamHandler): StreamHandler {
   return (call: Parameters<StreamHandler>[0]) => {
-    const refused = refusal(tls, call as unknown as Authenticated);
+    const refused = refusal(tls, call);
     if (refused === undefined) handler(call as never);
     else call.emit("error", refused);
   };
@@ -157,7 +157,7 @@ function addMethod(
     responseDeserialize: asIs,
   } as const;
   const unary: handleUnaryCall<Buffer, Buffer> = (call, callback) => {
-    const refused = refusal(tls, call as unknown as Authenticated);
+    const refused = refusal(tls, call);
     if (refused !== undefined) return callback(refused);
     let bytes: Buffer | undefined;
     serve(method, call, count, {

@@ -112,15 +112,7 @@ export class Link implements FrameReader {
     this.lastCall += 1;
     const id = this.lastCall;
     this.calls.set(id, call);
-    this.outbox.batch.frame(id, {
-      case: "start",
-      value: {
-        method: methodPath(method),
-        credit,
-        ...(timeoutMs === undefined ? {} : { timeoutMs }),
-        ...(metadata === undefined ? {} : { metadata }),
-      },
-    });
+    this.outbox.batch.start(id, methodName(method), credit, timeoutMs, metadata);
     // Numbers are used once; a link that has used all of them makes room for a new one.
     if (id === 0xffff_ffff) this.retire();
     return id;
@@ -236,4 +228,16 @@ export class Link implements FrameReader {
     if (call === undefined && id > this.lastCall) throw new LinkFault("a frame of a call that was not started");
     return call;
   }
+}
+
+const methodNames = new Map<DescMethod, Uint8Array>();
+
+/** A method's full name as it travels; as many are kept as there are methods. */
+function methodName(method: DescMethod): Uint8Array {
+  let name = methodNames.get(method);
+  if (name === undefined) {
+    name = Buffer.from(methodPath(method));
+    methodNames.set(method, name);
+  }
+  return name;
 }

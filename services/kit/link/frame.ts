@@ -1,4 +1,4 @@
-import { fromBinary, type MessageInitShape } from "@bufbuild/protobuf";
+import { type DescMessage, fromBinary, type MessageInitShape, type MessageShape } from "@bufbuild/protobuf";
 import {
   type End,
   EndSchema,
@@ -10,7 +10,7 @@ import {
   OpenRequestSchema,
 } from "@weir/gen/weir/link/v1/link_service_pb";
 import { ByteWriter } from "../byte-writer.ts";
-import type { Metadata } from "../call.ts";
+import { type Metadata, metadataNames } from "../call.ts";
 import { encode } from "../codec.ts";
 import { LinkFault } from "./fault.ts";
 
@@ -194,7 +194,7 @@ function readEntry(cursor: Cursor, metadata: Record<string, string>): void {
   let value = "";
   while (cursor.at < entryEnd) {
     const tag = cursor.varint();
-    if (tag === 0x0a) name = cursor.text();
+    if (tag === 0x0a) name = cursor.name();
     else if (tag === 0x12) value = cursor.text();
     else cursor.skip(tag & 7);
   }
@@ -202,14 +202,9 @@ function readEntry(cursor: Cursor, metadata: Record<string, string>): void {
   metadata[name] = value;
 }
 
-function parse<S extends typeof HelloSchema | typeof EndSchema | typeof HeadersSchema>(
-  schema: S,
-  bytes: Buffer,
-  start: number,
-  end: number,
-): ReturnType<typeof fromBinary<S>> {
+function parse<S extends DescMessage>(schema: S, bytes: Buffer, start: number, end: number): MessageShape<S> {
   try {
-    return fromBinary(schema, bytes.subarray(start, end)) as ReturnType<typeof fromBinary<S>>;
+    return fromBinary(schema, bytes.subarray(start, end));
   } catch {
     throw malformed();
   }
@@ -218,6 +213,11 @@ function parse<S extends typeof HelloSchema | typeof EndSchema | typeof HeadersS
 function malformed(): LinkFault {
   return new LinkFault("a message of the link is not valid protobuf");
 }
+
+/** Names of metadata that travel with every call, by length; all lengths differ. */
+const usualNames: ReadonlyMap<number, { readonly name: string; readonly bytes: Buffer }> = new Map(
+  Object.values(metadataNames).map((name) => [name.length, { name, bytes: Buffer.from(name) }]),
+);
 
 /** A place in a range of bytes that cannot be left. */
 class Cursor {
@@ -255,6 +255,17 @@ class Cursor {
     const start = this.at;
     if (length > this.end - start) throw malformed();
     this.at = start + length;
+    return this.bytes.toString("utf8", start, this.at);
+  }
+
+  /** A text that is likely one of a few. */
+  name(): string {
+    const length = this.varint();
+    const start = this.at;
+    if (length > this.end - start) throw malformed();
+    this.at = start + length;
+    const known = usualNames.get(length);
+    if (known !== undefined && known.bytes.compare(this.bytes, start, this.at) === 0) return known.name;
     return this.bytes.toString("utf8", start, this.at);
   }
 
@@ -309,9 +320,43 @@ export class FrameBatch {
   /** Any frame; for those that are frequent or large there are quicker ways below. */
   frame(call: number, kind: NonNullable<MessageInitShape<typeof FrameSchema>["kind"]>): void {
     const out = encode(OpenRequestSchema, { frames: [{ call, kind }] }, frameWriter);
-    this.reserve(out.length);
-    out.copyTo(this.buffer, this.size);
-    this.size += out.length;
+    this.append(out);
+  }
+
+  /** @param method the method's full name in UTF-8 */
+  start(
+    call: number,
+    method: Uint8Array,
+    credit: number,
+    timeoutMs: number | undefined,
+    metadata: Metadata | undefined,
+  ): void {
+    const out = frameWriter;
+    out.reset();
+    for (const name in metadata) {
+      const before = out.length;
+      out.lengthAndText(metadata[name] ?? "");
+      out.varint(0x12);
+      out.lengthAndText(name);
+      out.varint(0x0a);
+      out.varint(out.length - before);
+      out.varint(0x22);
+    }
+    out.varint(credit);
+    out.varint(0x18);
+    if (timeoutMs !== undefined) {
+      out.varint(timeoutMs);
+      out.varint(0x10);
+    }
+    out.lengthAndBytes(method);
+    out.varint(0x0a);
+    out.varint(out.length);
+    out.varint((kinds.start << 3) | 2);
+    out.varint(call);
+    out.varint(0x08);
+    out.varint(out.length);
+    out.varint(0x0a);
+    this.append(out);
   }
 
   /** A part that is a whole message, just encoded. */
@@ -342,6 +387,13 @@ export class FrameBatch {
     this.frameHeader(call, 1 + varintSize(bytes));
     this.byte(kinds.credit << 3);
     this.varint(bytes);
+  }
+
+  private append(out: ByteWriter): void {
+    const { length } = out;
+    this.reserve(length);
+    out.copyTo(this.buffer, this.size);
+    this.size += length;
   }
 
   private partHeader(call: number, length: number, more: boolean): void {
