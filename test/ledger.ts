@@ -1,3 +1,5 @@
+import { join } from "node:path";
+import { openDatabase } from "@weir/metering/database";
 import type { AttemptRecord } from "@weir/simulator/simulator";
 import pg from "pg";
 
@@ -54,6 +56,17 @@ export function createLedgerReader(databaseUrl: string): LedgerReader {
   const pool = new pg.Pool({ connectionString: databaseUrl, max: 2, connectionTimeoutMillis: 10_000 });
   // The server may be gone before the pool is.
   pool.on("error", () => {});
+  return readerOver(pool, () => pool.end());
+}
+
+/** The ledger of a gateway that has ended, in its data folder: the embedded database serves one process at a time. */
+export async function openEmbeddedLedger(dataDir: string): Promise<LedgerReader> {
+  const database = await openDatabase({ embeddedDirectory: join(dataDir, "database") });
+  const query = (text: string, values?: unknown[]) => database.transaction((client) => client.query(text, values));
+  return readerOver({ query } as Pick<pg.Pool, "query">, () => database.close());
+}
+
+function readerOver(source: Pick<pg.Pool, "query">, close: () => Promise<void>): LedgerReader {
   return {
     async rows(where) {
       const columns =
@@ -61,17 +74,17 @@ export function createLedgerReader(databaseUrl: string): LedgerReader {
         "input_tokens, cached_input_tokens, output_tokens, reasoning_tokens, price_id, cost_nano_usd";
       const result =
         where === undefined
-          ? await pool.query<RawRow>(`SELECT ${columns} FROM attempts ORDER BY start_time, attempt_id`)
-          : await pool.query<RawRow>(
+          ? await source.query<RawRow>(`SELECT ${columns} FROM attempts ORDER BY start_time, attempt_id`)
+          : await source.query<RawRow>(
               `SELECT ${columns} FROM attempts WHERE request_id = $1 ORDER BY start_time, attempt_id`,
               [where.requestId],
             );
       return result.rows.map(fromRow);
     },
     async query<T extends pg.QueryResultRow>(sql: string) {
-      return (await pool.query<T>(sql)).rows;
+      return (await source.query<T>(sql)).rows;
     },
-    close: () => pool.end(),
+    close,
   };
 }
 

@@ -35,7 +35,7 @@ export interface AskOptions {
 }
 
 /** One request, read to its end, whatever comes. */
-export async function ask(weir: Weir, body: unknown, options: AskOptions = {}): Promise<Answer> {
+export async function ask(weir: Pick<Weir, "url" | "key">, body: unknown, options: AskOptions = {}): Promise<Answer> {
   const key = options.key === undefined ? weir.key : options.key;
   const response = await fetch(`${weir.url}${options.path ?? "/v1/chat/completions"}`, {
     method: options.method ?? "POST",

@@ -2,6 +2,15 @@ import { createRandom, type Script } from "@weir/simulator/script";
 import { ask, chat, events } from "../e2e/client.ts";
 import type { Weir } from "../e2e/weir.ts";
 
+/** How many trials to run and from which seed: WEIR_FAULT_SEED and WEIR_FAULT_TRIALS, else a new seed. */
+export function trialSettings(env: NodeJS.ProcessEnv, trialsByDefault: number) {
+  return {
+    firstSeed: Number(env["WEIR_FAULT_SEED"] ?? Math.floor(Math.random() * 1e9)),
+    trialCount: Number(env["WEIR_FAULT_TRIALS"] ?? trialsByDefault),
+    requestCount: 200,
+  };
+}
+
 /** One trial: requests that run while a process is killed. Everything in it follows from its seed. */
 export interface Trial {
   readonly seed: number;
@@ -59,7 +68,11 @@ export interface TrialOutcome {
 }
 
 /** Runs a trial to the end of its last request. */
-export async function runTrial(weir: Weir, trial: Trial, user: string): Promise<TrialOutcome> {
+export async function runTrial(
+  weir: Pick<Weir, "url" | "key" | "kill">,
+  trial: Trial,
+  user: string,
+): Promise<TrialOutcome> {
   let next = 0;
   let complete = 0;
   let failed = 0;
