@@ -66,7 +66,7 @@ export async function createJournal(
   let committedSequence = committedHint;
   let closing: Promise<void> | undefined;
   let listener: (() => void) | undefined;
-  let removing = false;
+  let removing: Promise<void> | undefined;
   let stopWatermarkTimer: (() => void) | undefined;
   let writtenWatermark = committedHint;
 
@@ -102,18 +102,23 @@ export async function createJournal(
     onSynced() {
       recent.evict(committedSequence, appender.syncedSequence);
       listener?.();
-      void removeSegments();
+      planRemoval();
     },
     clock,
     log,
   });
   recent.evict(committedSequence, appender.syncedSequence);
-  void removeSegments();
+  planRemoval();
+
+  function planRemoval(): void {
+    if (closing) return;
+    removing ??= removeSegments().finally(() => {
+      removing = undefined;
+    });
+  }
 
   /** Deletes segments that nobody needs: the ledger has their events, and the next one carries their open attempts. */
   async function removeSegments(): Promise<void> {
-    if (removing) return;
-    removing = true;
     try {
       for (let i = 0; i < segments.length - 1; ) {
         const segment = segments[i] as Segment;
@@ -129,8 +134,6 @@ export async function createJournal(
       }
     } catch (error) {
       log.warn({ error, directory }, "a segment of the journal could not be deleted");
-    } finally {
-      removing = false;
     }
   }
 
@@ -300,7 +303,7 @@ export async function createJournal(
       committedSequence = sequence;
       recent.evict(committedSequence, appender.syncedSequence);
       planWatermark();
-      void removeSegments();
+      planRemoval();
     },
     onReadable(call) {
       listener = call;
@@ -325,6 +328,7 @@ export async function createJournal(
           log.error({ directory, events }, "the journal was closed with events that are not on disk");
         }
         stopWatermarkTimer?.();
+        await removing;
         await saveWatermark();
         release();
       })();

@@ -1,0 +1,422 @@
+import { randomUUID } from "node:crypto";
+import * as fs from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { UsageEvent } from "@weir/gen/weir/metering/v1/usage_event_pb";
+import { AttemptOutcome } from "@weir/gen/weir/metering/v1/usage_event_pb";
+import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
+import { UsageSource } from "@weir/gen/weir/common/v1/usage_pb";
+import { systemClock } from "@weir/kit/clock";
+import { silentLog } from "@weir/kit/log";
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { exampleEvent, exampleIntent, exampleUsage } from "./examples.ts";
+import { type Journal, type JournalOptions, openJournal } from "./journal.ts";
+
+let directory: string;
+const opened: Journal[] = [];
+
+beforeEach(() => {
+  directory = fs.mkdtempSync(join(tmpdir(), "weir-journal-"));
+});
+
+afterEach(async () => {
+  for (const journal of opened.splice(0)) await journal.close();
+  fs.rmSync(directory, { recursive: true });
+});
+
+async function open(options: Partial<JournalOptions> = {}): Promise<Journal> {
+  const journal = await openJournal({ directory, syncIntervalMs: 1, clock: systemClock, log: silentLog, ...options });
+  opened.push(journal);
+  return journal;
+}
+
+/** What a killed process leaves: the files as they are, and nobody who holds them. */
+async function reopenAsAfterKill(options: Partial<JournalOptions> = {}): Promise<Journal> {
+  const copy = `${directory}.copy`;
+  fs.cpSync(directory, copy, { recursive: true });
+  fs.rmSync(join(copy, "lock"));
+  for (const journal of opened.splice(0)) await journal.close();
+  fs.rmSync(directory, { recursive: true });
+  fs.renameSync(copy, directory);
+  return open(options);
+}
+
+const turn = () => new Promise<void>((resolve) => setImmediate(resolve));
+const all = { eventsMax: 100_000, bytesMax: 2 ** 30 };
+
+async function readAll(journal: Journal, after = 0): Promise<UsageEvent[]> {
+  const { lastSequence } = journal.status();
+  await vi.waitFor(() => expect(journal.readableSequence).toBe(lastSequence));
+  const events: UsageEvent[] = [];
+  for (let at = after; at < lastSequence; ) {
+    const read = await journal.read(at, all);
+    expect(read.firstSequence).toBe(at + 1);
+    expect(read.events.length).toBeGreaterThan(0);
+    events.push(...read.events);
+    at += read.events.length;
+  }
+  return events;
+}
+
+function run(journal: Journal, count: number, usage = exampleUsage(1, 2)): string[] {
+  return Array.from({ length: count }, () => {
+    const id = randomUUID();
+    void journal.intend(exampleIntent(id));
+    expect(journal.settle(exampleEvent(id, usage))).toBe(true);
+    return id;
+  });
+}
+
+function failure(call: () => unknown): unknown {
+  try {
+    call();
+  } catch (error) {
+    return error;
+  }
+  return undefined;
+}
+
+test("settled events come back in order, numbered from 1, now and after a restart", async () => {
+  const journal = await open();
+  const ids = run(journal, 50);
+  expect((await readAll(journal)).map((event) => event.attemptId)).toEqual(ids);
+  await journal.close();
+  const again = await open();
+  expect(again.id).toBe(journal.id);
+  expect((await readAll(again)).map((event) => event.attemptId)).toEqual(ids);
+  const more = run(again, 3);
+  expect((await readAll(again, 50)).map((event) => event.attemptId)).toEqual(more);
+});
+
+test("limits of a read hold, from memory and from disk", async () => {
+  const first = await open();
+  run(first, 30);
+  const check = async (journal: Journal) => {
+    expect((await journal.read(10, { eventsMax: 7, bytesMax: 1e9 })).events).toHaveLength(7);
+    expect((await journal.read(10, { eventsMax: 7, bytesMax: 1 })).events).toHaveLength(1);
+    expect((await journal.read(28, { eventsMax: 7, bytesMax: 1e9 })).events).toHaveLength(2);
+    expect((await journal.read(30, all)).events).toHaveLength(0);
+    expect((await journal.read(1e6, all)).events).toHaveLength(0);
+  };
+  await readAll(first);
+  await check(first);
+  await first.close();
+  await check(await open());
+});
+
+test("an attempt that its process left open is settled as lost before new ones are admitted", async () => {
+  const journal = await open();
+  const [plain, streamed, done] = [randomUUID(), randomUUID(), randomUUID()];
+  void journal.intend(exampleIntent(plain, exampleUsage(900, 4_000)));
+  void journal.intend(exampleIntent(streamed));
+  void journal.intend(exampleIntent(done));
+  journal.progress(streamed, exampleUsage(5, 6));
+  journal.progress(streamed, exampleUsage(5, 60));
+  journal.settle(exampleEvent(done));
+  await turn();
+  const again = await reopenAsAfterKill();
+  expect(again.status()).toMatchObject({ lostAttempts: 2, openAttempts: 0, lastSequence: 3, readableSequence: 3 });
+  const events = await readAll(again);
+  expect(events.map((event) => event.attemptId)).toEqual([done, plain, streamed]);
+  const lost = { outcome: AttemptOutcome.LOST, usageSource: UsageSource.ESTIMATED };
+  expect(events[1]).toMatchObject({ ...lost, usage: exampleUsage(900, 4_000) });
+  expect(events[2]).toMatchObject({ ...lost, usage: exampleUsage(5, 60) });
+  const third = await reopenAsAfterKill();
+  expect(third.status()).toMatchObject({ lostAttempts: 0, lastSequence: 3 });
+  expect(await readAll(third)).toEqual(events);
+});
+
+test("an attempt is open once and ends once", async () => {
+  const journal = await open();
+  const id = randomUUID();
+  void journal.intend(exampleIntent(id));
+  expect(failure(() => journal.intend(exampleIntent(id)))).toMatchObject({ reason: ErrorReason.ALREADY_EXISTS });
+  expect(journal.settle(exampleEvent(id))).toBe(true);
+  expect(journal.settle(exampleEvent(id))).toBe(false);
+  expect(journal.settle(exampleEvent(randomUUID()))).toBe(false);
+  journal.progress(randomUUID(), exampleUsage(1, 1));
+  expect(journal.status()).toMatchObject({ openAttempts: 0, lastSequence: 1 });
+});
+
+test("what the ledger would refuse is not recorded", async () => {
+  const journal = await open({ openAttemptsMax: 1 });
+  const bad = { reason: ErrorReason.INVALID_REQUEST };
+  expect(failure(() => journal.intend(exampleIntent("no-uuid")))).toMatchObject(bad);
+  const intent = exampleIntent(randomUUID());
+  const nameless = exampleIntent(randomUUID());
+  nameless.target.model = "";
+  expect(failure(() => journal.intend(nameless))).toMatchObject(bad);
+  expect(failure(() => journal.intend({ ...intent, alias: "x".repeat(20_000) }))).toMatchObject(bad);
+  void journal.intend(intent);
+  expect(failure(() => journal.intend(exampleIntent(randomUUID())))).toMatchObject({ reason: ErrorReason.OVERLOADED });
+  // A settlement that cannot be recorded as it is keeps its tokens, and the attempt ends.
+  const event = exampleEvent(intent.attemptId, exampleUsage(7, 8));
+  event.usage!.serverToolUses["x".repeat(70_000)] = 1;
+  expect(journal.settle(event)).toBe(true);
+  expect(await readAll(journal)).toMatchObject([
+    {
+      attemptId: intent.attemptId,
+      outcome: AttemptOutcome.LOST,
+      usageSource: UsageSource.ESTIMATED,
+      usage: exampleUsage(7, 8),
+    },
+  ]);
+});
+
+test("many segments: open attempts move along, committed segments go, the rest is read from disk", async () => {
+  const options = { bytesMax: 2 ** 20, segmentBytes: 4_096, recentBytesMax: 1_000 };
+  const journal = await open(options);
+  const long = randomUUID();
+  void journal.intend(exampleIntent(long));
+  journal.progress(long, exampleUsage(3, 4));
+  const ids: string[] = [];
+  for (let i = 0; i < 20; i += 1) {
+    ids.push(...run(journal, 10));
+    await turn();
+  }
+  expect((await readAll(journal)).map((event) => event.attemptId)).toEqual(ids);
+  const before = journal.status();
+  expect(before.segments).toBeGreaterThan(10);
+  journal.trim(150);
+  await vi.waitFor(() => expect(journal.status().segments).toBeLessThan(before.segments / 2));
+  expect(journal.status().bytes).toBe(sizeOfSegments());
+  expect(journal.firstSequence).toBeGreaterThan(100);
+  expect(journal.firstSequence).toBeLessThanOrEqual(151);
+  expect((await readAll(journal, 150)).map((event) => event.attemptId)).toEqual(ids.slice(150));
+  // Numbers that are gone are filled with copies of the next event.
+  const copies = await journal.read(3, { eventsMax: 5, bytesMax: 1e9 });
+  expect(copies).toMatchObject({ firstSequence: 4 });
+  expect(new Set(copies.events.map((event) => event.attemptId))).toEqual(new Set([ids[journal.firstSequence - 1]]));
+  const again = await reopenAsAfterKill(options);
+  expect(again.status()).toMatchObject({ lostAttempts: 1, lastSequence: 201 });
+  const events = await readAll(again, 150);
+  expect(events.map((event) => event.attemptId)).toEqual([...ids.slice(150), long]);
+  expect(events.at(-1)).toMatchObject({ outcome: AttemptOutcome.LOST, usage: exampleUsage(3, 4) });
+});
+
+function sizeOfSegments(): number {
+  const names = fs.readdirSync(directory).filter((name) => name.endsWith(".wal"));
+  return names.reduce((sum, name) => sum + fs.statSync(join(directory, name)).size, 0);
+}
+
+test("a full journal refuses new attempts, takes the settlements of open ones, and admits again once the ledger confirms", async () => {
+  const journal = await open({ bytesMax: 65_536, segmentBytes: 8_192 });
+  const admitted: string[] = [];
+  const full = failure(() => {
+    for (let i = 0; i < 10_000; i += 1) {
+      const id = randomUUID();
+      void journal.intend(exampleIntent(id));
+      admitted.push(id);
+      if (i % 3 !== 0) journal.settle(exampleEvent(id));
+    }
+  });
+  expect(full).toMatchObject({ reason: ErrorReason.STORE_UNAVAILABLE, retryAfterMs: 1_000 });
+  expect(journal.status().writable).toBe("full");
+  const settled = journal.status().lastSequence;
+  for (const id of admitted) journal.settle(exampleEvent(id));
+  expect(journal.status()).toMatchObject({ lastSequence: admitted.length, openAttempts: 0 });
+  expect(settled).toBeLessThan(admitted.length);
+  await readAll(journal);
+  expect(sizeOfSegments()).toBeLessThanOrEqual(65_536);
+  journal.trim(admitted.length);
+  await vi.waitFor(() => expect(journal.status().writable).toBe(true));
+  run(journal, 1);
+});
+
+test("strict mode resolves after a sync, and shares it", async () => {
+  let syncs = 0;
+  const files = {
+    ...fs,
+    fdatasync: ((fd: number, done: (error: NodeJS.ErrnoException | null) => void) => {
+      syncs += 1;
+      fs.fdatasync(fd, done);
+    }) as typeof fs.fdatasync,
+  };
+  const journal = await open({ syncIntervalMs: 0, files });
+  const before = syncs;
+  const ids = Array.from({ length: 20 }, () => randomUUID());
+  let resolved = 0;
+  const waits = ids.map(async (id) => {
+    await journal.intend(exampleIntent(id));
+    resolved += 1;
+  });
+  expect(resolved).toBe(0);
+  await Promise.all(waits);
+  expect(syncs - before).toBeGreaterThanOrEqual(1);
+  expect(syncs - before).toBeLessThanOrEqual(2);
+});
+
+test("events are readable only when they are synced", async () => {
+  let release = () => {};
+  let held = false;
+  const files = {
+    ...fs,
+    fdatasync: ((fd: number, done: (error: NodeJS.ErrnoException | null) => void) => {
+      if (!held) fs.fdatasync(fd, done);
+      else release = () => fs.fdatasync(fd, done);
+    }) as typeof fs.fdatasync,
+  };
+  const journal = await open({ files });
+  held = true;
+  let calls = 0;
+  journal.onReadable(() => (calls += 1));
+  run(journal, 2);
+  await turn();
+  await vi.waitFor(() => expect(release).not.toBe(undefined));
+  expect(journal.readableSequence).toBe(0);
+  expect((await journal.read(0, all)).events).toEqual([]);
+  await vi.waitFor(() => {
+    held = false;
+    release();
+    expect(journal.readableSequence).toBe(2);
+  });
+  expect(calls).toBeGreaterThan(0);
+});
+
+test("damage in the middle costs what it hit: it is counted, and the events around it come back", async () => {
+  const journal = await open();
+  const ids = run(journal, 20);
+  await journal.close();
+  const path = join(directory, "segment-0000000001.wal");
+  const bytes = fs.readFileSync(path);
+  const at = bytes.indexOf(ids[9]!, bytes.indexOf(ids[9]!) + 36 + 40);
+  bytes[at] = bytes[at]! ^ 0x10;
+  fs.writeFileSync(path, bytes);
+  const again = await open();
+  expect(again.status()).toMatchObject({ damagedRecords: 1, lostAttempts: 1, lastSequence: 21 });
+  const events = await readAll(again);
+  const got = events.map((event) => event.attemptId);
+  // Number 10 is gone; the event after it stands in for it. Its attempt counts as lost.
+  expect(got).toEqual([...ids.slice(0, 9), ids[10], ...ids.slice(10), ids[9]]);
+  expect(events.at(-1)).toMatchObject({ outcome: AttemptOutcome.LOST });
+});
+
+test("a damaged header costs nothing", async () => {
+  const journal = await open();
+  const ids = run(journal, 5);
+  await journal.close();
+  const path = join(directory, "segment-0000000001.wal");
+  const bytes = fs.readFileSync(path);
+  bytes[20] = bytes[20]! ^ 1;
+  fs.writeFileSync(path, bytes);
+  const again = await open();
+  expect(again.id).toBe(journal.id);
+  expect(again.status().damagedRecords).toBe(1);
+  expect((await readAll(again)).map((event) => event.attemptId)).toEqual(ids);
+});
+
+test("cut at any byte, the journal opens with the events before the cut", async () => {
+  const journal = await open();
+  const ids = run(journal, 6);
+  await journal.close();
+  const path = join(directory, "segment-0000000001.wal");
+  const whole = fs.readFileSync(path);
+  const kept = new Map<number, number>();
+  for (let size = 0; size <= whole.length; size += 29) {
+    for (const name of fs.readdirSync(directory)) if (name !== "journal.id") fs.rmSync(join(directory, name));
+    fs.writeFileSync(path, whole.subarray(0, size));
+    const again = await openJournal({ directory, clock: systemClock, log: silentLog });
+    const { damagedRecords, lastSequence, lostAttempts } = again.status();
+    expect(damagedRecords).toBe(0);
+    const events = await readAll(again);
+    expect(events.map((event) => event.attemptId)).toEqual(ids.slice(0, lastSequence));
+    const settled = events.filter((event) => event.outcome === AttemptOutcome.COMPLETED).length;
+    expect(settled).toBe(lastSequence - lostAttempts);
+    kept.set(settled, size);
+    await again.close();
+  }
+  expect([...kept.keys()]).toEqual([0, 1, 2, 3, 4, 5, 6].slice(0, kept.size));
+  expect(kept.size).toBeGreaterThanOrEqual(6);
+});
+
+test("restarts without work leave no files behind", async () => {
+  for (let i = 0; i < 5; i += 1) await (await open()).close();
+  expect(fs.readdirSync(directory).filter((name) => name.endsWith(".wal"))).toHaveLength(1);
+});
+
+test("a directory belongs to one process", async () => {
+  await open();
+  await expect(open()).rejects.toMatchObject({
+    reason: ErrorReason.STORE_UNAVAILABLE,
+    message: expect.stringContaining(String(process.pid)),
+  });
+});
+
+test("the lock of a dead process, or of another that got its id, is taken over", async () => {
+  const lock = join(directory, "lock");
+  const { hostname } = await import("node:os");
+  fs.writeFileSync(lock, JSON.stringify({ pid: 2 ** 22 + 1, started: "x/1", host: hostname() }));
+  await (await open()).close();
+  fs.writeFileSync(lock, JSON.stringify({ pid: process.pid, started: "other boot/1", host: hostname() }));
+  await (await open()).close();
+  fs.writeFileSync(lock, JSON.stringify({ pid: 1, started: "x/1", host: "another-host" }));
+  const old = new Date(Date.now() - 60_000);
+  fs.utimesSync(lock, old, old);
+  await (await open()).close();
+});
+
+test("directories that are no journal's are refused, with what to do", async () => {
+  const refused = async (text: string) => await expect(open()).rejects.toThrow(text);
+  fs.writeFileSync(join(directory, "thesis.txt"), "x");
+  await refused("choose an empty directory");
+  fs.rmSync(join(directory, "thesis.txt"));
+
+  const journal = await open();
+  run(journal, 2);
+  await journal.close();
+  const path = join(directory, "segment-0000000001.wal");
+  const whole = fs.readFileSync(path);
+
+  fs.mkdirSync(join(directory, "segment-0000000009.wal"));
+  await refused("is no file");
+  fs.rmdirSync(join(directory, "segment-0000000009.wal"));
+
+  const { crc32 } = await import("node:zlib");
+  const later = Buffer.from(whole);
+  later.writeUInt32LE(2, 8);
+  later.writeUInt32LE(crc32(later.subarray(0, 60)), 60);
+  fs.writeFileSync(path, later);
+  await refused("later version");
+
+  const other = Buffer.from(whole);
+  other[16] = other[16]! ^ 1;
+  other.writeUInt32LE(crc32(other.subarray(0, 60)), 60);
+  fs.writeFileSync(path, other);
+  await refused("belongs to journal");
+
+  const headless = Buffer.from(whole);
+  headless.fill(0, 0, 64);
+  fs.writeFileSync(path, headless);
+  fs.rmSync(join(directory, "journal.id"));
+  await refused("restore journal.id");
+
+  // Foreign files in a journal, cut-off segments and an empty last one do no harm.
+  fs.writeFileSync(path, whole);
+  fs.writeFileSync(join(directory, "notes.txt"), "x");
+  fs.writeFileSync(join(directory, "segment-0000000002.wal.new"), "x");
+  fs.writeFileSync(join(directory, "segment-0000000003.wal"), "");
+  const again = await open();
+  expect(again.status()).toMatchObject({ lastSequence: 2, damagedRecords: 0 });
+  expect(fs.existsSync(join(directory, "segment-0000000002.wal.new"))).toBe(false);
+});
+
+test("what the ledger confirmed is remembered; a closed journal admits nothing", async () => {
+  const journal = await open();
+  run(journal, 4);
+  await readAll(journal);
+  journal.trim(3);
+  journal.trim(2);
+  journal.trim(99);
+  expect(journal.committedSequence).toBe(3);
+  expect(journal.status().oldestUnconfirmedAgeMs).toBeGreaterThanOrEqual(0);
+  const open1 = randomUUID();
+  void journal.intend(exampleIntent(open1));
+  await journal.close();
+  expect(failure(() => journal.intend(exampleIntent(randomUUID())))).toMatchObject({
+    reason: ErrorReason.STORE_UNAVAILABLE,
+  });
+  expect(journal.settle(exampleEvent(open1))).toBe(false);
+  const again = await open();
+  expect(again.committedSequence).toBe(3);
+  expect(again.status()).toMatchObject({ lastSequence: 5, lostAttempts: 1 });
+});
