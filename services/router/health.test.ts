@@ -173,7 +173,7 @@ test("law: an open circuit never has more than one probe under way, and a report
           if (report === undefined) continue;
           if (action.do === "limited") report.failed("rate-limit", 10);
           else if (action.do === "failed") report.failed("failure");
-          else report[action.do as "began" | "succeeded" | "refused" | "abandoned"]();
+          else report[action.do]();
           if (report === probe || health.list()[0]?.state === "closed") probe = undefined;
         }
         expect(health.list()[0]?.consecutiveFailures ?? 0).toBeLessThanOrEqual(calls.length + 1);
