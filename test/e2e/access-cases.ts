@@ -46,12 +46,12 @@ export function accessCases(weir: () => Weir): void {
       for await (const model of client.models.list()) ids.push(model.id);
       return ids;
     };
-    expect(await idsOf(sdk(weir()))).toEqual(expect.arrayContaining(["chat", "fallback", "org/with/slashes"]));
+    expect(await idsOf(sdk(weir()))).toEqual(expect.arrayContaining(["chat", "private", "org/with/slashes"]));
     expect((await idsOf(narrow)).toSorted()).toEqual(["chat", "org/with/slashes"]);
     expect(await narrow.models.retrieve("org/with/slashes")).toMatchObject({ object: "model", id: "org/with/slashes" });
     await expect(narrow.models.retrieve("no-such-model")).rejects.toMatchObject({ status: 404 });
     // What a key may not call looks to it as if it did not exist.
-    await expect(narrow.models.retrieve("fallback")).rejects.toMatchObject({
+    await expect(narrow.models.retrieve("private")).rejects.toMatchObject({
       status: expect.toSatisfy((s) => s === 404 || s === 403),
     });
   });

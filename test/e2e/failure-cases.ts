@@ -8,6 +8,9 @@ import type { Weir } from "./weir.ts";
 /** Providers that fail, each in its way: what the client sees, and what the ledger says. */
 export function failureCases(weir: () => Weir): void {
   const streamed = { stream: true };
+  let serial = 0;
+  /** A model that no other case has called: targets that asked for a pause are left in peace for a while. */
+  const fresh = () => `fresh-${++serial}`;
 
   describe("before content", () => {
     test.each<[string, Script]>([
@@ -29,17 +32,18 @@ export function failureCases(weir: () => Weir): void {
       ["rejects Weir's key", { status: 401 }],
       ["has no quota for Weir's key", { status: 402 }],
     ])("a provider that %s: the next one answers, streamed or not", async (_name, script) => {
-      const body = { ...chat({ models: { "sim-first": script } }), model: "fallback" };
       for (const more of [streamed, {}]) {
         if (script.after === 0 && more !== streamed) continue;
-        const answer = await ask(weir(), { ...body, ...more });
+        const model = fresh();
+        const body = chat({ models: { [model]: script } }, more);
+        const answer = await ask(weir(), { ...body, model: `fallback/${model}` });
         expect(answer.status, answer.text).toBe(200);
         expect(answer.broken).toBeUndefined();
         expect(answer.text).toContain("sim-second");
-        expect(answer.text).not.toContain("sim-first");
+        expect(answer.text).not.toContain(model);
         const rows = await rowsOf(weir(), answer.requestId, 2);
         expect(rows.map((row) => [row.provider, row.model])).toEqual([
-          ["sim", "sim-first"],
+          ["sim", model],
           ["backup", "sim-second"],
         ]);
         expect(rows[1]).toMatchObject({ outcome: "completed", usageSource: "reported" });
@@ -69,17 +73,19 @@ export function failureCases(weir: () => Weir): void {
     });
 
     test("a failure that passes is tried again at the same target", async () => {
-      weir().simulator.script({ status: 500 }, { model: "sim-retried" });
-      const answer = await ask(weir(), { ...chat(), model: "retried" });
+      const model = fresh();
+      weir().simulator.script({ status: 500 }, { model });
+      const answer = await ask(weir(), { ...chat(), model: `retried/${model}` });
       expect(answer.status).toBe(200);
       const rows = await rowsOf(weir(), answer.requestId, 2);
       expect(rows.map((row) => row.outcome)).toEqual(["failed", "completed"]);
     });
 
     test("a short Retry-After is waited for", async () => {
-      weir().simulator.script({ status: 429, retryAfterMs: 300 }, { model: "sim-retried" });
+      const model = fresh();
+      weir().simulator.script({ status: 429, retryAfterMs: 300 }, { model });
       const started = performance.now();
-      const answer = await ask(weir(), { ...chat(), model: "retried" });
+      const answer = await ask(weir(), { ...chat(), model: `retried/${model}` });
       expect(answer.status).toBe(200);
       expect(performance.now() - started).toBeGreaterThanOrEqual(295);
     });
@@ -90,7 +96,8 @@ export function failureCases(weir: () => Weir): void {
       ["a date", {}, 50, 60],
     ])("a long Retry-After, in %s, reaches the client", async (_name, script, least, most) => {
       const date = new Date(Date.now() + 58_000).toUTCString();
-      const answer = await ask(weir(), chat({ status: 429, ...(least === 50 ? { retryAfter: date } : script) }));
+      const told = least === 50 ? { retryAfter: date } : script;
+      const answer = await ask(weir(), { ...chat({ status: 429, ...told }), model: `single/${fresh()}` });
       expect(answer.status).toBe(429);
       expect(errorOf(answer)).toMatchObject({ code: "rate_limit_exceeded" });
       const seconds = Number(answer.headers.get("retry-after"));
@@ -99,21 +106,19 @@ export function failureCases(weir: () => Weir): void {
     });
 
     test("all attempts fail: 503, and a row for each attempt", async () => {
-      weir().simulator.script({ status: 500 }, { model: "sim-retried", times: 3 });
-      const answer = await ask(weir(), { ...chat(), model: "retried" });
+      const answer = await ask(weir(), { ...chat({ status: 500 }), model: `retried/${fresh()}` });
       expect(answer.status).toBe(503);
       expect(await rowsOf(weir(), answer.requestId, 3)).toMatchObject([
         { outcome: "failed" },
         { outcome: "failed" },
         { outcome: "failed" },
       ]);
-      weir().simulator.clearScripts();
     });
 
     test.each([400, 404, 409, 413, 422])(
       "the provider refuses the request itself (%i): the client learns it, once",
       async (status) => {
-        const answer = await ask(weir(), { ...chat({ status }), model: "retried" });
+        const answer = await ask(weir(), { ...chat({ status }), model: `retried/${fresh()}` });
         expect(answer.status).toBeGreaterThanOrEqual(400);
         expect(answer.status).toBeLessThan(500);
         errorOf(answer);
@@ -131,7 +136,10 @@ export function failureCases(weir: () => Weir): void {
     });
 
     test.each([401, 403])("the provider refuses Weir's key (%i): not the client's fault", async (status) => {
-      const answer = await ask(weir(), chat({ status, errorMessage: canaries.providerText }));
+      const answer = await ask(weir(), {
+        ...chat({ status, errorMessage: canaries.providerText }),
+        model: `single/${fresh()}`,
+      });
       expect(answer.status).toBe(503);
       expect(answer.text).not.toContain(canaries.providerText);
     });

@@ -84,7 +84,7 @@ export function moneyCases(weir: () => Weir): void {
       {},
       { stream: true },
       { stream: "no" },
-      { model: "fallback", x_sim: { ...script, status: 500, errorMessage: canaries.providerText } },
+      { model: "fallback/canary", x_sim: { ...script, status: 500, errorMessage: canaries.providerText } },
       { x_sim: { ...script, fault: "bad-json" } },
       { stream: true, x_sim: { ...script, fault: "cut-stream" } },
       { stream: true, x_sim: { ...script, fault: "error-frame", errorMessage: canaries.providerText } },

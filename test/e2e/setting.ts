@@ -66,20 +66,15 @@ export async function createSetting() {
         attempts_max: 3,
         retry_percent: 100,
         retries_per_second_min: 1000,
-        // Cases share targets; the circuit has a case of its own.
+        // Cases share targets, so that one's failures must not close another's way.
         circuit_failures: 1000,
         timeouts: { connect: "2s", first_token: "10s", idle: "10s", total: "30s" },
       },
       aliases: {
         chat: { targets: [{ provider: "sim", model: "sim-chat" }], attempts_max: 1 },
-        retried: { targets: [{ provider: "sim", model: "sim-retried" }] },
-        fallback: {
-          targets: [
-            { provider: "sim", model: "sim-first" },
-            { provider: "backup", model: "sim-second" },
-          ],
-          attempts_max: 2,
-        },
+        "single/*": { targets: [{ provider: "sim" }], attempts_max: 1 },
+        "retried/*": { targets: [{ provider: "sim" }] },
+        "fallback/*": { targets: [{ provider: "sim" }, { provider: "backup", model: "sim-second" }], attempts_max: 2 },
         relentless: { targets: [{ provider: "relentless", model: "sim-relentless" }], attempts_max: 1 },
         refused: { targets: [{ provider: "refusing", model: "m" }], attempts_max: 1 },
         "refused-first": {
@@ -102,7 +97,6 @@ export async function createSetting() {
           attempts_max: 1,
           timeouts: { total: "0.6s" },
         },
-        fragile: { targets: [{ provider: "sim", model: "sim-fragile" }], attempts_max: 1 },
         unpriced: { targets: [{ provider: "unpriced", model: "sim-unpriced" }] },
         "unpriced-allowed": { targets: [{ provider: "unpriced", model: "sim-unpriced" }], allow_unpriced: true },
         private: { targets: [{ provider: "sim", model: "sim-private" }] },
