@@ -1,6 +1,7 @@
 import type { IncomingMessage } from "node:http";
 import type { Tracer } from "@opentelemetry/api";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
+import { beginTrace } from "@weir/kit/telemetry/trace-context";
 import { WeirError } from "@weir/kit/weir-error";
 import type { Authenticate } from "./auth/authenticate.ts";
 import type { Caller } from "./auth/snapshot.ts";
@@ -8,8 +9,7 @@ import { optionsHeaders } from "./cors.ts";
 import type { Exchange } from "./http/exchange.ts";
 import type { RouteTable } from "./http/route-table.ts";
 import type { Limits } from "./limits/limits.ts";
-import type { KeyedRoute, Route } from "./routes/route.ts";
-import { beginTrace } from "./trace.ts";
+import type { Route } from "./routes/route.ts";
 
 export interface DispatcherDeps {
   readonly table: RouteTable<Route>;
@@ -26,7 +26,7 @@ const overloadRetryMs = 1_000;
 /** Finds what answers a request, finds out who asks, and hands it over. The cheapest refusals come first. */
 export function createDispatcher(deps: DispatcherDeps): (exchange: Exchange) => Promise<void> | void {
   const { table, authenticate, limits, tracer } = deps;
-  const spans = new Map<Route, SpanFacts>();
+  const spanNames = new Map<Route, string>();
 
   return (exchange) => {
     const { request } = exchange;
@@ -48,10 +48,9 @@ export function createDispatcher(deps: DispatcherDeps): (exchange: Exchange) => 
     const caller = recognise(exchange);
     exchange.caller = caller;
     limits.takeRequest(caller);
-    const { name, attributes } = spanFacts(route);
-    const trace = beginTrace(tracer, request.headers, name, attributes);
-    exchange.trace = trace;
-    return route.handle({ exchange, params, caller, trace });
+    const { traceparent } = request.headers;
+    exchange.trace = beginTrace(tracer, spanName(route), typeof traceparent === "string" ? traceparent : undefined);
+    return route.handle({ exchange, params, caller });
   };
 
   function recognise(exchange: Exchange): Caller {
@@ -64,21 +63,13 @@ export function createDispatcher(deps: DispatcherDeps): (exchange: Exchange) => 
     }
   }
 
-  function spanFacts(route: KeyedRoute): SpanFacts {
-    const known = spans.get(route);
+  function spanName(route: Route): string {
+    const known = spanNames.get(route);
     if (known !== undefined) return known;
-    const facts = {
-      name: `${route.method} ${route.label}`,
-      attributes: { "http.request.method": route.method, "http.route": route.label },
-    };
-    spans.set(route, facts);
-    return facts;
+    const name = `${route.method} ${route.label}`;
+    spanNames.set(route, name);
+    return name;
   }
-}
-
-interface SpanFacts {
-  readonly name: string;
-  readonly attributes: Readonly<Record<string, string>>;
 }
 
 /**

@@ -247,7 +247,7 @@ describe("the end of service", () => {
     expect(served.status).toBe(200);
     expect(served.headers.get("connection")).toBe("close");
     await drained;
-    await expect(edge.post(hello)).rejects.toThrow();
+    await expect(edge.post(hello)).rejects.toThrow("fetch failed");
   });
 
   test("gives requests that do not end an error: in the stream, or as a status", async () => {

@@ -6,7 +6,8 @@ import type { RouteService } from "@weir/gen/weir/routing/v1/route_service_pb";
 import type { Client } from "@weir/kit/call";
 import type { Clock } from "@weir/kit/clock";
 import type { Log } from "@weir/kit/log";
-import { reasonWord, WeirError } from "@weir/kit/weir-error";
+import { endSpan } from "@weir/kit/telemetry/trace-context";
+import { CallCancelled, reasonWord, WeirError } from "@weir/kit/weir-error";
 import { createAlarms } from "./alarms.ts";
 import { createAuthenticator } from "./auth/authenticate.ts";
 import { createGuessLimit } from "./auth/guess-limit.ts";
@@ -145,7 +146,11 @@ export function createEdge(deps: EdgeDeps): Edge {
     const seconds = (clock.monotonic() - exchange.startMs) / 1_000;
     const method = request.method ?? "";
     measures.answered(label, method, status, seconds);
-    exchange.trace?.end(failure?.row.openai.status ?? status);
+    endSpan(
+      exchange.trace?.span,
+      { "http.request.method": method, "http.route": label, "http.response.status_code": status },
+      outcomeOf(exchange),
+    );
     const facts = {
       requestId: exchange.id,
       method,
@@ -212,6 +217,12 @@ export function createEdge(deps: EdgeDeps): Edge {
       await shut();
     },
   };
+}
+
+/** What went wrong, as a span tells it: a refusal that the client got whole is no failure. */
+function outcomeOf({ isComplete, failure }: Exchange): Error | undefined {
+  if (failure !== undefined && failure.row.openai.status >= 500) return failure;
+  return isComplete ? undefined : (failure ?? new CallCancelled());
 }
 
 /** What is counted when the client left before its answer began. */

@@ -1,11 +1,11 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
+import type { TraceStep } from "@weir/kit/telemetry/trace-context";
 import { CallCancelled, toWeirError, type WeirError } from "@weir/kit/weir-error";
 import { renderError, renderErrorEvent } from "@weir/dialect/openai-chat/errors";
 import type { Alarm, Alarms } from "../alarms.ts";
 import type { Caller } from "../auth/snapshot.ts";
-import type { RequestTrace } from "../trace.ts";
 
 /** Names and values of headers in turn, the form that node:http writes fastest. */
 export type HeaderList = string[];
@@ -45,7 +45,7 @@ export class Exchange implements Alarm {
   label = "none";
   /** Whose request it is, once that is known. */
   caller: Caller | undefined;
-  trace: RequestTrace | undefined;
+  trace: TraceStep | undefined;
   /** Whether no more of the body will come, though it is not whole. */
   bodyEnded = false;
   /** Bytes of the request's body that are in memory. */
@@ -116,7 +116,11 @@ export class Exchange implements Alarm {
   }
 
   ring(): void {
-    this.onDue?.();
+    try {
+      this.onDue?.();
+    } catch (thrown) {
+      this.fail(thrown);
+    }
   }
 
   /** Answers at once, whole. */
@@ -172,7 +176,7 @@ export class Exchange implements Alarm {
    */
   writable(): Promise<void> {
     if (this.isOver || !this.response.writableNeedDrain) return Promise.resolve();
-    this.alarm(this.host.writeStallMs(), () => this.stalled());
+    this.expectDeparture();
     return new Promise((resolve) => {
       if (this.wake === undefined) this.response.once("drain", () => this.resume());
       this.wake = resolve;
@@ -188,7 +192,8 @@ export class Exchange implements Alarm {
 
   /**
    * Gives the request up: with a status of its own while nothing was said, otherwise with an error event where the
-   * answer is a stream of events, and a connection that is cut, so that nobody takes what came for complete.
+   * answer is a stream of events, and a connection that is cut, so that nobody takes what came for complete. Never
+   * throws.
    */
   fail(thrown: unknown): void {
     const gone = this.onGone;
@@ -200,11 +205,17 @@ export class Exchange implements Alarm {
       this.defect = thrown;
     }
     this.failure = error;
-    if (this.isSilent) {
-      const { status, headers, body } = renderError(error);
-      this.answer(status, Object.entries(headers).flat(), body);
-    } else {
-      this.breakOff(error);
+    try {
+      if (this.isSilent) {
+        const { status, headers, body } = renderError(error);
+        this.answer(status, Object.entries(headers).flat(), body);
+      } else {
+        this.breakOff(error);
+      }
+    } catch (second) {
+      // Nothing is above this that could answer, and the process serves others.
+      this.defect ??= second;
+      this.reset();
     }
     this.resume();
   }
@@ -212,6 +223,10 @@ export class Exchange implements Alarm {
   /** Cuts the connection now. */
   reset(): void {
     this.brokenOff = true;
+    if (this.socket.destroyed) {
+      this.close();
+      return;
+    }
     // Without chunked encoding an orderly end would read as the end of the answer.
     if (this.request.httpVersionMinor === 0) this.socket.resetAndDestroy();
     else this.socket.destroy();
@@ -241,14 +256,15 @@ export class Exchange implements Alarm {
     this.brokenOff = true;
   }
 
+  /** Cuts the connection when nothing leaves for too long. */
   private expectDeparture(): void {
-    this.alarm(this.host.writeStallMs(), () => this.stalled());
-  }
-
-  private stalled(): void {
-    // An answer behind others on its connection waits for those, not for the client.
-    if (this.response.socket === null && !this.socket.destroyed) this.expectDeparture();
-    else this.reset();
+    const unsent = unsentBytes(this.socket);
+    this.alarm(this.host.writeStallMs(), () => {
+      // An answer behind others on its connection waits for those, not for the client.
+      const isWaiting = this.response.socket === null && !this.socket.destroyed;
+      if (isWaiting || unsentBytes(this.socket) !== unsent) this.expectDeparture();
+      else this.reset();
+    });
   }
 
   private resume(): void {
@@ -278,3 +294,12 @@ export class Exchange implements Alarm {
 }
 
 function ignore(): void {}
+
+/**
+ * Bytes that the system has not taken yet. A large piece is taken bit by bit, of which only the handle knows; node:net
+ * looks there as well to tell a slow peer from one that stands still.
+ */
+function unsentBytes(socket: Socket): number {
+  const { _handle: handle } = socket as { _handle?: { writeQueueSize?: number } | null };
+  return socket.writableLength + (handle?.writeQueueSize ?? 0);
+}

@@ -33,7 +33,7 @@ const label = "/v1/chat/completions";
 
 /** Answers `POST /v1/chat/completions`. */
 export function createChatCompletions(deps: ChatCompletionsDeps): (call: KeyedCall) => Promise<void> {
-  return async ({ exchange, caller, trace }) => {
+  return async ({ exchange, caller }) => {
     const settings = deps.settings();
     const body = await readJsonBody(exchange, {
       bytesMax: settings.bodyBytesMax,
@@ -50,7 +50,8 @@ export function createChatCompletions(deps: ChatCompletionsDeps): (call: KeyedCa
       [metadataNames.principal]: principalHeaderFor(caller, request.user),
       [metadataNames.requestId]: exchange.id,
     };
-    trace.inject(metadata);
+    const traceParent = exchange.trace?.traceParent;
+    if (traceParent !== undefined) metadata[metadataNames.traceParent] = traceParent;
     const hangUp = new AbortController();
     exchange.onGone = () => hangUp.abort();
     const reply = deps.chat.generate(
@@ -127,6 +128,8 @@ class Relay {
       for await (const { payload } of reply) {
         // A reply is read to its end even when all of it has left, so that the other side counts it as taken.
         if (this.complete) continue;
+        // Nobody is left to read; leaving the loop hangs up.
+        if (this.exchange.isOver) return;
         if (payload.case !== "wire") throw new WeirError(ErrorReason.INTERNAL);
         if (!this.take(payload.value)) {
           await this.exchange.writable();

@@ -1,7 +1,6 @@
 import type { Caller } from "../auth/snapshot.ts";
 import type { Exchange } from "../http/exchange.ts";
 import type { PathParams, RouteRow } from "../http/route-table.ts";
-import type { RequestTrace } from "../trace.ts";
 
 /** What a handler of an open route gets. */
 export interface OpenCall {
@@ -12,7 +11,6 @@ export interface OpenCall {
 /** What a handler of a route that needs a key gets. */
 export interface KeyedCall extends OpenCall {
   readonly caller: Caller;
-  readonly trace: RequestTrace;
 }
 
 interface Row extends RouteRow {

@@ -1,16 +1,19 @@
 import { randomBytes } from "node:crypto";
 import { connect, type Socket } from "node:net";
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
-import { metrics, trace } from "@opentelemetry/api";
 import { type WatchKeysResponse, WatchKeysResponseSchema } from "@weir/gen/weir/account/v1/account_service_pb";
-import type { GenerateRequest, GenerateResponse } from "@weir/gen/weir/chat/v1/chat_service_pb";
-import { GenerateResponseSchema } from "@weir/gen/weir/chat/v1/chat_service_pb";
+import {
+  type GenerateRequest,
+  type GenerateResponse,
+  GenerateResponseSchema,
+} from "@weir/gen/weir/chat/v1/chat_service_pb";
 import type { WireChunkSchema, WireHeadSchema } from "@weir/gen/weir/chat/v1/wire_pb";
 import { ListRoutesResponseSchema, ListTargetHealthResponseSchema } from "@weir/gen/weir/routing/v1/route_service_pb";
 import { createKeyText, keyDigest } from "@weir/kit/api-key";
 import type { CallOptions } from "@weir/kit/call";
 import { type Clock, systemClock } from "@weir/kit/clock";
 import { createLog } from "@weir/kit/log";
+import { noTelemetry } from "@weir/kit/telemetry/none";
 import { CallCancelled } from "@weir/kit/weir-error";
 import { type EdgeSettings, edgeSettings } from "../config.ts";
 import { createEdge, type Edge, type EdgeDeps } from "../service.ts";
@@ -151,8 +154,7 @@ export async function startEdge(options: HarnessOptions = {}): Promise<Harness> 
     renderMetrics: () => Promise.resolve("up 1\n"),
     clock: options.clock ?? systemClock,
     random: Math.random,
-    meter: metrics.getMeter("test"),
-    tracer: trace.getTracer("test"),
+    ...noTelemetry,
     log: createLog({ service: "edge", level: "debug", destination: { write: (line) => void logs.push(line) } }),
     version: "1.2.3",
     ...options.deps,
