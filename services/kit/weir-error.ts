@@ -100,6 +100,7 @@ const reasonsByCode: ReadonlyMap<Code, Reason> = new Map([
   [5, ErrorReason.NOT_FOUND],
   [6, ErrorReason.ALREADY_EXISTS],
   [8, ErrorReason.OVERLOADED],
+  [12, ErrorReason.METHOD_NOT_ALLOWED],
   [11, ErrorReason.INVALID_REQUEST],
   [14, ErrorReason.OVERLOADED],
   [16, ErrorReason.API_KEY_INVALID],

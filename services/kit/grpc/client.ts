@@ -34,7 +34,10 @@ export interface GrpcDoorOptions {
   readonly messageBytesMax?: number | undefined;
 }
 
-/** A door over plain gRPC. */
+/**
+ * A door over plain gRPC. Unlike the other doors it may lose the last messages of a stream that fails: grpc-js drops what
+ * it has received and not handed over when a failed status arrives.
+ */
 export interface GrpcDoor extends Door {
   /** Lets the open calls end. */
   close(): void;

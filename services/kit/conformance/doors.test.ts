@@ -1,0 +1,528 @@
+import { Dialect } from "@weir/gen/weir/chat/v1/wire_pb";
+import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
+import { afterEach, describe, expect, test } from "vitest";
+import { requestMetadata } from "../call.ts";
+import type { Defect } from "../serving.ts";
+import { CallCancelled, WeirError } from "../weir-error.ts";
+import {
+  all,
+  chunk,
+  failure,
+  type Handlers,
+  textOf,
+  until,
+  type Way,
+  type WayOptions,
+  ways,
+  whenAborted,
+} from "./ways.ts";
+
+// What every door owes to its callers and handlers, whichever way the calls go.
+describe.each(ways)("%s", (kind, openWay) => {
+  const opened: Way[] = [];
+  const open = async (handlers: Handlers, options?: WayOptions): Promise<Way> => {
+    const way = await openWay(handlers, options);
+    opened.push(way);
+    return way;
+  };
+  afterEach(async () => {
+    for (const way of opened.splice(0)) await way.close();
+  });
+
+  test("unary: request, reply and metadata both ways", async () => {
+    const { routes } = await open({
+      getRoute(request, context) {
+        expect(requestMetadata(context, "traceparent")).toBe("00-1-2-01");
+        expect(context.requestHeader.get("weir-principal-bin")).toBe("AAEC/w==");
+        expect(context.method.name).toBe("GetRoute");
+        context.responseHeader.set("x-served-by", "here");
+        context.responseTrailer.set("x-cost", "7");
+        return { route: { name: request.name, targets: [{ provider: "p", model: "m" }] } };
+      },
+    });
+    const told: unknown[] = [];
+    const reply = await routes.getRoute(
+      { name: "routes/a" },
+      {
+        metadata: { traceparent: "00-1-2-01", "weir-principal-bin": "AAEC/w==" },
+        onHeaders: (headers) => told.push(headers["x-served-by"]),
+        onTrailers: (trailers) => told.push(trailers["x-cost"]),
+      },
+    );
+    expect(reply.$typeName).toBe("weir.routing.v1.GetRouteResponse");
+    expect(reply.route?.name).toBe("routes/a");
+    expect(reply.route?.targets[0]?.model).toBe("m");
+    expect(told).toEqual(["here", "7"]);
+  });
+
+  test("stream: order, headers before the first message, trailers at the end", async () => {
+    const { chat } = await open({
+      async *generate({ model }, context) {
+        context.responseHeader.set("x-model", model);
+        for (let index = 0; index < 500; index += 1) {
+          if (index % 50 === 0) await new Promise(setImmediate);
+          yield chunk(`${index}`);
+        }
+        context.responseTrailer.set("x-count", "500");
+      },
+    });
+    const told: unknown[] = [];
+    const stream = chat.generate(
+      { model: "m" },
+      {
+        onHeaders: (headers) => told.push(headers["x-model"]),
+        onTrailers: (trailers) => told.push(trailers["x-count"]),
+      },
+    );
+    const texts: string[] = [];
+    for await (const message of stream) {
+      if (texts.length === 0) expect(told).toEqual(["m"]);
+      texts.push(textOf(message));
+    }
+    expect(texts).toEqual(Array.from({ length: 500 }, (_, index) => `${index}`));
+    expect(told).toEqual(["m", "500"]);
+    expect(await stream.next()).toEqual({ done: true, value: undefined });
+  });
+
+  test("a stream without messages ends, and tells its headers", async () => {
+    const { chat } = await open({ async *generate() {} });
+    let headers = 0;
+    expect(await all(chat.generate({ model: "m" }, { onHeaders: () => (headers += 1) }))).toEqual([]);
+    expect(headers).toBe(1);
+  });
+
+  test("a stream begins with the first next, not before", async () => {
+    let begun = 0;
+    const { chat } = await open({
+      async *generate() {
+        begun += 1;
+        yield chunk("a");
+      },
+    });
+    const stream = chat.generate({ model: "m" });
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    expect(begun).toBe(0);
+    await stream.return();
+    expect(await stream.next()).toEqual({ done: true, value: undefined });
+    expect(begun).toBe(0);
+  });
+
+  test("next may be called again before it has answered", async () => {
+    const { chat } = await open({
+      async *generate() {
+        for (const text of ["a", "b", "c"]) {
+          await new Promise(setImmediate);
+          yield chunk(text);
+        }
+      },
+    });
+    const stream = chat.generate({ model: "m" });
+    const results = await Promise.all([stream.next(), stream.next(), stream.next(), stream.next()]);
+    expect(results.map((result) => (result.done ? "end" : textOf(result.value)))).toEqual(["a", "b", "c", "end"]);
+  });
+
+  describe("errors", () => {
+    const limited = () =>
+      new WeirError(ErrorReason.RATE_LIMITED, {
+        text: "Slow down, grüezi.",
+        metadata: { limit: "tokens" },
+        retryAfterMs: 1500,
+      });
+
+    test("unary: reason, text, metadata and delay arrive", async () => {
+      const { routes } = await open({
+        getRoute() {
+          throw limited();
+        },
+      });
+      const error = await failure(routes.getRoute({ name: "routes/a" }));
+      expect(error).toBeInstanceOf(WeirError);
+      expect(error).toMatchObject({
+        reason: ErrorReason.RATE_LIMITED,
+        message: "Slow down, grüezi.",
+        metadata: { limit: "tokens" },
+        retryAfterMs: 1500,
+      });
+    });
+
+    test("stream: what was sent before the error is read before it", async () => {
+      const { chat } = await open({
+        async *generate() {
+          for (let index = 0; index < 40; index += 1) yield chunk(`${index}`);
+          throw limited();
+        },
+      });
+      const texts: string[] = [];
+      const error = await failure(
+        (async () => {
+          for await (const message of chat.generate({ model: "m" })) {
+            texts.push(textOf(message));
+            await new Promise(setImmediate);
+          }
+        })(),
+      );
+      expect(texts).toEqual(Array.from({ length: texts.length }, (_, index) => `${index}`));
+      // grpc-js drops what it has received and not yet handed over when a failed status arrives.
+      if (kind !== "grpc") expect(texts).toHaveLength(40);
+      expect(error).toMatchObject({ reason: ErrorReason.RATE_LIMITED, retryAfterMs: 1500 });
+    });
+
+    test("what is no WeirError is reported as a defect, and its text stays here", async () => {
+      const defects: Defect[] = [];
+      const { routes, chat } = await open(
+        {
+          getRoute: () => Promise.reject(new Error("password is hunter2")),
+          async *generate() {
+            yield chunk("a");
+            throw new TypeError("secret");
+          },
+        },
+        { onDefect: (defect) => defects.push(defect) },
+      );
+      const error = await failure(routes.getRoute({ name: "routes/a" }));
+      expect(error).toMatchObject({ reason: ErrorReason.INTERNAL });
+      expect(error.message).not.toContain("hunter2");
+      expect(await failure(all(chat.generate({ model: "m" })))).toMatchObject({ reason: ErrorReason.INTERNAL });
+      expect(defects.map(({ method }) => method)).toEqual([
+        "weir.routing.v1.RouteService/GetRoute",
+        "weir.chat.v1.ChatService/Generate",
+      ]);
+    });
+
+    test("a method that is not implemented", async () => {
+      const { routes, chat } = await open({});
+      const expected = { reason: ErrorReason.METHOD_NOT_ALLOWED };
+      expect(await failure(routes.getRoute({ name: "routes/a" }))).toMatchObject(expected);
+      expect(await failure(all(chat.generate({ model: "m" })))).toMatchObject(expected);
+    });
+
+    test("a request that breaks its schema never reaches the handler; the text names the rule, not the value", async () => {
+      let called = 0;
+      const { routes } = await open({
+        getRoute() {
+          called += 1;
+          return {};
+        },
+      });
+      const error = await failure(routes.getRoute({ name: "my secret" }));
+      expect(error).toMatchObject({ reason: ErrorReason.INVALID_REQUEST, metadata: { param: "name" } });
+      expect(error.message).toContain("string.prefix");
+      expect(error.message).not.toContain("my secret");
+      expect(called).toBe(0);
+    });
+
+    test("validation can be turned off", async () => {
+      const { routes } = await open({ getRoute: ({ name }) => ({ route: { name } }) }, { validate: false });
+      expect((await routes.getRoute({ name: "odd" })).route?.name).toBe("odd");
+    });
+  });
+
+  describe("deadlines", () => {
+    test("a time that has passed calls nobody", async () => {
+      let called = 0;
+      const { routes, chat } = await open({
+        getRoute() {
+          called += 1;
+          return {};
+        },
+        async *generate() {
+          called += 1;
+        },
+      });
+      const late = { reason: ErrorReason.DEADLINE_EXCEEDED };
+      expect(await failure(routes.getRoute({ name: "routes/a" }, { timeoutMs: 0 }))).toMatchObject(late);
+      expect(await failure(all(chat.generate({ model: "m" }, { timeoutMs: -5 })))).toMatchObject(late);
+      expect(called).toBe(0);
+    });
+
+    test("unary: fails when the time has passed, and the handler's signal fires", async () => {
+      let aborted = false;
+      const { routes } = await open({
+        async getRoute(_request, { signal }) {
+          await whenAborted(signal).catch(() => undefined);
+          aborted = true;
+          return {};
+        },
+      });
+      const start = performance.now();
+      const error = await failure(routes.getRoute({ name: "routes/a" }, { timeoutMs: 120 }));
+      expect(error).toMatchObject({ reason: ErrorReason.DEADLINE_EXCEEDED });
+      expect(performance.now() - start).toBeLessThan(1000);
+      await until(() => aborted);
+    });
+
+    test("stream: fails in the middle, and the handler's finally runs, also while it waits for the reader", async () => {
+      let closed = 0;
+      const { chat } = await open({
+        async *generate({ user }, { signal }) {
+          try {
+            yield chunk("a");
+            if (user === "wait") await whenAborted(signal);
+            for (;;) yield chunk("x".repeat(100_000));
+          } finally {
+            closed += 1;
+          }
+        },
+      });
+      for (const user of ["wait", "yield"]) {
+        const stream = chat.generate({ model: "m", user }, { timeoutMs: 120 });
+        await stream.next();
+        await until(() => closed > (user === "wait" ? 0 : 1));
+        expect(
+          await failure(
+            (async () => {
+              for await (const _ of stream);
+            })(),
+          ),
+        ).toMatchObject({ reason: ErrorReason.DEADLINE_EXCEEDED });
+      }
+    });
+
+    test("time shrinks from hop to hop", async () => {
+      const seen: number[] = [];
+      const leaf = await open({
+        getRoute(_request, context) {
+          seen.push(context.timeoutMs() ?? Number.NaN);
+          return {};
+        },
+      });
+      const middle = await open({
+        async getRoute(request, context) {
+          seen.push(context.timeoutMs() ?? Number.NaN);
+          await leaf.routes.getRoute(
+            { name: request.name },
+            { timeoutMs: context.timeoutMs(), signal: context.signal },
+          );
+          return {};
+        },
+      });
+      await middle.routes.getRoute({ name: "routes/a" }, { timeoutMs: 5000 });
+      const [first = 0, second = 0] = seen;
+      expect(first).toBeGreaterThan(4000);
+      expect(first).toBeLessThanOrEqual(4981);
+      expect(second).toBeLessThanOrEqual(first - 18);
+    });
+
+    test("without a time there is none", async () => {
+      let left: number | undefined = 1;
+      const { routes } = await open({
+        getRoute(_request, context) {
+          left = context.timeoutMs();
+          return {};
+        },
+      });
+      await routes.getRoute({ name: "routes/a" });
+      expect(left).toBeUndefined();
+    });
+  });
+
+  describe("cancel", () => {
+    test("before the call: nobody is called", async () => {
+      let called = 0;
+      const { routes, chat } = await open({
+        getRoute() {
+          called += 1;
+          return {};
+        },
+        async *generate() {
+          called += 1;
+        },
+      });
+      const signal = AbortSignal.abort();
+      expect(await failure(routes.getRoute({ name: "routes/a" }, { signal }))).toBeInstanceOf(CallCancelled);
+      expect(await failure(all(chat.generate({ model: "m" }, { signal })))).toBeInstanceOf(CallCancelled);
+      expect(called).toBe(0);
+    });
+
+    test("unary in the middle", async () => {
+      const steps: string[] = [];
+      const { routes } = await open({
+        async getRoute(_request, { signal }) {
+          steps.push("begun");
+          await whenAborted(signal).catch(() => steps.push("aborted"));
+          return {};
+        },
+      });
+      const hangUp = new AbortController();
+      const reply = failure(routes.getRoute({ name: "routes/a" }, { signal: hangUp.signal }));
+      await until(() => steps.includes("begun"));
+      hangUp.abort();
+      expect(await reply).toBeInstanceOf(CallCancelled);
+      await until(() => steps.includes("aborted"));
+    });
+
+    test.each(["before the first message", "between messages", "while the handler is ahead"])(
+      "stream %s: the reader's next fails, the handler's finally runs",
+      async (stage) => {
+        const steps: string[] = [];
+        const { chat } = await open({
+          async *generate(_request, { signal }) {
+            try {
+              steps.push("begun");
+              if (stage === "before the first message") await whenAborted(signal);
+              yield chunk("a");
+              if (stage === "between messages") await whenAborted(signal);
+              for (;;) yield chunk("x".repeat(100_000));
+            } finally {
+              steps.push("closed");
+            }
+          },
+        });
+        const hangUp = new AbortController();
+        const stream = chat.generate({ model: "m" }, { signal: hangUp.signal });
+        if (stage !== "before the first message") await stream.next();
+        const next = stage === "while the handler is ahead" ? undefined : failure(stream.next());
+        await until(() => steps.includes("begun"));
+        hangUp.abort();
+        expect(await (next ?? failure(stream.next()))).toBeInstanceOf(CallCancelled);
+        await until(() => steps.includes("closed"));
+        expect(await stream.next()).toEqual({ done: true, value: undefined });
+      },
+    );
+
+    test("after the end nothing happens; the handler's own signal has fired by then", async () => {
+      let signalled: AbortSignal | undefined;
+      const { routes } = await open({
+        getRoute(_request, { signal }) {
+          signalled = signal;
+          return {};
+        },
+      });
+      const hangUp = new AbortController();
+      await routes.getRoute({ name: "routes/a" }, { signal: hangUp.signal });
+      hangUp.abort();
+      await until(() => signalled?.aborted === true);
+    });
+  });
+
+  describe("a reader that stops early", () => {
+    test.each(["at a yield", "in an await"])("runs the finally of a handler that is parked %s", async (place) => {
+      const steps: string[] = [];
+      const { chat } = await open({
+        async *generate(_request, { signal }) {
+          try {
+            yield chunk("a");
+            if (place === "in an await") await whenAborted(signal);
+            for (;;) yield chunk("x".repeat(100_000));
+          } finally {
+            steps.push("closed");
+          }
+        },
+      });
+      for await (const message of chat.generate({ model: "m" })) {
+        expect(textOf(message)).toBe("a");
+        break;
+      }
+      await until(() => steps.includes("closed"));
+    });
+
+    test("return settles a pending next", async () => {
+      const { chat } = await open({
+        // biome-ignore lint/correctness/useYield: it never answers
+        async *generate(_request, { signal }) {
+          await whenAborted(signal);
+        },
+      });
+      const stream = chat.generate({ model: "m" });
+      const next = stream.next();
+      await stream.return();
+      expect(await next).toEqual({ done: true, value: undefined });
+    });
+  });
+
+  describe("limits", () => {
+    const messageBytesMax = 1_000_000;
+
+    test("a request that is too large is refused and reaches nobody", async () => {
+      let called = 0;
+      const { chat } = await open(
+        {
+          async *generate() {
+            called += 1;
+          },
+        },
+        { messageBytesMax },
+      );
+      const wire = { dialect: Dialect.OPENAI_CHAT, body: Buffer.alloc(messageBytesMax), model: { start: 1, end: 2 } };
+      expect(await failure(all(chat.generate({ model: "m", wire })))).toMatchObject({
+        reason: ErrorReason.REQUEST_TOO_LARGE,
+        metadata: { bytes_max: "1000000" },
+      });
+      expect(called).toBe(0);
+    });
+
+    test("an answer that is too large fails its call, and no other", async () => {
+      const { chat } = await open(
+        {
+          async *generate({ model }) {
+            yield chunk("x".repeat(model === "big" ? messageBytesMax : 10));
+          },
+        },
+        { messageBytesMax },
+      );
+      expect(await failure(all(chat.generate({ model: "big" })))).toMatchObject({ reason: ErrorReason.INTERNAL });
+      expect(await all(chat.generate({ model: "m" }))).toEqual(["xxxxxxxxxx"]);
+    });
+
+    test("large messages below the limit go both ways unharmed", async () => {
+      const body = Buffer.alloc(900_001, "0123456789");
+      const { chat } = await open(
+        {
+          async *generate({ wire }) {
+            yield { payload: { case: "wire", value: { data: wire?.body ?? Buffer.alloc(0) } } };
+            yield chunk("end");
+            yield { payload: { case: "wire", value: { data: wire?.body ?? Buffer.alloc(0) } } };
+          },
+        },
+        { messageBytesMax },
+      );
+      const texts = await all(
+        chat.generate({ model: "m", wire: { dialect: Dialect.OPENAI_CHAT, body, model: { start: 1, end: 2 } } }),
+      );
+      expect(texts.map((text) => text.length)).toEqual([900_001, 3, 900_001]);
+      expect(texts[0] === body.toString() && texts[2] === body.toString()).toBe(true);
+    });
+  });
+
+  test("a slow reader holds its own producer back, and nobody else", async () => {
+    let produced = 0;
+    const { chat, routes } = await open({
+      async *generate({ user }) {
+        for (let index = 0; index < (user === "slow" ? 2000 : 50); index += 1) {
+          if (user === "slow") produced += 1;
+          yield chunk("x".repeat(10_000));
+        }
+      },
+      getRoute: ({ name }) => ({ route: { name } }),
+    });
+    const slow = chat.generate({ model: "m", user: "slow" });
+    await slow.next();
+    const neighbours = await Promise.all(
+      Array.from({ length: 20 }, () => all(chat.generate({ model: "m", user: "fast" }))),
+    );
+    expect(neighbours.every((texts) => texts.length === 50)).toBe(true);
+    for (let index = 0; index < 20; index += 1) await routes.getRoute({ name: `routes/${index}` });
+    // local hands over one by one, the link's window holds 128 KiB; HTTP/2 and the streams above it hold more.
+    expect(produced).toBeLessThanOrEqual({ local: 2, link: 16, grpc: 200 }[kind] ?? 0);
+    let read = 1;
+    for await (const _ of slow) read += 1;
+    expect(read).toBe(2000);
+  });
+
+  test("many calls at once keep apart", async () => {
+    const { chat } = await open({
+      async *generate({ user }) {
+        for (let index = 0; index < 20; index += 1) {
+          if (index % 7 === 3) await new Promise(setImmediate);
+          yield chunk(`${user}-${index}`);
+        }
+      },
+    });
+    const replies = await Promise.all(
+      Array.from({ length: 200 }, (_, user) => all(chat.generate({ model: "m", user: `${user}` }))),
+    );
+    replies.forEach((texts, user) =>
+      expect(texts).toEqual(Array.from({ length: 20 }, (_, index) => `${user}-${index}`)),
+    );
+  });
+});

@@ -1,0 +1,462 @@
+import { type ChildProcess, execFileSync, fork } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Client as GrpcClient } from "@grpc/grpc-js";
+import { fromBinary, toBinary } from "@bufbuild/protobuf";
+import { FileDescriptorProtoSchema } from "@bufbuild/protobuf/wkt";
+import { Health, HealthCheckResponse_ServingStatus as ServingStatus } from "@weir/gen/grpc/health/v1/health_pb";
+import {
+  ServerReflectionRequestSchema,
+  ServerReflectionResponseSchema,
+} from "@weir/gen/grpc/reflection/v1/reflection_pb";
+import { ChatService } from "@weir/gen/weir/chat/v1/chat_service_pb";
+import { Dialect } from "@weir/gen/weir/chat/v1/wire_pb";
+import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
+import { RouteService } from "@weir/gen/weir/routing/v1/route_service_pb";
+import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
+import type { Client } from "../call.ts";
+import { createClient } from "../client.ts";
+import { createGrpcDoor } from "../grpc/client.ts";
+import { channelCredentials, type TlsOptions } from "../grpc/credentials.ts";
+import type { PeerEvent } from "../link/peers.ts";
+import { createMesh, type Mesh, type MeshOptions } from "../mesh.ts";
+import { WeirError } from "../weir-error.ts";
+import { all, chunk, failure, textOf, until, whenAborted } from "./ways.ts";
+
+const cleanups: (() => unknown)[] = [];
+afterEach(async () => {
+  for (const clean of cleanups.splice(0).toReversed()) await clean();
+});
+
+const overloaded = { reason: ErrorReason.OVERLOADED, retryAfterMs: 1000 };
+
+/** A process that serves; its name comes back in its answers. */
+async function spawn(name: string, address = "127.0.0.1:0"): Promise<{ child: ChildProcess; address: string }> {
+  const child = fork(join(import.meta.dirname, "serve.ts"), [name, address], { execArgv: [] });
+  cleanups.push(() => child.kill("SIGKILL"));
+  const bound = await new Promise<string>((resolve, reject) => {
+    child.once("message", resolve as (message: unknown) => void);
+    child.once("exit", () => reject(new Error("the server did not start")));
+  });
+  return { child, address: bound };
+}
+
+interface Caller {
+  readonly mesh: Mesh;
+  readonly chat: Client<typeof ChatService>;
+  readonly routes: Client<typeof RouteService>;
+}
+
+async function call(addresses: readonly string[], options: Partial<MeshOptions> = {}): Promise<Caller> {
+  const mesh = createMesh({ name: "caller", peers: { router: addresses }, ...options });
+  cleanups.push(() => mesh.close());
+  const chat = mesh.client(ChatService, "router");
+  const routes = mesh.client(RouteService, "router");
+  await mesh.start();
+  return { mesh, chat, routes };
+}
+
+interface Server {
+  readonly mesh: Mesh;
+  readonly address: string;
+  /** How often the finally of a handler ran. */
+  readonly closed: () => number;
+  /** Lets the streams end. */
+  readonly finish: () => void;
+}
+
+async function serve(name: string, options: Partial<MeshOptions> = {}): Promise<Server> {
+  const mesh = createMesh({ name, listen: "127.0.0.1:0", ...options });
+  cleanups.push(() => mesh.close());
+  let closed = 0;
+  let finish = (): void => undefined;
+  const finished = new Promise<void>((resolve) => {
+    finish = resolve;
+  });
+  mesh.host("router", ChatService, {
+    async *generate({ wire }, { signal }) {
+      try {
+        yield chunk(name);
+        if (wire === undefined) await Promise.race([finished, whenAborted(signal)]);
+        yield chunk("end");
+      } finally {
+        closed += 1;
+      }
+    },
+  });
+  mesh.host("router", RouteService, { getRoute: (request) => ({ route: { name: request.name, alias: name } }) });
+  await mesh.start();
+  return { mesh, address: mesh.status().address ?? "", closed: () => closed, finish };
+}
+
+describe("a peer that is killed", () => {
+  test("link: open calls fail at once, and a new process at the same address is found", async () => {
+    const { child, address } = await spawn("first");
+    const { chat, routes } = await call([address], { connectWaitMs: 10_000 });
+    const stream = chat.generate({ model: "m" });
+    expect(textOf((await stream.next()).value as never)).toBe("first");
+    const pending = [failure(stream.next()), failure(routes.getRoute({ name: "routes/hang" }))];
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    const start = performance.now();
+    child.kill("SIGKILL");
+    for (const error of await Promise.all(pending)) expect(error).toMatchObject(overloaded);
+    expect(performance.now() - start).toBeLessThan(1000);
+    await spawn("second", address);
+    expect((await routes.getRoute({ name: "routes/a" })).route?.alias).toBe("second");
+  });
+
+  test("plain gRPC: open calls fail at once, and a new process is found", async () => {
+    const { child, address } = await spawn("first");
+    const door = createGrpcDoor({ address });
+    cleanups.push(() => door.close());
+    const chat = createClient(ChatService, door);
+    const routes = createClient(RouteService, door);
+    const stream = chat.generate({ model: "m" });
+    await stream.next();
+    const pending = [failure(stream.next()), failure(routes.getRoute({ name: "routes/hang" }))];
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    child.kill("SIGKILL");
+    for (const error of await Promise.all(pending)) expect(error).toMatchObject({ reason: ErrorReason.OVERLOADED });
+    await spawn("second", address);
+    let alias = "";
+    while (alias === "") {
+      alias = await routes.getRoute({ name: "routes/a" }).then(
+        (reply) => reply.route?.alias ?? "",
+        () => "",
+      );
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+    expect(alias).toBe("second");
+  });
+
+  test("a peer that stops without a word is noticed", async () => {
+    const { child, address } = await spawn("first");
+    const { chat } = await call([address], { link: { pingIntervalMs: 100 } });
+    const stream = chat.generate({ model: "m" });
+    await stream.next();
+    child.kill("SIGSTOP");
+    expect(await failure(stream.next())).toMatchObject(overloaded);
+  });
+
+  test("a caller that is killed frees its handlers", async () => {
+    const server = await serve("server");
+    const child = fork(join(import.meta.dirname, "call.ts"), [server.address], { execArgv: [] });
+    cleanups.push(() => child.kill("SIGKILL"));
+    await new Promise((resolve) => child.once("message", resolve));
+    child.kill("SIGKILL");
+    await until(() => server.closed() === 1);
+    expect(server.mesh.status().served).toEqual({ links: 0, calls: 0 });
+  });
+});
+
+describe("no instance", () => {
+  test("calls wait a little, then fail clearly; later ones fail at once", async () => {
+    const { routes, mesh } = await call(["127.0.0.1:1"], { connectWaitMs: 200 });
+    const start = performance.now();
+    const error = await failure(routes.getRoute({ name: "routes/a" }));
+    expect(error).toMatchObject(overloaded);
+    expect(error.message).toContain("router cannot be reached");
+    expect(performance.now() - start).toBeGreaterThan(150);
+    const again = performance.now();
+    expect(await failure(routes.getRoute({ name: "routes/a" }))).toBeInstanceOf(WeirError);
+    expect(performance.now() - again).toBeLessThan(100);
+    expect(mesh.status().peers["router"]?.[0]).toMatchObject({ state: expect.not.stringContaining("ready") as string });
+  });
+
+  test("a deadline holds while a call waits", async () => {
+    const { routes } = await call(["127.0.0.1:1"], { connectWaitMs: 5000 });
+    expect(await failure(routes.getRoute({ name: "routes/a" }, { timeoutMs: 50 }))).toMatchObject({
+      reason: ErrorReason.DEADLINE_EXCEEDED,
+    });
+  });
+
+  test("a service that is neither hosted nor known stops the start", async () => {
+    const mesh = createMesh({ name: "caller" });
+    mesh.client(RouteService, "router");
+    await expect(mesh.start()).rejects.toThrow("router is neither hosted here nor among the peers");
+  });
+});
+
+describe("several instances", () => {
+  test("share the calls; when one is killed the other takes all", async () => {
+    const [one, two] = [await spawn("one"), await spawn("two")];
+    const { routes, mesh } = await call([one.address, two.address]);
+    await until(() => mesh.status().peers["router"]?.every(({ state }) => state === "ready") === true);
+    const counts: Record<string, number> = {};
+    await Promise.all(
+      Array.from({ length: 100 }, async () => {
+        const alias = (await routes.getRoute({ name: "routes/a" })).route?.alias ?? "";
+        counts[alias] = (counts[alias] ?? 0) + 1;
+      }),
+    );
+    expect(counts["one"]).toBeGreaterThan(20);
+    expect(counts["two"]).toBeGreaterThan(20);
+    one.child.kill("SIGKILL");
+    await until(() => mesh.status().peers["router"]?.some(({ state }) => state !== "ready") === true);
+    for (let index = 0; index < 20; index += 1) {
+      expect((await routes.getRoute({ name: "routes/a" })).route?.alias).toBe("two");
+    }
+  });
+
+  test("a DNS name stands for all its records", async () => {
+    const server = await serve("server", { listen: "localhost:0" });
+    const { routes } = await call([server.address]);
+    expect((await routes.getRoute({ name: "routes/a" })).route?.alias).toBe("server");
+  });
+});
+
+describe("drain", () => {
+  test("an open stream goes on, new calls go to the other instance, and then the server is done", async () => {
+    const [one, two] = [await serve("one"), await serve("two")];
+    const { chat, routes, mesh } = await call([one.address]);
+    const stream = chat.generate({ model: "m" });
+    expect(textOf((await stream.next()).value as never)).toBe("one");
+
+    const other = await call([one.address, two.address]);
+    await until(() => other.mesh.status().peers["router"]?.every(({ state }) => state === "ready") === true);
+    let drained = false;
+    const draining = one.mesh.drain(10_000).then(() => (drained = true));
+    await until(() => other.mesh.status().peers["router"]?.filter(({ state }) => state === "ready").length === 1);
+    for (let index = 0; index < 20; index += 1) {
+      expect((await other.routes.getRoute({ name: "routes/a" })).route?.alias).toBe("two");
+    }
+    expect(drained).toBe(false);
+    expect(mesh.status().peers["router"]?.[0]).toMatchObject({ openCalls: 1 });
+    one.finish();
+    expect(await all(stream)).toEqual(["end"]);
+    await draining;
+    expect(await failure(routes.getRoute({ name: "routes/a" }))).toMatchObject(overloaded);
+  });
+
+  test("what outlasts the time is broken", async () => {
+    const server = await serve("server");
+    const { chat } = await call([server.address]);
+    const stream = chat.generate({ model: "m" });
+    await stream.next();
+    const next = failure(stream.next());
+    await server.mesh.drain(50);
+    expect(await next).toMatchObject(overloaded);
+    await until(() => server.closed() === 1);
+  });
+
+  test("while calls come all the time, none is lost", async () => {
+    const [one, two] = [await serve("one"), await serve("two")];
+    const { routes, mesh } = await call([one.address, two.address]);
+    await until(() => mesh.status().peers["router"]?.every(({ state }) => state === "ready") === true);
+    let going = true;
+    let done = 0;
+    const errors: unknown[] = [];
+    const callers = Array.from({ length: 8 }, async () => {
+      while (going) {
+        await routes.getRoute({ name: "routes/a" }).then(
+          () => (done += 1),
+          (error: unknown) => errors.push(error),
+        );
+      }
+    });
+    await until(() => done > 50);
+    await one.mesh.drain(5000);
+    const after = done;
+    await until(() => done > after + 50);
+    going = false;
+    await Promise.all(callers);
+    expect(errors).toEqual([]);
+  });
+});
+
+test("a large request does not hold its neighbours back", async () => {
+  const server = await serve("server");
+  const { chat, routes } = await call([server.address]);
+  await routes.getRoute({ name: "routes/a" });
+  const body = Buffer.alloc(30_000_000);
+  let large = false;
+  const request = { model: "m", wire: { dialect: Dialect.OPENAI_CHAT, body, model: { start: 1, end: 2 } } };
+  const sent = all(chat.generate(request)).then(() => (large = true));
+  await new Promise(setImmediate);
+  for (let index = 0; index < 5; index += 1) await routes.getRoute({ name: "routes/a" });
+  expect(large).toBe(false);
+  await sent;
+});
+
+test("a unix socket", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "weir-"));
+  cleanups.push(() => rmSync(folder, { recursive: true }));
+  const server = await serve("server", { listen: `unix:${folder}/s.sock` });
+  const { routes } = await call([server.address]);
+  expect((await routes.getRoute({ name: "routes/a" })).route?.alias).toBe("server");
+});
+
+describe("mutual TLS", () => {
+  let folder = "";
+  const openssl = (...args: string[]): void => {
+    execFileSync("openssl", args, { cwd: folder, stdio: "ignore" });
+  };
+  const authority = (name: string): void =>
+    openssl(
+      "req",
+      "-x509",
+      "-newkey",
+      "ec",
+      "-pkeyopt",
+      "ec_paramgen_curve:P-256",
+      "-nodes",
+      "-days",
+      "2",
+      "-subj",
+      `/CN=${name}`,
+      "-keyout",
+      `${name}.key`,
+      "-out",
+      `${name}.crt`,
+    );
+  const certificate = (name: string, issuer: string, names: string): void => {
+    openssl(
+      "req",
+      "-newkey",
+      "ec",
+      "-pkeyopt",
+      "ec_paramgen_curve:P-256",
+      "-nodes",
+      "-subj",
+      `/CN=${name}`,
+      "-keyout",
+      `${name}.key`,
+      "-out",
+      `${name}.csr`,
+    );
+    writeFileSync(join(folder, `${name}.ext`), `subjectAltName=${names}`);
+    openssl(
+      "x509",
+      "-req",
+      "-in",
+      `${name}.csr`,
+      "-CA",
+      `${issuer}.crt`,
+      "-CAkey",
+      `${issuer}.key`,
+      "-CAcreateserial",
+      "-days",
+      "2",
+      "-extfile",
+      `${name}.ext`,
+      "-out",
+      `${name}.crt`,
+    );
+  };
+  const tls = (name: string, ca = "ca"): TlsOptions => ({
+    ca: readFileSync(join(folder, `${ca}.crt`)),
+    cert: readFileSync(join(folder, `${name}.crt`)),
+    key: readFileSync(join(folder, `${name}.key`)),
+    serverName: "router",
+  });
+
+  beforeAll(() => {
+    folder = mkdtempSync(join(tmpdir(), "weir-tls-"));
+    authority("ca");
+    authority("other-ca");
+    certificate("router", "ca", "DNS:router,IP:127.0.0.1");
+    certificate("edge", "ca", "DNS:edge,URI:spiffe://weir/edge");
+    certificate("stranger", "ca", "DNS:stranger");
+    certificate("forged", "other-ca", "DNS:edge");
+  });
+  afterAll(() => rmSync(folder, { recursive: true }));
+
+  const start = (): Promise<Server> =>
+    serve("router", { tls: { ...tls("router"), callers: ["spiffe://weir/edge", "router"] } });
+
+  test("the right certificate: link and plain gRPC", async () => {
+    const server = await start();
+    const { routes } = await call([server.address], { tls: tls("edge") });
+    expect((await routes.getRoute({ name: "routes/a" })).route?.alias).toBe("router");
+    const door = createGrpcDoor({ address: server.address, tls: tls("edge") });
+    cleanups.push(() => door.close());
+    expect((await createClient(RouteService, door).getRoute({ name: "routes/a" })).route?.alias).toBe("router");
+  });
+
+  const refused = async (address: string, callerTls: TlsOptions | undefined): Promise<string> => {
+    const events: PeerEvent[] = [];
+    const { routes, mesh } = await call([address], {
+      tls: callerTls,
+      connectWaitMs: 500,
+      onPeer: (event) => events.push(event),
+    });
+    expect(await failure(routes.getRoute({ name: "routes/a" }))).toMatchObject(overloaded);
+    expect(events.some(({ kind }) => kind === "ready")).toBe(false);
+    return mesh.status().peers["router"]?.[0]?.lastError ?? "";
+  };
+
+  test("a certificate of the right authority with a name that may not call", async () => {
+    const server = await start();
+    expect(await refused(server.address, tls("stranger"))).toContain("names no peer that may call");
+    const door = createGrpcDoor({ address: server.address, tls: tls("stranger") });
+    cleanups.push(() => door.close());
+    const error = await failure(createClient(RouteService, door).getRoute({ name: "routes/a" }));
+    expect(error).toMatchObject({ reason: ErrorReason.API_KEY_INVALID });
+    const streaming = await failure(all(createClient(ChatService, door).generate({ model: "m" })));
+    expect(streaming).toMatchObject({ reason: ErrorReason.API_KEY_INVALID });
+  });
+
+  test("a certificate of another authority, none at all, and no TLS", async () => {
+    const server = await start();
+    expect(await refused(server.address, { ...tls("forged"), ca: tls("edge").ca })).not.toBe("");
+    expect(await refused(server.address, undefined)).not.toBe("");
+    expect(server.mesh.status().served.links).toBe(0);
+  });
+
+  test("a server that is not who it should be", async () => {
+    const server = await start();
+    expect(await refused(server.address, { ...tls("edge"), serverName: "metering" })).toMatch(/altname|certificate/i);
+    expect(await refused(server.address, { ...tls("edge"), ca: tls("edge", "other-ca").ca })).toMatch(
+      /certificate|verify/i,
+    );
+  });
+});
+
+describe("for other people's clients", () => {
+  test("health, by service and as a whole, also while draining", async () => {
+    const server = await serve("server");
+    const door = createGrpcDoor({ address: server.address });
+    cleanups.push(() => door.close());
+    const health = createClient(Health, door);
+    expect((await health.check({})).status).toBe(ServingStatus.SERVING);
+    expect((await health.check({ service: ChatService.typeName })).status).toBe(ServingStatus.SERVING);
+    expect(await failure(health.check({ service: "x" }))).toMatchObject({ reason: ErrorReason.NOT_FOUND });
+    const watch = health.watch({ service: ChatService.typeName });
+    expect((await watch.next()).value).toMatchObject({ status: ServingStatus.SERVING });
+    const draining = server.mesh.drain(5000);
+    expect((await watch.next()).value).toMatchObject({ status: ServingStatus.NOT_SERVING });
+    await watch.return();
+    await draining;
+  });
+
+  test("reflection lists the services and gives their files", async () => {
+    const server = await serve("server");
+    const client = new GrpcClient(server.address, channelCredentials(undefined));
+    cleanups.push(() => client.close());
+    const asIs = (bytes: Buffer): Buffer => bytes;
+    const stream = client.makeBidiStreamRequest(
+      "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+      asIs,
+      asIs,
+    );
+    const replies = stream[Symbol.asyncIterator]() as AsyncIterator<Buffer>;
+    const ask = async (messageRequest: { case: "listServices" | "fileContainingSymbol"; value: string }) => {
+      const request = { $typeName: ServerReflectionRequestSchema.typeName, host: "", messageRequest } as const;
+      stream.write(Buffer.from(toBinary(ServerReflectionRequestSchema, request)));
+      const { value } = await replies.next();
+      return fromBinary(ServerReflectionResponseSchema, value as Buffer).messageResponse;
+    };
+    const list = await ask({ case: "listServices", value: "" });
+    const names = list.case === "listServicesResponse" ? list.value.service.map(({ name }) => name) : [];
+    expect(names).toEqual(expect.arrayContaining([ChatService.typeName, RouteService.typeName, Health.typeName]));
+    const files = await ask({ case: "fileContainingSymbol", value: "weir.chat.v1.ChatService.Generate" });
+    const protos =
+      files.case === "fileDescriptorResponse"
+        ? files.value.fileDescriptorProto.map((bytes) => fromBinary(FileDescriptorProtoSchema, bytes).name)
+        : [];
+    expect(protos).toContain("weir/chat/v1/chat_service.proto");
+    expect(protos).toContain("google/api/annotations.proto");
+    stream.end();
+  });
+});

@@ -1,0 +1,127 @@
+import { ChatService } from "@weir/gen/weir/chat/v1/chat_service_pb";
+import { RouteService } from "@weir/gen/weir/routing/v1/route_service_pb";
+import type { ServiceImpl } from "@connectrpc/connect";
+import { type Client, type HostedService, hostService } from "../call.ts";
+import { createClient } from "../client.ts";
+import { createGrpcDoor } from "../grpc/client.ts";
+import { createGrpcServer } from "../grpc/server.ts";
+import { createLocalDoor } from "../local.ts";
+import { createMesh } from "../mesh.ts";
+import type { ServingOptions } from "../serving.ts";
+
+export type Generate = ServiceImpl<typeof ChatService>["generate"];
+export type GetRoute = ServiceImpl<typeof RouteService>["getRoute"];
+
+export interface Handlers {
+  readonly generate?: Generate;
+  readonly getRoute?: GetRoute;
+}
+
+/** Clients of a chat and a route service, and what lies behind them. */
+export interface Way {
+  readonly chat: Client<typeof ChatService>;
+  readonly routes: Client<typeof RouteService>;
+  close(): Promise<void>;
+}
+
+export type WayOptions = Pick<ServingOptions, "messageBytesMax" | "onDefect" | "validate">;
+
+export type OpenWay = (handlers: Handlers, options?: WayOptions) => Promise<Way>;
+
+function hostedBy({ generate, getRoute }: Handlers): HostedService[] {
+  return [
+    hostService(ChatService, generate === undefined ? {} : { generate }),
+    hostService(RouteService, getRoute === undefined ? {} : { getRoute }),
+  ];
+}
+
+const local: OpenWay = async (handlers, options = {}) => {
+  const door = createLocalDoor(hostedBy(handlers), options);
+  return {
+    chat: createClient(ChatService, door),
+    routes: createClient(RouteService, door),
+    close: () => Promise.resolve(),
+  };
+};
+
+const link: OpenWay = async (handlers, options = {}) => {
+  const server = createMesh({ name: "server", listen: "127.0.0.1:0", ...options });
+  for (const { service, implementation } of hostedBy(handlers)) server.host("router", service, implementation);
+  await server.start();
+  const caller = createMesh({ name: "caller", peers: { router: [server.status().address ?? ""] }, ...options });
+  const chat = caller.client(ChatService, "router");
+  const routes = caller.client(RouteService, "router");
+  await caller.start();
+  return {
+    chat,
+    routes,
+    async close() {
+      await caller.close();
+      await server.close();
+    },
+  };
+};
+
+const grpc: OpenWay = async (handlers, options = {}) => {
+  const server = createGrpcServer({ name: "server", hosted: hostedBy(handlers), ...options });
+  const address = await server.listen("127.0.0.1:0");
+  const door = createGrpcDoor({ address, messageBytesMax: options.messageBytesMax });
+  return {
+    chat: createClient(ChatService, door),
+    routes: createClient(RouteService, door),
+    async close() {
+      door.close();
+      await server.close();
+    },
+  };
+};
+
+export const ways: readonly (readonly [string, OpenWay])[] = [
+  ["local", local],
+  ["link", link],
+  ["grpc", grpc],
+];
+
+/** A chunk whose data is a text. */
+export function chunk(text: string): { payload: { case: "wire"; value: { data: Uint8Array } } } {
+  return { payload: { case: "wire", value: { data: Buffer.from(text) } } };
+}
+
+/** The text of a chunk. */
+export function textOf(message: { payload: { case?: string | undefined; value?: unknown } }): string {
+  return Buffer.from((message.payload.value as { data: Uint8Array }).data).toString();
+}
+
+/** Waits until something is true; fails after 5 s. */
+export async function until(condition: () => boolean, what = condition.toString()): Promise<void> {
+  const end = performance.now() + 5000;
+  while (!condition()) {
+    if (performance.now() > end) throw new Error(`not within 5 s: ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 2));
+  }
+}
+
+/** What a promise fails with; fails itself when it does not. */
+export async function failure(promise: Promise<unknown>): Promise<Error> {
+  try {
+    await promise;
+  } catch (error) {
+    return error as Error;
+  }
+  throw new Error("did not fail");
+}
+
+/** Reads a stream to its end. */
+export async function all(stream: AsyncIterable<Parameters<typeof textOf>[0]>): Promise<string[]> {
+  const texts: string[] = [];
+  for await (const message of stream) texts.push(textOf(message));
+  return texts;
+}
+
+/** Rejects when a signal fires. */
+export function whenAborted(signal: AbortSignal): Promise<never> {
+  return new Promise((_, reject) => {
+    if (signal.aborted) reject(signal.reason as Error);
+    signal.addEventListener("abort", () => reject(signal.reason as Error), { once: true });
+  });
+}
