@@ -59,6 +59,9 @@ type AttemptResult = IteratorResult<RunAttemptResponse, void>;
 /** An attempt is not begun with less time than this. */
 const usefulMs = 10;
 
+/** How much longer than an attempt's total timer its call may take: a pool that is late by more is given up. */
+const poolGraceMs = 1_000;
+
 /** How an answer may fail once it has begun; whatever else happens then has broken it off. */
 const midAnswerReasons: ReadonlySet<Reason> = new Set([
   ErrorReason.STREAM_TRUNCATED,
@@ -169,9 +172,21 @@ export class GenerateCall implements AsyncGenerator<GenerateResponse, void, unde
       this.succeed();
       return finished;
     }
-    const error = toWeirError(thrown);
+    const error = this.readError(thrown, this.attempt);
     throw this.fail(midAnswerReasons.has(error.reason) ? error : this.truncated(error), error);
   };
+
+  /** What an attempt threw. A deadline that was not the caller's is the pool's, which did not end the attempt in time. */
+  private readError(thrown: unknown, attempt: Attempt | undefined): WeirError {
+    const error = toWeirError(thrown);
+    if (attempt === undefined || error.reason !== ErrorReason.DEADLINE_EXCEEDED) return error;
+    const { leftMs, target } = attempt;
+    if (leftMs !== undefined && leftMs <= this.job.plan.route.timeouts.totalMs + poolGraceMs) return error;
+    return new WeirError(ErrorReason.PROVIDER_TIMEOUT, {
+      metadata: { provider: target.provider, timer: "total" },
+      cause: error,
+    });
+  }
 
   private handOn({ payload }: RunAttemptResponse): Result {
     if (payload.case === "wire" && payload.value.tail !== undefined) this.whole = true;
@@ -215,28 +230,29 @@ export class GenerateCall implements AsyncGenerator<GenerateResponse, void, unde
   private async firstMessage(): Promise<Result> {
     const { deps } = this;
     const { route, targets } = this.job.plan;
-    const tries = targets.map(() => 0);
-    const excluded = new Set<RouteTarget>();
+    const histories = targets.map((): History => ({ tries: 0, pauseMs: 0, excluded: false }));
     const failures: WeirError[] = [];
     let cleared = true; // The first attempt takes nothing from the retry budget.
     deps.budget.request();
     for (;;) {
-      const candidates = this.candidates(tries, excluded);
+      const candidates = this.candidates(histories);
       if (candidates.length === 0 || this.attemptCount >= route.attemptsMax) throw mostUseful(failures);
       const choice = choose(candidates, deps.ranking);
       if (choice.kind === "wait") {
-        await this.waitForPause(choice.waitMs, failures);
+        await this.pause(choice.waitMs, [...failures, this.cooling(choice.waitMs)]);
         continue;
       }
-      const { target, position } = choice.candidate;
+      const { target, position, tries } = choice.candidate;
+      const history = histories[position] as History;
       if (!cleared) {
         cleared = true;
         if (!deps.budget.takeRetry()) {
           deps.metrics.retryDenied();
           throw mostUseful(failures);
         }
-        if (choice.candidate.tries > 0) {
-          await this.rest(backoffMs(choice.candidate.tries, deps.random()), failures);
+        if (tries > 0) {
+          if (history.pauseMs > 0) await this.pause(history.pauseMs, failures);
+          else await this.rest(backoffMs(tries, deps.random()), failures);
           continue; // Other calls have gone on meanwhile: choose again.
         }
       }
@@ -244,17 +260,21 @@ export class GenerateCall implements AsyncGenerator<GenerateResponse, void, unde
       if (first !== undefined) return first;
       if (verdict.next === "nowhere") throw error;
       failures.push(error);
-      tries[position] = (tries[position] ?? 0) + 1;
-      if (verdict.next === "elsewhere") excluded.add(target);
+      history.tries += 1;
+      // A rate limit's pause is the circuit's business, since it holds for every request.
+      history.pauseMs = verdict.health === "nothing" ? (error.retryAfterMs ?? 0) : 0;
+      history.excluded = verdict.next === "elsewhere";
       cleared = false;
     }
   }
 
-  private candidates(tries: readonly number[], excluded: ReadonlySet<RouteTarget>): Candidate[] {
+  private candidates(histories: readonly History[]): Candidate[] {
     const candidates: Candidate[] = [];
-    for (const [position, target] of this.job.plan.targets.entries()) {
-      if (excluded.has(target)) continue;
-      candidates.push({ target, position, tries: tries[position] ?? 0, standing: this.deps.health.standing(target) });
+    let position = 0;
+    for (const target of this.job.plan.targets) {
+      const { tries, excluded } = histories[position] as History;
+      if (!excluded) candidates.push({ target, position, tries, standing: this.deps.health.standing(target) });
+      position += 1;
     }
     return candidates;
   }
@@ -268,9 +288,10 @@ export class GenerateCall implements AsyncGenerator<GenerateResponse, void, unde
     this.lastTarget = target;
     this.attemptCount += 1;
     const id = deps.newAttemptId();
+    const limitMs = job.plan.route.timeouts.totalMs + poolGraceMs;
     const stream = deps.attempts.runAttempt(this.attemptRequest(id, target, leftMs), {
       metadata: job.metadata,
-      timeoutMs: leftMs,
+      timeoutMs: leftMs === undefined ? limitMs : Math.min(leftMs, limitMs),
     });
     const attempt: Attempt = { id, target, stream, report: deps.health.begin(target), leftMs };
     this.attempt = attempt;
@@ -287,7 +308,7 @@ export class GenerateCall implements AsyncGenerator<GenerateResponse, void, unde
       return { first: this.handOn(result.value) };
     } catch (thrown) {
       if (this.isOver()) throw new CallCancelled();
-      const error = toWeirError(thrown);
+      const error = this.readError(thrown, attempt);
       return { first: undefined, error, verdict: this.settle(attempt, error) };
     }
   }
@@ -310,27 +331,29 @@ export class GenerateCall implements AsyncGenerator<GenerateResponse, void, unde
     };
   }
 
-  /** Waits until a target may be asked again, unless that is too long or too many do. */
-  private async waitForPause(waitMs: number, failures: readonly WeirError[]): Promise<void> {
-    const { deps, job } = this;
-    const { waiters } = deps;
+  /**
+   * Waits as long as a target asked for, unless that is too long or too many wait already.
+   * @param failures what the caller is told instead
+   */
+  private async pause(waitMs: number, failures: readonly WeirError[]): Promise<void> {
+    const { waiters, random } = this.deps;
     this.waitedMs += waitMs;
-    if (this.waitedMs > job.retry.retryAfterMaxMs || waiters.count >= waiters.max) {
-      const { provider } = this.lastTarget ?? job.plan.targets[0] ?? {};
-      throw mostUseful([
-        ...failures,
-        new WeirError(ErrorReason.PROVIDER_RATE_LIMITED, {
-          retryAfterMs: waitMs,
-          ...(provider === undefined ? {} : { metadata: { provider } }),
-        }),
-      ]);
-    }
+    if (this.waitedMs > this.job.retry.retryAfterMaxMs || waiters.count >= waiters.max) throw mostUseful(failures);
     waiters.count += 1;
     try {
-      await this.rest(spreadMs(waitMs, deps.random()), failures);
+      await this.rest(spreadMs(waitMs, random()), failures);
     } finally {
       waiters.count -= 1;
     }
+  }
+
+  /** What a caller is told when every target was asked to be left alone. */
+  private cooling(waitMs: number): WeirError {
+    const { provider } = this.lastTarget ?? this.job.plan.targets[0] ?? {};
+    return new WeirError(ErrorReason.PROVIDER_RATE_LIMITED, {
+      retryAfterMs: waitMs,
+      ...(provider === undefined ? {} : { metadata: { provider } }),
+    });
   }
 
   /** Lets time pass; ends early when the caller leaves. */
@@ -400,6 +423,14 @@ export class GenerateCall implements AsyncGenerator<GenerateResponse, void, unde
   private isOver(): boolean {
     return this.state === "over";
   }
+}
+
+/** What a request has learnt about one of its targets. */
+interface History {
+  tries: number;
+  /** How long the pool asked to wait before it is called for this target again. */
+  pauseMs: number;
+  excluded: boolean;
 }
 
 type AttemptOutcome =

@@ -31,7 +31,7 @@ export interface TargetHealthView {
   readonly target: RouteTarget;
   readonly state: CircuitState;
   readonly consecutiveFailures: number;
-  /** Milliseconds until calls go there again; undefined when they do. */
+  /** Milliseconds until a probe may go; undefined while the circuit is closed. */
   readonly waitMs: number | undefined;
 }
 
@@ -161,13 +161,12 @@ export function createHealth(options: HealthOptions): Health {
     list() {
       const now = monotonic();
       return Array.from(circuits.values(), (circuit) => {
-        const until = Math.max(circuit.open ? circuit.probeTime : 0, circuit.coolUntil);
         const halfOpen = circuit.probe !== undefined || circuit.probeTime <= now;
         return {
           target: circuit.target,
           state: circuit.open ? (halfOpen ? "half-open" : "open") : "closed",
           consecutiveFailures: circuit.consecutiveFailures,
-          waitMs: until > now ? until - now : undefined,
+          waitMs: circuit.open ? Math.max(0, circuit.probeTime - now) : undefined,
         };
       });
     },

@@ -1,151 +1,9 @@
-import { create } from "@bufbuild/protobuf";
-import { type Duration, durationMs } from "@bufbuild/protobuf/wkt";
-import { Dialect } from "@weir/gen/weir/chat/v1/wire_pb";
-import { ChatService, type GenerateResponse } from "@weir/gen/weir/chat/v1/chat_service_pb";
+import { durationFromMs } from "@bufbuild/protobuf/wkt";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
-import { ConfigSchema } from "@weir/gen/weir/config/v1/config_pb";
-import {
-  AttemptService,
-  type RunAttemptRequest,
-  RunAttemptResponseSchema,
-} from "@weir/gen/weir/routing/v1/attempt_service_pb";
-import { CircuitState, RouteService } from "@weir/gen/weir/routing/v1/route_service_pb";
-import { type CallOptions, hostService, requestMetadata } from "@weir/kit/call";
-import { createClient } from "@weir/kit/client";
-import type { Clock } from "@weir/kit/clock";
-import { createLocalDoor } from "@weir/kit/local";
-import { silentLog } from "@weir/kit/log";
-import { noTelemetry } from "@weir/kit/telemetry/none";
-import { CallCancelled, WeirError, type WeirErrorOptions } from "@weir/kit/weir-error";
-import { createPriceList } from "@weir/price/price";
-import { uuidv7 } from "uuidv7";
+import { CircuitState } from "@weir/gen/weir/routing/v1/route_service_pb";
+import { CallCancelled } from "@weir/kit/weir-error";
 import { expect, test, vi } from "vitest";
-import { createRouter } from "./service.ts";
-import { routingFromConfig } from "./snapshot.ts";
-
-/** Time that stands still until a test moves it. */
-function createStillClock(): Clock & { advance(ms: number): void; readonly timers: number } {
-  let time = 0;
-  let timers: { at: number; call: () => void }[] = [];
-  return {
-    now: () => 1_700_000_000_000 + time,
-    monotonic: () => time,
-    after(delayMs, call) {
-      const timer = { at: time + delayMs, call };
-      timers.push(timer);
-      return () => {
-        timers = timers.filter((other) => other !== timer);
-      };
-    },
-    advance(ms) {
-      time += ms;
-      const due = timers.filter((timer) => timer.at <= time);
-      timers = timers.filter((timer) => timer.at > time);
-      for (const timer of due) timer.call();
-    },
-    get timers() {
-      return timers.length;
-    },
-  };
-}
-
-/** What a target does with one attempt: fails, answers, or anything else. */
-type Act = WeirError | "answer" | ((signal: AbortSignal) => AsyncGenerator<object>);
-
-const head = (text = "", status = 200) => ({
-  payload: { case: "wire" as const, value: { head: { status }, data: Buffer.from(text) } },
-});
-const more = (text: string) => ({ payload: { case: "wire" as const, value: { data: Buffer.from(text) } } });
-const tail = () => ({ payload: { case: "wire" as const, value: { tail: {} } } });
-
-async function* answer() {
-  yield head("a");
-  yield more("b");
-  yield tail();
-}
-
-const error = (reason: WeirError["reason"], options?: WeirErrorOptions) => new WeirError(reason, options);
-const outage = () => error(ErrorReason.PROVIDER_UNAVAILABLE, { text: "CANARY", metadata: { cause: "server" } });
-
-type ConfigInit = Exclude<Parameters<typeof create<typeof ConfigSchema>>[1], undefined>;
-
-/** A router behind a local door, before a pool behind another; the script says what each target does, in turn. */
-function setup(script: Record<string, Act[]>, config: ConfigInit = {}) {
-  const clock = createStillClock();
-  const calls: { target: string; request: RunAttemptRequest; metadata: (name: string) => string | undefined }[] = [];
-  const ended: string[] = [];
-  const pool = hostService(AttemptService, {
-    async *runAttempt(request, context) {
-      const { provider = "", model = "" } = request.target ?? {};
-      calls.push({ target: provider, request, metadata: (name) => requestMetadata(context, name) });
-      const acts = script[provider];
-      const act = (acts && acts.length > 1 ? acts.shift() : acts?.[0]) ?? "answer";
-      expect(model).toBe("m");
-      try {
-        if (act instanceof WeirError) throw act;
-        for await (const message of act === "answer" ? answer() : act(context.signal)) {
-          yield create(RunAttemptResponseSchema, message);
-        }
-      } finally {
-        ended.push(provider);
-      }
-    },
-  });
-  const targets = Object.keys(script).map((provider) => ({ provider, model: "m" }));
-  const full = create(ConfigSchema, { aliases: { alias: { targets, allowUnpriced: true } }, ...config });
-  const snapshot = routingFromConfig(full, createPriceList([]), 5_000);
-  const router = createRouter({
-    attempts: createClient(AttemptService, createLocalDoor([pool])),
-    routing: () => snapshot,
-    clock,
-    random: () => 0.5,
-    newAttemptId: uuidv7,
-    ...noTelemetry,
-    log: silentLog,
-  });
-  const door = createLocalDoor([hostService(ChatService, router.chat), hostService(RouteService, router.routes)]);
-  const chat = createClient(ChatService, door);
-  const routes = createClient(RouteService, door);
-  const wire = { dialect: Dialect.OPENAI_CHAT, body: Buffer.from("{}"), model: { start: 0, end: 0 } };
-  const generate = (options?: CallOptions, model = "alias") => chat.generate({ model, wire }, options);
-  return {
-    clock,
-    calls,
-    ended,
-    routes,
-    chat,
-    generate,
-    tried: () => calls.map((call) => call.target).join(" "),
-    ask: (options?: CallOptions) => read(generate(options)),
-    health: async () => {
-      const { targets: list } = await routes.listTargetHealth({});
-      return Object.fromEntries(list.map(({ target, state }) => [target?.provider, state]));
-    },
-  };
-}
-
-async function read(stream: AsyncIterable<GenerateResponse>) {
-  let text = "";
-  let attempts: number | undefined;
-  for await (const { payload } of stream) {
-    if (payload.case !== "wire") throw new Error("not wire");
-    text += Buffer.from(payload.value.data).toString();
-    attempts ??= payload.value.head?.attempts;
-  }
-  return { text, attempts };
-}
-
-const milliseconds = (duration: Duration | undefined) => duration && durationMs(duration);
-
-const failure = async (promise: Promise<unknown>): Promise<WeirError> => {
-  const thrown = await promise.then(
-    () => undefined,
-    (reason: unknown) => reason,
-  );
-  if (thrown instanceof WeirError) return thrown;
-  throw new Error("expected a WeirError", { cause: thrown });
-};
-
+import { answer, error, failure, hang, head, milliseconds, more, outage, read, setup } from "./testing/harness.ts";
 test("an answer passes through, piece by piece, and says how many attempts it took", async () => {
   const { ask, calls } = setup({ a: ["answer"] });
   expect(await ask()).toEqual({ text: "ab", attempts: 1 });
@@ -289,6 +147,42 @@ test("a rate limit beats an outage in what the caller is told", async () => {
   expect((await asked).reason).toBe(ErrorReason.PROVIDER_RATE_LIMITED);
 });
 
+test("a pool at its limit: another target at once, else the pause that it asks for, else the caller's", async () => {
+  const full = (retryAfterMs: number) => error(ErrorReason.OVERLOADED, { retryAfterMs });
+  const two = setup({ a: [full(1_000)], b: ["answer"] });
+  expect((await two.ask()).attempts).toBe(2);
+  expect(await two.health()).toEqual({ a: CircuitState.CLOSED, b: CircuitState.CLOSED });
+  const one = setup({ a: [full(1_000), "answer"] });
+  const asked = one.ask();
+  await vi.waitFor(() => expect(one.clock.timers).toBe(1));
+  one.clock.advance(999);
+  expect(one.tried()).toBe("a");
+  one.clock.advance(126);
+  expect((await asked).attempts).toBe(2);
+  const long = setup({ a: [full(5_000)] });
+  expect(await failure(long.ask())).toMatchObject({ reason: ErrorReason.OVERLOADED, retryAfterMs: 5_000 });
+  expect(long.tried()).toBe("a");
+});
+
+test("a pool that never ends an attempt is given up, and the target judged by it", async () => {
+  const { ask, health } = setup(
+    {
+      a: [
+        (signal) =>
+          (async function* () {
+            await hang(signal);
+            yield head();
+          })(),
+      ],
+    },
+    {
+      router: { circuitFailures: 1, attemptsMax: 1, timeouts: { total: durationFromMs(1) } },
+    },
+  );
+  expect(await failure(ask())).toMatchObject({ reason: ErrorReason.PROVIDER_TIMEOUT, metadata: { timer: "total" } });
+  expect((await health()).a).toBe(CircuitState.OPEN);
+});
+
 test("no retry beyond the budget", async () => {
   const { ask, tried } = setup(
     { a: [outage()], b: ["answer"] },
@@ -423,9 +317,6 @@ test("no attempt begins when there is no time for it, and no wait that would out
   expect((await failure(waiting.ask({ timeoutMs: 1_000 }))).reason).toBe(ErrorReason.PROVIDER_RATE_LIMITED);
   expect(waiting.clock.timers).toBe(0);
 });
-
-const hang = (signal: AbortSignal) =>
-  new Promise<void>((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
 
 test.each(["first message", "later message"] as const)(
   "leaving while a %s is awaited stops the attempt",
