@@ -127,7 +127,7 @@ export function createHttpServer(deps: ServerDeps): HttpServer {
     connections.set(socket, connection);
     socket.on("close", () => {
       connections.delete(socket);
-      // Also those that wait behind others on this connection, of which node:http does not tell.
+      // Also those that wait behind others on this connection, of which not every node:http tells.
       for (const exchange of connection.open) exchange.close();
     });
   });
