@@ -82,6 +82,7 @@ class LocalCall {
   private readonly caller: Caller;
   private serving: Serving | undefined;
   private bytesMax = 0;
+  private reply: object | undefined;
   private headersTold = false;
   private over = false;
 
@@ -147,9 +148,10 @@ class LocalCall {
       throw replyTooLarge(methodPath(this.desc), this.bytesMax);
     }
     this.tellHeaders();
+    if (this.over) return true;
     if (this.desc.methodKind === "unary") {
-      this.tellTrailers();
-      this.caller.message(message);
+      // The promise is settled by `end`, when the trailers have been told.
+      this.reply = message;
       return true;
     }
     this.caller.message(message);
@@ -157,15 +159,18 @@ class LocalCall {
   }
 
   end(error: WeirError | undefined): void {
+    if (error === undefined) {
+      this.tellHeaders();
+      this.tell(this.options.onTrailers, this.serving?.context.trailingMetadata());
+    }
     if (this.over) return;
     this.leave();
     if (error !== undefined) {
       this.caller.fail(error, false);
-      return;
+    } else {
+      if (this.reply !== undefined) this.caller.message(this.reply);
+      this.caller.end();
     }
-    this.tellHeaders();
-    if (this.desc.methodKind !== "unary") this.tellTrailers();
-    this.caller.end();
   }
 
   private leave(): void {
@@ -176,11 +181,16 @@ class LocalCall {
   private tellHeaders(): void {
     if (this.headersTold) return;
     this.headersTold = true;
-    this.options.onHeaders?.(this.serving?.context.responseMetadata() ?? noMetadata);
+    this.tell(this.options.onHeaders, this.serving?.context.responseMetadata());
   }
 
-  private tellTrailers(): void {
-    this.options.onTrailers?.(this.serving?.context.trailingMetadata() ?? (noMetadata satisfies Metadata));
+  /** What the caller's own function throws fails its call. */
+  private tell(callback: CallOptions["onHeaders"], metadata: Metadata | undefined): void {
+    try {
+      callback?.(metadata ?? noMetadata);
+    } catch (thrown) {
+      this.giveUp(toWeirError(thrown));
+    }
   }
 }
 

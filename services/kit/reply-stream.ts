@@ -25,6 +25,8 @@ const finished: IteratorReturnResult<undefined> = Object.freeze({ done: true, va
 export class ReplyStream<Q, T> implements AsyncGenerator<T, void, undefined> {
   private readonly source: ReplySource<Q, T>;
   private state: "new" | "open" | "ended" = "new";
+  /** The reader will not read on; what the source still says is of no interest. */
+  private left = false;
   private queue: Q[] = [];
   private head = 0;
   private error: Error | undefined;
@@ -65,7 +67,7 @@ export class ReplyStream<Q, T> implements AsyncGenerator<T, void, undefined> {
 
   /** The call failed. What is queued is still read first, unless `atOnce`. */
   fail(error: Error, atOnce = false): void {
-    if (this.state === "ended" && !atOnce) return;
+    if (this.left || (this.state === "ended" && !atOnce)) return;
     this.state = "ended";
     if (atOnce) this.clear();
     const reader = this.take();
@@ -160,6 +162,7 @@ export class ReplyStream<Q, T> implements AsyncGenerator<T, void, undefined> {
   private close(error: Error | undefined): void {
     const { state } = this;
     this.state = "ended";
+    this.left = true;
     this.error = undefined;
     this.clear();
     if (error !== undefined && state === "open") this.source.hangUp();

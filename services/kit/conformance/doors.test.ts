@@ -416,6 +416,28 @@ describe.each(ways)("%s", (kind, openWay) => {
       await until(() => steps.includes("closed"));
     });
 
+    test("has read all there is: next says done, also after an error of its own", async () => {
+      const { chat } = await open({
+        async *generate() {
+          for (let index = 0; index < 5; index += 1) yield chunk(`${index}`);
+        },
+      });
+      const stream = chat.generate({ model: "m" });
+      await stream.next();
+      expect(await failure(stream.throw(new Error("mine")))).toMatchObject({ message: "mine" });
+      expect(await stream.next()).toEqual({ done: true, value: undefined });
+      const callback = chat.generate(
+        { model: "m" },
+        {
+          onHeaders() {
+            throw new Error("mine");
+          },
+        },
+      );
+      expect(await failure(callback.next())).toMatchObject({ reason: ErrorReason.INTERNAL });
+      expect(await all(chat.generate({ model: "m" }))).toHaveLength(5);
+    });
+
     test("return settles a pending next", async () => {
       const { chat } = await open({
         // biome-ignore lint/correctness/useYield: it never answers
@@ -427,6 +449,7 @@ describe.each(ways)("%s", (kind, openWay) => {
       const next = stream.next();
       await stream.return();
       expect(await next).toEqual({ done: true, value: undefined });
+      expect(await stream.next()).toEqual({ done: true, value: undefined });
     });
   });
 

@@ -15,7 +15,7 @@ import type {
 } from "@bufbuild/protobuf";
 import type { CallOptions, Door } from "../call.ts";
 import { decode, encodeToBytes } from "../codec.ts";
-import { methodPath } from "../context.ts";
+import { methodPath, noMetadata } from "../context.ts";
 import { isNamed, splitAddress } from "../link/address.ts";
 import { asIs } from "../link/settings.ts";
 import { type ReplySource, ReplyStream } from "../reply-stream.ts";
@@ -233,10 +233,10 @@ class GrpcCall {
   }
 
   private ended(): void {
+    this.tellHeaders(undefined);
+    if (this.trailers !== undefined) this.tell(this.options.onTrailers, this.trailers);
     if (this.over) return;
     this.leave();
-    this.tellHeaders(undefined);
-    if (this.trailers !== undefined) this.options.onTrailers?.(fromGrpcMetadata(this.trailers));
     if (this.reply !== undefined) this.caller.message(this.reply);
     this.caller.end();
   }
@@ -255,7 +255,16 @@ class GrpcCall {
   private tellHeaders(headers: GrpcMetadata | undefined): void {
     if (this.headersTold) return;
     this.headersTold = true;
-    this.options.onHeaders?.(headers === undefined ? {} : fromGrpcMetadata(headers));
+    this.tell(this.options.onHeaders, headers);
+  }
+
+  /** What the caller's own function throws fails its call. */
+  private tell(callback: CallOptions["onHeaders"], metadata: GrpcMetadata | undefined): void {
+    try {
+      callback?.(metadata === undefined ? noMetadata : fromGrpcMetadata(metadata));
+    } catch (thrown) {
+      this.giveUp(toWeirError(thrown));
+    }
   }
 }
 

@@ -136,6 +136,7 @@ export class ClientCall {
       this.partsBytes += end - start;
     } else {
       this.tellHeaders(noMetadata);
+      if (this.over) return;
       const message = this.whole(bytes, start, end);
       this.unreadBytes += message.length;
       this.reader.message(message);
@@ -150,9 +151,10 @@ export class ClientCall {
     }
     if (this.partsBytes > 0) throw new LinkFault("a call ended inside a message");
     if (this.over) return;
-    this.leave();
     this.tellHeaders(noMetadata);
-    this.options.onTrailers?.(end?.metadata ?? noMetadata);
+    this.tell(this.options.onTrailers, end?.metadata ?? noMetadata);
+    if (this.over) return;
+    this.leave();
     this.reader.end();
   }
 
@@ -211,7 +213,16 @@ export class ClientCall {
   private tellHeaders(metadata: Metadata): void {
     if (this.headersTold) return;
     this.headersTold = true;
-    this.options.onHeaders?.(metadata);
+    this.tell(this.options.onHeaders, metadata);
+  }
+
+  /** What the caller's own function throws fails its call, not the link. */
+  private tell(callback: ((metadata: Metadata) => void) | undefined, metadata: Metadata): void {
+    try {
+      callback?.(metadata);
+    } catch (thrown) {
+      this.giveUp(toWeirError(thrown));
+    }
   }
 }
 

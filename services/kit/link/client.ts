@@ -193,10 +193,8 @@ export class Link implements FrameReader {
   }
 
   end(id: number, end: End | undefined): void {
-    const call = this.find(id);
-    if (call === undefined) return;
+    this.find(id)?.end(end);
     this.leave(id, false);
-    call.end(end);
   }
 
   ping(number: number): void {
