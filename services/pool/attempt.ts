@@ -1,0 +1,420 @@
+import type { IncomingHttpHeaders } from "node:http";
+import { type ChatAnswer, readChatAnswer } from "@weir/dialect/openai-chat/answer";
+import { pickAnswerHeaders, pickClientHeaders } from "@weir/dialect/openai-chat/headers";
+import { estimateInputTokens } from "@weir/dialect/openai-chat/request";
+import { type ChatStreamReader, createChatStreamReader } from "@weir/dialect/openai-chat/stream";
+import type { UsageReading } from "@weir/dialect/openai-chat/usage";
+import type { WireHead, WireRequest } from "@weir/gen/weir/chat/v1/wire_pb";
+import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
+import type { Principal } from "@weir/gen/weir/common/v1/principal_pb";
+import { type Usage, UsageSource } from "@weir/gen/weir/common/v1/usage_pb";
+import { AttemptOutcome } from "@weir/gen/weir/metering/v1/usage_event_pb";
+import type { Target } from "@weir/gen/weir/routing/v1/target_pb";
+import type { Clock } from "@weir/kit/clock";
+import { CallCancelled, WeirError } from "@weir/kit/weir-error";
+import type { Dispatcher } from "undici";
+import { type AttemptTimeouts, AttemptTimer } from "./attempt-timer.ts";
+import { judgeError, judgeStatus, rejected, timedOut, type Timer, truncated, unavailable } from "./classify.ts";
+import { Exchange, type ExchangeSink } from "./exchange.ts";
+import { Outbox } from "./outbox.ts";
+import type { ProviderSettings } from "./provider-set.ts";
+import { fromReading, type Metered, totals, unused } from "./usage-counts.ts";
+
+/** One call to one target, ready to leave. */
+export interface AttemptPlan {
+  readonly attemptId: string;
+  readonly requestId: string;
+  readonly principal: Principal;
+  readonly alias: string;
+  readonly target: Target;
+  readonly priceId: string;
+  readonly provider: ProviderSettings;
+  readonly wire: WireRequest;
+  /** The body that the target gets. */
+  readonly body: Buffer;
+  readonly reserved: Usage;
+  readonly timeouts: AttemptTimeouts;
+  /** When the attempt began, by the wall clock and by the monotonic one. */
+  readonly startTimeMs: number;
+  readonly startMs: number;
+}
+
+/** What an attempt needs of its surroundings. */
+export interface AttemptSurroundings {
+  readonly clock: Clock;
+  readonly dispatcher: Dispatcher;
+  readonly progressIntervalMs: number;
+  /** Records how far a long stream came. */
+  progress(usage: Usage): void;
+  /** Asks for one of the few places in which answers are read to their end though their caller has gone. */
+  admitDrain(): boolean;
+  /** Told once, before the caller hears of the end. Nothing of the attempt is under way then. */
+  settled(end: AttemptEnd): void;
+}
+
+/** How an attempt ended. */
+export interface AttemptEnd extends Metered {
+  readonly outcome: AttemptOutcome;
+  /** What the caller got to know instead of the answer's end. */
+  readonly failure: Error | undefined;
+  /** HTTP status of the provider; 0 when it gave none. */
+  readonly status: number;
+  readonly replyId: string;
+  /** From sending until the first content. */
+  readonly firstContentMs: number | undefined;
+  /** From the beginning. */
+  readonly durationMs: number;
+  /** Whether it held one of the places of `admitDrain`. */
+  readonly drained: boolean;
+  /** Whether every count that the provider reported could be taken as it stood. */
+  readonly sound: boolean;
+}
+
+/** Bytes of a stream that may wait for the reader before the provider's connection is not read any more. */
+const unreadBytesMax = 64 * 1024;
+/** Bytes that a stream may send before any content. */
+const heldBytesMax = 1024 * 1024;
+const answerBytesMax = 32 * 1024 * 1024;
+const refusalBytesMax = 256 * 1024;
+/** How long an answer is read on after its caller has gone. */
+const drainTimeoutMs = 120_000;
+
+/**
+ * Runs one call: sends it, reads the answer, and settles it exactly once, whatever happens. The intent must be on record
+ * before `send`.
+ */
+export class Attempt implements ExchangeSink {
+  private readonly plan: AttemptPlan;
+  private readonly around: AttemptSurroundings;
+  private readonly exchange: Exchange;
+  private readonly timer: AttemptTimer;
+  /** The answer, for the caller. */
+  readonly outbox: Outbox;
+  /** How the answer is read: not at all, as a stream, or whole. */
+  private mode: "none" | "stream" | "whole" = "none";
+  private sentMs: number | undefined;
+  private status = 0;
+  private headers: IncomingHttpHeaders = {};
+  private reader: ChatStreamReader | undefined;
+  private body: Buffer[] = [];
+  /** Of any answer, so far. */
+  private bodyBytes = 0;
+  private answer: ChatAnswer | undefined;
+  private firstContentMs: number | undefined;
+  private progressMs = 0;
+  private inputTokens: number | undefined;
+  /** The provider served nothing: it answered with an error, or what answered is no provider. */
+  private unserved = false;
+  private hungUp = false;
+  private draining = false;
+  private over = false;
+
+  constructor(plan: AttemptPlan, around: AttemptSurroundings) {
+    this.plan = plan;
+    this.around = around;
+    this.exchange = new Exchange(this);
+    this.outbox = new Outbox(() => this.exchange.resume());
+    this.timer = new AttemptTimer(around.clock, plan.timeouts, plan.startMs, plan.wire.stream, (timer) =>
+      this.expired(timer),
+    );
+  }
+
+  /** Sends the request, unless the attempt was cancelled before. */
+  send(): void {
+    if (this.over) return;
+    const { provider, body, attemptId, wire } = this.plan;
+    this.timer.start(this.around.clock.monotonic());
+    this.exchange.start(this.around.dispatcher, {
+      method: "POST",
+      path: provider.chatPath,
+      headers: [...provider.headers, ...pickClientHeaders(wire.headers), "x-client-request-id", attemptId],
+      body,
+    });
+  }
+
+  /** The caller has gone: hangs up in this very turn, or reads on when the provider bills all the same. */
+  cancel(): void {
+    if (this.over || this.draining) return;
+    const gone = new CallCancelled();
+    if (this.sentMs !== undefined && !this.plan.provider.stopsOnDisconnect && this.around.admitDrain()) {
+      this.draining = true;
+      this.timer.endWithin(drainTimeoutMs);
+      this.outbox.drop();
+      this.outbox.fail(gone);
+      this.exchange.resume();
+    } else {
+      this.fail(gone, AttemptOutcome.CANCELLED);
+    }
+  }
+
+  /** The process ends: hangs up, whatever the provider makes of it. */
+  giveUp(): void {
+    const { id } = this.plan.provider;
+    this.fail(this.reader?.facts.content ? truncated(id) : closing(), AttemptOutcome.CANCELLED);
+  }
+
+  // What the exchange tells.
+
+  sending(): void {
+    if (this.sentMs !== undefined) return;
+    this.sentMs = this.progressMs = this.around.clock.monotonic();
+    this.timer.enter("waiting", this.sentMs);
+  }
+
+  head(status: number, headers: IncomingHttpHeaders): void {
+    this.status = status;
+    this.headers = headers;
+    const { stream } = this.plan.wire;
+    const type = mediaType(headers["content-type"]);
+    const ok = status >= 200 && status < 300;
+    if (!isIdentity(headers["content-encoding"])) {
+      this.failBefore("protocol");
+    } else if (ok && stream && type === "text/event-stream") {
+      this.mode = "stream";
+      this.reader = createChatStreamReader({ includeUsage: this.plan.wire.includeUsage });
+    } else if (ok && type !== "" && type !== "application/json") {
+      this.unserved = type !== "text/event-stream"; // a page of some proxy
+      this.failBefore("protocol");
+    } else {
+      this.mode = "whole";
+      if (!ok) this.unserved = true;
+      const nowMs = this.around.clock.monotonic();
+      if (ok && !stream) this.firstContentMs = nowMs - (this.sentMs ?? nowMs);
+      this.timer.enter("answering", nowMs);
+    }
+  }
+
+  data(bytes: Buffer): void {
+    this.bodyBytes += bytes.length;
+    if (this.reader !== undefined) this.readStream(this.reader, bytes);
+    else if (this.mode === "whole") this.collect(bytes);
+  }
+
+  ended(): void {
+    const { reader } = this;
+    if (reader === undefined) {
+      if (this.unserved) this.endRefusal();
+      else this.endWhole();
+      return;
+    }
+    this.readStream(reader, undefined);
+    if (this.over) return;
+    if (reader.facts.content) this.fail(truncated(this.plan.provider.id), AttemptOutcome.TRUNCATED);
+    else {
+      this.unserved = this.bodyBytes === 0;
+      this.failBefore("protocol");
+    }
+  }
+
+  broke(error: Error): void {
+    const { id } = this.plan.provider;
+    if (this.sentMs === undefined && "code" in error && error.code === "UND_ERR_CONNECT_TIMEOUT") {
+      this.fail(timedOut(id, "connect"), AttemptOutcome.FAILED);
+    } else if (this.reader?.facts.content) {
+      this.fail(truncated(id), AttemptOutcome.TRUNCATED);
+    } else if (this.mode === "whole" && this.unserved) {
+      this.endRefusal();
+    } else {
+      this.failBefore("connect");
+    }
+  }
+
+  // Streams.
+
+  /** @param bytes what came; undefined at the end */
+  private readStream(reader: ChatStreamReader, bytes: Buffer | undefined): void {
+    const before = reader.contentEvents();
+    const forward = bytes === undefined ? reader.end() : reader.push(bytes);
+    if (forward !== undefined && !this.draining) this.outbox.push(forward);
+    const { complete, content, fault } = reader.facts;
+    if (reader.contentEvents() !== before) this.gotContent();
+    if (content) this.outbox.release();
+    if (complete) this.complete();
+    else if (fault !== undefined) this.endFault(reader);
+    else if (this.outbox.bytes > (content ? unreadBytesMax : heldBytesMax)) {
+      if (content) this.exchange.pause();
+      else this.failBefore("protocol");
+    }
+  }
+
+  private gotContent(): void {
+    const nowMs = this.around.clock.monotonic();
+    if (this.firstContentMs === undefined) {
+      this.firstContentMs = nowMs - (this.sentMs ?? nowMs);
+      this.outbox.begin(this.wireHead("text/event-stream"));
+      if (!this.draining) this.timer.enter("answering", nowMs);
+    } else this.timer.touch(nowMs);
+    if (nowMs - this.progressMs >= this.around.progressIntervalMs) {
+      this.progressMs = nowMs;
+      this.around.progress(this.metered().usage);
+    }
+  }
+
+  /** The stream cannot go on: it reported an error, or cannot be read. */
+  private endFault({ facts: { content, fault } }: ChatStreamReader): void {
+    const { id } = this.plan.provider;
+    if (content) this.fail(truncated(id), AttemptOutcome.TRUNCATED);
+    else if (fault?.kind === "error") {
+      this.unserved = true;
+      this.fail(judgeError(id, fault.error), AttemptOutcome.FAILED);
+    } else this.failBefore("protocol");
+  }
+
+  // Answers that are read whole.
+
+  private collect(bytes: Buffer): void {
+    this.body.push(bytes);
+    this.timer.touch(this.around.clock.monotonic());
+    if (this.bodyBytes <= (this.unserved ? refusalBytesMax : answerBytesMax)) return;
+    this.hungUp = this.exchange.abort();
+    this.body = [];
+    if (this.unserved) this.endRefusal();
+    else this.failBefore("protocol");
+  }
+
+  private wholeBody(): Buffer {
+    return this.body.length === 1 ? (this.body[0] ?? noBytes) : Buffer.concat(this.body);
+  }
+
+  /** A body with a good status. */
+  private endWhole(): void {
+    const { provider, wire } = this.plan;
+    const body = this.wholeBody();
+    this.answer = readChatAnswer(body);
+    if (this.answer.kind === "error") {
+      this.unserved = true;
+      this.fail(judgeError(provider.id, this.answer.error), AttemptOutcome.FAILED);
+    } else if (this.answer.kind === "malformed" || wire.stream) {
+      this.unserved = body.length === 0;
+      this.failBefore("protocol");
+    } else {
+      this.outbox.begin(this.wireHead("application/json"));
+      this.outbox.push(body);
+      this.complete();
+    }
+  }
+
+  /** A body with another status, as far as it came. */
+  private endRefusal(): void {
+    const { provider } = this.plan;
+    const body = this.wholeBody();
+    const answer = readChatAnswer(body);
+    const error = answer.kind === "error" ? answer.error : undefined;
+    const failure = judgeStatus(provider.id, this.status, this.headers, error, this.around.clock.now());
+    if (failure !== undefined) {
+      this.fail(failure, AttemptOutcome.FAILED);
+    } else if (answer.kind === "error" && answer.hasErrorMember) {
+      // The client's own fault, in the provider's own words.
+      this.outbox.begin(this.wireHead("application/json"));
+      this.outbox.push(body);
+      this.settle(AttemptOutcome.REJECTED, undefined);
+      this.outbox.end({ $typeName: "weir.chat.v1.WireTail", usage: unused.usage, usageSource: unused.source });
+    } else {
+      this.fail(rejected(provider.id, this.status), AttemptOutcome.REJECTED);
+    }
+  }
+
+  // Ends.
+
+  private complete(): void {
+    const { usage, source } = this.settle(AttemptOutcome.COMPLETED, undefined);
+    if (this.firstContentMs === undefined) this.outbox.begin(this.wireHead("text/event-stream"));
+    this.exchange.leave(this.around.clock);
+    this.outbox.end({ $typeName: "weir.chat.v1.WireTail", usage, usageSource: source });
+  }
+
+  private failBefore(cause: "connect" | "protocol"): void {
+    this.fail(unavailable(this.plan.provider.id, cause), AttemptOutcome.FAILED);
+  }
+
+  private fail(failure: Error, outcome: AttemptOutcome): void {
+    if (this.over) return;
+    this.hungUp ||= this.exchange.abort();
+    this.settle(outcome, failure);
+    this.outbox.fail(failure);
+  }
+
+  private expired(timer: Timer): void {
+    if (timer === "idle" && this.outbox.bytes > 0) {
+      this.timer.touch(this.around.clock.monotonic()); // not the provider is slow but the reader
+      return;
+    }
+    const outcome = this.reader?.facts.content ? AttemptOutcome.TRUNCATED : AttemptOutcome.FAILED;
+    this.fail(timedOut(this.plan.provider.id, timer), outcome);
+  }
+
+  private settle(outcome: AttemptOutcome, failure: Error | undefined): Metered {
+    const metered = this.metered();
+    this.over = true;
+    this.timer.stop();
+    this.around.settled({
+      ...metered,
+      outcome: this.draining ? AttemptOutcome.CANCELLED : outcome,
+      failure,
+      status: this.status,
+      replyId: this.reader?.facts.replyId ?? (this.answer?.kind === "answer" ? this.answer.replyId : ""),
+      firstContentMs: this.firstContentMs,
+      durationMs: this.around.clock.monotonic() - this.plan.startMs,
+      drained: this.draining,
+      sound: this.reading()?.sound ?? true,
+    });
+    return metered;
+  }
+
+  /** What the attempt used, as far as is known now. */
+  private metered(): Metered {
+    if (this.sentMs === undefined || this.unserved) return unused;
+    const reading = this.reading();
+    if (reading !== undefined) return fromReading(reading, () => this.counted());
+    if (!this.isUnknown()) return { usage: this.counted(), source: UsageSource.COUNTED };
+    const usage = this.reader?.facts.content ? this.counted() : this.plan.reserved;
+    return { usage, source: UsageSource.ESTIMATED };
+  }
+
+  /** Whether the provider did, and will bill, more than came through here. */
+  private isUnknown(): boolean {
+    if (this.hungUp) return !this.plan.provider.stopsOnDisconnect;
+    return this.mode !== "stream" && this.answer?.kind !== "answer" && !this.plan.wire.stream;
+  }
+
+  private reading(): UsageReading | undefined {
+    return this.reader?.facts.usage ?? (this.answer?.kind === "answer" ? this.answer.usage : undefined);
+  }
+
+  private counted(): Usage {
+    const { body } = this.plan.wire;
+    this.inputTokens ??= estimateInputTokens(Buffer.from(body.buffer, body.byteOffset, body.byteLength));
+    const answered = this.answer?.kind === "answer" ? this.answer.outputTokens : 0;
+    return totals(this.inputTokens, this.reader?.outputTokens() ?? answered);
+  }
+
+  private wireHead(contentType: string): WireHead {
+    const { provider, target } = this.plan;
+    return {
+      $typeName: "weir.chat.v1.WireHead",
+      status: this.status,
+      contentType,
+      headers: pickAnswerHeaders(this.headers),
+      provider: provider.id,
+      model: target.model,
+      attempts: 0,
+    };
+  }
+}
+
+/** The answer to a call that a pool on its way out cannot serve: another one can. */
+export function closing(): WeirError {
+  return new WeirError(ErrorReason.OVERLOADED, { text: "This pool is closing.", retryAfterMs: 1_000 });
+}
+
+const noBytes = Buffer.alloc(0);
+
+function mediaType(header: string | string[] | undefined): string {
+  const text = typeof header === "string" ? header : "";
+  const end = text.indexOf(";");
+  return (end < 0 ? text : text.slice(0, end)).trim().toLowerCase();
+}
+
+function isIdentity(encoding: string | string[] | undefined): boolean {
+  return encoding === undefined || encoding === "" || encoding === "identity";
+}

@@ -1,0 +1,103 @@
+import type { IncomingHttpHeaders } from "node:http";
+import type { ProviderError } from "@weir/dialect/openai-chat/provider-error";
+import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
+import { WeirError } from "@weir/kit/weir-error";
+
+/** Why a provider gave no answer; the metadata `cause` of PROVIDER_UNAVAILABLE. */
+export type Cause = "connect" | "server" | "credential" | "protocol";
+
+/** The timers of an attempt; the metadata `timer` of PROVIDER_TIMEOUT. */
+export type Timer = "connect" | "first_token" | "idle" | "total";
+
+export function unavailable(provider: string, cause: Cause, retryAfterMs?: number): WeirError {
+  return new WeirError(ErrorReason.PROVIDER_UNAVAILABLE, {
+    metadata: { provider, cause },
+    ...(retryAfterMs === undefined ? {} : { retryAfterMs }),
+  });
+}
+
+export function timedOut(provider: string, timer: Timer): WeirError {
+  return new WeirError(ErrorReason.PROVIDER_TIMEOUT, { metadata: { provider, timer } });
+}
+
+export function truncated(provider: string): WeirError {
+  return new WeirError(ErrorReason.STREAM_TRUNCATED, { metadata: { provider } });
+}
+
+/** Codes and types by which providers say that our account, not our rate, is at its end. */
+const spentWords: ReadonlySet<string> = new Set([
+  "insufficient_quota",
+  "billing_hard_limit_reached",
+  "credit_balance_exhausted",
+  "organization_spend_limit_exceeded",
+  "project_spend_limit_exceeded",
+]);
+
+/**
+ * Judges an HTTP status other than 2xx.
+ * @returns undefined when the request itself is at fault, so that the client should see the provider's answer
+ */
+export function judgeStatus(
+  provider: string,
+  status: number,
+  headers: IncomingHttpHeaders,
+  error: ProviderError | undefined,
+  nowMs: number,
+): WeirError | undefined {
+  const retryAfterMs = readRetryAfter(headers, nowMs);
+  if (status === 429) {
+    if (error && (spentWords.has(error.code) || spentWords.has(error.type))) return unavailable(provider, "credential");
+    return rateLimited(provider, retryAfterMs);
+  }
+  // Our key, our account: no concern of the client's.
+  if (status === 401 || status === 402 || status === 403) return unavailable(provider, "credential");
+  if (status === 408 || status >= 500) return unavailable(provider, "server", retryAfterMs);
+  return status >= 400 ? undefined : unavailable(provider, "protocol");
+}
+
+/** Judges an error that came with status 200, before any content. */
+export function judgeError(provider: string, error: ProviderError): WeirError {
+  const status = /^[1-5]\d\d$/.test(error.code) ? Number(error.code) : statusOf(error);
+  return judgeStatus(provider, status, {}, error, 0) ?? rejected(provider, status);
+}
+
+export function rejected(provider: string, status: number): WeirError {
+  return new WeirError(ErrorReason.PROVIDER_REJECTED, { metadata: { provider, status: String(status) } });
+}
+
+function rateLimited(provider: string, retryAfterMs: number | undefined): WeirError {
+  return new WeirError(ErrorReason.PROVIDER_RATE_LIMITED, {
+    metadata: { provider },
+    ...(retryAfterMs === undefined ? {} : { retryAfterMs }),
+  });
+}
+
+/** The status that an error without one would have had. */
+function statusOf({ code, type }: ProviderError): number {
+  const words = `${code} ${type}`.toLowerCase();
+  if (/rate_?limit|insufficient_quota|too_?many/.test(words)) return 429;
+  if (/authentication|invalid_api_key|permission/.test(words)) return 401;
+  if (/invalid_request|bad_?request|context_length|content_policy|content_filter|unsupported/.test(words)) return 400;
+  return 500;
+}
+
+/** Longest delay that is passed on. */
+const retryAfterMaxMs = 3_600_000;
+
+/**
+ * When a provider wants to be asked again, in milliseconds from now; at most an hour.
+ * `retry-after-ms`, else `retry-after` in seconds or as a date.
+ */
+export function readRetryAfter(headers: IncomingHttpHeaders, nowMs: number): number | undefined {
+  const milliseconds = readNumber(headers["retry-after-ms"]);
+  if (milliseconds !== undefined) return Math.min(Math.ceil(milliseconds), retryAfterMaxMs);
+  const text = headers["retry-after"];
+  const seconds = readNumber(text);
+  if (seconds !== undefined) return Math.min(Math.ceil(seconds * 1_000), retryAfterMaxMs);
+  const dateMs = typeof text === "string" && /^[A-Z][a-z]{2,8}, /.test(text) ? Date.parse(text) : Number.NaN;
+  return Number.isNaN(dateMs) ? undefined : Math.min(Math.max(Math.ceil(dateMs - nowMs), 0), retryAfterMaxMs);
+}
+
+function readNumber(value: string | string[] | undefined): number | undefined {
+  return typeof value === "string" && /^\d{1,12}(\.\d+)?$/.test(value) ? Number(value) : undefined;
+}

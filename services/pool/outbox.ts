@@ -1,0 +1,103 @@
+import type { WireHead, WireTail } from "@weir/gen/weir/chat/v1/wire_pb";
+import type { RunAttemptResponse } from "@weir/gen/weir/routing/v1/attempt_service_pb";
+
+/**
+ * What an attempt has for its caller: held back until it is released, then given in messages of all that is ready. The
+ * reader that is slower than the provider finds larger messages, not more of them.
+ */
+export class Outbox {
+  /** Called when the reader has taken all there was. */
+  private readonly taken: () => void;
+  private head: WireHead | undefined;
+  private pieces: Buffer[] = [];
+  private tail: WireTail | undefined;
+  private failure: Error | undefined;
+  private released = false;
+  private wake: (() => void) | undefined;
+  /** Bytes that wait for the reader. */
+  bytes = 0;
+
+  constructor(taken: () => void) {
+    this.taken = taken;
+  }
+
+  begin(head: WireHead): void {
+    this.head = head;
+  }
+
+  push(piece: Buffer): void {
+    this.pieces.push(piece);
+    this.bytes += piece.length;
+  }
+
+  /** From now on nothing can be taken back. */
+  release(): void {
+    this.released = true;
+    this.notify();
+  }
+
+  /** The answer is whole. */
+  end(tail: WireTail): void {
+    this.tail = tail;
+    this.release();
+  }
+
+  /** The answer ends here; what was released is still read. */
+  fail(failure: Error): void {
+    if (!this.released) this.drop();
+    this.failure = failure;
+    this.notify();
+  }
+
+  /** Forgets what was not read. */
+  drop(): void {
+    this.pieces = [];
+    this.bytes = 0;
+  }
+
+  /**
+   * The next message, when there is one; the last one has a `tail`.
+   * @throws what the answer failed with, once everything before it was read
+   */
+  poll(): RunAttemptResponse | undefined {
+    if (this.released && (this.bytes > 0 || this.tail !== undefined)) return this.take();
+    if (this.failure !== undefined) throw this.failure;
+    return undefined;
+  }
+
+  /** Resolves when `poll` may have something; for one reader. */
+  more(): Promise<void> {
+    return new Promise((resolve) => {
+      this.wake = resolve;
+    });
+  }
+
+  private take(): RunAttemptResponse {
+    const { head, tail, pieces, bytes } = this;
+    const data = pieces.length === 1 ? (pieces[0] ?? nothing) : Buffer.concat(pieces, bytes);
+    this.drop();
+    this.head = undefined;
+    this.taken();
+    return {
+      $typeName: "weir.routing.v1.RunAttemptResponse",
+      payload: {
+        case: "wire",
+        value: {
+          $typeName: "weir.chat.v1.WireChunk",
+          data,
+          ...(head === undefined ? none : { head }),
+          ...(tail === undefined ? none : { tail }),
+        },
+      },
+    };
+  }
+
+  private notify(): void {
+    const { wake } = this;
+    this.wake = undefined;
+    wake?.();
+  }
+}
+
+const nothing = Buffer.alloc(0);
+const none = {};

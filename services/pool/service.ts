@@ -1,0 +1,332 @@
+import { type Duration, durationMs } from "@bufbuild/protobuf/wkt";
+import type { HandlerContext, ServiceImpl } from "@connectrpc/connect";
+import type { Meter, Span, Tracer } from "@opentelemetry/api";
+import { upstreamBody } from "@weir/dialect/openai-chat/request";
+import { Dialect, type WireRequest } from "@weir/gen/weir/chat/v1/wire_pb";
+import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
+import type { UsageEvent } from "@weir/gen/weir/metering/v1/usage_event_pb";
+import type {
+  AttemptService,
+  RunAttemptRequest,
+  RunAttemptResponse,
+  Timeouts,
+} from "@weir/gen/weir/routing/v1/attempt_service_pb";
+import type { Target } from "@weir/gen/weir/routing/v1/target_pb";
+import { metadataNames, requestMetadata } from "@weir/kit/call";
+import type { Clock } from "@weir/kit/clock";
+import type { Log } from "@weir/kit/log";
+import { endSpan, joinTrace } from "@weir/kit/telemetry/trace-context";
+import { CallCancelled, WeirError } from "@weir/kit/weir-error";
+import type { PriceList } from "@weir/price/price";
+import { Attempt, closing, type AttemptEnd, type AttemptPlan } from "./attempt.ts";
+import type { AttemptTimeouts } from "./attempt-timer.ts";
+import { type CallLimit, createCallLimit } from "./call-limit.ts";
+import { unavailable } from "./classify.ts";
+import { createConnections } from "./connections.ts";
+import type { Intent, Journal } from "./journal/journal.ts";
+import { createMeasures, outcomeWord } from "./measures.ts";
+import { createPrincipalReader } from "./principals.ts";
+import type { ProviderSet, ProviderSettings } from "./provider-set.ts";
+import { createRecentIds } from "./recent-ids.ts";
+import { reserve } from "./usage-counts.ts";
+
+export interface PoolOptions {
+  /** The configuration in force; asked at every attempt. */
+  readonly providers: () => ProviderSet;
+  readonly prices: () => PriceList;
+  readonly journal: Pick<Journal, "intend" | "progress" | "settle">;
+  readonly clock: Clock;
+  readonly meter: Meter;
+  readonly tracer: Tracer;
+  readonly log: Log;
+}
+
+export interface PoolStatus {
+  /** Attempts under way, waiting ones not counted. */
+  readonly openAttempts: number;
+  /** Of those, answers that are read on for their usage after their caller has gone. */
+  readonly draining: number;
+  readonly providers: readonly { readonly id: string; readonly calls: number; readonly waiting: number }[];
+}
+
+export interface Pool {
+  readonly service: ServiceImpl<typeof AttemptService>;
+  status(): PoolStatus;
+  /**
+   * Ends all attempts, each with its settlement, and closes all connections. Call it when the doors have drained and before
+   * the journal is closed.
+   */
+  close(): Promise<void>;
+}
+
+const defaultTimeouts: AttemptTimeouts = {
+  connectMs: 5_000,
+  firstTokenMs: 120_000,
+  idleMs: 60_000,
+  totalMs: 600_000,
+};
+/** Longest wait for a place under a provider's limit. */
+const queueWaitMs = 10_000;
+const drainsMax = 256;
+const recentIdsMin = 16_384;
+
+/** Creates the pool. */
+export function createPool(options: PoolOptions): Pool {
+  const { clock, journal, tracer, log } = options;
+  const connections = createConnections();
+  const limits = new Map<string, CallLimit>();
+  const readPrincipal = createPrincipalReader();
+  const recentIds = createRecentIds(recentIdsMin);
+  const open = new Set<Attempt>();
+  let openStreams = 0;
+  let draining = 0;
+  let lastSet: ProviderSet | undefined;
+  let closed = false;
+  const measures = createMeasures(options.meter, {
+    openStreams: () => openStreams,
+    draining: () => draining,
+    limits: () => limits,
+  });
+
+  /** The configuration in force; when it is a new one, what it no longer names is given up. */
+  function providerSet(): ProviderSet {
+    const set = options.providers();
+    if (set === lastSet) return set;
+    lastSet = set;
+    connections.keepOnly(new Set(set.providers.map((provider) => provider.origin)));
+    for (const [id, limit] of limits) {
+      if (set.get(id) === undefined && limit.calls === 0 && limit.waiting === 0) limits.delete(id);
+    }
+    return set;
+  }
+
+  function limitOf(id: string): CallLimit {
+    let limit = limits.get(id);
+    if (limit === undefined) limits.set(id, (limit = createCallLimit(clock)));
+    return limit;
+  }
+
+  async function* runAttempt(
+    request: RunAttemptRequest,
+    context: HandlerContext,
+  ): AsyncGenerator<RunAttemptResponse, void, undefined> {
+    const startMs = clock.monotonic();
+    const startTimeMs = clock.now();
+    const set = providerSet();
+    const { wire, target, provider } = readRequest(request, set);
+    const principal = readPrincipal(requestMetadata(context, metadataNames.principal));
+    const price = options.prices().find(target, startTimeMs);
+    if (price === undefined && !request.allowUnpriced) {
+      throw new WeirError(ErrorReason.MODEL_UNPRICED, { metadata: { model: request.alias } });
+    }
+    const plan: AttemptPlan = {
+      attemptId: request.attemptId,
+      requestId: request.requestId,
+      principal,
+      alias: request.alias,
+      target,
+      priceId: price?.id ?? "",
+      provider,
+      wire,
+      body: upstreamBody(wire, target.model, provider.streamsUsage),
+      reserved: reserve(wire.body.length, wire.maxOutputTokens),
+      timeouts: readTimeouts(request.timeouts),
+      startTimeMs,
+      startMs,
+    };
+    if (!recentIds.add(plan.attemptId)) {
+      throw new WeirError(ErrorReason.ALREADY_EXISTS, { text: "An attempt of this id was made before." });
+    }
+    const { signal } = context;
+    const limit = limitOf(provider.id);
+    const entering = limit.enter(provider, Math.min(queueWaitMs, plan.timeouts.totalMs), signal);
+    if (entering !== undefined) await entering;
+    let attempt: Attempt;
+    try {
+      if (closed) throw closing();
+      // A promise only in strict mode; the call may not leave before.
+      const recorded = journal.intend(toIntent(plan));
+      if (recorded !== undefined) await recorded;
+      attempt = begin(plan, limit, set.progressIntervalMs, requestMetadata(context, metadataNames.traceParent));
+    } catch (error) {
+      limit.leave();
+      throw error;
+    }
+    // The signal fires at the end of every call; then the attempt is over and nothing happens.
+    if (signal.aborted) attempt.cancel();
+    else signal.addEventListener("abort", () => attempt.cancel(), { once: true });
+    try {
+      attempt.send();
+      for (;;) {
+        const message = attempt.outbox.poll();
+        if (message === undefined) {
+          await attempt.outbox.more();
+          continue;
+        }
+        yield message;
+        if (message.payload.case === "wire" && message.payload.value.tail !== undefined) return;
+      }
+    } finally {
+      attempt.cancel();
+    }
+  }
+
+  /** Makes an attempt whose intent is on record; it will be settled. */
+  function begin(
+    plan: AttemptPlan,
+    limit: CallLimit,
+    progressIntervalMs: number,
+    traceParent: string | undefined,
+  ): Attempt {
+    const { span } = joinTrace(tracer, "attempt", traceParent);
+    const attempt: Attempt = new Attempt(plan, {
+      clock,
+      dispatcher: connections.of(plan.provider.origin),
+      progressIntervalMs,
+      progress: (usage) => journal.progress(plan.attemptId, usage),
+      admitDrain() {
+        if (draining >= drainsMax) return false;
+        draining += 1;
+        return true;
+      },
+      settled(end) {
+        open.delete(attempt);
+        if (plan.wire.stream) openStreams -= 1;
+        if (end.drained) draining -= 1;
+        limit.leave();
+        journal.settle(toUsageEvent(plan, end));
+        measures.ended(plan.provider.id, plan.wire.stream, end);
+        if (end.failure !== undefined) logFailure(log, plan, end, end.failure);
+        traceEnd(span, plan, end);
+      },
+    });
+    open.add(attempt);
+    if (plan.wire.stream) openStreams += 1;
+    return attempt;
+  }
+
+  return {
+    service: { runAttempt },
+    status: () => ({
+      openAttempts: open.size,
+      draining,
+      providers: Array.from(limits, ([id, { calls, waiting }]) => ({ id, calls, waiting })),
+    }),
+    async close() {
+      closed = true;
+      for (const attempt of open) attempt.giveUp();
+      await connections.close();
+      measures.close();
+    },
+  };
+}
+
+interface Request {
+  readonly wire: WireRequest;
+  readonly target: Target;
+  readonly provider: ProviderSettings;
+}
+
+function readRequest({ request, target }: RunAttemptRequest, set: ProviderSet): Request {
+  const wire = request?.wire;
+  if (wire === undefined) {
+    throw new WeirError(ErrorReason.INVALID_REQUEST, {
+      text: "Canonical requests are not served yet; send `wire`.",
+      metadata: { param: "request.wire" },
+    });
+  }
+  if (wire.dialect !== Dialect.OPENAI_CHAT) {
+    throw new WeirError(ErrorReason.INVALID_REQUEST, {
+      text: "The target does not speak this dialect; send OpenAI chat completions.",
+      metadata: { param: "request.wire.dialect" },
+    });
+  }
+  if (target === undefined) {
+    throw new WeirError(ErrorReason.INVALID_REQUEST, { text: "`target` is missing.", metadata: { param: "target" } });
+  }
+  const provider = set.get(target.provider);
+  // The router knows it and we do not: the two see different configurations for a moment.
+  if (provider === undefined) throw unavailable(target.provider, "connect");
+  return { wire, target, provider };
+}
+
+function readTimeouts(timeouts: Timeouts | undefined): AttemptTimeouts {
+  return {
+    connectMs: readMs(timeouts?.connect) ?? defaultTimeouts.connectMs,
+    firstTokenMs: readMs(timeouts?.firstToken) ?? defaultTimeouts.firstTokenMs,
+    idleMs: readMs(timeouts?.idle) ?? defaultTimeouts.idleMs,
+    totalMs: readMs(timeouts?.total) ?? defaultTimeouts.totalMs,
+  };
+}
+
+function readMs(duration: Duration | undefined): number | undefined {
+  return duration && Math.max(durationMs(duration), 1);
+}
+
+function toIntent(plan: AttemptPlan): Intent {
+  const { attemptId, requestId, principal, alias, target, priceId, startTimeMs, wire, reserved } = plan;
+  return { attemptId, requestId, principal, alias, target, priceId, startTimeMs, stream: wire.stream, reserved };
+}
+
+function toUsageEvent(plan: AttemptPlan, end: AttemptEnd): UsageEvent {
+  return {
+    $typeName: "weir.metering.v1.UsageEvent",
+    attemptId: plan.attemptId,
+    requestId: plan.requestId,
+    principal: plan.principal,
+    alias: plan.alias,
+    target: plan.target,
+    priceId: plan.priceId,
+    startTime: toTimestamp(plan.startTimeMs),
+    // By the monotonic clock: an end is never before its beginning.
+    endTime: toTimestamp(plan.startTimeMs + end.durationMs),
+    outcome: end.outcome,
+    usage: end.usage,
+    usageSource: end.source,
+    providerReplyId: end.replyId,
+    providerStatus: end.status,
+    ...(end.firstContentMs === undefined ? {} : { firstTokenUs: BigInt(Math.round(end.firstContentMs * 1_000)) }),
+    stream: plan.wire.stream,
+  };
+}
+
+function toTimestamp(ms: number): NonNullable<UsageEvent["startTime"]> {
+  const seconds = Math.floor(ms / 1_000);
+  return {
+    $typeName: "google.protobuf.Timestamp",
+    seconds: BigInt(seconds),
+    nanos: Math.floor((ms - seconds * 1_000) * 1_000) * 1_000,
+  };
+}
+
+function logFailure(log: Log, plan: AttemptPlan, end: AttemptEnd, failure: Error): void {
+  const facts = {
+    attemptId: plan.attemptId,
+    requestId: plan.requestId,
+    provider: plan.provider.id,
+    model: plan.target.model,
+    outcome: outcomeWord(end.outcome),
+    status: end.status,
+    durationMs: Math.round(end.durationMs),
+  };
+  if (failure instanceof CallCancelled) log.debug(facts, "an attempt was cancelled");
+  else log.warn({ ...facts, failure }, "an attempt failed");
+}
+
+function traceEnd(span: Span | undefined, plan: AttemptPlan, end: AttemptEnd): void {
+  if (span === undefined) return;
+  endSpan(
+    span,
+    {
+      "gen_ai.operation.name": "chat",
+      "gen_ai.provider.name": plan.provider.id,
+      "gen_ai.request.model": plan.target.model,
+      "weir.attempt.id": plan.attemptId,
+      "weir.attempt.outcome": outcomeWord(end.outcome),
+      ...(end.status === 0 ? {} : { "http.response.status_code": end.status }),
+      ...(end.usage.inputTokens === undefined ? {} : { "gen_ai.usage.input_tokens": end.usage.inputTokens }),
+      ...(end.usage.outputTokens === undefined ? {} : { "gen_ai.usage.output_tokens": end.usage.outputTokens }),
+    },
+    end.failure instanceof CallCancelled ? undefined : end.failure,
+  );
+}

@@ -1,0 +1,37 @@
+import type { UsageReading } from "@weir/dialect/openai-chat/usage";
+import { type Usage, UsageSource } from "@weir/gen/weir/common/v1/usage_pb";
+
+/** Counts, and where they come from. */
+export interface Metered {
+  readonly usage: Usage;
+  readonly source: UsageSource;
+}
+
+// No model takes more; embedded images and files would otherwise reserve a token for each of their bytes.
+const inputTokensMax = 10_000_000;
+/** Output tokens reserved for a call whose client set no limit, since the models' own limits are not known here. */
+const outputTokensReserved = 32_768;
+
+export function totals(inputTokens: number, outputTokens: number): Usage {
+  return { $typeName: "weir.common.v1.Usage", serverToolUses: {}, inputTokens, outputTokens };
+}
+
+/** The worst case of a call: no token is shorter than a byte. */
+export function reserve(bodyBytes: number, maxOutputTokens: number | undefined): Usage {
+  return totals(Math.min(bodyBytes, inputTokensMax), maxOutputTokens ?? outputTokensReserved);
+}
+
+/** What a call used that the provider did not serve at all. */
+export const unused: Metered = { usage: totals(0, 0), source: UsageSource.COUNTED };
+
+/**
+ * What a provider reported; a total that it left out is filled with what was counted, and the whole then is no better
+ * than counted.
+ */
+export function fromReading(reading: UsageReading, counted: () => Usage): Metered {
+  const { usage } = reading;
+  if (usage.inputTokens !== undefined && usage.outputTokens !== undefined) {
+    return { usage, source: UsageSource.REPORTED };
+  }
+  return { usage: { ...counted(), ...usage }, source: UsageSource.COUNTED };
+}
