@@ -81,6 +81,17 @@ test("a probe that fails opens the circuit for twice as long, up to ten times", 
   }
 });
 
+test("a success forgets how often the circuit opened before", () => {
+  const { call, time, fail, standing } = setup();
+  fail(3);
+  time.now += 1_000;
+  fail(1);
+  time.now += 2_000;
+  call((report) => report.succeeded());
+  fail(3);
+  expect(standing()).toEqual({ state: "broken", waitMs: 1_000 });
+});
+
 test("a probe whose answer breaks off opens the circuit again at once", () => {
   const { health, time, fail, standing } = setup();
   fail(3);

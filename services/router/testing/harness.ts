@@ -1,5 +1,6 @@
 import { create } from "@bufbuild/protobuf";
 import { type Duration, durationMs } from "@bufbuild/protobuf/wkt";
+import type { Meter } from "@opentelemetry/api";
 import { Dialect } from "@weir/gen/weir/chat/v1/wire_pb";
 import { ChatService, type GenerateResponse } from "@weir/gen/weir/chat/v1/chat_service_pb";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
@@ -56,7 +57,7 @@ export const head = (text = "", status = 200) => ({
   payload: { case: "wire" as const, value: { head: { status }, data: Buffer.from(text) } },
 });
 export const more = (text: string) => ({ payload: { case: "wire" as const, value: { data: Buffer.from(text) } } });
-const tail = () => ({ payload: { case: "wire" as const, value: { tail: {} } } });
+export const tail = () => ({ payload: { case: "wire" as const, value: { tail: {} } } });
 
 export async function* answer() {
   yield head("a");
@@ -70,7 +71,7 @@ export const outage = () => error(ErrorReason.PROVIDER_UNAVAILABLE, { text: "CAN
 type ConfigInit = Exclude<Parameters<typeof create<typeof ConfigSchema>>[1], undefined>;
 
 /** A router behind a local door, before a pool behind another; the script says what each target does, in turn. */
-export function setup(script: Record<string, Act[]>, config: ConfigInit = {}) {
+export function setup(script: Record<string, Act[]>, config: ConfigInit = {}, meter: Meter = noTelemetry.meter) {
   const clock = createStillClock();
   const calls: { target: string; request: RunAttemptRequest; metadata: (name: string) => string | undefined }[] = [];
   const ended: string[] = [];
@@ -100,7 +101,8 @@ export function setup(script: Record<string, Act[]>, config: ConfigInit = {}) {
     clock,
     random: () => 0.5,
     newAttemptId: uuidv7,
-    ...noTelemetry,
+    meter,
+    tracer: noTelemetry.tracer,
     log: silentLog,
   });
   const door = createLocalDoor([hostService(ChatService, router.chat), hostService(RouteService, router.routes)]);
