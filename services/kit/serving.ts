@@ -164,7 +164,8 @@ export class Serving {
 
   /** Runs the handler. Never throws. */
   start(request: MessageShape<DescMessage>): void {
-    void (this.method.kind === "unary" ? this.runUnary(request) : this.runStream(request));
+    const run = this.method.kind === "unary" ? this.runUnary(request) : this.runStream(request);
+    run.catch((thrown: unknown) => this.report(thrown));
   }
 
   /** The caller is gone: nothing more is told to the sink but `settled`. */
@@ -248,9 +249,17 @@ export class Serving {
     if (this.ended) return;
     const error = toWeirError(thrown);
     if (error !== thrown && error.reason === ErrorReason.INTERNAL) {
-      this.method.settings.onDefect({ method: this.method.path, thrown });
+      this.report(thrown);
     }
     this.finish(error);
+  }
+
+  private report(thrown: unknown): void {
+    try {
+      this.method.settings.onDefect({ method: this.method.path, thrown });
+    } catch {
+      // A defect in the telling of defects has nobody left to be told to.
+    }
   }
 
   private finish(error: WeirError | undefined): void {

@@ -279,6 +279,18 @@ test("a large request does not hold its neighbours back", async () => {
   await sent;
 });
 
+test("more metadata than a peer accepts fail the call, not the link", async () => {
+  const server = await serve("server");
+  const { routes, mesh } = await call([server.address]);
+  await routes.getRoute({ name: "routes/a" });
+  const metadata = { large: "x".repeat(70_000) };
+  expect(await failure(routes.getRoute({ name: "routes/a" }, { metadata }))).toMatchObject({
+    reason: ErrorReason.REQUEST_TOO_LARGE,
+  });
+  await routes.getRoute({ name: "routes/a" });
+  expect(mesh.status().peers["router"]?.[0]).toMatchObject({ state: "ready", failures: 0, openCalls: 0 });
+});
+
 test("a unix socket", async () => {
   const folder = mkdtempSync(join(tmpdir(), "weir-"));
   cleanups.push(() => rmSync(folder, { recursive: true }));
@@ -414,6 +426,28 @@ describe("mutual TLS", () => {
 });
 
 describe("for other people's clients", () => {
+  test("metadata that gRPC cannot carry fail their call, and no more", async () => {
+    const defects: unknown[] = [];
+    const mesh = createMesh({ name: "server", listen: "127.0.0.1:0", onDefect: (defect) => defects.push(defect) });
+    cleanups.push(() => mesh.close());
+    mesh.host("router", RouteService, {
+      getRoute({ name }, context) {
+        if (name === "routes/headers") context.responseHeader.set("x-name", "\u00fc");
+        if (name === "routes/trailers") context.responseTrailer.set("x-name", "\u00fc");
+        return {};
+      },
+    });
+    await mesh.start();
+    const door = createGrpcDoor({ address: mesh.status().address ?? "" });
+    cleanups.push(() => door.close());
+    const routes = createClient(RouteService, door);
+    for (const name of ["routes/headers", "routes/trailers"]) {
+      expect(await failure(routes.getRoute({ name }))).toMatchObject({ reason: ErrorReason.INTERNAL });
+    }
+    expect(defects).toHaveLength(2);
+    await routes.getRoute({ name: "routes/a" });
+  });
+
   test("health, by service and as a whole, also while draining", async () => {
     const server = await serve("server");
     const door = createGrpcDoor({ address: server.address });

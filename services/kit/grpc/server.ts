@@ -2,7 +2,7 @@ import {
   type handleBidiStreamingCall,
   type handleServerStreamingCall,
   type handleUnaryCall,
-  type Metadata as GrpcMetadata,
+  Metadata as GrpcMetadata,
   Server,
   type ServerWritableStream,
 } from "@grpc/grpc-js";
@@ -216,10 +216,18 @@ function serve(method: ServedMethod, call: IncomingCall, count: (change: 1 | -1)
       sendHeaders();
       return reply.message(bytes);
     },
-    end(error) {
-      const trailers = toGrpcMetadata(serving.context.trailingMetadata());
-      if (error === undefined) {
+    end(failure) {
+      let error = failure;
+      let trailers = new GrpcMetadata();
+      try {
         sendHeaders();
+        trailers = toGrpcMetadata(serving.context.trailingMetadata());
+      } catch (thrown) {
+        // Metadata that gRPC cannot carry.
+        method.settings.onDefect({ method: method.path, thrown });
+        error ??= new WeirError(ErrorReason.INTERNAL);
+      }
+      if (error === undefined) {
         reply.end(undefined, trailers);
       } else {
         const status = toStatus(error);

@@ -12,6 +12,7 @@ import { CallCancelled, toWeirError, WeirError } from "../weir-error.ts";
 import type { Link } from "./client.ts";
 import { LinkFault } from "./fault.ts";
 import { OutgoingCall } from "./outbox.ts";
+import { messageCostBytes } from "./settings.ts";
 
 /** What a call needs of those who find a link for it. */
 export interface CallSettings {
@@ -48,9 +49,9 @@ export class ClientCall {
   private headersTold = false;
   private parts: Buffer[] = [];
   private partsBytes = 0;
-  /** Bytes of parts that the server may still send. */
+  /** What the server may still send. */
   private credit = 0;
-  /** Bytes of messages that the reader has not taken. */
+  /** What messages cost that the reader has not taken. */
   private unreadBytes = 0;
 
   constructor(
@@ -129,16 +130,16 @@ export class ClientCall {
 
   part(bytes: Buffer, start: number, end: number, more: boolean): void {
     if (this.credit <= 0) throw new LinkFault("a part beyond its credit");
-    this.credit -= end - start;
+    this.credit -= end - start + (more ? 0 : messageCostBytes);
     if (this.partsBytes + end - start > this.settings.messageBytesMax) throw new LinkFault("a message is too large");
-    if (more) {
+    if (more && end > start) {
       this.parts.push(Buffer.from(bytes.subarray(start, end)));
       this.partsBytes += end - start;
-    } else {
+    } else if (!more) {
       this.tellHeaders(noMetadata);
       if (this.over) return;
       const message = this.whole(bytes, start, end);
-      this.unreadBytes += message.length;
+      this.unreadBytes += message.length + messageCostBytes;
       this.reader.message(message);
     }
     if (!this.isUnary) this.grant();
@@ -158,9 +159,9 @@ export class ClientCall {
     this.reader.end();
   }
 
-  /** The reader took a message. */
+  /** The reader took a message of so many bytes. */
   consumed(bytes: number): void {
-    this.unreadBytes -= bytes;
+    this.unreadBytes -= bytes + messageCostBytes;
     if (!this.over) this.grant();
   }
 

@@ -15,7 +15,7 @@ import { LinkFault } from "./fault.ts";
 import { type FrameReader, linkVersion, readFrames } from "./frame.ts";
 import { Keepalive } from "./keepalive.ts";
 import { Outbox } from "./outbox.ts";
-import { asIs, batchBytesMax, type LinkSettings, openPath } from "./settings.ts";
+import { asIs, batchBytesMax, type LinkSettings, openPath, unreadBytesMax } from "./settings.ts";
 
 export interface ClientLinkOptions {
   /** As grpc-js takes it: `ipv4:127.0.0.1:7000`, `unix:/run/weir/pool.sock`. */
@@ -97,11 +97,11 @@ export class Link implements FrameReader {
     return (
       this.state === "ready" &&
       this.calls.size < this.callsMax &&
-      this.outbox.pendingBytes <= this.options.link.bufferedBytesMax
+      this.outbox.waitingBytes <= this.options.link.bufferedBytesMax
     );
   }
 
-  /** Announces a call; its request follows. @returns the call's number */
+  /** Announces a call; its request follows. @returns the call's number @throws WeirError when the metadata is too large */
   begin(
     call: ClientCall,
     method: DescMethod,
@@ -111,8 +111,8 @@ export class Link implements FrameReader {
   ): number {
     this.lastCall += 1;
     const id = this.lastCall;
-    this.calls.set(id, call);
     this.outbox.batch.start(id, methodName(method), credit, timeoutMs, metadata);
+    this.calls.set(id, call);
     // Numbers are used once; a link that has used all of them makes room for a new one.
     if (id === 0xffff_ffff) this.retire();
     return id;
@@ -156,6 +156,10 @@ export class Link implements FrameReader {
     this.keepalive.heard();
     try {
       readFrames(bytes, this);
+      // Its own frames are bounded by `hasRoom`; what the server makes it answer is not.
+      if (this.outbox.batch.length > this.options.link.bufferedBytesMax + unreadBytesMax) {
+        throw new LinkFault("it sends and does not read");
+      }
     } catch (thrown) {
       this.shut(thrown instanceof LinkFault ? `the server broke a rule: ${thrown.message}` : "the link failed");
     }

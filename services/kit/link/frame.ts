@@ -1,4 +1,6 @@
 import { type DescMessage, fromBinary, type MessageInitShape, type MessageShape } from "@bufbuild/protobuf";
+import { status } from "@grpc/grpc-js";
+import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import {
   type End,
   EndSchema,
@@ -12,7 +14,9 @@ import {
 import { ByteWriter } from "../byte-writer.ts";
 import { type Metadata, metadataNames } from "../call.ts";
 import { encode } from "../codec.ts";
+import { WeirError } from "../weir-error.ts";
 import { LinkFault } from "./fault.ts";
+import { startBytesMax } from "./settings.ts";
 
 /** Version of the link's protocol. */
 export const linkVersion = 1;
@@ -156,6 +160,7 @@ function readPart(bytes: Buffer, from: number, to: number, call: number, reader:
 }
 
 function readStart(bytes: Buffer, from: number, to: number): StartFrame {
+  if (to - from > startBytesMax) throw new LinkFault("a start is too large", status.RESOURCE_EXHAUSTED);
   const cursor = new Cursor(bytes, from, to);
   let method = "";
   let timeoutMs: number | undefined;
@@ -325,7 +330,10 @@ export class FrameBatch {
     this.append(out);
   }
 
-  /** @param method the method's full name in UTF-8 */
+  /**
+   * @param method the method's full name in UTF-8
+   * @throws WeirError REQUEST_TOO_LARGE when there is more metadata than a peer accepts
+   */
   start(
     call: number,
     method: Uint8Array,
@@ -352,6 +360,12 @@ export class FrameBatch {
     }
     out.lengthAndBytes(method);
     out.varint(0x0a);
+    if (out.length > startBytesMax) {
+      throw new WeirError(ErrorReason.REQUEST_TOO_LARGE, {
+        text: "The call's metadata are too large.",
+        metadata: { bytes_max: String(startBytesMax) },
+      });
+    }
     out.varint(out.length);
     out.varint((kinds.start << 3) | 2);
     out.varint(call);

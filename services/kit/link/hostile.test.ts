@@ -151,6 +151,35 @@ describe("a server with a hostile client", () => {
     await serves();
   });
 
+  test("a start with too much metadata ends the link", async () => {
+    const caller = connect();
+    const metadata = { large: "x".repeat(70_000) };
+    caller.send(hello, { call: 1, kind: { case: "start", value: { method: getRoute, metadata } } });
+    expect((await caller.ended)?.code).toBe(status.RESOURCE_EXHAUSTED);
+    await serves();
+  });
+
+  test("a client that asks and does not read is cut off", async () => {
+    const caller = connect();
+    caller.stream.pause();
+    caller.send(hello);
+    const pings = bytesOf(Array.from({ length: 100_000 }, (_, value) => ({ call: 0, kind: { case: "ping", value } })));
+    for (let index = 0; index < 60; index += 1) caller.stream.write(pings);
+    expect((await caller.ended)?.code).toBe(status.RESOURCE_EXHAUSTED);
+    await serves();
+  });
+
+  test("parts without content cost nothing and do no harm", async () => {
+    const caller = connect();
+    caller.send(hello, start(1, getRoute));
+    caller.send(...Array.from({ length: 10_000 }, () => part(1, Buffer.alloc(0), true)));
+    caller.send(part(1, routeRequest));
+    await until(() => caller.frames.some(({ kind }) => kind.case === "end"));
+    expect(caller.frames.find(({ kind }) => kind.case === "end")?.kind).toMatchObject({ value: { code: 0 } });
+    caller.stream.end();
+    await serves();
+  });
+
   test("a request beyond the limit is refused before it is complete", async () => {
     const caller = connect();
     caller.send(hello, start(1, getRoute));
@@ -324,6 +353,19 @@ describe("a client with a hostile server", () => {
     );
     expect(error).toMatchObject({ reason: ErrorReason.OVERLOADED });
     expect(read.length).toBeLessThan(5);
+  });
+
+  test("empty messages without end", async () => {
+    answering((call) => Array.from({ length: 10_000 }, () => part(call, Buffer.alloc(0))));
+    const stream = chat.generate({ model: "m" });
+    let read = 0;
+    const error = await failure(
+      (async () => {
+        for await (const _ of stream) read += 1;
+      })(),
+    );
+    expect(error).toMatchObject({ reason: ErrorReason.OVERLOADED });
+    expect(read).toBeLessThan(3000);
   });
 
   test("frames of calls that have ended are dropped", async () => {

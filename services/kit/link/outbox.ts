@@ -1,5 +1,6 @@
 import type { ByteWriter } from "../byte-writer.ts";
 import { FrameBatch } from "./frame.ts";
+import { messageCostBytes } from "./settings.ts";
 
 /** Larger messages are sent in parts of this size, in turns with those of other calls. */
 export const partBytes = 64 * 1024;
@@ -53,11 +54,15 @@ export class Outbox {
   private scheduled = false;
   private writing = false;
   private closed = false;
-  /** Bytes of messages that wait for their turn. */
-  pendingBytes = 0;
+  private pendingBytes = 0;
 
   constructor(options: OutboxOptions) {
     this.write = options.write;
+  }
+
+  /** Bytes that wait to be written. */
+  get waitingBytes(): number {
+    return this.batch.length + this.pendingBytes;
   }
 
   /** To be called after frames were put into `batch`. */
@@ -74,7 +79,7 @@ export class Outbox {
   send(call: OutgoingCall, message: ByteWriter): boolean {
     const { length } = message;
     if (length <= partBytes && call.credit > 0 && call.pending.length === 0) {
-      call.credit -= length;
+      call.credit -= length + messageCostBytes;
       this.batch.message(call.id, message);
       this.touch();
     } else {
@@ -167,7 +172,7 @@ export class Outbox {
       const end = Math.min(bytes.length, sent + partBytes);
       this.batch.part(call.id, bytes, sent, end, end < bytes.length);
       message.sent = end;
-      call.credit -= end - sent;
+      call.credit -= end - sent + (end < bytes.length ? 0 : messageCostBytes);
       this.pendingBytes -= end - sent;
       if (end === bytes.length) call.pending.shift();
       if (call.pending.length === 0) {

@@ -58,7 +58,7 @@ export interface InstanceStatus {
 /** A door to all instances of one service. */
 export interface Peers extends Door {
   start(): void;
-  /** Makes no new links and closes each one when its calls have ended. */
+  /** Breaks all links, and makes no new ones. */
   close(): void;
   status(): readonly InstanceStatus[];
 }
@@ -82,8 +82,10 @@ interface Instance {
   gone: boolean;
 }
 
+/** @throws Error when an address is none */
 export function createPeers(options: PeersOptions): Peers {
   const { clock, peerName } = options;
+  const named = options.addresses.some(isNamed);
   const instances = new Map<string, Instance>();
   const waiting = new Set<ClientCall>();
   const settings = {
@@ -135,7 +137,7 @@ export function createPeers(options: PeersOptions): Peers {
     // A resolver that fails says nothing about the instances that are there.
     if (complete) for (const [target, instance] of instances) if (!found.has(target)) remove(target, instance);
     const delayMs = complete ? resolveIntervalMs : 1000;
-    if (options.addresses.some(isNamed)) cancelResolve = clock.after(delayMs, () => void resolve());
+    if (named) cancelResolve = clock.after(delayMs, () => void resolve());
   }
 
   function add(endpoint: Endpoint): void {
@@ -206,7 +208,7 @@ export function createPeers(options: PeersOptions): Peers {
     const backoffMs = Math.min(backoffMaxMs, backoffFirstMs * 2 ** instance.attempts);
     instance.attempts = Math.min(instance.attempts + 1, 10);
     instance.cancelRetry = clock.after(backoffMs * (0.5 + options.random() / 2), () => connect(instance));
-    if (isNamed(options.addresses[0] ?? "")) void resolve();
+    if (named) void resolve();
   }
 
   /** An instance is ready: those who wait go on. */
@@ -274,7 +276,12 @@ export function createPeers(options: PeersOptions): Peers {
       cancelWait?.();
       cancelResolve?.();
       failWaiting();
-      for (const [target, instance] of instances) remove(target, instance);
+      for (const instance of instances.values()) {
+        instance.cancelRetry?.();
+        instance.link?.close();
+        for (const link of instance.leaving) link.close();
+      }
+      instances.clear();
     },
     status: () =>
       [...instances.values()].map((instance) => ({

@@ -59,11 +59,11 @@ export class ServedCall implements ReplySink {
       this.serving.fail(requestTooLarge(bytesMax));
     } else if (more && this.host.bufferedBytes + size > bufferedBytesMax) {
       this.serving.fail(new WeirError(ErrorReason.OVERLOADED, { retryAfterMs: 1000 }));
-    } else if (more) {
+    } else if (more && size > 0) {
       this.parts.push(copied(bytes, start, end));
       this.partsBytes += size;
       this.host.bufferedBytes += size;
-    } else {
+    } else if (!more) {
       this.begin(this.whole(bytes, start, end));
     }
   }

@@ -8,7 +8,7 @@ import { type FrameReader, linkVersion, readFrames, type StartFrame } from "./fr
 import { Keepalive } from "./keepalive.ts";
 import { Outbox } from "./outbox.ts";
 import { type CallHost, sendError, ServedCall } from "./served-call.ts";
-import { asIs, batchBytesMax, type LinkSettings, openPath } from "./settings.ts";
+import { asIs, batchBytesMax, type LinkSettings, openPath, unreadBytesMax } from "./settings.ts";
 
 export interface LinkServerOptions {
   readonly methods: ReadonlyMap<string, ServedMethod>;
@@ -134,6 +134,9 @@ class ServerLink implements FrameReader, CallHost {
     try {
       if (bytes.length > batchBytesMax) throw new LinkFault("a batch is too large", status.RESOURCE_EXHAUSTED);
       readFrames(bytes, this);
+      if (this.outbox.batch.length > unreadBytesMax) {
+        throw new LinkFault("the peer sends and does not read", status.RESOURCE_EXHAUSTED);
+      }
     } catch (thrown) {
       if (thrown instanceof LinkFault) {
         this.refuse(thrown);

@@ -24,6 +24,15 @@ export function linkSettings(options: LinkOptions): LinkSettings {
 /** Largest message of the gRPC stream, in bytes. A batch stays far below. */
 export const batchBytesMax = 4 * 1024 * 1024;
 
+/** What a message costs of a call's credit beside its bytes: small ones take memory, too. */
+export const messageCostBytes = 64;
+
+/** Largest `start`, in bytes: metadata is kept for the whole call. */
+export const startBytesMax = 64 * 1024;
+
+/** Frames that a peer makes us send and does not read; beyond this the link ends. */
+export const unreadBytesMax = 8 * 1024 * 1024;
+
 export const openPath = "/weir.link.v1.LinkService/Open";
 
 /** The stream's messages are encoded and read by hand. */
