@@ -61,8 +61,7 @@ export const OpenResponseSchema: GenMessage<OpenResponse> = /*@__PURE__*/
  */
 export type Frame = Message<"weir.link.v1.Frame"> & {
   /**
-   * The call: chosen by the client, odd or even alike, never used twice on a link. 0 is the link
-   * itself.
+   * The call: chosen by the client, each greater than the one before. 0 is the link itself.
    *
    * @generated from field: uint32 call = 1;
    */
@@ -115,7 +114,7 @@ export type Frame = Message<"weir.link.v1.Frame"> & {
     case: "cancel";
   } | {
     /**
-     * Client: more bytes of response parts may come.
+     * Client: more credit for response parts.
      *
      * @generated from field: uint32 credit = 7;
      */
@@ -206,7 +205,7 @@ export const HelloSchema: GenMessage<Hello> = /*@__PURE__*/
   messageDesc(file_weir_link_v1_link_service, 3);
 
 /**
- * Begins a call.
+ * Begins a call. At most 64 KiB.
  *
  * @generated from message weir.link.v1.Start
  */
@@ -226,7 +225,7 @@ export type Start = Message<"weir.link.v1.Start"> & {
   timeoutMs?: number | undefined;
 
   /**
-   * Bytes of response parts that may come before more is granted.
+   * Credit for response parts until more is granted; at most 2^32 - 1 together with what is unused.
    *
    * @generated from field: uint32 credit = 3;
    */
@@ -379,10 +378,18 @@ export const DrainSchema: GenMessage<Drain> = /*@__PURE__*/
  * parts of zero or more messages and one `end`. Either side may end it early: the client with
  * `cancel`, the server with `end`. After that the other side drops what still arrives for the call.
  *
- * Flow control: each side may send parts of response messages only against credit, counted in bytes
- * of `Part.data`. A call begins with the credit in `start`; the reader grants more with `credit` as
- * it consumes. A part may overdraw the credit once; no further part leaves until it is positive
- * again. Request messages need no credit: they are bounded by `Hello.message_bytes_max`.
+ * Flow control: the server sends parts of response messages only against credit. A part costs the
+ * bytes of its `data`, and the last part of a message 64 more. A call begins with the credit in
+ * `start`; the client grants more with `credit` as its reader takes messages. A part may overdraw the
+ * credit once; no further part leaves until it is positive again. Request messages need no credit:
+ * they are bounded by `Hello.message_bytes_max`.
+ *
+ * Large messages go in parts of 64 KiB, in turns with those of other calls; whoever receives accepts
+ * parts of any size within a message of the stream, which has at most 4 MiB.
+ *
+ * Leaving: after `drain` the client starts no calls, and half-closes the stream when its open ones
+ * have ended; the server then ends it with OK. A client may half-close at any time when no call is
+ * open; calls that are open then are given up.
  *
  * @generated from service weir.link.v1.LinkService
  */
