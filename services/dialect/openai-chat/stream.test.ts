@@ -96,6 +96,13 @@ test.each<[string, string]>([
   expect(facts.complete).toBe(true);
 });
 
+test("an extra chunk that has nothing to report is taken out as well, and one before content is not", () => {
+  const bare = '{"choices":[],"prompt_filter_results":[{}],"usage":null}';
+  expect(run(sse(bare, hello, stop, '{"choices":[],"usage":null}', "[DONE]")).forwarded).toBe(
+    sse(bare, hello, stop, "[DONE]"),
+  );
+});
+
 test("a chunk with choices and usage is never taken out", () => {
   const text = sse(hello, chunk({}, { finish_reason: "stop", usage }), "[DONE]");
   expect(run(text).forwarded).toBe(text);
@@ -198,10 +205,14 @@ test("words of the protocol inside a text are text", () => {
   expect(facts).toMatchObject({ complete: true, fault: undefined, usage: undefined, contentEvents: 8 });
 });
 
-test("what is not JSON is a fault before content", () => {
+test("what is not JSON is a fault", () => {
   expect(run("data: <html>\n\n").facts.fault).toEqual({ kind: "malformed" });
   expect(run("data: 5\n\n").facts.fault).toEqual({ kind: "malformed" });
   expect(run(sse(hello, '{"usage":{"prompt')).facts.fault).toEqual({ kind: "malformed" });
+  // After it, one that breaks off is found by its end.
+  const broken = run(sse(hello, hello, hello.slice(0, -20), hello, "[DONE]"));
+  expect(broken.facts.fault).toEqual({ kind: "malformed" });
+  expect(broken.forwarded).toBe(sse(hello, hello));
 });
 
 test("an event may be as long as the limit and no longer", () => {
@@ -277,7 +288,7 @@ const jsonEvent = fc.oneof(
       .map(({ delta: d, index, end, usage: u }) => chunk(d, { index, finish_reason: end, usage: u })),
   },
   { weight: 1, arbitrary: usageArb.map((u) => JSON.stringify({ choices: [], usage: u })) },
-  { weight: 1, arbitrary: fc.constantFrom('{"type":"ping"}', '{"choices":[]}') },
+  { weight: 1, arbitrary: fc.constantFrom('{"type":"ping"}', '{"choices":[]}', '{"choices": [ ], "usage":null}') },
 );
 const event = fc.oneof(
   { weight: 12, arbitrary: jsonEvent.map((json) => [`data: ${json}`]) },
@@ -360,7 +371,8 @@ function reference(bytes: Buffer, includeUsage: boolean) {
       state.content ||= read.content;
       if (state.replyId === "" && typeof json["id"] === "string") state.replyId = json["id"];
       if (json["usage"] != null) state.usage = readUsage(json["usage"]);
-      if (json["usage"] == null || !read.bare || includeUsage) forward();
+      const extra = json["usage"] != null || (state.content && json["usage"] === null);
+      if (!extra || !read.bare || includeUsage) forward();
     }
   }
   if (clean && !state.fault && !state.complete && ended.size > 0 && [...seen].every((choice) => ended.has(choice))) {

@@ -67,9 +67,9 @@ export const doneEvent: Buffer = Buffer.from("data: [DONE]\n\n");
 const eventBytesMaxDefault = 8 * 1024 * 1024;
 
 // What no plain piece of content has: an end, an error, usage or a finish reason other than null, a choice other than the
-// first. An event without them is not looked into once content has begun. Quotes inside a text are escaped, so that
+// first, no choice at all. An event without them is not looked into once content has begun. Quotes inside a text are escaped, so that
 // hardly any text matches; one that does costs a parse and no more.
-const notable = /error|\[DONE\]|(?:usage|_reason)"\s*:\s*[^\sn]|"index"\s*:\s*[^\s0]/;
+const notable = /error|\[DONE\]|(?:usage|_reason)"\s*:\s*[^\sn]|"(?:index"\s*:\s*[^\s0]|choices"\s*:\s*\[\s*\])/;
 
 /** What becomes of an event. */
 type Verdict = "forward" | "strip" | "done" | "fault";
@@ -213,9 +213,12 @@ export function createChatStreamReader(options: ChatStreamOptions): ChatStreamRe
       facts.content = true;
       output.read(chunk.contentBytes, chunk.finished.length === 0);
     }
-    if (!isObject(json["usage"])) return "forward";
-    facts.usage = readUsage(json["usage"]) ?? facts.usage;
-    return chunk.bare && !includeUsage ? "strip" : "forward";
+    const reportsUsage = isObject(json["usage"]);
+    if (reportsUsage) facts.usage = readUsage(json["usage"]) ?? facts.usage;
+    // The extra chunk of `include_usage`; some providers have nothing to put into it. Azure's first chunk has no choices
+    // either, and comes before content.
+    const isExtra = chunk.bare && (reportsUsage || (facts.content && json["usage"] === null));
+    return isExtra && !includeUsage ? "strip" : "forward";
   }
 
   return { push, end, facts, contentEvents: output.events, outputTokens: output.tokens };
@@ -226,13 +229,14 @@ function isPlain(text: string): boolean {
 }
 
 /**
- * Where the one line of an event ends that begins at an offset and is `data` alone, ended by two LFs; -1 when the event
- * is of any other form.
+ * Where the one line of an event ends that begins at an offset and is `data` alone, with the end of a JSON object, ended by
+ * two LFs; -1 when the event is of any other form.
  */
 function lineEndOf(text: string, at: number): number {
   if (text.charCodeAt(at) !== 0x64) return -1;
   const end = text.indexOf("\n", at);
-  return end >= 0 && text.charCodeAt(end + 1) === 0x0a && text.startsWith("data:", at) ? end : -1;
+  const plain = text.charCodeAt(end - 1) === 0x7d && text.charCodeAt(end + 1) === 0x0a && text.startsWith("data:", at);
+  return end >= 0 && plain ? end : -1;
 }
 
 const lineFeed = Buffer.from("\n");
