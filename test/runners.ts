@@ -215,9 +215,9 @@ async function createWeir(
   control: Pick<Weir, "output" | "processes" | "pids" | "kill">,
 ): Promise<Weir> {
   const mesh = createMesh({ name: "test", peers: { metering: [meteringAddress] } });
+  const accounts: Client<typeof AccountService> = mesh.client(AccountService, "metering");
   await mesh.start();
   stage.undo.push(() => mesh.close());
-  const accounts: Client<typeof AccountService> = mesh.client(AccountService, "metering");
   const timeoutMs = 5000;
   await untilReady(async () => {
     await accounts.listTenants({}, { timeoutMs });

@@ -3,7 +3,7 @@ import OpenAI from "openai";
 import { expect, vi } from "vitest";
 import { expectedCost, type LedgerRow } from "../ledger.ts";
 import { priceOf } from "./setting.ts";
-import type { Weir } from "./weir.ts";
+import type { KeyScope, Weir } from "./weir.ts";
 
 /** The official SDK, which must not hide failures by trying again. */
 export function sdk(weir: Weir, key = weir.key): OpenAI {
@@ -66,6 +66,19 @@ export async function ask(weir: Pick<Weir, "url" | "key">, body: unknown, option
   }
   const requestId = response.headers.get("x-request-id") ?? "";
   return { status: response.status, headers: response.headers, text, json, requestId, broken };
+}
+
+/** A new key, when the edge knows it. Asks seldom: failures with unknown keys are limited. */
+export async function usableKey(weir: Weir, scope: KeyScope): Promise<string> {
+  const { secret } = await weir.createKey(scope);
+  await vi.waitFor(
+    async () => {
+      const answer = await ask(weir, undefined, { key: secret, method: "GET", path: "/v1/models" });
+      expect(answer.status).not.toBe(401);
+    },
+    { timeout: 3000, interval: 250 },
+  );
+  return secret;
 }
 
 /** What an error body says. */
