@@ -22,6 +22,7 @@ test("an answer passes through, piece by piece, and says how many attempts it to
   expect(await ask()).toEqual({ text: "ab", attempts: 1 });
   expect(calls[0]?.request).toMatchObject({ alias: "alias", allowUnpriced: true, request: { model: "alias" } });
   expect(milliseconds(calls[0]?.request.timeouts?.firstToken)).toBe(120_000);
+  expect(calls[0]?.timeoutMs).toBeGreaterThan(600_000);
 });
 
 test("principal, request id and trace go down unchanged", async () => {
@@ -299,6 +300,7 @@ test("the caller's deadline shortens the timers, and its timeouts do not count a
   const { ask, calls, health } = setup({ a: [late] }, { router: { circuitFailures: 1, attemptsMax: 1 } });
   await failure(ask({ timeoutMs: 30_000 }));
   const timeouts = calls[0]?.request.timeouts;
+  expect(calls[0]?.timeoutMs).toBeLessThanOrEqual(30_000);
   expect(milliseconds(timeouts?.total)).toBeLessThanOrEqual(30_000);
   expect(milliseconds(timeouts?.firstToken)).toBeGreaterThan(29_000);
   expect(milliseconds(timeouts?.connect)).toBe(5_000);

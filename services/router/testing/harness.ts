@@ -73,12 +73,22 @@ type ConfigInit = Exclude<Parameters<typeof create<typeof ConfigSchema>>[1], und
 /** A router behind a local door, before a pool behind another; the script says what each target does, in turn. */
 export function setup(script: Record<string, Act[]>, config: ConfigInit = {}, meter: Meter = noTelemetry.meter) {
   const clock = createStillClock();
-  const calls: { target: string; request: RunAttemptRequest; metadata: (name: string) => string | undefined }[] = [];
+  const calls: {
+    target: string;
+    request: RunAttemptRequest;
+    timeoutMs: number | undefined;
+    metadata: (name: string) => string | undefined;
+  }[] = [];
   const ended: string[] = [];
   const pool = hostService(AttemptService, {
     async *runAttempt(request, context) {
       const { provider = "", model = "" } = request.target ?? {};
-      calls.push({ target: provider, request, metadata: (name) => requestMetadata(context, name) });
+      calls.push({
+        target: provider,
+        request,
+        timeoutMs: context.timeoutMs(),
+        metadata: (name) => requestMetadata(context, name),
+      });
       const acts = script[provider];
       const act = (acts && acts.length > 1 ? acts.shift() : acts?.[0]) ?? "answer";
       expect(model).toBe("m");
