@@ -152,7 +152,7 @@ function routeMessage(alias: string, route: Route, targets: readonly RouteTarget
     alias,
     targets: targets.map((target) => target.message),
     allowUnpriced: route.allowUnpriced,
-    createTime: timestampFromMs(snapshot.createTimeMs),
+    createTime: timestampFromMs(Math.floor(snapshot.createTimeMs)),
   });
 }
 
@@ -167,6 +167,6 @@ function healthMessage(view: TargetHealthView, nowMs: number) {
     target: view.target.message,
     state: circuitStates[view.state],
     consecutiveFailures: view.consecutiveFailures,
-    ...(view.waitMs === undefined ? {} : { retryTime: timestampFromMs(nowMs + view.waitMs) }),
+    ...(view.waitMs === undefined ? {} : { retryTime: timestampFromMs(Math.ceil(nowMs + view.waitMs)) }),
   });
 }
