@@ -237,9 +237,15 @@ async function createWeir(
       if (health.status !== "ok") throw new Error(`health: ${JSON.stringify(health)}`);
     });
   await ready();
+  const { secret: key } = await createKey();
+  await untilReady(async () => {
+    const headers = { authorization: `Bearer ${key}` };
+    const { status } = await fetch(`${url}/v1/models`, { headers, signal: AbortSignal.timeout(2000) });
+    if (status === 401) throw new Error("the edge does not know the key");
+  }, 200);
   return {
     url,
-    key: (await createKey()).secret,
+    key,
     simulator: stage.simulator,
     simulatorUrl: stage.simulatorUrl,
     ledger: stage.ledger,
@@ -255,7 +261,7 @@ async function createWeir(
 }
 
 /** Tries until it goes well. @throws the last failure, after a minute */
-async function untilReady(check: () => Promise<void>): Promise<void> {
+async function untilReady(check: () => Promise<void>, pauseMs = 50): Promise<void> {
   const deadline = performance.now() + readyMs;
   for (;;) {
     try {
@@ -263,7 +269,7 @@ async function untilReady(check: () => Promise<void>): Promise<void> {
       return;
     } catch (error) {
       if (performance.now() > deadline) throw error;
-      await new Promise((resolve) => setTimeout(resolve, 50));
+      await new Promise((resolve) => setTimeout(resolve, pauseMs));
     }
   }
 }
