@@ -172,7 +172,7 @@ export class Attempt implements ExchangeSink {
     } else if (ok && stream && type === "text/event-stream") {
       this.mode = "stream";
       this.reader = createChatStreamReader({ includeUsage: this.plan.wire.includeUsage });
-    } else if (ok && type !== "" && type !== "application/json") {
+    } else if (ok && type !== "" && !type.endsWith("json")) {
       this.unserved = type !== "text/event-stream"; // a page of some proxy
       this.failBefore("protocol");
     } else {

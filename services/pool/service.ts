@@ -153,7 +153,8 @@ export function createPool(options: PoolOptions): Pool {
       throw error;
     }
     // The signal fires at the end of every call; then the attempt is over and nothing happens.
-    if (signal.aborted) attempt.cancel();
+    if (closed) attempt.giveUp();
+    else if (signal.aborted) attempt.cancel();
     else signal.addEventListener("abort", () => attempt.cancel(), { once: true });
     try {
       attempt.send();
