@@ -1,4 +1,7 @@
-import { ChannelCredentials, ServerCredentials, status } from "@grpc/grpc-js";
+import { ChannelCredentials, logVerbosity, ServerCredentials, setLogVerbosity, status } from "@grpc/grpc-js";
+
+// grpc-js writes plain lines to stderr of what it also says by errors and states, which are logged as all else is.
+setLogVerbosity(logVerbosity.NONE);
 
 /** Mutual TLS: PEM texts, and who may call. */
 export interface TlsOptions {

@@ -78,6 +78,8 @@ interface Instance {
   attempts: number;
   failures: number;
   lastError: string | undefined;
+  /** What was said of it since it was last ready. */
+  told: string | undefined;
   cancelRetry: (() => void) | undefined;
   gone: boolean;
 }
@@ -148,6 +150,7 @@ export function createPeers(options: PeersOptions): Peers {
       attempts: 0,
       failures: 0,
       lastError: undefined,
+      told: undefined,
       cancelRetry: undefined,
       gone: false,
     };
@@ -175,6 +178,7 @@ export function createPeers(options: PeersOptions): Peers {
       connectTimeoutMs,
       onReady: () => {
         instance.attempts = 0;
+        instance.told = undefined;
         ready = [...ready, link];
         options.onEvent({ kind: "ready", peerName, address: endpoint.target });
         welcome();
@@ -187,9 +191,10 @@ export function createPeers(options: PeersOptions): Peers {
       onClosed: (why) => {
         if (why !== undefined) {
           instance.failures += 1;
-          // Said once for each loss, not for each attempt after it.
-          if (instance.lastError !== why) options.onEvent({ kind: "lost", peerName, address: endpoint.target, why });
           instance.lastError = why;
+          // Said once for each loss, not again for each attempt after it.
+          if (instance.told !== why) options.onEvent({ kind: "lost", peerName, address: endpoint.target, why });
+          instance.told = why;
         }
         if (!instance.leaving.delete(link)) lose(instance, link);
       },
