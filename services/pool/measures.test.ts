@@ -1,6 +1,6 @@
 import { startTelemetry } from "@weir/kit/telemetry/setup";
 import { expect, test } from "vitest";
-import { createTestPool, hello, readAll, startProvider, streamText } from "./pool-under-test.ts";
+import { createTestPool, hello, readAll, startProvider, streamText } from "./testing/pool-under-test.ts";
 
 test("what happened is on the scrape, by provider", async () => {
   const telemetry = await startTelemetry({ service: "pool", version: "1" });

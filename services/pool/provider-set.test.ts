@@ -3,7 +3,7 @@ import { durationFromMs } from "@bufbuild/protobuf/wkt";
 import { ConfigSchema, ProviderKind } from "@weir/gen/weir/config/v1/config_pb";
 import { expect, test } from "vitest";
 import { createProviderSet } from "./provider-set.ts";
-import type { ProviderInit } from "./pool-under-test.ts";
+import type { ProviderInit } from "./testing/pool-under-test.ts";
 
 const one = (id: string, provider: ProviderInit) =>
   createProviderSet(create(ConfigSchema, { providers: { [id]: { kind: ProviderKind.OPENAI, ...provider } } })).get(id);

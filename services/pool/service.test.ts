@@ -23,7 +23,7 @@ import {
   streamShown,
   streamText,
   until,
-} from "./pool-under-test.ts";
+} from "./testing/pool-under-test.ts";
 
 const streaming = { ...hello, stream: true };
 /** undici gives a connection back one turn after the answer's end. */

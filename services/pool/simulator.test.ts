@@ -6,7 +6,7 @@ import { faults, sseOddities, usageManners } from "@weir/simulator/script";
 import { createSimulator, type Script } from "@weir/simulator/simulator";
 import { durationFromMs } from "@bufbuild/protobuf/wkt";
 import { expect, test } from "vitest";
-import { createTestPool, hello, type ProviderInit, readAll, until } from "./pool-under-test.ts";
+import { createTestPool, hello, type ProviderInit, readAll, until } from "./testing/pool-under-test.ts";
 
 const streaming = { ...hello, stream: true };
 const short = {

@@ -17,9 +17,9 @@ import { encodeToBytes } from "@weir/kit/codec";
 import { createLocalDoor } from "@weir/kit/local";
 import { noTelemetry } from "@weir/kit/telemetry/none";
 import { createPriceList, type PriceList } from "@weir/price/price";
-import type { Intent } from "./journal/journal.ts";
-import { createProviderSet } from "./provider-set.ts";
-import { createPool, type PoolOptions } from "./service.ts";
+import type { Intent } from "../journal/journal.ts";
+import { createProviderSet } from "../provider-set.ts";
+import { createPool, type PoolOptions } from "../service.ts";
 
 /** One request that a provider under test got. */
 export interface Received {
@@ -103,7 +103,7 @@ export function createFakeJournal() {
 
 export type ProviderInit = Omit<MessageInitShape<typeof ProviderConfigSchema>, "$typeName">;
 
-const silent = { debug: () => undefined, info: () => undefined, warn: () => undefined, error: () => undefined };
+export const silent = { debug: () => undefined, info: () => undefined, warn: () => undefined, error: () => undefined };
 
 export const freePrices: PriceList = createPriceList([
   {
