@@ -31,8 +31,8 @@ export const metricsContentType = "text/plain; version=0.0.4; charset=utf-8";
 const shutdownTimeoutMs = 3_000;
 
 /**
- * Starts metrics and, with an endpoint, traces. Nothing is registered globally and nothing is instrumented by itself:
- * services get the meter and the tracer from their root.
+ * Starts metrics and, with an endpoint, traces. Nothing is instrumented by itself: services get the meter and the tracer from
+ * their root.
  */
 export async function startTelemetry(options: TelemetryOptions): Promise<Telemetry> {
   // Named by hand: the SDK's detectors would publish the command line, paths and the host's id.
@@ -60,23 +60,31 @@ export async function startTelemetry(options: TelemetryOptions): Promise<Telemet
   };
 }
 
-/** Loaded only when used: the exporter costs 40 ms of every process's start. */
+/**
+ * Loaded only when used: the SDK and its exporter cost tens of milliseconds of every process's start. Unlike the metrics the
+ * tracer is the process's one global tracer.
+ */
 async function startTraces(endpoint: string, sampleRatio: number, resource: Resource) {
-  const { BatchSpanProcessor, ParentBasedSampler, TraceIdRatioBasedSampler, TracerProvider } = await import(
-    "@opentelemetry/sdk-trace"
-  );
+  const { NodeSDK } = await import("@opentelemetry/sdk-node");
+  const { BatchSpanProcessor, ParentBasedSampler, TraceIdRatioBasedSampler } = await import("@opentelemetry/sdk-trace");
   const { OTLPTraceExporter } = await import("@opentelemetry/exporter-trace-otlp-proto");
   const exporter = new OTLPTraceExporter({ url: `${endpoint.replace(/\/+$/, "")}/v1/traces` });
-  const provider = new TracerProvider({
+  const sdk = new NodeSDK({
     resource,
+    autoDetectResources: false,
     sampler: new ParentBasedSampler({ root: new TraceIdRatioBasedSampler(sampleRatio) }),
     spanProcessors: [new BatchSpanProcessor({ exporter })],
+    // Metrics and logs have their own ways; empty lists keep the SDK from reading OTEL_* variables for them.
+    metricReaders: [],
+    logRecordProcessors: [],
   });
+  sdk.start();
   return {
-    tracer: provider.getTracer("weir"),
+    tracer: trace.getTracer("weir"),
     async shutdown() {
       const late = new Promise<void>((resolve) => setTimeout(resolve, shutdownTimeoutMs).unref());
-      await Promise.race([provider.shutdown().catch(() => undefined), late]);
+      await Promise.race([sdk.shutdown().catch(() => undefined), late]);
+      trace.disable();
     },
   };
 }
