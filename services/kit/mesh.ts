@@ -2,7 +2,7 @@ import type { DescService } from "@bufbuild/protobuf";
 import type { ServiceImpl } from "@connectrpc/connect";
 import { type Client, type Door, type HostedService, hostService } from "./call.ts";
 import { createClient } from "./client.ts";
-import { channelCredentials, type TlsOptions } from "./grpc/credentials.ts";
+import type { TlsOptions } from "./grpc/credentials.ts";
 import { createGrpcServer, type GrpcServer } from "./grpc/server.ts";
 import { createPeers, type InstanceStatus, type PeerEvent, type Peers } from "./link/peers.ts";
 import { type LinkOptions, linkSettings } from "./link/settings.ts";
@@ -78,9 +78,7 @@ export function createMesh(options: MeshOptions): Mesh {
     const door = createPeers({
       peerName: name,
       addresses,
-      credentials: channelCredentials(options.tls),
-      secure: options.tls !== undefined,
-      serverName: options.tls?.serverName,
+      tls: options.tls,
       name: options.name,
       clock: settings.clock,
       random: options.random ?? Math.random,

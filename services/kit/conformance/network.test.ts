@@ -2,7 +2,7 @@ import { type ChildProcess, execFileSync, fork } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { Client as GrpcClient } from "@grpc/grpc-js";
+import { Client as GrpcClient, credentials } from "@grpc/grpc-js";
 import { fromBinary, toBinary } from "@bufbuild/protobuf";
 import { FileDescriptorProtoSchema } from "@bufbuild/protobuf/wkt";
 import { Health, HealthCheckResponse_ServingStatus as ServingStatus } from "@weir/gen/grpc/health/v1/health_pb";
@@ -18,7 +18,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import type { Client } from "../call.ts";
 import { createClient } from "../client.ts";
 import { createGrpcDoor } from "../grpc/client.ts";
-import { channelCredentials, type TlsOptions } from "../grpc/credentials.ts";
+import type { TlsOptions } from "../grpc/credentials.ts";
 import type { PeerEvent } from "../link/peers.ts";
 import { createMesh, type Mesh, type MeshOptions } from "../mesh.ts";
 import { WeirError } from "../weir-error.ts";
@@ -386,6 +386,18 @@ describe("mutual TLS", () => {
     expect((await createClient(RouteService, door).getRoute({ name: "routes/a" })).route?.alias).toBe("router");
   });
 
+  test("a server is known by its address when no name is given", async () => {
+    const server = await start();
+    const { routes } = await call([server.address], { tls: { ...tls("edge"), serverName: undefined } });
+    expect((await routes.getRoute({ name: "routes/a" })).route?.alias).toBe("router");
+    const door = createGrpcDoor({ address: server.address, tls: { ...tls("edge"), serverName: undefined } });
+    cleanups.push(() => door.close());
+    expect((await createClient(RouteService, door).getRoute({ name: "routes/a" })).route?.alias).toBe("router");
+    // The router's certificate has this address, the edge's has none.
+    const other = await serve("edge", { tls: tls("edge") });
+    expect(await refused(other.address, { ...tls("edge"), serverName: undefined })).toMatch(/IP|certificate/);
+  });
+
   const refused = async (address: string, callerTls: TlsOptions | undefined): Promise<string> => {
     const events: PeerEvent[] = [];
     const { routes, mesh } = await call([address], {
@@ -466,7 +478,7 @@ describe("for other people's clients", () => {
 
   test("reflection lists the services and gives their files", async () => {
     const server = await serve("server");
-    const client = new GrpcClient(server.address, channelCredentials(undefined));
+    const client = new GrpcClient(server.address, credentials.createInsecure());
     cleanups.push(() => client.close());
     const asIs = (bytes: Buffer): Buffer => bytes;
     const stream = client.makeBidiStreamRequest(

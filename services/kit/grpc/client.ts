@@ -22,7 +22,7 @@ import { type ReplySource, ReplyStream } from "../reply-stream.ts";
 import { deadlineExceeded, messageBytesMaxDefault, requestTooLarge, travellingTimeoutMs } from "../serving.ts";
 import { fromStatus } from "../status.ts";
 import { CallCancelled, toWeirError, type WeirError } from "../weir-error.ts";
-import { channelCredentials, type TlsOptions } from "./credentials.ts";
+import { channelIdentity, type TlsOptions } from "./credentials.ts";
 import { fromGrpcMetadata, getStatusDetails, toGrpcMetadata } from "./metadata.ts";
 
 export interface GrpcDoorOptions {
@@ -48,8 +48,10 @@ const queuedMax = 16;
 
 export function createGrpcDoor(options: GrpcDoorOptions): GrpcDoor {
   const messageBytesMax = options.messageBytesMax ?? messageBytesMaxDefault;
-  const { tls } = options;
-  const client = new Client(targetOf(options.address), channelCredentials(tls), {
+  const { address, tls } = options;
+  const identity = channelIdentity(tls, address.startsWith("unix:") ? "localhost" : splitAddress(address).host);
+  const client = new Client(targetOf(address), identity.credentials, {
+    ...identity.options,
     "grpc.enable_retries": 0,
     "grpc.enable_channelz": 0,
     "grpc.use_local_subchannel_pool": 1,
@@ -59,9 +61,6 @@ export function createGrpcDoor(options: GrpcDoorOptions): GrpcDoor {
     "grpc.min_reconnect_backoff_ms": 50,
     "grpc.max_reconnect_backoff_ms": 5000,
     "grpc.service_config": JSON.stringify({ loadBalancingConfig: [{ round_robin: {} }] }),
-    ...(tls?.serverName === undefined
-      ? {}
-      : { "grpc.ssl_target_name_override": tls.serverName, "grpc.default_authority": tls.serverName }),
   });
   return {
     unary: <I extends DescMessage, O extends DescMessage>(

@@ -1,4 +1,13 @@
-import { ChannelCredentials, logVerbosity, ServerCredentials, setLogVerbosity, status } from "@grpc/grpc-js";
+import { isIP } from "node:net";
+import { checkServerIdentity } from "node:tls";
+import {
+  ChannelCredentials,
+  type ChannelOptions,
+  logVerbosity,
+  ServerCredentials,
+  setLogVerbosity,
+  status,
+} from "@grpc/grpc-js";
 
 // grpc-js writes plain lines to stderr of what it also says by errors and states, which are logged as all else is.
 setLogVerbosity(logVerbosity.NONE);
@@ -25,10 +34,25 @@ export function serverCredentials(tls: TlsOptions | undefined): ServerCredential
   return ServerCredentials.createSsl(tls.ca, [{ cert_chain: tls.cert, private_key: tls.key }], true);
 }
 
-/** The client's side. */
-export function channelCredentials(tls: TlsOptions | undefined): ChannelCredentials {
-  if (tls === undefined) return ChannelCredentials.createInsecure();
-  return ChannelCredentials.createSsl(tls.ca, tls.key, tls.cert);
+/** What a channel of grpc-js needs to know who it is and whom it speaks to. */
+export interface ChannelIdentity {
+  readonly credentials: ChannelCredentials;
+  readonly options: ChannelOptions;
+}
+
+/**
+ * The client's side.
+ * @param host the host of the server's address: a DNS name or an IP address
+ */
+export function channelIdentity(tls: TlsOptions | undefined, host: string): ChannelIdentity {
+  if (tls === undefined) return { credentials: ChannelCredentials.createInsecure(), options: {} };
+  const name = tls.serverName ?? host;
+  const credentials = ChannelCredentials.createSsl(tls.ca, tls.key, tls.cert, {
+    checkServerIdentity: (_name, certificate) => checkServerIdentity(name, certificate),
+  });
+  // Node refuses an IP address as the name that TLS announces, and grpc-js would announce one.
+  const announced = isIP(name) === 0 ? name : "localhost";
+  return { credentials, options: { "grpc.ssl_target_name_override": announced, "grpc.default_authority": announced } };
 }
 
 /** What grpc-js calls give of the caller's certificate. */

@@ -5,7 +5,7 @@ import { isIP } from "node:net";
 export interface Endpoint {
   /** As grpc-js takes it: `ipv4:127.0.0.1:7000`, `ipv6:[::1]:7000`, `unix:/run/weir/pool.sock`. */
   readonly target: string;
-  /** The name that was asked for; a server's certificate must have it. */
+  /** What was asked for: a DNS name or an IP address; `localhost` for a socket. A certificate must have it. */
   readonly host: string;
 }
 

@@ -1,13 +1,8 @@
-import {
-  Client,
-  type ClientDuplexStream,
-  type ChannelCredentials,
-  Metadata as GrpcMetadata,
-  type ServiceError,
-} from "@grpc/grpc-js";
+import { Client, type ClientDuplexStream, Metadata as GrpcMetadata, type ServiceError } from "@grpc/grpc-js";
 import type { DescMethod } from "@bufbuild/protobuf";
 import type { End, Headers, Hello } from "@weir/gen/weir/link/v1/link_service_pb";
 import type { Metadata } from "../call.ts";
+import type { ChannelIdentity } from "../grpc/credentials.ts";
 import { methodPath } from "../context.ts";
 import type { Clock } from "../clock.ts";
 import type { ClientCall } from "./client-call.ts";
@@ -20,9 +15,7 @@ import { asIs, batchBytesMax, type LinkSettings, openPath, unreadBytesMax } from
 export interface ClientLinkOptions {
   /** As grpc-js takes it: `ipv4:127.0.0.1:7000`, `unix:/run/weir/pool.sock`. */
   readonly address: string;
-  readonly credentials: ChannelCredentials;
-  /** The name that the server's certificate must have; undefined without TLS or for the address itself. */
-  readonly serverName: string | undefined;
+  readonly identity: ChannelIdentity;
   readonly name: string;
   readonly messageBytesMax: number;
   readonly link: LinkSettings;
@@ -53,16 +46,14 @@ export class Link implements FrameReader {
 
   constructor(options: ClientLinkOptions) {
     this.options = options;
-    this.client = new Client(options.address, options.credentials, {
+    this.client = new Client(options.address, options.identity.credentials, {
+      ...options.identity.options,
       "grpc.enable_retries": 0,
       "grpc.enable_channelz": 0,
       "grpc.use_local_subchannel_pool": 1,
       "grpc.max_receive_message_length": batchBytesMax,
       "grpc.max_send_message_length": -1,
       "grpc-node.flow_control_window": 4 * 1024 * 1024,
-      ...(options.serverName === undefined
-        ? {}
-        : { "grpc.ssl_target_name_override": options.serverName, "grpc.default_authority": options.serverName }),
     });
     this.stream = this.client.makeBidiStreamRequest(openPath, asIs, asIs, new GrpcMetadata(), {});
     this.outbox = new Outbox({ write: (batch, done) => void this.stream.write(batch, done) });

@@ -1,4 +1,3 @@
-import type { ChannelCredentials } from "@grpc/grpc-js";
 import type {
   DescMessage,
   DescMethodServerStreaming,
@@ -9,6 +8,7 @@ import type {
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import type { CallOptions, Door } from "../call.ts";
 import type { Clock } from "../clock.ts";
+import { channelIdentity, type TlsOptions } from "../grpc/credentials.ts";
 import { WeirError } from "../weir-error.ts";
 import { type Endpoint, isNamed, resolveAddress } from "./address.ts";
 import { ClientCall, type ReplyReader, StreamReply, UnaryReply, unreachable } from "./client-call.ts";
@@ -20,10 +20,7 @@ export interface PeersOptions {
   readonly peerName: string;
   /** Where its instances are: `host:port`, `[v6]:port`, `unix:/path`; a DNS name stands for all its records. */
   readonly addresses: readonly string[];
-  readonly credentials: ChannelCredentials;
-  /** The name that a server's certificate must have; undefined: the host of its address. */
-  readonly serverName?: string | undefined;
-  readonly secure: boolean;
+  readonly tls: TlsOptions | undefined;
   /** Name of this process. */
   readonly name: string;
   readonly clock: Clock;
@@ -169,8 +166,7 @@ export function createPeers(options: PeersOptions): Peers {
     const { endpoint } = instance;
     const link = new Link({
       address: endpoint.target,
-      credentials: options.credentials,
-      serverName: options.secure ? (options.serverName ?? endpoint.host) : undefined,
+      identity: channelIdentity(options.tls, endpoint.host),
       name: options.name,
       messageBytesMax: options.messageBytesMax,
       link: options.link,
@@ -236,10 +232,11 @@ export function createPeers(options: PeersOptions): Peers {
   }
 
   function dispatch(call: ClientCall): void {
-    const link = pick();
-    if (link?.hasRoom) {
+    const picked = pick();
+    const link = picked?.hasRoom === false ? ready.find((other) => other.hasRoom) : picked;
+    if (link !== undefined) {
       call.send(link);
-    } else if (link !== undefined) {
+    } else if (picked !== undefined) {
       call.giveUp(new WeirError(ErrorReason.OVERLOADED, { retryAfterMs: 1000 }));
     } else if (closed || waiting.size >= waitingMax || (waitUntil !== undefined && clock.monotonic() >= waitUntil)) {
       call.giveUp(unreachable(peerName));

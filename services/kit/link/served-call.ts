@@ -135,6 +135,7 @@ export class ServedCall implements ReplySink {
     const metadata = this.serving.context.responseMetadata();
     if (metadata !== noMetadata) {
       this.host.outbox.batch.frame(this.outgoing.id, { case: "headers", value: { metadata: { ...metadata } } });
+      this.host.outbox.touch();
     }
   }
 
