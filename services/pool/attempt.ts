@@ -1,6 +1,7 @@
 import type { IncomingHttpHeaders } from "node:http";
 import { type ChatAnswer, readChatAnswer } from "@weir/dialect/openai-chat/answer";
 import { pickAnswerHeaders, pickClientHeaders } from "@weir/dialect/openai-chat/headers";
+import type { ProviderError } from "@weir/dialect/openai-chat/provider-error";
 import { estimateInputTokens } from "@weir/dialect/openai-chat/request";
 import { type ChatStreamReader, createChatStreamReader } from "@weir/dialect/openai-chat/stream";
 import type { UsageReading } from "@weir/dialect/openai-chat/usage";
@@ -14,7 +15,16 @@ import type { Clock } from "@weir/kit/clock";
 import { CallCancelled, WeirError } from "@weir/kit/weir-error";
 import type { Dispatcher } from "undici";
 import { type AttemptTimeouts, AttemptTimer } from "./attempt-timer.ts";
-import { judgeError, judgeStatus, rejected, timedOut, type Timer, truncated, unavailable } from "./classify.ts";
+import {
+  isRefusal,
+  judgeError,
+  judgeStatus,
+  rejected,
+  timedOut,
+  type Timer,
+  truncated,
+  unavailable,
+} from "./classify.ts";
 import { Exchange, type ExchangeSink } from "./exchange.ts";
 import { Outbox } from "./outbox.ts";
 import type { ProviderSettings } from "./provider-set.ts";
@@ -255,8 +265,7 @@ export class Attempt implements ExchangeSink {
     const { id } = this.plan.provider;
     if (content) this.fail(truncated(id), AttemptOutcome.TRUNCATED);
     else if (fault?.kind === "error") {
-      this.unserved = true;
-      this.fail(judgeError(id, fault.error), AttemptOutcome.FAILED);
+      this.endError(fault.error);
     } else this.failBefore("protocol");
   }
 
@@ -278,12 +287,11 @@ export class Attempt implements ExchangeSink {
 
   /** A body with a good status. */
   private endWhole(): void {
-    const { provider, wire } = this.plan;
+    const { wire } = this.plan;
     const body = this.wholeBody();
     this.answer = readChatAnswer(body);
     if (this.answer.kind === "error") {
-      this.unserved = true;
-      this.fail(judgeError(provider.id, this.answer.error), AttemptOutcome.FAILED);
+      this.endError(this.answer.error);
     } else if (this.answer.kind === "malformed" || wire.stream) {
       this.unserved = body.length === 0;
       this.failBefore("protocol");
@@ -321,6 +329,13 @@ export class Attempt implements ExchangeSink {
     if (this.firstContentMs === undefined) this.outbox.begin(this.wireHead("text/event-stream"));
     this.exchange.leave(this.around.clock);
     this.outbox.end({ $typeName: "weir.chat.v1.WireTail", usage, usageSource: source });
+  }
+
+  /** The provider reported an error under a good status, before any content. */
+  private endError(error: ProviderError): void {
+    this.unserved = true;
+    const failure = judgeError(this.plan.provider.id, error);
+    this.fail(failure, isRefusal(failure) ? AttemptOutcome.REJECTED : AttemptOutcome.FAILED);
   }
 
   private failBefore(cause: "connect" | "protocol"): void {
@@ -373,8 +388,9 @@ export class Attempt implements ExchangeSink {
 
   /** Whether the provider did, and will bill, more than came through here. */
   private isUnknown(): boolean {
-    if (this.hungUp) return !this.plan.provider.stopsOnDisconnect;
-    return this.mode !== "stream" && this.answer?.kind !== "answer" && !this.plan.wire.stream;
+    // What is no stream is made before its first byte is sent.
+    if (this.mode === "whole") return this.answer?.kind !== "answer";
+    return this.hungUp ? !this.plan.provider.stopsOnDisconnect : !this.plan.wire.stream;
   }
 
   private reading(): UsageReading | undefined {

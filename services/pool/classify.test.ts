@@ -31,7 +31,8 @@ test.each<[string, string, ErrorReason, string | undefined]>([
   ["", "RateLimitError", ErrorReason.PROVIDER_RATE_LIMITED, undefined],
   ["insufficient_quota", "", ErrorReason.PROVIDER_UNAVAILABLE, "credential"],
   ["invalid_api_key", "invalid_request_error", ErrorReason.PROVIDER_UNAVAILABLE, "credential"],
-  ["context_length_exceeded", "invalid_request_error", ErrorReason.PROVIDER_REJECTED, undefined],
+  ["context_length_exceeded", "invalid_request_error", ErrorReason.CONTEXT_TOO_LONG, undefined],
+  ["", "invalid_request_error", ErrorReason.PROVIDER_REJECTED, undefined],
   ["400", "BadRequestError", ErrorReason.PROVIDER_REJECTED, undefined],
 ])("an error inside an answer: code %s, type %s", (code, type, reason, cause) => {
   const error = judgeError("p", { code, type });

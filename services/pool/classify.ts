@@ -57,8 +57,14 @@ export function judgeStatus(
 
 /** Judges an error that came with status 200, before any content. */
 export function judgeError(provider: string, error: ProviderError): WeirError {
+  if (error.code === "context_length_exceeded") return new WeirError(ErrorReason.CONTEXT_TOO_LONG);
   const status = /^[1-5]\d\d$/.test(error.code) ? Number(error.code) : statusOf(error);
   return judgeStatus(provider, status, {}, error, 0) ?? rejected(provider, status);
+}
+
+/** Whether the request itself is at fault. */
+export function isRefusal(failure: WeirError): boolean {
+  return failure.reason === ErrorReason.PROVIDER_REJECTED || failure.reason === ErrorReason.CONTEXT_TOO_LONG;
 }
 
 export function rejected(provider: string, status: number): WeirError {

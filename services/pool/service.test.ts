@@ -268,8 +268,7 @@ test.each<[number, string, Record<string, string>, ErrorReason, Record<string, s
       expect(error).toMatchObject({ reason, metadata, retryAfterMs });
       expect(String((error as Error).message)).not.toContain(secret);
     }
-    const outcome =
-      reason === ErrorReason.PROVIDER_REJECTED && status !== 200 ? AttemptOutcome.REJECTED : AttemptOutcome.FAILED;
+    const outcome = reason === ErrorReason.PROVIDER_REJECTED ? AttemptOutcome.REJECTED : AttemptOutcome.FAILED;
     const billed = headers["content-encoding"] !== undefined; // it may well have answered
     for (const event of pool.journal.events) {
       expect(event).toMatchObject({ outcome, providerStatus: status });
@@ -473,7 +472,7 @@ test("first_token: a provider that takes the request and is silent", async () =>
   const startMs = performance.now();
   const { error } = await readAll(pool.run(streaming, { timeouts: { firstToken: ms(150) } }));
   expect(performance.now() - startMs).toBeGreaterThan(145);
-  expect(performance.now() - startMs).toBeLessThan(600);
+  expect(performance.now() - startMs).toBeLessThan(1_500);
   expect(error).toMatchObject({
     reason: ErrorReason.PROVIDER_TIMEOUT,
     metadata: { provider: "p", timer: "first_token" },
@@ -585,9 +584,12 @@ test.each([
   await until(() => closedMs > 0);
   expect(closedMs - leftMs).toBeLessThan(100);
   const [event] = pool.journal.events;
-  expect(event).toMatchObject({ outcome: AttemptOutcome.CANCELLED, usageSource: UsageSource.COUNTED });
+  // What is no stream is made, and billed, before its first byte comes.
+  const made = !stream && at === "middle";
+  const usageSource = made ? UsageSource.ESTIMATED : UsageSource.COUNTED;
+  expect(event).toMatchObject({ outcome: AttemptOutcome.CANCELLED, usageSource });
   expect(event?.usage?.inputTokens).toBeGreaterThan(5);
-  expect(event?.usage?.outputTokens).toBe(stream && at === "middle" ? 2 : 0);
+  expect(event?.usage?.outputTokens).toBe(made ? 32_768 : stream && at === "middle" ? 2 : 0);
   expect(pool.pool.status()).toMatchObject({ openAttempts: 0, providers: [{ calls: 0 }] });
 });
 
