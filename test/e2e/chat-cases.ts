@@ -1,6 +1,6 @@
 import type OpenAI from "openai";
 import { expect, test } from "vitest";
-import { ask, chat, errorOf, events, exactRow, rowsOf, sdk } from "./client.ts";
+import { ask, askDirectly, chat, errorOf, events, exactRow, rowsOf, sdk } from "./client.ts";
 import { canaries } from "./setting.ts";
 import type { Weir } from "./weir.ts";
 
@@ -148,12 +148,9 @@ export function chatCases(weir: () => Weir): void {
 
   test("the answer's bytes are the provider's, unknown fields and formatting included", async () => {
     const body = chat({ text: "ünïcode \u0007 \ud83c\udf0a </script>" });
-    const direct = await fetch(`${weir().simulatorUrl}/v1/chat/completions`, {
-      method: "POST",
-      body: JSON.stringify({ ...body, model: "sim-chat" }),
-    });
+    const direct = await askDirectly(weir(), { ...body, model: "sim-chat" });
     const answer = await ask(weir(), body);
-    expect(unstamped(answer.text)).toBe(unstamped(await direct.text()));
+    expect(unstamped(answer.text)).toBe(unstamped(direct));
     expect(answer.text).toContain('"system_fingerprint":"fp_sim"');
     expect(answer.headers.get("content-type")).toMatch(/^application\/json/);
   });
@@ -161,12 +158,9 @@ export function chatCases(weir: () => Weir): void {
   test("a stream's events are the provider's, byte for byte in their data", async () => {
     const body = { ...chat({ tokens: 20 }), stream: true };
     const options = { stream_options: { include_usage: true } };
-    const direct = await fetch(`${weir().simulatorUrl}/v1/chat/completions`, {
-      method: "POST",
-      body: JSON.stringify({ ...body, ...options, model: "sim-chat" }),
-    });
+    const direct = await askDirectly(weir(), { ...body, ...options, model: "sim-chat" });
     const answer = await ask(weir(), { ...body, ...options });
-    expect(events(unstamped(answer.text))).toEqual(events(unstamped(await direct.text())));
+    expect(events(unstamped(answer.text))).toEqual(events(unstamped(direct)));
     expect(answer.headers.get("content-type")).toMatch(/^text\/event-stream/);
     expect(answer.headers.get("cache-control")).toContain("no-cache");
     expect(answer.text.endsWith("data: [DONE]\n\n")).toBe(true);

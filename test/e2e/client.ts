@@ -81,6 +81,19 @@ export async function usableKey(weir: Weir, scope: KeyScope): Promise<string> {
   return secret;
 }
 
+/** The attempt id of requests that a test sends to the simulator itself. */
+export const testOwnId = "sent-by-the-test";
+
+/** One request to the simulator without a gateway: what its answer should look like through one. */
+export async function askDirectly(weir: Weir, body: object): Promise<string> {
+  const response = await fetch(`${weir.simulatorUrl}/v1/chat/completions`, {
+    method: "POST",
+    headers: { "x-client-request-id": testOwnId },
+    body: JSON.stringify(body),
+  });
+  return response.text();
+}
+
 /** What an error body says. */
 export function errorOf(answer: Answer): { message: string; type: string; param: unknown; code: unknown } {
   const error = (answer.json as { error?: Record<string, unknown> } | undefined)?.error;

@@ -15,6 +15,9 @@ export const prices: Readonly<Record<string, TestPrice>> = {
   backup: { input: 123_456_789n, cachedInput: 123_456_789n, output: 987_654_321n },
 };
 
+/** Providers whose calls end at the simulator; the others are addresses that are broken. */
+export const simulated: ReadonlySet<string> = new Set(["sim", "backup", "relentless"]);
+
 export function priceOf(row: Pick<LedgerRow, "provider">): TestPrice {
   return prices[row.provider] ?? (prices["sim"] as TestPrice);
 }
@@ -83,7 +86,11 @@ export async function createSetting() {
             { provider: "sim", model: "sim-second" },
           ],
         },
-        hung: { targets: [{ provider: "hanging", model: "m" }], attempts_max: 1, timeouts: { first_token: "0.4s" } },
+        hung: {
+          targets: [{ provider: "hanging", model: "m" }],
+          attempts_max: 1,
+          timeouts: { first_token: "0.4s", total: "1s" },
+        },
         reset: { targets: [{ provider: "resetting", model: "m" }], attempts_max: 1 },
         "bad-tls": { targets: [{ provider: "plain", model: "m" }], attempts_max: 1 },
         "slow-first-token": {
