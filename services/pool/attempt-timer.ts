@@ -53,7 +53,7 @@ export class AttemptTimer {
   }
 
   enter(phase: Phase, nowMs: number): void {
-    this.phase = phase;
+    if (this.phase !== "drain") this.phase = phase;
     this.sinceMs = nowMs;
   }
 
@@ -62,7 +62,7 @@ export class AttemptTimer {
     this.sinceMs = nowMs;
   }
 
-  /** From now on only one deadline counts. */
+  /** From now on only one deadline counts, whatever phase begins. */
   endWithin(timeoutMs: number): void {
     const nowMs = this.clock.monotonic();
     this.phase = "drain";

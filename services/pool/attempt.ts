@@ -252,7 +252,7 @@ export class Attempt implements ExchangeSink {
     if (this.firstContentMs === undefined) {
       this.firstContentMs = nowMs - (this.sentMs ?? nowMs);
       this.outbox.begin(this.wireHead("text/event-stream"));
-      if (!this.draining) this.timer.enter("answering", nowMs);
+      this.timer.enter("answering", nowMs);
     } else this.timer.touch(nowMs);
     if (nowMs - this.progressMs >= this.around.progressIntervalMs) {
       this.progressMs = nowMs;
@@ -264,9 +264,8 @@ export class Attempt implements ExchangeSink {
   private endFault({ facts: { content, fault } }: ChatStreamReader): void {
     const { id } = this.plan.provider;
     if (content) this.fail(truncated(id), AttemptOutcome.TRUNCATED);
-    else if (fault?.kind === "error") {
-      this.endError(fault.error);
-    } else this.failBefore("protocol");
+    else if (fault?.kind === "error") this.endError(fault.error);
+    else this.failBefore("protocol");
   }
 
   // Answers that are read whole.

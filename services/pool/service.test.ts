@@ -656,6 +656,23 @@ test("a provider that bills on is read to its end for its usage", async () => {
   }
 });
 
+test("an answer that is read on for its usage may take its time", async () => {
+  await using provider = await startProvider((response) => {
+    setTimeout(() => response.writeHead(200, json).write(answerJson.slice(0, 20)), 60);
+    setTimeout(() => response.end(answerJson.slice(20)), 300);
+  });
+  await using pool = createTestPool(provider.url, billsOn);
+  const stop = new AbortController();
+  const answer = readAll(pool.run(hello, { timeouts: { idle: ms(50) } }, { signal: stop.signal }));
+  await until(() => provider.received.length === 1);
+  stop.abort();
+  await answer;
+  await until(() => pool.journal.events.length === 1);
+  expect(pool.journal.events).toMatchObject([
+    { outcome: AttemptOutcome.CANCELLED, usageSource: UsageSource.REPORTED, usage: { outputTokens: 3 } },
+  ]);
+});
+
 test("a provider that bills on and never ends is an estimate", async () => {
   await using provider = await startProvider((response, { body }) => {
     if (body.includes('"stream":true')) response.writeHead(200, eventStream).write(sse(chunk({ content: "word" })));
