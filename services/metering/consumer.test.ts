@@ -10,12 +10,13 @@ import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import { type UsageBatch, UsageBatchSchema, WatermarkSchema } from "@weir/gen/weir/metering/v1/usage_event_pb";
 import { GetWatermarkRequestSchema } from "@weir/gen/weir/metering/v1/usage_service_pb";
 import { systemClock } from "@weir/kit/clock";
+import { usageStream } from "@weir/kit/usage-stream";
 import { WeirError } from "@weir/kit/weir-error";
 import { createPriceList } from "@weir/price/price";
 import { connect, type NatsConnection } from "nats";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from "vitest";
 import { startNats, type TestServer } from "../../test/servers.ts";
-import { startUsageConsumer, type UsageConsumer, usageStream } from "./consumer.ts";
+import { startUsageConsumer, type UsageConsumer } from "./consumer.ts";
 import type { Recorder } from "./recorder.ts";
 import { createMetering, type Metering } from "./service.ts";
 import {

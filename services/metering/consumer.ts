@@ -16,22 +16,11 @@ import { type UsageBatch, UsageBatchSchema, WatermarkSchema } from "@weir/gen/we
 import { GetWatermarkRequestSchema } from "@weir/gen/weir/metering/v1/usage_service_pb";
 import type { Clock } from "@weir/kit/clock";
 import type { Log } from "@weir/kit/log";
+import { usageStream } from "@weir/kit/usage-stream";
 import { type Msg, type NatsConnection, nanos } from "nats";
 import { isUuid } from "./ledger.ts";
 import type { Recorder } from "./recorder.ts";
 import type { LedgerStore } from "./store.ts";
-
-/** Names on the bus. */
-export const usageStream = {
-  name: "WEIR_USAGE",
-  /** Batches: `weir.usage.v1.<journal id>`. */
-  subjects: ["weir.usage.v1.*"],
-  durable: "ledger",
-  /** Where commits are told: `weir.watermark.v1.<journal id>`, an encoded Watermark on core NATS. */
-  watermarkPrefix: "weir.watermark.v1.",
-  /** Answers an encoded GetWatermarkRequest with an encoded Watermark; is silent while the store is away. */
-  watermarkRequests: "weir.watermark.v1.get",
-} as const;
 
 export interface ConsumerDependencies {
   /** Open, with endless reconnects; closed by who opened it. */

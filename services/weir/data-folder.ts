@@ -5,6 +5,7 @@ import {
   linkSync,
   mkdirSync,
   mkdtempSync,
+  readdirSync,
   readFileSync,
   renameSync,
   rmSync,
@@ -99,15 +100,30 @@ export function readTextFile(path: string): string | undefined {
 
 /** Longest path that a socket can have on every system: 104 bytes with the final zero on macOS. */
 const socketPathBytesMax = 100;
+const socketNameBytesMax = 30;
 
-/** A folder for sockets that only its owner can enter: in the data folder, or in a short temporary one. */
-export function createSocketFolder(folder: DataFolder, longestName: string): { path: string; remove(): void } {
+/**
+ * A folder for sockets that only its owner can enter: `run` in the data folder, or a short temporary one. Names of sockets
+ * are at most 30 bytes and end in `-PID.sock`; those of processes that were killed are removed.
+ */
+export function createSocketFolder(folder: DataFolder): { readonly path: string; remove(): void } {
   const near = join(folder.path, "run");
-  if (Buffer.byteLength(join(near, longestName)) <= socketPathBytesMax) {
-    rmSync(near, { recursive: true, force: true });
-    mkdirSync(near, { mode: 0o700 });
-    return { path: near, remove: () => rmSync(near, { recursive: true, force: true }) };
+  if (Buffer.byteLength(near) + 1 + socketNameBytesMax <= socketPathBytesMax) {
+    mkdirSync(near, { recursive: true, mode: 0o700 });
+    for (const name of readdirSync(near))
+      if (!isAlive(Number(/-(\d+)\.sock$/.exec(name)?.[1]))) rmSync(join(near, name));
+    return { path: near, remove: () => {} };
   }
   const far = mkdtempSync(join(tmpdir(), "weir-"));
   return { path: far, remove: () => rmSync(far, { recursive: true, force: true }) };
+}
+
+function isAlive(pid: number): boolean {
+  if (!Number.isInteger(pid)) return false;
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return error instanceof Error && "code" in error && error.code === "EPERM";
+  }
 }

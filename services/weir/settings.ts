@@ -1,19 +1,25 @@
 import { existsSync, readFileSync } from "node:fs";
 import { resolve } from "node:path";
 import { nearestName } from "@weir/kit/config/nearest";
-import { type LogLevel, logLevels } from "@weir/kit/log";
+import type { LogLevel } from "@weir/kit/log";
+
+const logLevels: readonly LogLevel[] = ["debug", "info", "warn", "error", "silent"];
 
 /** The services that one process can hold. */
 export const serviceNames = ["edge", "router", "pool", "metering"] as const;
 export type ServiceName = (typeof serviceNames)[number];
 
-/** Files of mutual TLS between processes, PEM. All three or none. */
+/** Mutual TLS between processes: PEM files, all three or none. */
 export interface TlsFiles {
   /** Certificate of this process, for both listening and calling. */
   readonly certificatePath: string;
   readonly keyPath: string;
   /** Who signs the certificates of peers. */
   readonly authorityPath: string;
+  /** Names of which a caller's certificate must have one; undefined: every certificate of the authority is welcome. */
+  readonly callers: readonly string[] | undefined;
+  /** The name that certificates of called processes must have; undefined: the host of their address. */
+  readonly serverName: string | undefined;
 }
 
 /** What differs from process to process and so comes from the environment; the rest is in weir.yaml. */
@@ -92,6 +98,14 @@ export const variables: readonly Variable[] = [
   },
   { name: "WEIR_TLS_KEY_FILE", text: "its key" },
   { name: "WEIR_TLS_CA_FILE", text: "who signs the certificates of other processes" },
+  {
+    name: "WEIR_TLS_CALLERS",
+    text: "names of processes that may call, separated by commas; default: all that it signs",
+  },
+  {
+    name: "WEIR_TLS_SERVER_NAME",
+    text: "the name in certificates of called processes; default: the host of their address",
+  },
   { name: "WEIR_LOG_LEVEL", text: `${logLevels.join(", ")}; default info, for \`weir start\` warn` },
   { name: "WEIR_OTLP_ENDPOINT", text: "where traces go, over OTLP; default: nowhere" },
   { name: "WEIR_TRACE_RATIO", text: "share of requests that are traced, 0 to 1; default 0.01" },
@@ -180,7 +194,15 @@ export function readSettings(env: Environment, defaults: Partial<Settings> = {})
     pepper: pepper === undefined ? defaults.pepper : Buffer.from(pepper),
     tls:
       certificatePath !== undefined && keyPath !== undefined && authorityPath !== undefined
-        ? { certificatePath, keyPath, authorityPath }
+        ? {
+            certificatePath,
+            keyPath,
+            authorityPath,
+            callers: text("WEIR_TLS_CALLERS")
+              ?.split(",")
+              .map((name) => name.trim()),
+            serverName: text("WEIR_TLS_SERVER_NAME"),
+          }
         : defaults.tls,
     logLevel: logLevel ?? defaults.logLevel ?? "info",
     otlpEndpoint: url("WEIR_OTLP_ENDPOINT", text("WEIR_OTLP_ENDPOINT"), ["http:", "https:"]) ?? defaults.otlpEndpoint,
@@ -209,6 +231,39 @@ export function addressFault(value: string): string | undefined {
   const match = /^(?:\[[0-9a-fA-F:]+\]|[A-Za-z0-9._-]+):(\d{1,5})$/.exec(value);
   const port = Number(match?.[1] ?? Number.NaN);
   return port >= 0 && port <= 65_535 ? undefined : `expected host:port or unix:/path, not "${value}"`;
+}
+
+/** The variables that say these settings to another process. Secrets among them. */
+export function environmentOf(settings: Settings): Record<string, string> {
+  const { tls } = settings;
+  const all: Record<string, string | undefined> = {
+    WEIR_CONFIG: settings.configPath,
+    WEIR_DATA_DIR: settings.dataDir,
+    WEIR_HOST: settings.host,
+    WEIR_PORT: String(settings.port),
+    WEIR_LISTEN: settings.listen,
+    ...Object.fromEntries(
+      serviceNames.map((name) => [`WEIR_PEER_${name.toUpperCase()}`, settings.peers[name]?.join(",")]),
+    ),
+    WEIR_NATS_URL: settings.natsUrl,
+    WEIR_DATABASE_URL: settings.databaseUrl,
+    WEIR_KEY_PEPPER: settings.pepper?.toString(),
+    WEIR_TLS_CERT_FILE: tls?.certificatePath,
+    WEIR_TLS_KEY_FILE: tls?.keyPath,
+    WEIR_TLS_CA_FILE: tls?.authorityPath,
+    WEIR_TLS_CALLERS: tls?.callers?.join(","),
+    WEIR_TLS_SERVER_NAME: tls?.serverName,
+    WEIR_LOG_LEVEL: settings.logLevel,
+    WEIR_OTLP_ENDPOINT: settings.otlpEndpoint,
+    WEIR_TRACE_RATIO: String(settings.traceRatio),
+  };
+  return Object.fromEntries(Object.entries(all).filter((entry): entry is [string, string] => entry[1] !== undefined));
+}
+
+/** An environment without any setting of Weir's. */
+export function withoutSettings(env: Environment): Record<string, string | undefined> {
+  const ours = new Set(variables.flatMap(({ name }) => [name, `${name}_FILE`]));
+  return Object.fromEntries(Object.entries(env).filter(([name]) => !ours.has(name)));
 }
 
 function codeOf(error: unknown): string {

@@ -1,0 +1,254 @@
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { randomBytes } from "node:crypto";
+import { dirname, join } from "node:path";
+import { AccountService } from "@weir/gen/weir/account/v1/account_service_pb";
+import { RouteService } from "@weir/gen/weir/routing/v1/route_service_pb";
+import { systemClock } from "@weir/kit/clock";
+import { createMesh } from "@weir/kit/mesh";
+import { calledServices, isOurs, type LocalService, planLocally } from "./mesh-plan.ts";
+import { type ComposeService, readComposeFile } from "./compose-file.ts";
+import {
+  createDataFolder,
+  type DataFolder,
+  readOrCreatePepper,
+  readTextFile,
+  writePrivateFile,
+} from "./data-folder.ts";
+import { ensureFirstKey, type FirstKey } from "./first-key.ts";
+import { findProgram, freePorts, preparePostgres, waitForPort } from "./local-servers.ts";
+import type { Environment } from "./settings.ts";
+import { type ProcessPlan, supervise, type Supervised } from "./supervisor.ts";
+import { pickModel } from "./welcome.ts";
+
+export interface LocalMeshOptions {
+  /** The compose file whose services are started. */
+  readonly composePath: string;
+  /** Folder for volumes and generated secrets. */
+  readonly dataDir: string;
+  /** Variables that the compose file may refer to. WEIR_NATS_URL and WEIR_DATABASE_URL name servers to use instead. */
+  readonly env: Environment;
+  /** The edge's port of this machine; 0: any free one. */
+  readonly port: number;
+  /** In the place of the file's weir.yaml. */
+  readonly configPath?: string | undefined;
+  /** Gets each line of output of each process. */
+  readonly onLine: (name: string, line: string) => void;
+  /** Told of steps and of processes that end, for people. */
+  readonly onProgress: (text: string) => void;
+  readonly signal: AbortSignal;
+}
+
+/** The services of a compose file as processes of this machine. */
+export interface LocalMesh {
+  /** Base URL of the edge, without `/v1`. */
+  readonly url: string;
+  readonly key: FirstKey;
+  readonly folder: DataFolder;
+  readonly model: string | undefined;
+  readonly databaseUrl: string;
+  /** Id of a service's process; undefined while it starts again. */
+  pid(service: string): number | undefined;
+  /** Drains the services, then stops the servers under them. Safe to call twice. */
+  stop(): Promise<void>;
+}
+
+const main = join(import.meta.dirname, "main.ts");
+const tether = join(import.meta.dirname, "tether.ts");
+const serverTimeoutMs = 60_000;
+const readyTimeoutMs = 120_000;
+const serviceStopMs = 60_000;
+const serverStopMs = 15_000;
+
+/** What a process needs of the machine; everything else comes from the compose file, as it would in a container. */
+const inherited = ["PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "NODE_OPTIONS", "NODE_EXTRA_CA_CERTS", "SYSTEMROOT"];
+
+/**
+ * Starts the services of a compose file as local processes, with the same commands and environment, and keeps them running.
+ * NATS and Postgres are the installed ones, with data of their own, unless the environment names servers.
+ * @throws Error that names the fix; nothing is left running then
+ */
+export async function startLocalMesh(options: LocalMeshOptions): Promise<LocalMesh> {
+  const { onProgress, signal } = options;
+  const folder = createDataFolder(options.dataDir);
+  const meshFolder = join(folder.path, "mesh");
+  mkdirSync(meshFolder, { recursive: true, mode: 0o700 });
+  const password = secretOf(join(meshFolder, "postgres-password"));
+  const env: Environment = {
+    WEIR_KEY_PEPPER: readOrCreatePepper(folder).toString(),
+    POSTGRES_PASSWORD: password,
+    ...options.env,
+  };
+  const file = readComposeFile(readFileSync(options.composePath, "utf8"), env);
+  const plan = await place(file.services, options, meshFolder, file);
+  const called = calledServices(file);
+  const servers: Supervised[] = [];
+  const services = new Map<string, Supervised>();
+  const base = Object.fromEntries(inherited.map((name) => [name, options.env[name]]));
+
+  const run = (local: Omit<ProcessPlan, "tethered" | "cwd">): Supervised =>
+    supervise(
+      { ...local, cwd: meshFolder, tethered: true },
+      {
+        clock: systemClock,
+        onLine: options.onLine,
+        onExit: (name, how, restartMs) => onProgress(`${name} ended (${how}); it starts again in ${restartMs ?? 0} ms`),
+      },
+    );
+  let ended: Promise<void> | undefined;
+  const stop = (): Promise<void> => {
+    ended ??= (async () => {
+      // Those that take requests first, so that those behind them can finish the work.
+      for (const name of ["edge", "router", "pool", "metering"]) await services.get(name)?.stop(serviceStopMs);
+      await Promise.all([...services.values()].map((service) => service.stop(serviceStopMs)));
+      await Promise.all(servers.map((server) => server.stop(serverStopMs)));
+    })();
+    return ended;
+  };
+
+  try {
+    for (const local of plan) {
+      const { service } = local;
+      if (isOurs(service) || !called.has(service.name)) continue;
+      const elsewhere = externalUrl(service, options.env);
+      if (elsewhere !== undefined) {
+        onProgress(`${service.name}: a server of yours, as the environment says`);
+        continue;
+      }
+      onProgress(`${service.name}: starting a local one`);
+      servers.push(run({ name: service.name, env: base, ...(await serverPlan(local, meshFolder)) }));
+      const [port = 0] = local.ports.values();
+      await waitForPort(port, serverTimeoutMs, signal);
+    }
+    for (const { service, args, environment } of plan) {
+      if (!isOurs(service)) continue;
+      services.set(
+        service.name,
+        run({ name: service.name, command: process.execPath, args: [main, ...args], env: { ...base, ...environment } }),
+      );
+    }
+    const environmentOf = (name: string) => plan.find(({ service }) => service.name === name)?.environment ?? {};
+    const url = `http://127.0.0.1:${environmentOf("edge")["WEIR_PORT"]}`;
+    const metering = environmentOf("metering")["WEIR_LISTEN"] ?? "";
+    const router = environmentOf("router")["WEIR_LISTEN"] ?? "";
+    await waitUntilReady(`${url}/health/ready`, signal);
+    writePrivateFile(folder.meteringAddress, `${metering}\n`);
+
+    const client = createMesh({ name: "weir-mesh", peers: { metering: [metering], router: [router] } });
+    const accounts = client.client(AccountService, "metering");
+    const routing = client.client(RouteService, "router");
+    try {
+      await client.start();
+      const key = await ensureFirstKey(accounts, folder);
+      const { routes } = await routing.listRoutes({}, { timeoutMs: 10_000 });
+      return {
+        url,
+        key,
+        folder,
+        model: pickModel(routes),
+        databaseUrl: environmentOf("metering")["WEIR_DATABASE_URL"] ?? "",
+        pid: (name) => services.get(name)?.pid(),
+        stop,
+      };
+    } finally {
+      await client.close();
+    }
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+}
+
+/** Gives every service ports and folders of this machine. */
+async function place(
+  all: readonly ComposeService[],
+  options: LocalMeshOptions,
+  meshFolder: string,
+  file: Parameters<typeof planLocally>[0],
+): Promise<LocalService[]> {
+  // Asked twice: first to learn which ports there are, then with free ones.
+  const wanted = new Map<string, number>();
+  const folders = { composeFolder: dirname(options.composePath), volumeFolder: join(meshFolder, "volumes") };
+  planLocally(file, { ...folders, portFor: (service, port) => wanted.set(`${service}:${port}`, 0) && port });
+  const free = await freePorts(wanted.size);
+  for (const [index, name] of [...wanted.keys()].entries()) wanted.set(name, free[index] ?? 0);
+  const edge = all.find((service) => service.name === "edge");
+  if (edge !== undefined && options.port !== 0) wanted.set(`edge:${edge.environment["WEIR_PORT"]}`, options.port);
+  const plan = planLocally(file, { ...folders, portFor: (service, port) => wanted.get(`${service}:${port}`) ?? 0 });
+  return plan.map((local) => {
+    const environment = { ...local.environment };
+    for (const name of ["WEIR_NATS_URL", "WEIR_DATABASE_URL", "WEIR_LOG_LEVEL"]) {
+      const given = options.env[name];
+      if (given && (name in environment || name === "WEIR_LOG_LEVEL")) environment[name] = given;
+    }
+    if (options.configPath !== undefined && "WEIR_CONFIG" in environment)
+      environment["WEIR_CONFIG"] = options.configPath;
+    for (const { source, named } of local.service.mounts) {
+      if (named) mkdirSync(join(folders.volumeFolder, source), { recursive: true, mode: 0o700 });
+    }
+    return { ...local, environment };
+  });
+}
+
+function secretOf(path: string): string {
+  const kept = readTextFile(path);
+  if (kept) return kept;
+  const made = randomBytes(16).toString("hex");
+  writePrivateFile(path, `${made}\n`);
+  return made;
+}
+
+/** The server of the environment that stands for a service of another project. */
+function externalUrl(service: ComposeService, env: Environment): string | undefined {
+  if (service.image.startsWith("nats:")) return env["WEIR_NATS_URL"];
+  if (service.image.includes("pgvector")) return env["WEIR_DATABASE_URL"];
+  return undefined;
+}
+
+/** How to run a service of another project with the program that is installed here. */
+async function serverPlan(
+  local: LocalService,
+  meshFolder: string,
+): Promise<{ command: string; args: readonly string[] }> {
+  const { service, ports } = local;
+  const command = process.execPath;
+  if (service.image.startsWith("nats:")) {
+    const program = findProgram("nats-server");
+    if (program === undefined) {
+      throw new Error(
+        "NATS is not installed: run `apt-get install nats-server`, or set WEIR_NATS_URL to a server of yours",
+      );
+    }
+    const config = service.mounts.find(({ target }) => target.endsWith(".conf"));
+    const text = readFileSync(local.localise(config?.target ?? ""), "utf8");
+    const path = join(meshFolder, "nats.conf");
+    writeFileSync(path, local.localise(text));
+    return { command, args: [tether, "SIGTERM", "-", program, "--config", path] };
+  }
+  if (service.image.includes("pgvector")) {
+    const { POSTGRES_USER = "", POSTGRES_DB = "", POSTGRES_PASSWORD = "" } = service.environment;
+    const target = service.mounts[0]?.target ?? "";
+    const login = { user: POSTGRES_USER, password: POSTGRES_PASSWORD, database: POSTGRES_DB };
+    const { folder, program, user } = await preparePostgres(join(local.localise(target), "cluster"), login);
+    const owner = user === undefined ? "-" : `${user.uid}:${user.gid}`;
+    const settings = ["listen_addresses=127.0.0.1", "unix_socket_directories="].flatMap((text) => ["-c", text]);
+    const port = String(ports.get(5432) ?? 0);
+    return { command, args: [tether, "SIGINT", owner, program, "-D", folder, "-p", port, ...settings] };
+  }
+  throw new Error(`${service.name}: no program of this machine stands for the image ${service.image}`);
+}
+
+async function waitUntilReady(url: string, signal: AbortSignal): Promise<void> {
+  const end = performance.now() + readyTimeoutMs;
+  while (!signal.aborted) {
+    try {
+      const response = await fetch(url, { signal: AbortSignal.timeout(2_000) });
+      await response.body?.cancel();
+      if (response.ok) return;
+    } catch {
+      // Not yet; what keeps it from starting is in its own log.
+    }
+    if (performance.now() > end) throw new Error(`the edge is not ready after ${readyTimeoutMs / 1_000} s`);
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+  throw new Error("given up");
+}

@@ -1,0 +1,46 @@
+import { AccountService } from "@weir/gen/weir/account/v1/account_service_pb";
+import { ChatService } from "@weir/gen/weir/chat/v1/chat_service_pb";
+import { RouteService } from "@weir/gen/weir/routing/v1/route_service_pb";
+import { edgeSettings } from "@weir/edge/config";
+import { createEdge, type DependencyHealth, type Edge, type EdgeDeps } from "@weir/edge/service";
+import type { Mesh } from "@weir/kit/mesh";
+import { version } from "../version.ts";
+import type { Root } from "./part.ts";
+
+/** What the edge calls; to be made before the mesh starts. */
+export function clientsOfEdge(mesh: Mesh): Pick<EdgeDeps, "chat" | "routes" | "accounts"> {
+  return {
+    chat: mesh.client(ChatService, "router"),
+    routes: mesh.client(RouteService, "router"),
+    accounts: mesh.client(AccountService, "metering"),
+  };
+}
+
+/** Builds the public door; it does not listen yet. */
+export function buildEdge(
+  root: Root,
+  clients: Pick<EdgeDeps, "chat" | "routes" | "accounts">,
+  dependencies: () => readonly DependencyHealth[],
+): Edge {
+  const { configuration, telemetry, log, clock } = root;
+  let settings = edgeSettings(configuration.current().config.edge);
+  configuration.onChange((next) => {
+    const nextSettings = edgeSettings(next.config.edge);
+    return () => {
+      settings = nextSettings;
+    };
+  });
+  return createEdge({
+    ...clients,
+    pepper: root.pepper(),
+    settings: () => settings,
+    dependencies,
+    renderMetrics: () => telemetry.renderMetrics(),
+    clock,
+    random: Math.random,
+    meter: telemetry.meter,
+    tracer: telemetry.tracer,
+    log,
+    version,
+  });
+}

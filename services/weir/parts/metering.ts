@@ -1,0 +1,112 @@
+import type { DependencyHealth } from "@weir/edge/service";
+import { AccountService } from "@weir/gen/weir/account/v1/account_service_pb";
+import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
+import { UsageService } from "@weir/gen/weir/metering/v1/usage_service_pb";
+import { WeirError } from "@weir/kit/weir-error";
+import { startUsageConsumer } from "@weir/metering/consumer";
+import { type Database, openDatabase } from "@weir/metering/database";
+import { createMetering } from "@weir/metering/service";
+import { type NatsLink, startNats } from "../nats.ts";
+import { pause } from "../pause.ts";
+import type { Part, Root } from "./part.ts";
+
+/** A database server that is away at start is waited for, with growing pauses up to this. */
+const pauseMsMax = 5_000;
+/** An embedded database that another process holds may be that of one that is just ending. */
+const handoverMs = 15_000;
+const probeIntervalMs = 5_000;
+const nobodysJournal = "00000000-0000-0000-0000-000000000000";
+
+/** Serves accounts and usage on Postgres, or on the embedded database of the data folder. */
+export async function startMetering(root: Root): Promise<Part> {
+  const { settings, configuration, mesh, telemetry, log, clock } = root;
+  const database = await open(root);
+  try {
+    const metering = createMetering({ database, pepper: root.pepper(), clock, meter: telemetry.meter, log });
+    await prepareWhenReady(root, () => metering.prepare(configuration.current().prices));
+    configuration.onChange(async (next) => {
+      await metering.prepare(next.prices);
+      return () => {};
+    });
+    mesh.host("metering", AccountService, metering.accounts);
+    mesh.host("metering", UsageService, metering.usage);
+
+    let isUp = true;
+    let cancelProbe = () => {};
+    const probe = (): void => {
+      cancelProbe = clock.after(probeIntervalMs, () => {
+        metering.store
+          .watermark(nobodysJournal)
+          .then(
+            () => (isUp = true),
+            () => (isUp = false),
+          )
+          .finally(() => {
+            if (!root.stopping.aborted) probe();
+          })
+          .catch((error: unknown) => log.error({ error }, "watching the database failed"));
+      });
+    };
+    probe();
+    const nats: NatsLink | undefined =
+      settings.natsUrl === undefined
+        ? undefined
+        : startNats({
+            url: settings.natsUrl,
+            name: "weir-metering",
+            clock,
+            log,
+            onConnected(connection) {
+              const { recorder, store } = metering;
+              const consumer = startUsageConsumer({ connection, recorder, store, clock, log });
+              return () => consumer.stop();
+            },
+          });
+    const databaseHealth = (): DependencyHealth => ({
+      name: "database",
+      status: isUp ? "up" : "down",
+      detail: database.engine,
+    });
+    return {
+      health: () => [databaseHealth(), ...(nats === undefined ? [] : [nats.health()])],
+      async stop(timeoutMs) {
+        cancelProbe();
+        await nats?.close(timeoutMs);
+        await database.close();
+      },
+    };
+  } catch (error) {
+    await database.close();
+    throw error;
+  }
+}
+
+async function open({ settings, folder, log, clock, stopping }: Root): Promise<Database> {
+  if (settings.databaseUrl !== undefined) return openDatabase({ url: settings.databaseUrl });
+  const embeddedDirectory = folder().database;
+  const startMs = clock.monotonic();
+  for (;;) {
+    try {
+      return await openDatabase({ embeddedDirectory });
+    } catch (error) {
+      const held = error instanceof Error && error.message.includes("is in use by process");
+      if (!held || stopping.aborted || clock.monotonic() - startMs > handoverMs) throw error;
+      log.info({}, "another process still holds the embedded database; waiting for it to end");
+      await pause(500, clock, stopping);
+    }
+  }
+}
+
+async function prepareWhenReady({ log, clock, stopping }: Root, prepare: () => Promise<void>): Promise<void> {
+  for (let pauseMs = 250; ; pauseMs = Math.min(pauseMs * 2, pauseMsMax)) {
+    try {
+      await prepare();
+      return;
+    } catch (error) {
+      const away = error instanceof WeirError && error.reason === ErrorReason.STORE_UNAVAILABLE;
+      if (!away || stopping.aborted) throw error;
+      log.warn({ error, pause_ms: pauseMs }, "the database does not answer; trying again");
+      await pause(pauseMs, clock, stopping);
+    }
+  }
+}

@@ -1,0 +1,99 @@
+import { durationMs } from "@bufbuild/protobuf/wkt";
+import type { DependencyHealth } from "@weir/edge/service";
+import { UsageService } from "@weir/gen/weir/metering/v1/usage_service_pb";
+import { AttemptService } from "@weir/gen/weir/routing/v1/attempt_service_pb";
+import { createDrain, type Sink } from "@weir/pool/journal/drain";
+import { type Journal, openJournal } from "@weir/pool/journal/journal";
+import { createDirectSink } from "@weir/pool/journal/sink-direct";
+import { createJetStreamSink } from "@weir/pool/journal/sink-jetstream";
+import { createProviderSet } from "@weir/pool/provider-set";
+import { createPool } from "@weir/pool/service";
+import { startNats } from "../nats.ts";
+import type { Part, Root } from "./part.ts";
+
+/** Serves attempts, keeps their journal in the data folder, and carries it to the ledger: over NATS, or straight. */
+export async function startPool(root: Root): Promise<Part> {
+  const { settings, configuration, mesh, telemetry, log, clock } = root;
+  const { journal: chosen } = configuration.current().config;
+  const journal = await openJournal({
+    directory: root.folder().journal,
+    syncIntervalMs: chosen?.syncInterval === undefined ? undefined : durationMs(chosen.syncInterval),
+    bytesMax: chosen?.bytesMax === undefined ? undefined : Number(chosen.bytesMax),
+    clock,
+    log,
+  });
+  try {
+    let providers = createProviderSet(configuration.current().config);
+    configuration.onChange((next) => {
+      const nextProviders = createProviderSet(next.config);
+      return () => {
+        providers = nextProviders;
+      };
+    });
+    const pool = createPool({
+      providers: () => providers,
+      prices: () => configuration.current().prices,
+      journal,
+      clock,
+      meter: telemetry.meter,
+      tracer: telemetry.tracer,
+      log,
+    });
+    mesh.host("pool", AttemptService, pool.service);
+
+    const drain = (sink: Sink) =>
+      createDrain({ journal, sink, clock, random: Math.random, meter: telemetry.meter, log });
+    const carriage =
+      settings.natsUrl === undefined ? straight(root, drain) : overNats(root, settings.natsUrl, journal.id, drain);
+    return {
+      health: () => [journalHealth(journal), ...carriage.health()],
+      async stop(timeoutMs) {
+        await pool.close();
+        await carriage.stop(timeoutMs);
+        await journal.close();
+      },
+    };
+  } catch (error) {
+    await journal.close();
+    throw error;
+  }
+}
+
+interface Carriage {
+  health(): readonly DependencyHealth[];
+  stop(timeoutMs: number): Promise<void>;
+}
+
+type StartDrain = (sink: Sink) => ReturnType<typeof createDrain>;
+
+function straight({ mesh }: Root, start: StartDrain): Carriage {
+  const drain = start(createDirectSink(mesh.client(UsageService, "metering")));
+  return { health: () => [], stop: (timeoutMs) => drain.stop(timeoutMs) };
+}
+
+function overNats({ clock, log }: Root, url: string, journalId: string, start: StartDrain): Carriage {
+  const nats = startNats({
+    url,
+    name: "weir-pool",
+    clock,
+    log,
+    onConnected(connection) {
+      const sink = createJetStreamSink(connection, journalId);
+      const drain = start(sink);
+      return async (timeoutMs) => {
+        await drain.stop(timeoutMs);
+        sink.close();
+      };
+    },
+  });
+  return { health: () => [nats.health()], stop: (timeoutMs) => nats.close(timeoutMs) };
+}
+
+function journalHealth(journal: Journal): DependencyHealth {
+  const status = journal.status();
+  const waiting = status.lastSequence - status.committedSequence;
+  const detail = `${waiting} usage events wait for the ledger`;
+  return status.writable === true
+    ? { name: "journal", status: "up", detail }
+    : { name: "journal", status: "down", detail: status.writable };
+}

@@ -1,0 +1,37 @@
+import { ChatService } from "@weir/gen/weir/chat/v1/chat_service_pb";
+import { AttemptService } from "@weir/gen/weir/routing/v1/attempt_service_pb";
+import { RouteService } from "@weir/gen/weir/routing/v1/route_service_pb";
+import { createRouter } from "@weir/router/service";
+import { type RoutingSnapshot, routingFromConfig } from "@weir/router/snapshot";
+import { uuidv7 } from "uuidv7";
+import type { Snapshot } from "../configuration.ts";
+import type { Part, Root } from "./part.ts";
+
+/** Serves chats and routes. */
+export function startRouter(root: Root): Part {
+  const { configuration, mesh, telemetry, log, clock } = root;
+  let routing = routingOf(configuration.current(), clock.now());
+  configuration.onChange((next) => {
+    const nextRouting = routingOf(next, clock.now());
+    return () => {
+      routing = nextRouting;
+    };
+  });
+  const router = createRouter({
+    attempts: mesh.client(AttemptService, "pool"),
+    routing: () => routing,
+    clock,
+    random: Math.random,
+    newAttemptId: uuidv7,
+    meter: telemetry.meter,
+    tracer: telemetry.tracer,
+    log,
+  });
+  mesh.host("router", ChatService, router.chat);
+  mesh.host("router", RouteService, router.routes);
+  return { health: () => [], stop: async () => {} };
+}
+
+function routingOf({ config, prices }: Snapshot, nowMs: number): RoutingSnapshot {
+  return routingFromConfig(config, prices, nowMs);
+}
