@@ -82,6 +82,7 @@ export function createChatStreamReader(options: ChatStreamOptions): ChatStreamRe
   const choices = new Set<number>();
   const finishedChoices = new Set<number>();
   let started = false;
+  let beginning: Buffer | undefined;
   const facts: { -readonly [K in keyof StreamFacts]: StreamFacts[K] } = {
     content: false,
     complete: false,
@@ -92,7 +93,9 @@ export function createChatStreamReader(options: ChatStreamOptions): ChatStreamRe
 
   function push(bytes: Buffer): Buffer | undefined {
     if (facts.fault !== undefined || facts.complete) return undefined;
-    const events = splitter.push(bytes);
+    const rest = started ? bytes : unmarked(bytes);
+    if (rest === undefined) return undefined;
+    const events = splitter.push(rest);
     const forward = events && read(events);
     if (splitter.keptBytes() > eventBytesMax && !facts.complete) facts.fault ??= { kind: "too-long" };
     return forward;
@@ -100,8 +103,7 @@ export function createChatStreamReader(options: ChatStreamOptions): ChatStreamRe
 
   function end(): Buffer | undefined {
     if (facts.fault !== undefined || facts.complete) return undefined;
-    let left = splitter.end();
-    if (left !== undefined) left = unmarked(left);
+    const left = splitter.end();
     let last: Buffer | undefined;
     if (left !== undefined) {
       const { data = "" } = readEvent(left.toString("latin1"), 0);
@@ -116,19 +118,23 @@ export function createChatStreamReader(options: ChatStreamOptions): ChatStreamRe
     return last === undefined ? doneEvent : Buffer.concat([last, doneEvent]);
   }
 
-  /** Takes a byte order mark off the first bytes of the stream. */
-  function unmarked(bytes: Buffer): Buffer {
-    if (started) return bytes;
+  /** Takes a byte order mark off the beginning of the stream; undefined while it is not clear whether there is one. */
+  function unmarked(bytes: Buffer): Buffer | undefined {
+    const head = beginning === undefined ? bytes : Buffer.concat([beginning, bytes]);
+    if (head.length < byteOrderMark.length && byteOrderMark.indexOf(head) === 0) {
+      beginning = head;
+      return undefined;
+    }
     started = true;
-    return bytes[0] === 0xef && bytes[1] === 0xbb && bytes[2] === 0xbf ? bytes.subarray(3) : bytes;
+    beginning = undefined;
+    return head.subarray(0, byteOrderMark.length).equals(byteOrderMark) ? head.subarray(byteOrderMark.length) : head;
   }
 
   /** Reads whole events and returns those that the client shall get. */
   function read(events: Buffer): Buffer | undefined {
-    const block = unmarked(events);
-    const text = block.toString("latin1"); // a character for each byte: all that is looked for is ASCII
-    if (mayBePlain() && text.length <= eventBytesMax && isPlain(text) && readPlain(text)) return block;
-    return readEvents(block, text);
+    const text = events.toString("latin1"); // a character for each byte: all that is looked for is ASCII
+    if (mayBePlain() && text.length <= eventBytesMax && isPlain(text) && readPlain(text)) return events;
+    return readEvents(events, text);
   }
 
   /** Whether an event that looks plain tells nothing new: it is of the first choice, which is known, or of none. */
@@ -239,6 +245,7 @@ function lineEndOf(text: string, at: number): number {
   return end >= 0 && plain ? end : -1;
 }
 
+const byteOrderMark = Buffer.from("\uFEFF");
 const lineFeed = Buffer.from("\n");
 const blankLine = Buffer.from("\n\n");
 
