@@ -117,6 +117,9 @@ async function startProcesses(
     };
     let output = "";
     const supervised = new Map<string, Supervised>();
+    const onLine = (from: string, line: string) => {
+      output += `${from} ${line}\n`;
+    };
     for (const name of names) {
       const services = plan[name] ?? [];
       const has = (service: ServiceName) => services.includes(service);
@@ -124,6 +127,8 @@ async function startProcesses(
         ...stage.environment(name),
         PATH: process.env["PATH"] ?? "",
         HOME: process.env["HOME"] ?? "/tmp",
+        // For whoever wants to look into the processes: --inspect, --cpu-prof.
+        NODE_OPTIONS: process.env["WEIR_TEST_NODE_OPTIONS"] ?? "",
         WEIR_LOG_LEVEL: "debug",
         WEIR_LISTEN: address(services[0] as ServiceName),
       };
@@ -133,24 +138,21 @@ async function startProcesses(
       if (has("router") && !has("pool")) env["WEIR_PEER_POOL"] = address("pool");
       if (has("metering")) env["WEIR_DATABASE_URL"] = stage.databaseUrl;
       if (stage.natsUrl !== undefined && (has("pool") || has("metering"))) env["WEIR_NATS_URL"] = stage.natsUrl;
-      const child = supervise(
-        {
+      const launch = () => {
+        const plan = {
           name,
           command: process.execPath,
           args: [join(root, "services/weir/main.ts"), "serve", services.join(",")],
           env,
           cwd: stage.folder,
           tethered: true,
-        },
-        {
-          clock: systemClock,
-          onLine: (from, line) => {
-            output += `${from} ${line}\n`;
-          },
-        },
-      );
-      supervised.set(name, child);
-      stage.undo.push(() => child.stop(10_000));
+        };
+        // Started again at once, without the supervisor's growing pauses: trials kill the same process often.
+        const child = supervise(plan, { clock: systemClock, restart: false, onLine, onExit: launch });
+        supervised.set(name, child);
+      };
+      launch();
+      stage.undo.push(() => supervised.get(name)?.stop(10_000));
     }
     const pids = () => [...supervised.values()].map((child) => child.pid() ?? 0);
     const control = {

@@ -44,7 +44,10 @@ beforeAll(async () => {
   const onLine = (_name: string, line: string) => {
     output = `${output}${line}\n`.slice(-20_000);
   };
-  gateway = supervise(plan, { clock: systemClock, onLine });
+  const launch = () => {
+    gateway = supervise(plan, { clock: systemClock, restart: false, onLine, onExit: launch });
+  };
+  launch();
   await ready();
   key = readFileSync(join(dataDir, "key"), "utf8").trim();
 }, 120_000);

@@ -1,5 +1,5 @@
 import { createRandom, type Script } from "@weir/simulator/script";
-import { ask, chat, events } from "../e2e/client.ts";
+import { type Answer, ask, chat, events } from "../e2e/client.ts";
 import type { Weir } from "../e2e/weir.ts";
 
 /** How many trials to run and from which seed: WEIR_FAULT_SEED and WEIR_FAULT_TRIALS, else a new seed. */
@@ -36,6 +36,8 @@ export interface PlanOptions {
 /** How long the requests of a trial go on, about. */
 const spanMs = 2500;
 const atOnce = 25;
+/** How long a client goes on trying. */
+const patienceMs = 15_000;
 
 export function planTrial(seed: number, { victims, requestCount }: PlanOptions): Trial {
   const random = createRandom(seed);
@@ -86,11 +88,9 @@ export async function runTrial(
   const worker = async () => {
     for (let request = trial.requests[next++]; request !== undefined; request = trial.requests[next++]) {
       const { model, script, stream, tokens } = request;
-      const answer = await ask(weir, chat(script, { model, stream, user })).catch(() => undefined);
+      const answer = await askPatiently(weir, chat(script, { model, stream, user }));
       if (answer === undefined || answer.status !== 200 || answer.broken !== undefined) {
         failed++;
-        // A dead edge refuses at once; without a pause its requests would be over before it is back.
-        await new Promise((resolve) => setTimeout(resolve, 20));
         continue;
       }
       const text = stream ? streamedText(answer.text) : textOf(answer.json);
@@ -103,6 +103,26 @@ export async function runTrial(
   clearTimeout(kill);
   if (killedAtMs === 0) throw new Error("the requests were over before the process was killed");
   return { complete, failed, lies, killedAtMs };
+}
+
+/**
+ * One request, sent again while nobody is there to take it, as SDKs do: when the connection is refused, and on 503. Resolves
+ * with undefined when the connection broke under it.
+ */
+async function askPatiently(weir: Pick<Weir, "url" | "key">, body: object): Promise<Answer | undefined> {
+  const deadline = performance.now() + patienceMs;
+  for (;;) {
+    let answer: Answer | undefined;
+    try {
+      answer = await ask(weir, body);
+      if (answer.status !== 503) return answer;
+    } catch (error) {
+      const cause = error instanceof Error ? error.cause : undefined;
+      if (!(cause instanceof Error && "code" in cause && cause.code === "ECONNREFUSED")) return undefined;
+    }
+    if (performance.now() > deadline) return answer;
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
 }
 
 /** The text of a stream; undefined when the stream says that it failed. */
