@@ -1,5 +1,5 @@
-import { type ChildProcess, execFileSync, fork } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { type ChildProcess, execFileSync, fork, spawnSync } from "node:child_process";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Client as GrpcClient, credentials } from "@grpc/grpc-js";
@@ -295,6 +295,19 @@ test("a unix socket", async () => {
   const folder = mkdtempSync(join(tmpdir(), "weir-"));
   cleanups.push(() => rmSync(folder, { recursive: true }));
   const server = await serve("server", { listen: `unix:${folder}/s.sock` });
+  const { routes } = await call([server.address]);
+  expect((await routes.getRoute({ name: "routes/a" })).route?.alias).toBe("server");
+});
+
+test("a unix socket that a killed process left behind is taken over; one that is in use is not", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "weir-"));
+  cleanups.push(() => rmSync(folder, { recursive: true }));
+  const path = join(folder, "s.sock");
+  const script = `require("net").createServer().listen(${JSON.stringify(path)}, () => process.kill(process.pid, "SIGKILL"))`;
+  expect(spawnSync(process.execPath, ["-e", script]).signal).toBe("SIGKILL");
+  expect(existsSync(path)).toBe(true);
+  const server = await serve("server", { listen: `unix:${path}` });
+  await expect(serve("second", { listen: `unix:${path}` })).rejects.toThrow("EADDRINUSE");
   const { routes } = await call([server.address]);
   expect((await routes.getRoute({ name: "routes/a" })).route?.alias).toBe("server");
 });

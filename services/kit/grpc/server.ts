@@ -1,3 +1,5 @@
+import { rm } from "node:fs/promises";
+import { connect } from "node:net";
 import {
   type handleBidiStreamingCall,
   type handleServerStreamingCall,
@@ -93,13 +95,15 @@ export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
   );
 
   return {
-    listen: (address) =>
-      new Promise((resolve, reject) => {
+    async listen(address) {
+      if (address.startsWith("unix:")) await removeDeadSocket(address.slice("unix:".length));
+      return new Promise((resolve, reject) => {
         server.bindAsync(address, serverCredentials(options.tls), (error, port) => {
           if (error !== null) reject(error);
           else resolve(address.startsWith("unix:") ? address : boundAddress(address, port));
         });
-      }),
+      });
+    },
     async drain(timeoutMs) {
       health.shutdown();
       links.drain();
@@ -123,6 +127,19 @@ export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
       return { links: count, calls: calls + openCalls };
     },
   };
+}
+
+/** A process that was killed leaves its socket behind: a file that nobody answers on, and that cannot be bound to. */
+async function removeDeadSocket(path: string): Promise<void> {
+  const isDead = await new Promise<boolean>((resolve) => {
+    const probe = connect({ path });
+    probe.once("connect", () => {
+      probe.destroy();
+      resolve(false);
+    });
+    probe.once("error", (error: NodeJS.ErrnoException) => resolve(error.code === "ECONNREFUSED"));
+  });
+  if (isDead) await rm(path, { force: true });
 }
 
 function boundAddress(address: string, port: number): string {
