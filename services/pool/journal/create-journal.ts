@@ -61,7 +61,8 @@ export async function createJournal(
   /** Where a record is encoded that cannot be written now: what will not fit later must be known today. */
   const scratch: Cursor = { bytes: Buffer.allocUnsafeSlow(recordBytesMax), at: 0 };
   const recoveredSequence = Math.max(found.lastSequence, committedHint);
-  const recent = createRecentEvents(recoveredSequence + 1, options.recentBytesMax ?? defaults.recentBytesMax);
+  const recentBytesMax = options.recentBytesMax ?? defaults.recentBytesMax;
+  let recent = createRecentEvents(recoveredSequence + 1, recentBytesMax);
   let lastSequence = recoveredSequence;
   let committedSequence = committedHint;
   let closing: Promise<void> | undefined;
@@ -83,7 +84,7 @@ export async function createJournal(
         put(RecordKind.progress, (cursor) => writeProgress(cursor, intent.attemptId, progress), fromSequence - 1);
       }
     }
-    for (let sequence = fromSequence; sequence <= lastSequence; sequence += 1) {
+    for (let sequence = Math.max(fromSequence, recent.firstSequence); sequence <= lastSequence; sequence += 1) {
       const event = recent.at(sequence)?.event;
       if (event) put(RecordKind.settlement, (cursor) => writeSettlement(cursor, sequence, event), sequence);
     }
@@ -204,6 +205,55 @@ export async function createJournal(
     return { firstSequence: from, events: next ? Array.from({ length: missing }, () => next) : [] };
   }
 
+  /**
+   * Gives an event the next number and appends it.
+   * @param replace makes what is recorded in place of an event that cannot be
+   */
+  function number(event: UsageEvent, replace: (error: unknown) => UsageEvent): void {
+    // While the attempt is open and the event has no number: this may begin a segment, which carries what is open and numbered.
+    const cursor = appender.begin() ?? emptied(scratch);
+    const start = cursor.at;
+    let recorded = event;
+    try {
+      checkSettlement(event);
+      writeSettlement(cursor, lastSequence + 1, event);
+    } catch (error) {
+      recorded = replace(error);
+      cursor.at = start;
+      writeSettlement(cursor, lastSequence + 1, recorded);
+    }
+    lastSequence += 1;
+    recent.add(recorded, cursor.at - start);
+    if (cursor === scratch) return;
+    appender.end(RecordKind.settlement, lastSequence);
+    appender.flushSoon();
+  }
+
+  async function continueAfter(sequence: number): Promise<void> {
+    const last = lastSequence;
+    if (sequence <= last || closing) return;
+    const old = recent;
+    const oldFirst = old.firstSequence;
+    lastSequence = sequence;
+    recent = createRecentEvents(sequence + 1, recentBytesMax);
+    const again = (event: UsageEvent) => number(event, () => event);
+    // At once: some of these may not be synced under their old numbers.
+    for (let at = Math.max(committedSequence + 1, oldFirst); at <= last; at += 1) {
+      const event = old.at(at)?.event;
+      if (event) again(event);
+    }
+    for (let at = committedSequence + 1; at < oldFirst; ) {
+      const events = await readSettled([...segments], at, oldFirst - 1, { eventsMax: 500, bytesMax: 2 ** 20 });
+      if (events.length === 0) break;
+      for (const event of events) again(event);
+      at += events.length;
+    }
+    if (lastSequence > sequence && appender.flush()) await appender.synced().catch(() => undefined);
+    committedSequence = sequence;
+    planWatermark();
+    planRemoval();
+  }
+
   function oldestUnconfirmedAgeMs(): number {
     const sequence = committedSequence + 1;
     if (sequence > lastSequence) return 0;
@@ -218,6 +268,9 @@ export async function createJournal(
       return (
         segments.find((segment) => segment.lastSequence >= segment.firstSequence)?.firstSequence ?? lastSequence + 1
       );
+    },
+    get lastSequence() {
+      return lastSequence;
     },
     get readableSequence() {
       return appender.syncedSequence;
@@ -272,39 +325,23 @@ export async function createJournal(
     settle(event) {
       const attempt = open.get(event.attemptId);
       if (!attempt || closing) return false;
-      // Before the event has its number: this may begin a segment, which carries all that is open.
-      const cursor = appender.begin() ?? emptied(scratch);
-      const start = cursor.at;
-      let recorded = event;
-      try {
-        checkSettlement(event);
-        writeSettlement(cursor, lastSequence + 1, event);
-      } catch (error) {
-        log.error(
-          { error, attempt: event.attemptId },
-          "a settlement cannot be recorded as it is; the attempt counts as lost",
-        );
-        recorded = lostEventOf(attempt.intent, plainUsage(event.usage) ?? attempt.progress, clock.now());
-        cursor.at = start;
-        writeSettlement(cursor, lastSequence + 1, recorded);
-      }
-      lastSequence += 1;
+      number(event, (error) => {
+        const fields = { error, attempt: event.attemptId };
+        log.error(fields, "a settlement cannot be recorded as it is; the attempt counts as lost");
+        return lostEventOf(attempt.intent, plainUsage(event.usage) ?? attempt.progress, clock.now());
+      });
       open.delete(event.attemptId);
-      recent.add(recorded, cursor.at - start);
-      if (cursor !== scratch) {
-        appender.end(RecordKind.settlement, lastSequence);
-        appender.flushSoon();
-      }
       return true;
     },
     read,
     trim(sequence) {
-      if (sequence <= committedSequence || sequence > appender.syncedSequence) return;
+      if (sequence === committedSequence || sequence > appender.syncedSequence) return;
       committedSequence = sequence;
       recent.evict(committedSequence, appender.syncedSequence);
       planWatermark();
       planRemoval();
     },
+    continueAfter,
     onReadable(call) {
       listener = call;
     },

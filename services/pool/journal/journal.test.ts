@@ -404,8 +404,8 @@ test("what the ledger confirmed is remembered; a closed journal admits nothing",
   const journal = await open();
   run(journal, 4);
   await readAll(journal);
+  journal.trim(4);
   journal.trim(3);
-  journal.trim(2);
   journal.trim(99);
   expect(journal.committedSequence).toBe(3);
   expect(journal.status().oldestUnconfirmedAgeMs).toBeGreaterThanOrEqual(0);
@@ -419,4 +419,35 @@ test("what the ledger confirmed is remembered; a closed journal admits nothing",
   const again = await open();
   expect(again.committedSequence).toBe(3);
   expect(again.status()).toMatchObject({ lastSequence: 5, lostAttempts: 1 });
+});
+
+test("a journal that is an older copy goes on after the ledger's number, and keeps what the ledger may lack", async () => {
+  const options = { segmentBytes: 4_096, recentBytesMax: 1_000 };
+  const journal = await open(options);
+  const ids = run(journal, 40);
+  await readAll(journal);
+  journal.trim(10);
+  const still = randomUUID();
+  void journal.intend(exampleIntent(still));
+  await journal.continueAfter(1_000_000);
+  journal.settle(exampleEvent(still));
+  expect(journal.committedSequence).toBe(1_000_000);
+  const expected = new Set([...ids.slice(10), still]);
+  const events = await readAll(journal, 1_000_000);
+  expect(new Set(events.map((event) => event.attemptId))).toEqual(expected);
+  expect(events).toHaveLength(expected.size);
+  const again = await reopenAsAfterKill(options);
+  expect(await readAll(again, 1_000_000)).toEqual(events);
+  expect(again.status()).toMatchObject({ lastSequence: 1_000_031, lostAttempts: 0 });
+});
+
+test("a segment that begins while an attempt is settled does not lose it in a crash", async () => {
+  const journal = await open({ segmentBytes: 1_000 });
+  const ids = Array.from({ length: 6 }, () => randomUUID());
+  for (const id of ids) void journal.intend(exampleIntent(id));
+  // The settlement begins a segment and is not flushed when the process dies.
+  journal.settle(exampleEvent(ids[0] as string));
+  const again = await reopenAsAfterKill();
+  expect(again.status()).toMatchObject({ lastSequence: 6 });
+  expect(new Set((await readAll(again)).map((event) => event.attemptId))).toEqual(new Set(ids));
 });

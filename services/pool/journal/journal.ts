@@ -94,6 +94,8 @@ export interface Journal {
   settle(event: UsageEvent): boolean;
   /** Oldest event that can still be read; `lastSequence + 1` when there is none. */
   readonly firstSequence: number;
+  /** Newest settled event, synced or not. */
+  readonly lastSequence: number;
   /** Newest event that is synced to disk and may be read. */
   readonly readableSequence: number;
   readonly committedSequence: number;
@@ -103,8 +105,17 @@ export interface Journal {
    * id, so a copy changes nothing, and numbers stay without a gap.
    */
   read(afterSequence: number, limits: ReadLimits): Promise<SettledEvents>;
-  /** Says what the ledger confirmed. Whole segments up to there are deleted soon. Lower or unknown numbers are ignored. */
+  /**
+   * Says how much the ledger has; whole segments up to there are deleted soon. Less than before means that the ledger went
+   * back. A number that is not readable yet is ignored.
+   */
   trim(committedSequence: number): void;
+  /**
+   * For a ledger that has more of this journal than the journal itself, because the directory is an older copy: goes on
+   * after the ledger's number, under which settled events get new numbers if the ledger did not confirm them under their own.
+   * A crash before this resolves may cost those events.
+   */
+  continueAfter(committedSequence: number): Promise<void>;
   /** Called whenever `readableSequence` grew. One listener at a time; undefined removes it. */
   onReadable(listener: (() => void) | undefined): void;
   status(): JournalStatus;

@@ -1,7 +1,8 @@
-import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
+import { create, fromBinary } from "@bufbuild/protobuf";
 import { jetstream } from "@nats-io/jetstream";
 import { UsageBatchSchema, WatermarkSchema } from "@weir/gen/weir/metering/v1/usage_event_pb";
 import { GetWatermarkRequestSchema } from "@weir/gen/weir/metering/v1/usage_service_pb";
+import { encodeToBytes } from "@weir/kit/codec";
 import { usageStream } from "@weir/kit/usage-stream";
 import type { NatsConnection } from "nats";
 import type { Sink } from "./drain.ts";
@@ -10,7 +11,8 @@ const timeoutMs = 5_000;
 
 /**
  * Publishes batches to JetStream. That the broker took a batch says nothing about the ledger, so `send` returns no watermark:
- * metering tells it on a subject of the journal's own, and answers questions after it.
+ * metering tells it on a subject of the journal's own, and answers questions after it. Metering also makes the stream; while
+ * there is none, `send` fails.
  * @param connection open, with endless reconnects; closed by who opened it
  */
 export function createJetStreamSink(connection: NatsConnection, journalId: string): Sink & { close(): void } {
@@ -18,24 +20,28 @@ export function createJetStreamSink(connection: NatsConnection, journalId: strin
   let listener: ((committedSequence: bigint) => void) | undefined;
   const subscription = connection.subscribe(usageStream.watermarkPrefix + journalId, {
     callback(error, message) {
-      if (error) return;
-      const watermark = readWatermark(message.data);
+      const watermark = error ? undefined : readWatermark(message.data, journalId);
       if (watermark !== undefined) listener?.(watermark);
     },
   });
   return {
-    inFlightMax: 4,
-    async send(batch) {
-      // Without a message id: after a stall the same batch must be taken again, and the ledger knows its events.
-      await stream.publish(usageStream.subjectPrefix + batch.journalId, toBinary(UsageBatchSchema, batch), {
+    inFlightMax: 8,
+    async send(batch, again) {
+      // Drops what a repetition within the broker's window doubles; the ledger knows its events in any case.
+      const msgID = `${batch.journalId}:${batch.firstSequence}:${batch.events.length}`;
+      await stream.publish(usageStream.subjectPrefix + batch.journalId, encodeToBytes(UsageBatchSchema, batch), {
+        msgID: again === 0 ? msgID : `${msgID}:${again}`,
         timeout: timeoutMs,
+        expect: { streamName: usageStream.name },
       });
       return undefined;
     },
-    async watermark(journalId) {
-      const request = toBinary(GetWatermarkRequestSchema, create(GetWatermarkRequestSchema, { journalId }));
+    async watermark(id) {
+      const request = encodeToBytes(GetWatermarkRequestSchema, create(GetWatermarkRequestSchema, { journalId: id }));
       const reply = await connection.request(usageStream.watermarkRequests, request, { timeout: timeoutMs });
-      return fromBinary(WatermarkSchema, reply.data).committedSequence;
+      const watermark = readWatermark(reply.data, id);
+      if (watermark === undefined) throw new Error("the answer is no watermark of this journal");
+      return watermark;
     },
     onWatermark(next) {
       listener = next;
@@ -46,9 +52,10 @@ export function createJetStreamSink(connection: NatsConnection, journalId: strin
   };
 }
 
-function readWatermark(data: Uint8Array): bigint | undefined {
+function readWatermark(data: Uint8Array, journalId: string): bigint | undefined {
   try {
-    return fromBinary(WatermarkSchema, data).committedSequence;
+    const watermark = fromBinary(WatermarkSchema, data);
+    return watermark.journalId === journalId ? watermark.committedSequence : undefined;
   } catch {
     return undefined;
   }
