@@ -12,7 +12,7 @@ export function failureCases(weir: () => Weir): void {
   /** A model that no other case has called: targets that asked for a pause are left in peace for a while. */
   const fresh = () => `fresh-${++serial}`;
 
-  describe("before content", () => {
+  describe.concurrent("before content", () => {
     test.each<[string, Script]>([
       ["resets the connection", { fault: "reset" }],
       ["closes the connection", { fault: "close" }],
@@ -145,7 +145,7 @@ export function failureCases(weir: () => Weir): void {
     });
   });
 
-  describe("after content", () => {
+  describe.concurrent("after content", () => {
     const cuts: [string, Script][] = [
       ["resets the connection", { fault: "reset-stream" }],
       ["breaks off", { fault: "cut-stream" }],
@@ -251,7 +251,7 @@ export function failureCases(weir: () => Weir): void {
     });
   });
 
-  describe("oddities", () => {
+  describe.concurrent("oddities", () => {
     test.each([
       "crlf",
       "cr",

@@ -26,7 +26,8 @@ export function suite(runner: Runner): void {
       await running?.stop();
       await setting.close();
     });
-    describe("chat", () => {
+    // Where cases do not measure time they run side by side: most of each is waiting for the ledger.
+    describe.concurrent("chat", () => {
       chatCases(weir);
     });
     describe("failures", () => {

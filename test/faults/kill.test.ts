@@ -7,7 +7,7 @@ import { faultsAfter } from "./verdict.ts";
 
 // kill -9 of a Weir process at a random moment of 200 requests. A failure names its seed; to replay it:
 // WEIR_FAULT_SEED=<seed> WEIR_FAULT_TRIALS=1 npm test -- test/faults/kill.test.ts -t "<name of the group>"
-const { firstSeed, trialCount, requestCount } = trialSettings(process.env, 16);
+const { firstSeed, trialCount, requestCount } = trialSettings(process.env, 17);
 const alone = Math.max(1, Math.round(trialCount * 0.3));
 const groups: [Runner, number, readonly string[]][] = [
   [processes, Math.max(1, trialCount - alone), ["pool"]],
