@@ -15,8 +15,6 @@ export interface AccountStore {
   listTenants(): Promise<readonly TenantRow[]>;
   /** @returns undefined when there is no such tenant */
   createKey(key: NewKey): Promise<KeyRow | undefined>;
-  /** Makes the tenant `default` and its first key, unless there is any key. @returns whether it did */
-  createFirstKey(key: NewKey): Promise<boolean>;
   /** Newest first. @param tenantId undefined: of all tenants */
   listKeys(tenantId: string | undefined, countMax: number): Promise<readonly KeyRow[]>;
   /** A key that was revoked before keeps its time. @returns undefined when there is no such key */
@@ -52,17 +50,6 @@ export function createAccountStore(database: Database): AccountStore {
           if (sqlState(thrown) === foreignKeyViolation) return undefined;
           throw thrown;
         }
-      }),
-    createFirstKey: (key) =>
-      database.transaction(async (client) => {
-        const queries = drizzle(client);
-        // The lock on the revision also keeps a second process from making a second first key.
-        const revision = await nextRevision(queries);
-        const some = await queries.select({ keyId: keys.keyId }).from(keys).limit(1);
-        if (some.length > 0) return false;
-        await queries.insert(tenants).values({ tenantId: key.tenantId, displayName: "Default" }).onConflictDoNothing();
-        await queries.insert(keys).values({ ...key, revision });
-        return true;
       }),
     listKeys: (tenantId, countMax) =>
       database.read((queries) =>

@@ -24,22 +24,18 @@ export interface AccountsDependencies {
   readonly random: RandomBytes;
 }
 
-export interface Accounts {
-  readonly service: ServiceImpl<typeof AccountService>;
-  /**
-   * Makes the tenant `default` and a key of it, unless there is any key.
-   * @returns the secret, shown only here; undefined when there was a key
-   */
-  ensureFirstKey(displayName: string): Promise<string | undefined>;
-}
-
 /** Changes made elsewhere show after this long at most; the contract says half a second. */
 const pollMs = 400;
 const signOfLifeMs = 1_000;
 const recordsAtOnce = 500;
 const listCountMax = 10_000;
 
-export function createAccounts({ store, pepper, clock, random }: AccountsDependencies): Accounts {
+export function createAccounts({
+  store,
+  pepper,
+  clock,
+  random,
+}: AccountsDependencies): ServiceImpl<typeof AccountService> {
   /** One entry for each open stream of WatchKeys; wakes it at once. */
   const wakers = new Set<() => void>();
   const changed = () => {
@@ -90,7 +86,12 @@ export function createAccounts({ store, pepper, clock, random }: AccountsDepende
       const displayName = request.displayName.toWellFormed();
       const { key, secret } = newKey({ tenantId, displayName, scope, expireTime });
       const row = await store.createKey(key);
-      if (!row) throw new WeirError(ErrorReason.NOT_FOUND, { metadata: { resource: request.tenant } });
+      if (!row) {
+        throw new WeirError(ErrorReason.NOT_FOUND, {
+          text: "There is no such tenant; CreateTenant (`weir tenants create`) makes one.",
+          metadata: { resource: request.tenant },
+        });
+      }
       changed();
       return { key: toProtoKey(row), secret };
     },
@@ -133,20 +134,7 @@ export function createAccounts({ store, pepper, clock, random }: AccountsDepende
     },
   };
 
-  return {
-    service,
-    async ensureFirstKey(displayName) {
-      const { key, secret } = newKey({
-        tenantId: "default",
-        displayName,
-        scope: toJson(KeyScopeSchema, create(KeyScopeSchema)),
-        expireTime: null,
-      });
-      if (!(await store.createFirstKey(key))) return undefined;
-      changed();
-      return secret;
-    },
-  };
+  return service;
 }
 
 function idOf(name: string, prefix: string, param: string): string {

@@ -121,14 +121,6 @@ describe.each(["embedded", "postgres"] as const)("%s", (engine) => {
       expect(second.key?.revokeTime).toEqual(first.key?.revokeTime);
       expect((await list("tenants/acme"))[1]?.revokeTime).toEqual(first.key?.revokeTime);
     });
-
-    test("the first key is made once, whoever asks and however often", async () => {
-      const secrets = await Promise.all([here, there, here].map(({ metering }) => metering.ensureFirstKey("first")));
-      const made = secrets.filter((secret) => secret !== undefined);
-      expect(made).toHaveLength(1);
-      const { keys } = await here.accounts.listKeys({ tenant: "tenants/default" });
-      expect(keys.map((key) => key.name)).toEqual([`keys/${parseKeyText(made[0] ?? "")?.id}`]);
-    });
   });
 
   describe("WatchKeys", () => {

@@ -41,11 +41,6 @@ export interface Metering {
    * @throws Error when a migration or a price was edited; WeirError STORE_UNAVAILABLE
    */
   prepare(prices: PriceList): Promise<void>;
-  /**
-   * Makes the tenant `default` and a key of it, unless there is any key. Call after `prepare`.
-   * @returns the secret, shown only here; undefined when there was a key
-   */
-  ensureFirstKey(displayName: string): Promise<string | undefined>;
 }
 
 export function createMetering(dependencies: MeteringDependencies): Metering {
@@ -53,9 +48,8 @@ export function createMetering(dependencies: MeteringDependencies): Metering {
   const store = createLedgerStore(database);
   const prices = createPriceBook(createPriceStore(database));
   const recorder = createRecorder({ store, prices, clock, meter, log });
-  const accounts = createAccounts({ store: createAccountStore(database), pepper, clock, random });
   return {
-    accounts: accounts.service,
+    accounts: createAccounts({ store: createAccountStore(database), pepper, clock, random }),
     usage: createUsageService({ database, store, recorder, clock }),
     recorder,
     store,
@@ -67,6 +61,5 @@ export function createMetering(dependencies: MeteringDependencies): Metering {
       const settledCount = await prices.add(list.prices);
       if (settledCount > 0) log.info({ count: settledCount }, "attempts that waited for their price have it now");
     },
-    ensureFirstKey: accounts.ensureFirstKey,
   };
 }

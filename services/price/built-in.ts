@@ -1,4 +1,137 @@
+import { nanoUsdFromText } from "./decimal.ts";
 import { type Price, priceId, type Rates } from "./price.ts";
+
+/** USD for a million tokens: input, cached input, output, and what vendors ask for cache writes. */
+type Row = readonly [
+  models: readonly string[],
+  input: string,
+  cachedInput: string,
+  output: string,
+  more?: {
+    readonly cacheWrite?: string;
+    readonly cacheWriteLong?: string;
+    /** For the whole of an attempt with more input than so many tokens. */
+    readonly above?: number;
+    readonly long?: readonly [input: string, cachedInput: string, output: string];
+  },
+];
+
+interface Sheet {
+  readonly provider: string;
+  /** The day on which the source said so, `YYYY-MM-DD`; the prices hold from then on. */
+  readonly date: string;
+  /** Begins with a public URL. */
+  readonly source: string;
+  readonly rows: readonly Row[];
+}
+
+// A row is never edited, since ledgers hold it under its id: a new price, or a correction, is a new row on a sheet with
+// its own date. Left out on purpose: models whose cached or long-context rate has no source, and those that are billed by
+// the hour of the day (DeepSeek) or by kind of input (Gemini 2.5), which a price cannot say. Prices of any of them can
+// stand in weir.yaml.
+const sheets: readonly Sheet[] = [
+  {
+    provider: "openai",
+    date: "2024-01-25",
+    source: "https://openai.com/index/new-embedding-models-and-api-updates/",
+    rows: [
+      [["text-embedding-3-small"], "0.02", "0.02", "0"],
+      [["text-embedding-3-large"], "0.13", "0.13", "0"],
+    ],
+  },
+  {
+    provider: "openai",
+    date: "2026-03-21",
+    source:
+      "https://deploybase.ai/articles/openai-pricing (from OpenAI's page, March 2026); cached input: https://github.com/simonw/llm-prices/blob/0838d1aca5cc5cb2b5f61cc551adb09e517a0da7/data/openai.json",
+    rows: [
+      [["gpt-5"], "1.25", "0.125", "10"],
+      [["gpt-5-mini"], "0.25", "0.025", "2"],
+      [["gpt-5-nano"], "0.05", "0.005", "0.40"],
+      [["gpt-5.1"], "1.25", "0.125", "10"],
+      [["gpt-4.1", "gpt-4.1-2025-04-14"], "2", "0.50", "8"],
+      [["gpt-4.1-mini", "gpt-4.1-mini-2025-04-14"], "0.40", "0.10", "1.60"],
+      [["gpt-4.1-nano", "gpt-4.1-nano-2025-04-14"], "0.10", "0.025", "0.40"],
+      [["gpt-4o", "gpt-4o-2024-08-06", "gpt-4o-2024-11-20"], "2.50", "1.25", "10"],
+      [["gpt-4o-mini", "gpt-4o-mini-2024-07-18"], "0.15", "0.075", "0.60"],
+      [["o3-mini", "o3-mini-2025-01-31"], "1.10", "0.55", "4.40"],
+      [["o4-mini", "o4-mini-2025-04-16"], "1.10", "0.275", "4.40"],
+    ],
+  },
+  {
+    provider: "openai",
+    date: "2026-06-30",
+    source:
+      "https://www.morphllm.com/openai-api-pricing (from OpenAI's page, June 2026); long context: https://github.com/simonw/llm-prices/blob/0838d1aca5cc5cb2b5f61cc551adb09e517a0da7/data/openai.json",
+    rows: [
+      [["gpt-5.5"], "5", "0.50", "30", { above: 272_000, long: ["10", "1", "45"] }],
+      [["gpt-5.4"], "2.50", "0.25", "15", { above: 272_000, long: ["5", "0.50", "22.50"] }],
+      [["gpt-5.4-mini"], "0.75", "0.075", "4.50"],
+      [["gpt-5.4-nano"], "0.20", "0.02", "1.25"],
+    ],
+  },
+  {
+    provider: "anthropic",
+    date: "2026-10-10",
+    source:
+      "https://platform.claude.com/docs/en/about-claude/pricing (checked 2026-10-10 by https://docs.rs/synaps/0.10.2/synaps_cli/pricing/)",
+    rows: [
+      [["claude-fable-5-1"], "10", "0.25", "50", { cacheWrite: "12.50", cacheWriteLong: "20" }],
+      [["claude-fable-5"], "10", "1", "50", { cacheWrite: "12.50", cacheWriteLong: "20" }],
+      [["claude-opus-5-5"], "4", "0.20", "20", { cacheWrite: "5", cacheWriteLong: "8" }],
+      [
+        ["claude-opus-5", "claude-opus-4-8", "claude-opus-4-7", "claude-opus-4-6", "claude-opus-4-5*"],
+        "5",
+        "0.50",
+        "25",
+        { cacheWrite: "6.25", cacheWriteLong: "10" },
+      ],
+      [["claude-sonnet-5"], "2", "0.20", "10", { cacheWrite: "2.50", cacheWriteLong: "4" }],
+      [["claude-haiku-4-5*"], "1", "0.10", "5", { cacheWrite: "1.25", cacheWriteLong: "2" }],
+    ],
+  },
+  {
+    provider: "google",
+    date: "2026-10-07",
+    source:
+      "https://ai.google.dev/gemini-api/docs/pricing (read 2026-10-07 by https://github.com/api-evangelist/deepmind); cached input: https://github.com/github/docs/blob/024f6b0f8c266054134f13dd7d122d8b80d25315/data/tables/copilot/models-and-pricing.yml",
+    rows: [
+      [["gemini-3.1-pro-preview"], "2", "0.20", "12", { above: 200_000, long: ["4", "0.40", "18"] }],
+      [["gemini-3.5-flash"], "1.50", "0.15", "9"],
+    ],
+  },
+  {
+    provider: "mistral",
+    date: "2025-07-04",
+    source:
+      "https://mistral.ai/pricing/ (checked 2025-07-04 by https://github.com/pydantic/genai-prices/blob/fde84f4444033b2de72027a001672b06fb939828/prices/providers/mistral.yml)",
+    rows: [
+      [["codestral-latest", "codestral-2501"], "0.30", "0.30", "0.90"],
+      [["mistral-large-2407", "mistral-large-2411"], "2", "2", "6"],
+    ],
+  },
+  {
+    provider: "groq",
+    date: "2025-01-31",
+    source:
+      "https://huggingface.co/spaces/victor/inference-metrics/blame/main/providers/static-pricing.ts (from Groq's page, January 2025)",
+    rows: [
+      [["llama-3.3-70b-versatile"], "0.59", "0.59", "0.79"],
+      [["llama-3.1-8b-instant"], "0.05", "0.05", "0.08"],
+    ],
+  },
+  {
+    provider: "together",
+    date: "2025-07-03",
+    source:
+      "https://www.together.ai/pricing (checked 2025-07-03 by https://github.com/pydantic/genai-prices/blob/29eac95f137e767d1251d6099c99e9583d5fc8c7/prices/providers/together.yml)",
+    rows: [
+      [["meta-llama/Llama-3.3-70B-Instruct-Turbo"], "0.88", "0.88", "0.88"],
+      [["meta-llama/Llama-4-Maverick-17B-128E-Instruct-FP8"], "0.27", "0.27", "0.85"],
+      [["meta-llama/Llama-4-Scout-17B-16E-Instruct"], "0.18", "0.18", "0.59"],
+    ],
+  },
+];
 
 const nothing: Rates = { input: 0n, cachedInput: 0n, cacheWrite: 0n, output: 0n };
 
@@ -8,7 +141,38 @@ const free: readonly Price[] = ["demo", "ollama", "vllm"].map((provider) => {
   return { id: priceId(named), ...named, nanoUsdPerMillion: nothing, source: "no vendor bills it" };
 });
 
-/**
- * Prices of well-known models. A row is never edited: a new price, or a correction, is a new row with its own date.
- */
-export const builtInPrices: readonly Price[] = [...free];
+/** Prices of well-known models, each from the day on which its source said so. */
+export const builtInPrices: readonly Price[] = [...free, ...sheets.flatMap(pricesOf)];
+
+function pricesOf({ provider, date, source, rows }: Sheet): Price[] {
+  return rows.flatMap(([models, input, cachedInput, output, more]) =>
+    models.map((model) => {
+      const named = { provider, model, effectiveTime: Date.parse(date) };
+      return {
+        id: priceId(named),
+        ...named,
+        nanoUsdPerMillion: {
+          input: nanoUsdFromText(input),
+          cachedInput: nanoUsdFromText(cachedInput),
+          cacheWrite: nanoUsdFromText(more?.cacheWrite ?? input),
+          cacheWriteLong: nanoUsdFromText(more?.cacheWriteLong ?? more?.cacheWrite ?? input),
+          output: nanoUsdFromText(output),
+        },
+        longContext: more?.above && more.long ? longContext(more.above, more.long) : undefined,
+        source: `${source}, ${date}`,
+      };
+    }),
+  );
+}
+
+function longContext(above: number, [input, cachedInput, output]: readonly [string, string, string]) {
+  return {
+    inputTokensAbove: above,
+    nanoUsdPerMillion: {
+      input: nanoUsdFromText(input),
+      cachedInput: nanoUsdFromText(cachedInput),
+      cacheWrite: nanoUsdFromText(input),
+      output: nanoUsdFromText(output),
+    },
+  };
+}

@@ -1,5 +1,6 @@
 import { timestampMs } from "@bufbuild/protobuf/wkt";
 import type { PriceConfig } from "@weir/gen/weir/config/v1/config_pb";
+import { nanoUsdFromText } from "./decimal.ts";
 import { createPriceList, type Price, type PriceList, priceId } from "./price.ts";
 
 /**
@@ -47,14 +48,4 @@ export function priceListFromConfig(configured: readonly PriceConfig[], builtIn:
 
 function nameAndTime(price: Pick<Price, "provider" | "model" | "effectiveTime">): string {
   return JSON.stringify([price.provider, price.model, price.effectiveTime ?? null]);
-}
-
-/**
- * Decimal USD as nano-USD, exactly: `"2.50"` is 2_500_000_000n.
- * @throws RangeError for anything but up to nine digits before and nine after a point
- */
-export function nanoUsdFromText(text: string): bigint {
-  const match = /^([0-9]{1,9})(?:\.([0-9]{1,9}))?$/.exec(text);
-  if (!match?.[1]) throw new RangeError("a price is USD as decimal text, such as 2.50, with at most nine decimals");
-  return BigInt(match[1]) * 1_000_000_000n + BigInt((match[2] ?? "").padEnd(9, "0"));
 }

@@ -148,6 +148,7 @@ export async function startServices(
     ];
     const edgeClients = has("edge") ? clientsOfEdge(mesh) : undefined;
     await mesh.start();
+    for (const part of parts) part.begin?.();
     // The edge follows the keys from its first moment on: the mesh must be there.
     const edge: Edge | undefined = edgeClients && buildEdge(root, edgeClients, health);
     if (edge !== undefined) undo.push(() => edge.close());

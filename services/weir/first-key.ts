@@ -1,9 +1,7 @@
 import { existsSync } from "node:fs";
 import type { AccountService } from "@weir/gen/weir/account/v1/account_service_pb";
-import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import { parseKeyText } from "@weir/kit/api-key";
 import type { Client } from "@weir/kit/call";
-import { WeirError } from "@weir/kit/weir-error";
 import { type DataFolder, readTextFile, writePrivateFile } from "./data-folder.ts";
 
 /** The key that a data folder keeps for its owner. */
@@ -18,7 +16,7 @@ export type FirstKey =
 const timeoutMs = 15_000;
 
 /**
- * Makes the tenant `default` and its first key, and keeps the key's text in the data folder, unless there are keys. A crash
+ * Makes the first key, of the tenant `default`, and keeps the key's text in the data folder, unless there are keys. A crash
  * between the two steps leaves an empty file behind: the next start then makes another key.
  */
 export async function ensureFirstKey(accounts: Client<typeof AccountService>, folder: DataFolder): Promise<FirstKey> {
@@ -30,11 +28,6 @@ export async function ensureFirstKey(accounts: Client<typeof AccountService>, fo
   const unfinished = existsSync(folder.key) && kept === "";
   if (keys.length > 0 && !unfinished) return { kind: "elsewhere" };
   writePrivateFile(folder.key, "");
-  await accounts
-    .createTenant({ tenantId: "default", displayName: "Default" }, { timeoutMs })
-    .catch((error: unknown) => {
-      if (!(error instanceof WeirError && error.reason === ErrorReason.ALREADY_EXISTS)) throw error;
-    });
   const { secret } = await accounts.createKey({ tenant: "tenants/default", displayName: "first key" }, { timeoutMs });
   writePrivateFile(folder.key, `${secret}\n`);
   return { kind: "created", text: secret };

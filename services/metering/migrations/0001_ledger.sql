@@ -6,6 +6,8 @@ create table tenants (
   create_time timestamptz not null default now()
 );
 comment on table tenants is 'Who pays.';
+-- The first key needs somebody who pays.
+insert into tenants (tenant_id, display_name) values ('default', 'Default');
 
 create table keys (
   key_id text primary key check (key_id ~ '^[a-z2-7]{16}$'),

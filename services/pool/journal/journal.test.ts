@@ -442,7 +442,7 @@ test("a journal that is an older copy goes on after the ledger's number, and kee
 });
 
 test("a segment that begins while an attempt is settled does not lose it in a crash", async () => {
-  const journal = await open({ segmentBytes: 1_000 });
+  const journal = await open({ segmentBytes: 200 });
   const ids = Array.from({ length: 6 }, () => randomUUID());
   for (const id of ids) void journal.intend(exampleIntent(id));
   // The settlement begins a segment and is not flushed when the process dies.

@@ -32,7 +32,9 @@ async function askUrl(url: string): Promise<void> {
 
 async function askGrpc(listen: string, settings: Settings): Promise<void> {
   // Asked every few seconds in a container: what a question over HTTP does not need is not loaded.
-  const { Health, HealthCheckResponse_ServingStatus: ServingStatus } = await import("@weir/gen/grpc/health/v1/health_pb");
+  const { Health, HealthCheckResponse_ServingStatus: ServingStatus } = await import(
+    "@weir/gen/grpc/health/v1/health_pb"
+  );
   const { createClient } = await import("@weir/kit/client");
   const { createGrpcDoor } = await import("@weir/kit/grpc/client");
   const address = hereOf(listen);

@@ -27,6 +27,8 @@ export interface Root {
 export interface Part {
   /** State of what it needs, for /health. */
   health(): readonly DependencyHealth[];
+  /** Called once the mesh has started: from now on other services can be called. */
+  begin?(): void;
   /** Ends work that goes on behind requests, within the time, and closes. Called once no call can come in any more. */
   stop(timeoutMs: number): Promise<void>;
 }

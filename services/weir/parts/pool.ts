@@ -2,13 +2,13 @@ import { durationMs } from "@bufbuild/protobuf/wkt";
 import type { DependencyHealth } from "@weir/edge/service";
 import { UsageService } from "@weir/gen/weir/metering/v1/usage_service_pb";
 import { AttemptService } from "@weir/gen/weir/routing/v1/attempt_service_pb";
-import { createDrain, type Sink } from "@weir/pool/journal/drain";
+import { createDrain, type Drain, type Sink } from "@weir/pool/journal/drain";
 import { type Journal, openJournal } from "@weir/pool/journal/journal";
 import { createDirectSink } from "@weir/pool/journal/sink-direct";
 import { createJetStreamSink } from "@weir/pool/journal/sink-jetstream";
 import { createProviderSet } from "@weir/pool/provider-set";
 import { createPool } from "@weir/pool/service";
-import { startNats } from "../nats.ts";
+import { type NatsLink, startNats } from "../nats.ts";
 import type { Part, Root } from "./part.ts";
 
 /** Serves attempts, keeps their journal in the data folder, and carries it to the ledger: over NATS, or straight. */
@@ -47,6 +47,7 @@ export async function startPool(root: Root): Promise<Part> {
       settings.natsUrl === undefined ? straight(root, drain) : overNats(root, settings.natsUrl, journal.id, drain);
     return {
       health: () => [journalHealth(journal), ...carriage.health()],
+      begin: () => carriage.begin(),
       async stop(timeoutMs) {
         await pool.close();
         await carriage.stop(timeoutMs);
@@ -60,33 +61,49 @@ export async function startPool(root: Root): Promise<Part> {
 }
 
 interface Carriage {
+  begin(): void;
   health(): readonly DependencyHealth[];
   stop(timeoutMs: number): Promise<void>;
 }
 
-type StartDrain = (sink: Sink) => ReturnType<typeof createDrain>;
+type StartDrain = (sink: Sink) => Drain;
 
 function straight({ mesh }: Root, start: StartDrain): Carriage {
-  const drain = start(createDirectSink(mesh.client(UsageService, "metering")));
-  return { health: () => [], stop: (timeoutMs) => drain.stop(timeoutMs) };
+  const sink = createDirectSink(mesh.client(UsageService, "metering"));
+  let drain: Drain | undefined;
+  return {
+    begin() {
+      drain = start(sink);
+    },
+    health: () => [],
+    stop: async (timeoutMs) => drain?.stop(timeoutMs),
+  };
 }
 
 function overNats({ clock, log }: Root, url: string, journalId: string, start: StartDrain): Carriage {
-  const nats = startNats({
-    url,
-    name: "weir-pool",
-    clock,
-    log,
-    onConnected(connection) {
-      const sink = createJetStreamSink(connection, journalId);
-      const drain = start(sink);
-      return async (timeoutMs) => {
-        await drain.stop(timeoutMs);
-        sink.close();
-      };
+  let nats: NatsLink | undefined;
+  const connect = () =>
+    startNats({
+      url,
+      name: "weir-pool",
+      clock,
+      log,
+      onConnected(connection) {
+        const sink = createJetStreamSink(connection, journalId);
+        const drain = start(sink);
+        return async (timeoutMs) => {
+          await drain.stop(timeoutMs);
+          sink.close();
+        };
+      },
+    });
+  return {
+    begin() {
+      nats = connect();
     },
-  });
-  return { health: () => [nats.health()], stop: (timeoutMs) => nats.close(timeoutMs) };
+    health: () => (nats === undefined ? [] : [nats.health()]),
+    stop: async (timeoutMs) => nats?.close(timeoutMs),
+  };
 }
 
 function journalHealth(journal: Journal): DependencyHealth {

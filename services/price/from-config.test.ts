@@ -1,0 +1,105 @@
+import { create } from "@bufbuild/protobuf";
+import { timestampFromMs } from "@bufbuild/protobuf/wkt";
+import { PriceConfigSchema } from "@weir/gen/weir/config/v1/config_pb";
+import { expect, test } from "vitest";
+import { builtInPrices } from "./built-in.ts";
+import { nanoUsdFromText } from "./decimal.ts";
+import { priceListFromConfig, pricesFromConfig } from "./from-config.ts";
+import { createPriceList, type Price } from "./price.ts";
+
+const builtIn: Price = {
+  id: "acme/large@2026-01-01",
+  provider: "acme",
+  model: "large",
+  effectiveTime: Date.UTC(2026, 0, 1),
+  nanoUsdPerMillion: { input: 1n, cachedInput: 1n, cacheWrite: 1n, output: 1n },
+  source: "test",
+};
+
+function configured(effectiveTimeMs?: number, model = "large") {
+  return create(PriceConfigSchema, {
+    provider: "acme",
+    model,
+    inputUsdPerMillion: "2.50",
+    outputUsdPerMillion: "10",
+    cachedInputUsdPerMillion: "1.25",
+    ...(effectiveTimeMs === undefined ? {} : { effectiveTime: timestampFromMs(effectiveTimeMs) }),
+  });
+}
+
+const at = Date.UTC(2026, 5, 1);
+
+test("amounts are read exactly; what is left out costs as much as input", () => {
+  expect(pricesFromConfig([configured(Date.UTC(2026, 2, 1))], [])).toEqual([
+    {
+      id: "acme/large@2026-03-01",
+      provider: "acme",
+      model: "large",
+      effectiveTime: Date.UTC(2026, 2, 1),
+      nanoUsdPerMillion: {
+        input: 2_500_000_000n,
+        cachedInput: 1_250_000_000n,
+        cacheWrite: 2_500_000_000n,
+        output: 10_000_000_000n,
+      },
+      source: "weir.yaml",
+    },
+  ]);
+});
+
+test("decimal text only", () => {
+  expect(nanoUsdFromText("0.000000001")).toBe(1n);
+  expect(nanoUsdFromText("999999999.999999999")).toBe(999_999_999_999_999_999n);
+  expect(nanoUsdFromText("0.1")).toBe(100_000_000n);
+  for (const text of ["", "-1", "1e3", ".5", "1.", "1.0000000001", " 1", "NaN", "1_000"]) {
+    expect(() => nanoUsdFromText(text)).toThrow(RangeError);
+  }
+});
+
+test("the same provider, model and moment replaces the built-in price, under an id of its own", () => {
+  const list = priceListFromConfig([configured(builtIn.effectiveTime)], [builtIn]);
+  expect(list.prices.map((price) => price.id)).toEqual(["acme/large@2026-01-01+config"]);
+});
+
+test("a price that always holds replaces every built-in one of its model, and no other", () => {
+  const list = priceListFromConfig(
+    [configured()],
+    [builtIn, { ...builtIn, id: "acme/small@2026-01-01", model: "small" }],
+  );
+  expect(list.find({ provider: "acme", model: "large" }, at)?.id).toBe("acme/large@always");
+  expect(list.find({ provider: "acme", model: "small" }, at)?.id).toBe("acme/small@2026-01-01");
+});
+
+test("a later moment takes over from the built-in price when it comes", () => {
+  const list = priceListFromConfig([configured(Date.UTC(2026, 6, 1))], [builtIn]);
+  expect(list.find({ provider: "acme", model: "large" }, at)?.id).toBe("acme/large@2026-01-01");
+  expect(list.find({ provider: "acme", model: "large" }, Date.UTC(2026, 6, 1))?.id).toBe("acme/large@2026-07-01");
+});
+
+test("the same entry twice is refused", () => {
+  expect(() => priceListFromConfig([configured(), configured()], [])).toThrow("two prices have the id");
+});
+
+test("the built-in list is well formed, has a source for each row, and prices the free providers at zero", () => {
+  const list = createPriceList(builtInPrices);
+  for (const provider of ["demo", "ollama", "vllm"]) {
+    expect(list.find({ provider, model: "anything" }, 0)?.nanoUsdPerMillion).toMatchObject({ input: 0n, output: 0n });
+  }
+  for (const price of builtInPrices) {
+    if (price.effectiveTime === undefined) continue;
+    expect(price.source, price.id).toMatch(/^https:\/\/\S+/);
+    expect(price.effectiveTime % 86_400_000, price.id).toBe(0);
+    const { input, cachedInput, output } = price.nanoUsdPerMillion;
+    expect(input > 0n && cachedInput > 0n && cachedInput <= input && output >= 0n, price.id).toBe(true);
+  }
+});
+
+test("a built-in price has not been edited since it was published: ledgers hold it under its id", () => {
+  const content = builtInPrices.map(({ id, nanoUsdPerMillion: rates, longContext }) => {
+    const texts = (of: typeof rates) =>
+      [of.input, of.cachedInput, of.cacheWrite, of.cacheWriteLong ?? "-", of.output].join(" ");
+    return `${id}: ${texts(rates)}${longContext ? `; above ${longContext.inputTokensAbove}: ${texts(longContext.nanoUsdPerMillion)}` : ""}`;
+  });
+  // A line may be added here, never changed.
+  expect(content).toMatchFileSnapshot("__fixtures__/built-in.txt");
+});
