@@ -25,9 +25,9 @@ function runAndKill(directory: string, childSeed: number, delayMs: number): Prom
     });
     child.stderr.on("data", (chunk: Buffer) => (errors += chunk.toString("latin1")));
     child.on("close", (_, signal) => {
-      if (signal !== "SIGKILL") reject(new Error(errors));
       // A line that was cut off was not said.
-      resolve(text.slice(0, text.lastIndexOf("\n")).split("\n"));
+      if (signal === "SIGKILL") resolve(text.slice(0, text.lastIndexOf("\n")).split("\n"));
+      else reject(new Error(errors));
     });
   });
 }

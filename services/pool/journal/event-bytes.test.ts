@@ -1,8 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { create, type DescField, fromBinary, toBinary } from "@bufbuild/protobuf";
-import { UsageSchema } from "@weir/gen/weir/common/v1/usage_pb";
+import { UsageSchema, UsageSource } from "@weir/gen/weir/common/v1/usage_pb";
 import { AttemptOutcome, UsageEventSchema } from "@weir/gen/weir/metering/v1/usage_event_pb";
-import { UsageSource } from "@weir/gen/weir/common/v1/usage_pb";
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import {
@@ -33,7 +32,7 @@ function valueOf(field: DescField): fc.Arbitrary<unknown> {
       if (field.scalar === 8) return fc.boolean();
       if (field.scalar === 13) return uint32;
       if (field.scalar === 4) return fc.bigInt(0n, 2n ** 53n - 1n);
-      throw new Error(`no arbitrary for ${field}`);
+      throw new Error(`no arbitrary for ${field.name}`);
     case "enum":
       return fc.constantFrom(...field.enum.values.map((value) => value.number));
     case "map":
@@ -42,7 +41,7 @@ function valueOf(field: DescField): fc.Arbitrary<unknown> {
       if (field.message.typeName === "google.protobuf.Timestamp") return time;
       return messageOf(field.message.fields);
     default:
-      throw new Error(`no arbitrary for ${field}`);
+      throw new Error(`no arbitrary for ${field.name}`);
   }
 }
 

@@ -86,20 +86,20 @@ test.each([0, 1, 40, 400])(
       const journal = await openJournal({ ...base, directory, files });
       const ids: string[] = [];
       for (let i = 0; i < 6; i += 1) attempt(journal, ids);
-      journal.settle(exampleEvent(ids[0]!));
+      journal.settle(exampleEvent(ids[0] as string));
       await vi.waitFor(() => expect(journal.readableSequence).toBe(1));
       disk.full = true;
       disk.partial = partial;
       // This one is not written yet when the disk is found full.
-      journal.settle(exampleEvent(ids[1]!));
+      journal.settle(exampleEvent(ids[1] as string));
       expect(() => journal.intend(exampleIntent(randomUUID()))).toThrow(unavailable);
       expect(journal.status()).toMatchObject({
         writable: expect.stringContaining("ENOSPC"),
         openAttempts: 4,
         lastSequence: 2,
       });
-      journal.settle(exampleEvent(ids[2]!));
-      journal.progress(ids[3]!, exampleUsage(8, 9));
+      journal.settle(exampleEvent(ids[2] as string));
+      journal.progress(ids[3] as string, exampleUsage(8, 9));
       expect(() => journal.intend(exampleIntent(randomUUID()))).toThrow(unavailable);
       // What is not on disk is not given to the drain.
       expect(journal.readableSequence).toBe(1);
@@ -108,7 +108,7 @@ test.each([0, 1, 40, 400])(
       disk.full = false;
       await vi.waitFor(() => expect(journal.status().writable).toBe(true), { timeout: 5_000 });
       attempt(journal, ids);
-      journal.settle(exampleEvent(ids[6]!));
+      journal.settle(exampleEvent(ids[6] as string));
       expect(await idsOf(journal)).toEqual([ids[0], ids[1], ids[2], ids[6]]);
       await journal.close();
 
@@ -117,7 +117,7 @@ test.each([0, 1, 40, 400])(
       const events = (await again.read(0, { eventsMax: 100, bytesMax: 1e9 })).events;
       expect(events.map((event) => event.attemptId)).toEqual([ids[0], ids[1], ids[2], ids[6], ids[3], ids[4], ids[5]]);
       // The last progress was known in memory when the new segment began.
-      expect(events[4]!.usage).toEqual(exampleUsage(8, 9));
+      expect(events[4]?.usage).toEqual(exampleUsage(8, 9));
       await again.close();
     });
   },
@@ -131,7 +131,7 @@ test("a process that dies while the disk is full leaves a journal without damage
     for (let i = 0; i < 3; i += 1) attempt(journal, ids);
     disk.full = true;
     disk.partial = 100;
-    journal.settle(exampleEvent(ids[0]!));
+    journal.settle(exampleEvent(ids[0] as string));
     expect(() => journal.intend(exampleIntent(randomUUID()))).toThrow(unavailable);
     const copy = join(directory, "copy");
     fs.mkdirSync(copy);
@@ -156,8 +156,8 @@ test("a failed sync is not tried again on its file: all that it may have lost is
     for (let i = 0; i < 4; i += 1) attempt(journal, ids);
     await vi.waitFor(() => expect(disk.syncedFds.length).toBeGreaterThan(1));
     disk.syncFails = true;
-    journal.settle(exampleEvent(ids[0]!));
-    journal.settle(exampleEvent(ids[1]!));
+    journal.settle(exampleEvent(ids[0] as string));
+    journal.settle(exampleEvent(ids[1] as string));
     await vi.waitFor(() => expect(journal.status().writable).toEqual(expect.stringContaining("EIO")));
     expect(journal.readableSequence).toBe(0);
     expect(() => journal.intend(exampleIntent(randomUUID()))).toThrow(unavailable);
@@ -200,7 +200,7 @@ test("closing on a disk that is still full says so in time and gives the directo
     const ids: string[] = [];
     attempt(journal, ids);
     disk.full = true;
-    journal.settle(exampleEvent(ids[0]!));
+    journal.settle(exampleEvent(ids[0] as string));
     await journal.close();
     const again = await openJournal({ ...base, directory });
     expect(again.status()).toMatchObject({ lostAttempts: 1, lastSequence: 1 });
@@ -243,8 +243,8 @@ test.runIf(process.getuid?.() === 0 && process.platform === "linux")(
             for (let i = 0; i < 10_000; i += 1) {
               attempt(journal, ids);
               if (i % 4 === 0) {
-                journal.settle(exampleEvent(ids[i]!));
-                settled.push(ids[i]!);
+                journal.settle(exampleEvent(ids[i] as string));
+                settled.push(ids[i] as string);
               }
             }
           } catch (thrown) {
@@ -254,13 +254,13 @@ test.runIf(process.getuid?.() === 0 && process.platform === "linux")(
         })();
         expect(error).toEqual(unavailable);
         expect(journal.status().writable).toEqual(expect.stringContaining("ENOSPC"));
-        journal.settle(exampleEvent(ids[1]!));
-        settled.push(ids[1]!);
+        journal.settle(exampleEvent(ids[1] as string));
+        settled.push(ids[1] as string);
         fs.rmSync(filler);
         await vi.waitFor(() => expect(journal.status().writable).toBe(true), { timeout: 5_000 });
         attempt(journal, ids);
-        journal.settle(exampleEvent(ids.at(-1)!));
-        settled.push(ids.at(-1)!);
+        journal.settle(exampleEvent(ids.at(-1) as string));
+        settled.push(ids.at(-1) as string);
         expect(await idsOf(journal)).toEqual(settled);
         await journal.close();
         const again = await openJournal({ ...base, directory });

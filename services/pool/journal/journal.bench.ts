@@ -1,9 +1,10 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { UsageEvent } from "@weir/gen/weir/metering/v1/usage_event_pb";
 import { systemClock } from "@weir/kit/clock";
 import { silentLog } from "@weir/kit/log";
-import { openJournal } from "./journal.ts";
+import { type Intent, openJournal } from "./journal.ts";
 import { exampleEvent, exampleIntent } from "./examples.ts";
 
 // What the journal costs on this machine: `node services/pool/journal/journal.bench.ts [pairs]`.
@@ -20,8 +21,8 @@ const events = ids.map((id) => exampleEvent(id));
 const journal = await openJournal({ ...base, directory: join(directory, "grouped"), bytesMax: 2 ** 31 });
 const run = async (count: number) => {
   for (let i = 0; i < count; i += 1) {
-    void journal.intend(intents[i % 1_000]!);
-    journal.settle(events[i % 1_000]!);
+    void journal.intend(intents[i % 1_000] as Intent);
+    journal.settle(events[i % 1_000] as UsageEvent);
     // A turn of the event loop for each 20 attempts.
     if (i % 20 !== 19) continue;
     await new Promise<void>((resolve) => setImmediate(resolve));
@@ -53,7 +54,7 @@ for (const parallel of [1, 32]) {
   };
   await Promise.all(Array.from({ length: parallel }, () => one(200)));
   times.sort((a, b) => a - b);
-  const at = (q: number) => times[Math.floor(times.length * q)]!.toFixed(2);
+  const at = (q: number) => times[Math.floor(times.length * q)]?.toFixed(2);
   console.log(`strict, ${parallel} at once: intend p50 ${at(0.5)} ms, p99 ${at(0.99)} ms`);
 }
 await strict.close();

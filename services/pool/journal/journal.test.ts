@@ -2,8 +2,7 @@ import { randomUUID } from "node:crypto";
 import * as fs from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { UsageEvent } from "@weir/gen/weir/metering/v1/usage_event_pb";
-import { AttemptOutcome } from "@weir/gen/weir/metering/v1/usage_event_pb";
+import { AttemptOutcome, type UsageEvent } from "@weir/gen/weir/metering/v1/usage_event_pb";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import { UsageSource } from "@weir/gen/weir/common/v1/usage_pb";
 import { systemClock } from "@weir/kit/clock";
@@ -151,7 +150,8 @@ test("what the ledger would refuse is not recorded", async () => {
   expect(failure(() => journal.intend(exampleIntent(randomUUID())))).toMatchObject({ reason: ErrorReason.OVERLOADED });
   // A settlement that cannot be recorded as it is keeps its tokens, and the attempt ends.
   const event = exampleEvent(intent.attemptId, exampleUsage(7, 8));
-  event.usage!.serverToolUses["x".repeat(70_000)] = 1;
+  const uses = event.usage?.serverToolUses ?? {};
+  uses["x".repeat(70_000)] = 1;
   expect(journal.settle(event)).toBe(true);
   expect(await readAll(journal)).toMatchObject([
     {
@@ -279,8 +279,8 @@ test("damage in the middle costs what it hit: it is counted, and the events arou
   await journal.close();
   const path = join(directory, "segment-0000000001.wal");
   const bytes = fs.readFileSync(path);
-  const at = bytes.indexOf(ids[9]!, bytes.indexOf(ids[9]!) + 36 + 40);
-  bytes[at] = bytes[at]! ^ 0x10;
+  const at = bytes.indexOf(ids[9] as string, bytes.indexOf(ids[9] as string) + 36 + 40);
+  bytes[at] = (bytes[at] as number) ^ 0x10;
   fs.writeFileSync(path, bytes);
   const again = await open();
   expect(again.status()).toMatchObject({ damagedRecords: 1, lostAttempts: 1, lastSequence: 21 });
@@ -297,7 +297,7 @@ test("a damaged header costs nothing", async () => {
   await journal.close();
   const path = join(directory, "segment-0000000001.wal");
   const bytes = fs.readFileSync(path);
-  bytes[20] = bytes[20]! ^ 1;
+  bytes[20] = (bytes[20] as number) ^ 1;
   fs.writeFileSync(path, bytes);
   const again = await open();
   expect(again.id).toBe(journal.id);
@@ -379,7 +379,7 @@ test("directories that are no journal's are refused, with what to do", async () 
   await refused("later version");
 
   const other = Buffer.from(whole);
-  other[16] = other[16]! ^ 1;
+  other[16] = (other[16] as number) ^ 1;
   other.writeUInt32LE(crc32(other.subarray(0, 60)), 60);
   fs.writeFileSync(path, other);
   await refused("belongs to journal");

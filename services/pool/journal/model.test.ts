@@ -98,7 +98,7 @@ async function live(steps: readonly Step[], root: string): Promise<void> {
     expect(status.lastSequence).toBe(attempts.size);
     await drain();
     expect(deliveredThrough).toBe(attempts.size);
-    for (const event of [...delivered.values()]) {
+    for (const event of delivered.values()) {
       const attempt = attempts.get(event.attemptId);
       if (!attempt) throw new Error("an event of an attempt that was never made");
       const outputTokens = event.usage?.outputTokens;

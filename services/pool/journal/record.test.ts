@@ -87,7 +87,7 @@ test("any flipped bit costs the record that it is in and no other", () => {
         const { found, damagedPlaces } = decode(bytes);
         expect(found).toEqual(plain(records.filter((_, i) => i !== hit)));
         expect(damagedPlaces).toBe(hit === records.length - 1 ? 0 : 1);
-        bytes[at] = (bytes[at] as number) ^ mask;
+        bytes[at] = bytes[at] ^ mask;
       }
     }),
     { numRuns: 20 },

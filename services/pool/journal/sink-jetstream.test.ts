@@ -28,7 +28,6 @@ import { type Journal, openJournal } from "./journal.ts";
 import { createJetStreamSink } from "./sink-jetstream.ts";
 
 const hasServer = spawnSync("nats-server", ["--version"]).error === undefined;
-const natsTest = test.runIf(hasServer);
 
 /** A server that can be killed, emptied and started again on its port. */
 class Server {
@@ -221,7 +220,7 @@ const arrived = (ids: readonly string[]) =>
     { timeout: 20_000 },
   );
 
-natsTest(
+test.runIf(hasServer)(
   "batches reach the ledger over JetStream; the journal waits for the ledger's word",
   { timeout: 30_000 },
   async () => {
@@ -235,35 +234,43 @@ natsTest(
   },
 );
 
-natsTest("what the ledger lost after the broker's acknowledgement is sent again", { timeout: 30_000 }, async () => {
-  consumer.start();
-  consumer.drop = 2;
-  const ids = run(50);
-  await arrived(ids);
-  expect(consumer.deliveries).toBeGreaterThan(5);
-});
+test.runIf(hasServer)(
+  "what the ledger lost after the broker's acknowledgement is sent again",
+  { timeout: 30_000 },
+  async () => {
+    consumer.start();
+    consumer.drop = 2;
+    const ids = run(50);
+    await arrived(ids);
+    expect(consumer.deliveries).toBeGreaterThan(5);
+  },
+);
 
-natsTest("a broker that is killed and comes back empty in the middle costs nothing", { timeout: 60_000 }, async () => {
-  consumer.start();
-  const ids: string[] = [];
-  const produce = setInterval(() => ids.push(...run(5)), 5);
-  try {
-    for (const emptied of [false, true, true]) {
-      const before = consumer.committed;
-      await vi.waitFor(() => expect(consumer.committed).toBeGreaterThan(before + 50), { timeout: 20_000 });
-      await server.kill();
-      if (emptied) server.empty();
-      await new Promise((resolve) => setTimeout(resolve, 200));
-      await server.start();
+test.runIf(hasServer)(
+  "a broker that is killed and comes back empty in the middle costs nothing",
+  { timeout: 60_000 },
+  async () => {
+    consumer.start();
+    const ids: string[] = [];
+    const produce = setInterval(() => ids.push(...run(5)), 5);
+    try {
+      for (const emptied of [false, true, true]) {
+        const before = consumer.committed;
+        await vi.waitFor(() => expect(consumer.committed).toBeGreaterThan(before + 50), { timeout: 20_000 });
+        await server.kill();
+        if (emptied) server.empty();
+        await new Promise((resolve) => setTimeout(resolve, 200));
+        await server.start();
+      }
+    } finally {
+      clearInterval(produce);
     }
-  } finally {
-    clearInterval(produce);
-  }
-  ids.push(...run(1));
-  await arrived(ids);
-});
+    ids.push(...run(1));
+    await arrived(ids);
+  },
+);
 
-natsTest("while nobody answers for the ledger the broker is not filled", { timeout: 30_000 }, async () => {
+test.runIf(hasServer)("while nobody answers for the ledger the broker is not filled", { timeout: 30_000 }, async () => {
   consumer.answers = false;
   await consumer.ensureStream();
   run(200);
