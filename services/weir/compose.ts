@@ -234,6 +234,10 @@ function peerHealth(peers: Readonly<Record<string, readonly { readonly state: st
   return Object.entries(peers).map(([name, instances]) => {
     const ready = instances.filter((instance) => instance.state === "ready").length;
     const detail = `${ready} of ${instances.length} instances are linked`;
-    return { name, status: ready === 0 ? "down" : ready < instances.length ? "degraded" : "up", detail };
+    return {
+      name: `link.${name}`,
+      status: ready === 0 ? "down" : ready < instances.length ? "degraded" : "up",
+      detail,
+    };
   });
 }

@@ -13,6 +13,7 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { OperatorError } from "./operator-error.ts";
 
 /** What lies where in the data folder (`.weir/`, WEIR_DATA_DIR). All of it is for its owner only. */
 export interface DataFolder {
@@ -44,7 +45,7 @@ export function createDataFolder(path: string): DataFolder {
     chmodSync(path, 0o700);
   } catch (error) {
     const code = error instanceof Error && "code" in error ? String(error.code) : "unknown";
-    throw new Error(
+    throw new OperatorError(
       `the data folder ${path} cannot be made or is not yours (${code}); set WEIR_DATA_DIR to another one`,
       {
         cause: error,
@@ -67,7 +68,9 @@ export function readOrCreatePepper(folder: DataFolder): Buffer {
   }
   const pepper = readFileSync(folder.pepper, "utf8").trim();
   if (Buffer.byteLength(pepper) < 32) {
-    throw new Error(`${folder.pepper} holds no pepper; put the right one back: without it no API key is recognised`);
+    throw new OperatorError(
+      `${folder.pepper} holds no pepper; put the right one back: without it no API key is recognised`,
+    );
   }
   return Buffer.from(pepper);
 }

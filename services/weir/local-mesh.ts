@@ -1,4 +1,4 @@
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { randomBytes } from "node:crypto";
 import { dirname, join } from "node:path";
 import { AccountService } from "@weir/gen/weir/account/v1/account_service_pb";
@@ -14,11 +14,13 @@ import {
   readTextFile,
   writePrivateFile,
 } from "./data-folder.ts";
+import { refuseFolderInUse } from "./folder-in-use.ts";
 import { ensureFirstKey, type FirstKey } from "./first-key.ts";
-import { findProgram, freePorts, preparePostgres, waitForPort } from "./local-servers.ts";
+import { findProgram, freePorts, isFree, preparePostgres, waitForPort } from "./local-servers.ts";
 import type { Environment } from "./settings.ts";
 import { type ProcessPlan, supervise, type Supervised } from "./supervisor.ts";
 import { pickModel } from "./welcome.ts";
+import { OperatorError } from "./operator-error.ts";
 
 export interface LocalMeshOptions {
   /** The compose file whose services are started. */
@@ -48,6 +50,8 @@ export interface LocalMesh {
   readonly databaseUrl: string;
   /** Id of a service's process; undefined while it starts again. */
   pid(service: string): number | undefined;
+  /** What a service's process has of the compose file, with addresses and folders of this machine. Secrets among it. */
+  environment(service: string): Readonly<Record<string, string>>;
   /** Drains the services, then stops the servers under them. Safe to call twice. */
   stop(): Promise<void>;
 }
@@ -58,6 +62,8 @@ const serverTimeoutMs = 60_000;
 const readyTimeoutMs = 120_000;
 const serviceStopMs = 60_000;
 const serverStopMs = 15_000;
+/** A process that ends so often before the mesh is ready will not get there. */
+const endsMax = 4;
 
 /** What a process needs of the machine; everything else comes from the compose file, as it would in a container. */
 const inherited = ["PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "NODE_OPTIONS", "NODE_EXTRA_CA_CERTS", "SYSTEMROOT"];
@@ -70,6 +76,10 @@ const inherited = ["PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "NODE_OPTIONS", "
 export async function startLocalMesh(options: LocalMeshOptions): Promise<LocalMesh> {
   const { onProgress, signal } = options;
   const folder = createDataFolder(options.dataDir);
+  await refuseFolderInUse(folder);
+  if (!(await isFree(options.port))) {
+    throw new OperatorError(`port ${options.port} is taken; choose another with --port or WEIR_PORT`);
+  }
   const meshFolder = join(folder.path, "mesh");
   mkdirSync(meshFolder, { recursive: true, mode: 0o700 });
   const password = secretOf(join(meshFolder, "postgres-password"));
@@ -82,6 +92,7 @@ export async function startLocalMesh(options: LocalMeshOptions): Promise<LocalMe
   const plan = await place(file.services, options, meshFolder, file);
   const called = calledServices(file);
   const servers: Supervised[] = [];
+  const ends = new Map<string, number>();
   const services = new Map<string, Supervised>();
   const base = Object.fromEntries(inherited.map((name) => [name, options.env[name]]));
 
@@ -91,7 +102,10 @@ export async function startLocalMesh(options: LocalMeshOptions): Promise<LocalMe
       {
         clock: systemClock,
         onLine: options.onLine,
-        onExit: (name, how, restartMs) => onProgress(`${name} ended (${how}); it starts again in ${restartMs ?? 0} ms`),
+        onExit(name, how, restartMs) {
+          onProgress(`${name} ended (${how}); it starts again in ${restartMs ?? 0} ms`);
+          ends.set(name, (ends.get(name) ?? 0) + 1);
+        },
       },
     );
   let ended: Promise<void> | undefined;
@@ -101,6 +115,7 @@ export async function startLocalMesh(options: LocalMeshOptions): Promise<LocalMe
       for (const name of ["edge", "router", "pool", "metering"]) await services.get(name)?.stop(serviceStopMs);
       await Promise.all([...services.values()].map((service) => service.stop(serviceStopMs)));
       await Promise.all(servers.map((server) => server.stop(serverStopMs)));
+      rmSync(folder.meteringAddress, { force: true });
     })();
     return ended;
   };
@@ -130,7 +145,7 @@ export async function startLocalMesh(options: LocalMeshOptions): Promise<LocalMe
     const url = `http://127.0.0.1:${environmentOf("edge")["WEIR_PORT"]}`;
     const metering = environmentOf("metering")["WEIR_LISTEN"] ?? "";
     const router = environmentOf("router")["WEIR_LISTEN"] ?? "";
-    await waitUntilReady(`${url}/health/ready`, signal);
+    await waitUntilReady(`${url}/health/ready`, signal, () => [...ends].find(([, count]) => count >= endsMax)?.[0]);
     writePrivateFile(folder.meteringAddress, `${metering}\n`);
 
     const client = createMesh({ name: "weir-mesh", peers: { metering: [metering], router: [router] } });
@@ -147,6 +162,7 @@ export async function startLocalMesh(options: LocalMeshOptions): Promise<LocalMe
         model: pickModel(routes),
         databaseUrl: environmentOf("metering")["WEIR_DATABASE_URL"] ?? "",
         pid: (name) => services.get(name)?.pid(),
+        environment: environmentOf,
         stop,
       };
     } finally {
@@ -214,7 +230,7 @@ async function serverPlan(
   if (service.image.startsWith("nats:")) {
     const program = findProgram("nats-server");
     if (program === undefined) {
-      throw new Error(
+      throw new OperatorError(
         "NATS is not installed: run `apt-get install nats-server`, or set WEIR_NATS_URL to a server of yours",
       );
     }
@@ -237,7 +253,7 @@ async function serverPlan(
   throw new Error(`${service.name}: no program of this machine stands for the image ${service.image}`);
 }
 
-async function waitUntilReady(url: string, signal: AbortSignal): Promise<void> {
+async function waitUntilReady(url: string, signal: AbortSignal, failing: () => string | undefined): Promise<void> {
   const end = performance.now() + readyTimeoutMs;
   while (!signal.aborted) {
     try {
@@ -247,7 +263,9 @@ async function waitUntilReady(url: string, signal: AbortSignal): Promise<void> {
     } catch {
       // Not yet; what keeps it from starting is in its own log.
     }
-    if (performance.now() > end) throw new Error(`the edge is not ready after ${readyTimeoutMs / 1_000} s`);
+    const name = failing();
+    if (name !== undefined) throw new OperatorError(`${name} does not start; its own lines above say why`);
+    if (performance.now() > end) throw new OperatorError(`the edge is not ready after ${readyTimeoutMs / 1_000} s`);
     await new Promise((resolve) => setTimeout(resolve, 100));
   }
   throw new Error("given up");

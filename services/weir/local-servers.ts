@@ -15,6 +15,7 @@ import {
 import { connect, createServer, type Server } from "node:net";
 import { delimiter, dirname, join } from "node:path";
 import { createHash } from "node:crypto";
+import { OperatorError } from "./operator-error.ts";
 
 /** Where a program is; undefined when it is not installed. Looks along PATH, then where Debian hides it. */
 export function findProgram(name: string, path = process.env["PATH"] ?? ""): string | undefined {
@@ -61,12 +62,21 @@ export async function freePorts(count: number): Promise<number[]> {
   return ports;
 }
 
+/** Whether a port of the loopback address can be opened now. Port 0 always can. */
+export function isFree(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const server = createServer();
+    server.once("error", () => resolve(false));
+    server.listen(port, "127.0.0.1", () => server.close(() => resolve(true)));
+  });
+}
+
 /** Resolves when something accepts connections at a port of this machine. @throws Error after the time */
 export async function waitForPort(port: number, timeoutMs: number, signal: AbortSignal): Promise<void> {
   const end = performance.now() + timeoutMs;
   while (!signal.aborted) {
     if (await accepts(port)) return;
-    if (performance.now() > end) throw new Error(`nothing answers on port ${port} after ${timeoutMs / 1000} s`);
+    if (performance.now() > end) throw new OperatorError(`nothing answers on port ${port} after ${timeoutMs / 1000} s`);
     await new Promise((resolve) => setTimeout(resolve, 100));
   }
   throw new Error("given up");
@@ -104,13 +114,13 @@ export async function preparePostgres(
   const initdb = findProgram("initdb");
   const program = findProgram("postgres");
   if (initdb === undefined || program === undefined) {
-    throw new Error(
+    throw new OperatorError(
       "Postgres is not installed: run `apt-get install postgresql`, or set WEIR_DATABASE_URL to a server of yours",
     );
   }
   const user = process.getuid?.() === 0 ? systemUser("postgres") : undefined;
   if (process.getuid?.() === 0 && user === undefined) {
-    throw new Error("Postgres does not run as root, and there is no user `postgres`: run as another user");
+    throw new OperatorError("Postgres does not run as root, and there is no user `postgres`: run as another user");
   }
   let folder = wantedFolder;
   if (user !== undefined && !othersCanEnter(dirname(wantedFolder))) {

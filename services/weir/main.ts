@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 import { Command } from "commander";
 import { ConfigError } from "@weir/kit/config/fault";
-import { CommandError } from "./commands/command-error.ts";
+import { OperatorError } from "./operator-error.ts";
 import { configCommand } from "./commands/config.ts";
 import { demoCommand } from "./commands/demo.ts";
 import { healthCommand } from "./commands/health.ts";
@@ -40,7 +40,7 @@ try {
   await program.parseAsync();
 } catch (error) {
   // What people can mend is told in a sentence; a stack only helps with defects of ours.
-  const known = error instanceof CommandError || error instanceof ConfigError || error instanceof SettingsError;
+  const known = error instanceof OperatorError || error instanceof ConfigError || error instanceof SettingsError;
   const text = !(error instanceof Error) ? String(error) : known ? error.message : (error.stack ?? error.message);
   process.stderr.write(`weir: ${text}\n`);
   process.exit(1);

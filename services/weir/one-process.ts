@@ -1,5 +1,4 @@
 import { existsSync, rmSync } from "node:fs";
-import { connect } from "node:net";
 import { join } from "node:path";
 import { systemClock } from "@weir/kit/clock";
 import type { ProcessLog } from "@weir/kit/log";
@@ -11,10 +10,12 @@ import {
   readTextFile,
   writePrivateFile,
 } from "./data-folder.ts";
+import { refuseFolderInUse } from "./folder-in-use.ts";
 import { ensureFirstKey, type FirstKey } from "./first-key.ts";
 import { type Environment, environmentOf, type Settings, withoutSettings } from "./settings.ts";
 import { supervise, type Supervised } from "./supervisor.ts";
 import { pickModel } from "./welcome.ts";
+import { OperatorError } from "./operator-error.ts";
 
 export interface OneProcessOptions {
   readonly settings: Settings;
@@ -52,10 +53,7 @@ export async function startOneProcess(options: OneProcessOptions): Promise<OnePr
   const { settings, log } = options;
   const env = options.env ?? process.env;
   const folder = createDataFolder(settings.dataDir);
-  const held = readTextFile(folder.meteringAddress);
-  if (held !== undefined && (await answers(held))) {
-    throw new Error(`a gateway runs on ${folder.path} already; stop it, or set WEIR_DATA_DIR to another folder`);
-  }
+  await refuseFolderInUse(folder);
   const sockets = createSocketFolder(folder);
   const address = `unix:${join(sockets.path, `metering-${process.pid}.sock`)}`;
   if (settings.databaseUrl === undefined && !existsSync(folder.database)) {
@@ -112,7 +110,7 @@ function startMeteringProcess({ log, onLine }: OneProcessOptions, env: Environme
   let isReady = false;
   let lastLine = "";
   const fail = (how: string) => {
-    reject(new Error(`metering did not start (${how})${lastLine === "" ? "" : `: ${messageOf(lastLine)}`}`));
+    reject(new OperatorError(`metering did not start (${how})${lastLine === "" ? "" : `: ${messageOf(lastLine)}`}`));
   };
   const cancelTimer = systemClock.after(readyTimeoutMs, () => fail(`not ready after ${readyTimeoutMs / 1_000} s`));
   const child = supervise(
@@ -146,19 +144,4 @@ function messageOf(line: string): string {
   } catch {
     return line;
   }
-}
-
-/** Whether something accepts connections at a socket. */
-function answers(address: string): Promise<boolean> {
-  if (!address.startsWith("unix:")) return Promise.resolve(false);
-  return new Promise((resolve) => {
-    const socket = connect({ path: address.slice("unix:".length), timeout: 1_000 });
-    const end = (answer: boolean) => {
-      socket.destroy();
-      resolve(answer);
-    };
-    socket.once("connect", () => end(true));
-    socket.once("error", () => end(false));
-    socket.once("timeout", () => end(false));
-  });
 }

@@ -6,6 +6,8 @@ import { spawn } from "node:child_process";
 const [signal = "SIGTERM", user = "-", program = "", ...args] = process.argv.slice(2);
 const [uid, gid] = user === "-" ? [] : user.split(":").map(Number);
 const child = spawn(program, args, {
+  // The program's user may not be able to enter our folder.
+  cwd: "/",
   stdio: ["ignore", "inherit", "inherit"],
   ...(uid === undefined || gid === undefined ? {} : { uid, gid }),
 });

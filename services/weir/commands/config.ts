@@ -1,6 +1,6 @@
 import { Command } from "commander";
 import { readSettings } from "../settings.ts";
-import { CommandError } from "./command-error.ts";
+import { OperatorError } from "../operator-error.ts";
 
 export function configCommand(): Command {
   const command = new Command("config").description("the file weir.yaml");
@@ -13,7 +13,7 @@ export function configCommand(): Command {
       const { loadConfigFiles } = await import("@weir/kit/config/load");
       const { completeConfig, vendorsOfEnvironment } = await import("../discovery.ts");
       const path = file ?? readSettings(process.env).configPath;
-      if (path === undefined) throw new CommandError("there is no weir.yaml here; name a file, or set WEIR_CONFIG");
+      if (path === undefined) throw new OperatorError("there is no weir.yaml here; name a file, or set WEIR_CONFIG");
       const { config } = await loadConfigFiles({ path, env: process.env });
       const found = { environment: vendorsOfEnvironment(process.env), local: [] };
       const { reasons } = completeConfig(config, found, undefined);

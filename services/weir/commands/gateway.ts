@@ -1,12 +1,9 @@
-import { AccountService } from "@weir/gen/weir/account/v1/account_service_pb";
-import { UsageService } from "@weir/gen/weir/metering/v1/usage_service_pb";
+import type { AccountService } from "@weir/gen/weir/account/v1/account_service_pb";
+import type { UsageService } from "@weir/gen/weir/metering/v1/usage_service_pb";
 import type { Client } from "@weir/kit/call";
-import { createMesh } from "@weir/kit/mesh";
-import { toWeirError } from "@weir/kit/weir-error";
-import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import { dataFolder, readTextFile } from "../data-folder.ts";
 import { meshOptions } from "../mesh-options.ts";
-import { CommandError } from "./command-error.ts";
+import { OperatorError } from "../operator-error.ts";
 import { hereOf } from "./health.ts";
 import { addressFault, readSettings, type Settings } from "../settings.ts";
 
@@ -22,9 +19,17 @@ export const callTimeoutMs = 15_000;
 /**
  * Calls metering of a running gateway: at the address given, else at WEIR_PEER_METERING, else at the one that the gateway
  * wrote into the data folder.
- * @throws CommandError that names the fix
+ * @throws OperatorError that names the fix
  */
 export async function withGateway<T>(address: string | undefined, use: (gateway: Gateway) => Promise<T>): Promise<T> {
+  // Help texts should not wait for gRPC to load.
+  const [{ AccountService }, { UsageService }, { ErrorReason }, { createMesh }, { toWeirError }] = await Promise.all([
+    import("@weir/gen/weir/account/v1/account_service_pb"),
+    import("@weir/gen/weir/metering/v1/usage_service_pb"),
+    import("@weir/gen/weir/common/v1/error_reason_pb"),
+    import("@weir/kit/mesh"),
+    import("@weir/kit/weir-error"),
+  ]);
   const settings = readSettings(process.env);
   const mesh = createMesh({
     ...meshOptions(settings, "weir-command"),
@@ -38,10 +43,10 @@ export async function withGateway<T>(address: string | undefined, use: (gateway:
     await mesh.start();
     return await use(gateway);
   } catch (error) {
-    if (error instanceof CommandError) throw error;
+    if (error instanceof OperatorError) throw error;
     const { reason, message } = toWeirError(error);
     const away = reason === ErrorReason.OVERLOADED || reason === ErrorReason.DEADLINE_EXCEEDED;
-    throw new CommandError(away ? "the gateway does not answer; is it running? `npm start` starts it" : message, {
+    throw new OperatorError(away ? "the gateway does not answer; is it running? `npm start` starts it" : message, {
       cause: error,
     });
   } finally {
@@ -52,11 +57,11 @@ export async function withGateway<T>(address: string | undefined, use: (gateway:
 
 function meteringAddress(given: string | undefined, settings: Settings): string {
   const fault = given === undefined ? undefined : addressFault(given);
-  if (fault !== undefined) throw new CommandError(`--address: ${fault}`);
+  if (fault !== undefined) throw new OperatorError(`--address: ${fault}`);
   const file = dataFolder(settings.dataDir).meteringAddress;
   const address = given ?? settings.peers.metering?.[0] ?? settings.listen ?? readTextFile(file);
   if (address !== undefined) return hereOf(address);
-  throw new CommandError(
+  throw new OperatorError(
     `no gateway was found: ${file} does not exist; start one with \`npm start\`, or say where its metering is with --address`,
   );
 }

@@ -1,7 +1,7 @@
 import { Command } from "commander";
 import { readTls } from "../mesh-options.ts";
 import { readSettings, type Settings } from "../settings.ts";
-import { CommandError } from "./command-error.ts";
+import { OperatorError } from "../operator-error.ts";
 
 const timeoutMs = 4_000;
 
@@ -24,10 +24,10 @@ export function healthCommand(): Command {
 
 async function askUrl(url: string): Promise<void> {
   const response = await fetch(url, { signal: AbortSignal.timeout(timeoutMs) }).catch((error: unknown) => {
-    throw new CommandError(`${url} does not answer`, { cause: error });
+    throw new OperatorError(`${url} does not answer`, { cause: error });
   });
   await response.body?.cancel();
-  if (!response.ok) throw new CommandError(`${url} answers ${response.status}`);
+  if (!response.ok) throw new OperatorError(`${url} answers ${response.status}`);
 }
 
 async function askGrpc(listen: string, settings: Settings): Promise<void> {
@@ -41,10 +41,10 @@ async function askGrpc(listen: string, settings: Settings): Promise<void> {
   const door = createGrpcDoor({ address, tls: settings.tls === undefined ? undefined : readTls(settings.tls) });
   try {
     const { status } = await createClient(Health, door).check({}, { timeoutMs });
-    if (status !== ServingStatus.SERVING) throw new CommandError(`${address} serves no more`);
+    if (status !== ServingStatus.SERVING) throw new OperatorError(`${address} serves no more`);
   } catch (error) {
-    if (error instanceof CommandError) throw error;
-    throw new CommandError(`${address} does not answer`, { cause: error });
+    if (error instanceof OperatorError) throw error;
+    throw new OperatorError(`${address} does not answer`, { cause: error });
   } finally {
     door.close();
   }

@@ -1,7 +1,7 @@
 import { Command, InvalidArgumentError } from "commander";
 import { type Environment, readSettings, variables } from "../settings.ts";
 import { welcomeText } from "../welcome.ts";
-import { CommandError } from "./command-error.ts";
+import { OperatorError } from "../operator-error.ts";
 
 /** Options that stand for a variable of the environment. */
 export interface SettingOptions {
@@ -88,10 +88,10 @@ export function portNumber(text: string): number {
 }
 
 /** For people, when a port cannot be opened; undefined for any other error. */
-export function portError(error: unknown, port: number): CommandError | undefined {
+export function portError(error: unknown, port: number): OperatorError | undefined {
   const code = error instanceof Error && "code" in error ? error.code : undefined;
   if (code === "EADDRINUSE") {
-    return new CommandError(
+    return new OperatorError(
       `port ${port} is taken; choose another with --port or WEIR_PORT, or --port 0 for any free one`,
       {
         cause: error,
@@ -99,7 +99,7 @@ export function portError(error: unknown, port: number): CommandError | undefine
     );
   }
   if (code === "EACCES") {
-    return new CommandError(`port ${port} needs rights that this user does not have; choose one above 1023`, {
+    return new OperatorError(`port ${port} needs rights that this user does not have; choose one above 1023`, {
       cause: error,
     });
   }
