@@ -83,8 +83,8 @@ export async function readCosts(
 }
 
 /** int8 and numeric come as text. */
-function exact(value: SQL) {
-  return value.mapWith((text: string) => BigInt(text)) as SQL<bigint>;
+function exact(value: SQL): SQL<bigint> {
+  return value.mapWith((text: string) => BigInt(text));
 }
 
 const timeMinMs = 0;

@@ -106,17 +106,28 @@ function createDatabase(engine: Database["engine"], pool: pg.Pool, close: () => 
   async function attempt<T>(run: (client: pg.PoolClient) => Promise<T>): Promise<T> {
     const client = await pool.connect();
     let broken = false;
+    // A connection that dies between two queries tells only this event, and unheard it would end the process. The next
+    // query fails.
+    const died = () => {
+      broken = true;
+    };
+    client.on("error", died);
     try {
       await client.query("begin; set local synchronous_commit = on");
       const result = await run(client);
       await client.query("commit");
       return result;
     } catch (thrown) {
-      await client.query("rollback").catch(() => {
-        broken = true;
-      });
+      // A connection that failed or went silent would not answer a rollback either; the server rolls back when it ends.
+      broken ||= engine === "postgres" && sqlState(thrown) === undefined && !(thrown instanceof WeirError);
+      if (!broken) {
+        await client.query("rollback").catch(() => {
+          broken = true;
+        });
+      }
       throw thrown;
     } finally {
+      client.off("error", died);
       client.release(broken);
     }
   }

@@ -12,10 +12,12 @@ import {
   type UsageEvent,
   UsageEventSchema,
 } from "@weir/gen/weir/metering/v1/usage_event_pb";
+import { systemClock } from "@weir/kit/clock";
 import type { Log } from "@weir/kit/log";
 import { type Price, priceId } from "@weir/price/price";
 import pg from "pg";
 import { createDatabase, startPostgres } from "../../test/servers.ts";
+import { createMetering, type Metering } from "./service.ts";
 import { type Database, type DatabasePlace, openDatabase } from "./database.ts";
 
 // What the tests of this folder share.
@@ -84,6 +86,13 @@ export async function embeddedDirectoryForTest(): Promise<string> {
 }
 
 export const testMeter = metrics.getMeter("test");
+
+/** The service on a database, with nothing faked but the pepper. */
+export function meteringOn(database: Database): Metering {
+  return createMetering({ database, pepper: testPepper, clock: systemClock, meter: testMeter, log: silentLog });
+}
+
+export const testPepper = Buffer.alloc(32, 7);
 
 export const silentLog: Log = { debug() {}, info() {}, warn() {}, error() {} };
 
