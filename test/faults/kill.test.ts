@@ -39,7 +39,10 @@ describe.each(groups)("$name", (runner, count, journalVictims) => {
     await vi.waitFor(() => expect(weir.simulator.counts().open, where).toBe(0), { timeout: 10_000, interval: 20 });
     const served = weir.simulator.attempts().slice(alreadyServed);
     alreadyServed += served.length;
-    expect(served.length).toBeGreaterThan(requestCount / 4);
+    // Most requests must have come through, or there was nothing to lose.
+    expect(outcome.complete, `${where}; failures: ${JSON.stringify(outcome.failures)}`).toBeGreaterThan(
+      requestCount / 2,
+    );
     await vi.waitFor(
       async () => {
         const rows = (await weir.ledger.rows()).filter((row) => row.endUser === user);

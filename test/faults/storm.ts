@@ -63,6 +63,8 @@ export interface TrialOutcome {
   readonly complete: number;
   /** Refused with a status, cut off, or never connected: all of them plain to the client. */
   readonly failed: number;
+  /** How the failed ones failed, counted: HTTP status, `cut off`, `error frame`, `no answer`. */
+  readonly failures: Readonly<Record<string, number>>;
   /** Answers that a client would take for whole and that are not. Must be empty. */
   readonly lies: readonly string[];
   /** When the process was killed, in milliseconds since 1970. */
@@ -80,6 +82,11 @@ export async function runTrial(
   let failed = 0;
   let killedAtMs = 0;
   const lies: string[] = [];
+  const failures: Record<string, number> = {};
+  const fail = (how: string) => {
+    failed++;
+    failures[how] = (failures[how] ?? 0) + 1;
+  };
   const kill = setTimeout(() => {
     killedAtMs = Date.now();
     weir.kill(trial.victim);
@@ -90,19 +97,21 @@ export async function runTrial(
       const { model, script, stream, tokens } = request;
       const answer = await askPatiently(weir, chat(script, { model, stream, user }));
       if (answer === undefined || answer.status !== 200 || answer.broken !== undefined) {
-        failed++;
+        fail(answer === undefined ? "no answer" : answer.status === 200 ? "cut off" : `status ${answer.status}`);
         continue;
       }
       const text = stream ? streamedText(answer.text) : textOf(answer.json);
-      if (text === undefined) failed++;
+      if (text === undefined) fail("error frame");
       else if (text.length === tokens * 4) complete++;
       else lies.push(`${stream ? "stream" : "answer"} of ${text.length} characters instead of ${tokens * 4}`);
     }
   };
   await Promise.all(Array.from({ length: atOnce }, worker));
   clearTimeout(kill);
-  if (killedAtMs === 0) throw new Error("the requests were over before the process was killed");
-  return { complete, failed, lies, killedAtMs };
+  if (killedAtMs === 0) {
+    throw new Error(`the requests were over before the process was killed; failures: ${JSON.stringify(failures)}`);
+  }
+  return { complete, failed, failures, lies, killedAtMs };
 }
 
 /**
