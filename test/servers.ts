@@ -184,9 +184,9 @@ function findProgram(program: Program): string {
     if (!existsSync(clusters)) writeFileSync(clusters, "create_main_cluster = false\n");
     const env = { ...process.env, DEBIAN_FRONTEND: "noninteractive" };
     try {
-      execFileSync("apt-get", ["update", "-qq"], { env, stdio: "pipe" });
+      execFileSync("/usr/bin/apt-get", ["update", "-qq"], { env, stdio: "pipe" });
       const args = ["install", "-y", "-qq", "--no-install-recommends", program.debian];
-      execFileSync("apt-get", args, { env, stdio: "pipe" });
+      execFileSync("/usr/bin/apt-get", args, { env, stdio: "pipe" });
     } catch {
       // The next look says what is missing.
     }
