@@ -68,15 +68,29 @@ export interface Door {
   ): AsyncGenerator<MessageShape<O>, void, undefined>;
 }
 
+/** What a root may say about a service that it hosts. */
+export interface HostOptions {
+  /**
+   * Requests that come through the local door or a link are not checked against the rules of their schema, because each of
+   * their senders is a process of ours that builds them field by field. Requests over plain gRPC are checked all the same.
+   * For calls on the path of every chat, where the check costs several times what the call does. Default false.
+   */
+  readonly trustsMesh?: boolean;
+}
+
 /** A service and what implements it: the same object at every door. */
-export interface HostedService<S extends DescService = DescService> {
+export interface HostedService<S extends DescService = DescService> extends HostOptions {
   readonly service: S;
   readonly implementation: Partial<ServiceImpl<S>>;
 }
 
 /** Pairs a service with its implementation. Methods that are left out are answered as not served. */
-export function hostService<S extends DescService>(service: S, implementation: Partial<ServiceImpl<S>>): HostedService {
-  return { service, implementation };
+export function hostService<S extends DescService>(
+  service: S,
+  implementation: Partial<ServiceImpl<S>>,
+  options: HostOptions = {},
+): HostedService {
+  return { service, implementation, ...options };
 }
 
 /** A context that can be asked for one entry without building a Headers object. */

@@ -1,6 +1,6 @@
 import type { DescService } from "@bufbuild/protobuf";
 import type { ServiceImpl } from "@connectrpc/connect";
-import { type Client, type Door, type HostedService, hostService } from "./call.ts";
+import { type Client, type Door, type HostedService, type HostOptions, hostService } from "./call.ts";
 import { createClient } from "./client.ts";
 import type { TlsOptions } from "./grpc/credentials.ts";
 import { createGrpcServer, type GrpcServer } from "./grpc/server.ts";
@@ -33,7 +33,12 @@ export interface MeshOptions extends ServingOptions {
 /** See createMesh. */
 export interface Mesh {
   /** Serves a service under a name. One name may have several services. Only before `start`. */
-  host<S extends DescService>(name: string, service: S, implementation: Partial<ServiceImpl<S>>): void;
+  host<S extends DescService>(
+    name: string,
+    service: S,
+    implementation: Partial<ServiceImpl<S>>,
+    options?: HostOptions,
+  ): void;
   /** A client of what is hosted under a name, here or elsewhere. May be made before `start`, and called after it. */
   client<S extends DescService>(service: S, name: string): Client<S>;
   /** Listens and connects. Does not wait until peers are there. @throws Error when it cannot listen */
@@ -93,10 +98,10 @@ export function createMesh(options: MeshOptions): Mesh {
   }
 
   return {
-    host(name, service, implementation) {
+    host(name, service, implementation, hostOptions) {
       const services = hosted.get(name) ?? [];
       hosted.set(name, services);
-      services.push(hostService(service, implementation));
+      services.push(hostService(service, implementation, hostOptions));
     },
     client(service, name) {
       wanted.add(name);

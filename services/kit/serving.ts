@@ -12,8 +12,6 @@ export interface ServingOptions {
   readonly clock?: Clock | undefined;
   /** Largest message in either direction, in bytes. Default 64 MiB. */
   readonly messageBytesMax?: number | undefined;
-  /** Whether requests are checked against the rules of their schema. Default true. */
-  readonly validate?: boolean | undefined;
   /**
    * Told of everything that a handler throws and that is no WeirError: the caller only sees INTERNAL. Default: a process
    * warning.
@@ -48,13 +46,14 @@ export interface ServedMethod {
   readonly path: string;
   readonly kind: "unary" | "stream";
   readonly handle: UnaryHandler | StreamHandler;
+  /** See HostOptions. */
+  readonly trustsMesh: boolean;
   readonly settings: ServingSettings;
 }
 
 export interface ServingSettings {
   readonly clock: Clock;
   readonly messageBytesMax: number;
-  readonly validate: boolean;
   readonly onDefect: (defect: Defect) => void;
 }
 
@@ -67,7 +66,6 @@ export function servingSettings(options: ServingOptions): ServingSettings {
   return {
     clock: options.clock ?? systemClock,
     messageBytesMax: options.messageBytesMax ?? messageBytesMaxDefault,
-    validate: options.validate ?? true,
     onDefect: options.onDefect ?? warnOfDefect,
   };
 }
@@ -79,19 +77,20 @@ export function servedMethods(
 ): ReadonlyMap<string, ServedMethod> {
   const settings = servingSettings(options);
   const methods = new Map<string, ServedMethod>();
-  for (const { service, implementation } of hosted) {
+  for (const { service, implementation, trustsMesh } of hosted) {
     for (const desc of service.methods) {
       const handler = (implementation as Record<string, unknown>)[desc.localName];
       if (typeof handler !== "function") continue;
       if (desc.methodKind !== "unary" && desc.methodKind !== "server_streaming") continue;
       const path = methodPath(desc);
-      if (settings.validate) prepareValidation(desc.input);
+      prepareValidation(desc.input);
       if (methods.has(path)) throw new Error(`${path} is hosted twice`);
       methods.set(path, {
         desc,
         path,
         kind: desc.methodKind === "unary" ? "unary" : "stream",
         handle: (handler as UnaryHandler).bind(implementation),
+        trustsMesh: trustsMesh ?? false,
         settings,
       });
     }
@@ -191,9 +190,14 @@ export class Serving {
     wake();
   }
 
+  private check(request: MessageShape<DescMessage>): void {
+    const { trustsMesh, desc } = this.method;
+    if (!trustsMesh || this.context.protocolName === "grpc") validateRequest(desc.input, request);
+  }
+
   private async runUnary(request: MessageShape<DescMessage>): Promise<void> {
     try {
-      if (this.method.settings.validate) validateRequest(this.method.desc.input, request);
+      this.check(request);
       const reply = await (this.method.handle as UnaryHandler)(request, this.context);
       if (!this.ended) {
         this.sink.message(reply as MessageInitShape<DescMessage>);
@@ -208,7 +212,7 @@ export class Serving {
 
   private async runStream(request: MessageShape<DescMessage>): Promise<void> {
     try {
-      if (this.method.settings.validate) validateRequest(this.method.desc.input, request);
+      this.check(request);
       const iterator = (this.method.handle as StreamHandler)(request, this.context)[Symbol.asyncIterator]();
       this.iterator = iterator;
       for (;;) {

@@ -211,9 +211,11 @@ describe.each(ways)("%s", (kind, openWay) => {
       expect(called).toBe(0);
     });
 
-    test("validation can be turned off", async () => {
-      const { routes } = await open({ getRoute: ({ name }) => ({ route: { name } }) }, { validate: false });
-      expect((await routes.getRoute({ name: "odd" })).route?.name).toBe("odd");
+    test("a service that trusts the mesh checks only what strangers send", async () => {
+      const { routes } = await open({ getRoute: ({ name }) => ({ route: { name } }) }, { trustsMesh: true });
+      const call = routes.getRoute({ name: "odd" });
+      if (kind === "grpc") expect(await failure(call)).toMatchObject({ reason: ErrorReason.INVALID_REQUEST });
+      else expect((await call).route?.name).toBe("odd");
     });
   });
 

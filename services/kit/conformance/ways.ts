@@ -1,7 +1,7 @@
 import { ChatService } from "@weir/gen/weir/chat/v1/chat_service_pb";
 import { RouteService } from "@weir/gen/weir/routing/v1/route_service_pb";
 import type { ServiceImpl } from "@connectrpc/connect";
-import { type Client, type HostedService, hostService } from "../call.ts";
+import { type Client, type HostedService, type HostOptions, hostService } from "../call.ts";
 import { createClient } from "../client.ts";
 import { createGrpcDoor } from "../grpc/client.ts";
 import { createGrpcServer } from "../grpc/server.ts";
@@ -24,19 +24,19 @@ export interface Way {
   close(): Promise<void>;
 }
 
-export type WayOptions = Pick<ServingOptions, "messageBytesMax" | "onDefect" | "validate">;
+export type WayOptions = Pick<ServingOptions, "messageBytesMax" | "onDefect"> & HostOptions;
 
 export type OpenWay = (handlers: Handlers, options?: WayOptions) => Promise<Way>;
 
-function hostedBy({ generate, getRoute }: Handlers): HostedService[] {
+function hostedBy({ generate, getRoute }: Handlers, { trustsMesh = false }: WayOptions): HostedService[] {
   return [
-    hostService(ChatService, generate === undefined ? {} : { generate }),
-    hostService(RouteService, getRoute === undefined ? {} : { getRoute }),
+    hostService(ChatService, generate === undefined ? {} : { generate }, { trustsMesh }),
+    hostService(RouteService, getRoute === undefined ? {} : { getRoute }, { trustsMesh }),
   ];
 }
 
 const local: OpenWay = async (handlers, options = {}) => {
-  const door = createLocalDoor(hostedBy(handlers), options);
+  const door = createLocalDoor(hostedBy(handlers, options), options);
   return {
     chat: createClient(ChatService, door),
     routes: createClient(RouteService, door),
@@ -46,7 +46,9 @@ const local: OpenWay = async (handlers, options = {}) => {
 
 const link: OpenWay = async (handlers, options = {}) => {
   const server = createMesh({ name: "server", listen: "127.0.0.1:0", ...options });
-  for (const { service, implementation } of hostedBy(handlers)) server.host("router", service, implementation);
+  for (const { service, implementation, trustsMesh = false } of hostedBy(handlers, options)) {
+    server.host("router", service, implementation, { trustsMesh });
+  }
   await server.start();
   const caller = createMesh({ name: "caller", peers: { router: [server.status().address ?? ""] }, ...options });
   const chat = caller.client(ChatService, "router");
@@ -63,7 +65,7 @@ const link: OpenWay = async (handlers, options = {}) => {
 };
 
 const grpc: OpenWay = async (handlers, options = {}) => {
-  const server = createGrpcServer({ name: "server", hosted: hostedBy(handlers), ...options });
+  const server = createGrpcServer({ name: "server", hosted: hostedBy(handlers, options), ...options });
   const address = await server.listen("127.0.0.1:0");
   const door = createGrpcDoor({ address, messageBytesMax: options.messageBytesMax });
   return {

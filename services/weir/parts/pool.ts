@@ -39,7 +39,7 @@ export async function startPool(root: Root): Promise<Part> {
       tracer: telemetry.tracer,
       log,
     });
-    mesh.host("pool", AttemptService, pool.service);
+    mesh.host("pool", AttemptService, pool.service, { trustsMesh: true });
 
     const drain = (sink: Sink) =>
       createDrain({ journal, sink, clock, random: Math.random, meter: telemetry.meter, log });
