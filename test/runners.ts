@@ -44,8 +44,6 @@ export const processes: Runner = {
 /** Services in the test's own process that meet over links on loopback sockets. */
 export const loopback: Runner = { name: "loopback", start: startLoopback };
 
-export const runners = [oneProcess, loopback, processes];
-
 const root = dirname(import.meta.dirname);
 const readyMs = 60_000;
 

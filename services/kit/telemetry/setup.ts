@@ -25,9 +25,6 @@ export interface Telemetry {
   shutdown(): Promise<void>;
 }
 
-/** Media type of `renderMetrics`. */
-export const metricsContentType = "text/plain; version=0.0.4; charset=utf-8";
-
 const shutdownTimeoutMs = 3_000;
 
 /**
