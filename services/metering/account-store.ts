@@ -1,6 +1,6 @@
 import { and, asc, desc, eq, gt, isNull, or, sql } from "drizzle-orm";
 import { drizzle, type NodePgDatabase } from "drizzle-orm/node-postgres";
-import { type Database, sqlState } from "./database.ts";
+import type { Database } from "./database.ts";
 import { accountRevision, keys, tenants } from "./schema.ts";
 
 export type TenantRow = typeof tenants.$inferSelect;
@@ -39,17 +39,15 @@ export function createAccountStore(database: Database): AccountStore {
     createKey: (key) =>
       database.transaction(async (client) => {
         const queries = drizzle(client);
+        // Locked until the key stands, so that the tenant cannot go in between.
+        const tenant = await queries.select().from(tenants).where(eq(tenants.tenantId, key.tenantId)).for("key share");
+        if (tenant.length === 0) return undefined;
         const revision = await nextRevision(queries);
-        try {
-          const rows = await queries
-            .insert(keys)
-            .values({ ...key, revision })
-            .returning();
-          return rows[0];
-        } catch (thrown) {
-          if (sqlState(thrown) === foreignKeyViolation) return undefined;
-          throw thrown;
-        }
+        const rows = await queries
+          .insert(keys)
+          .values({ ...key, revision })
+          .returning();
+        return rows[0];
       }),
     listKeys: (tenantId, countMax) =>
       database.read((queries) =>
@@ -96,8 +94,6 @@ export function createAccountStore(database: Database): AccountStore {
       ),
   };
 }
-
-const foreignKeyViolation = "23503";
 
 /** Takes the next revision; others who want one wait until this transaction ends. */
 async function nextRevision(queries: NodePgDatabase): Promise<bigint> {

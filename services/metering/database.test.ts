@@ -100,6 +100,15 @@ describe.each(["embedded", "postgres"] as const)("%s", (engine) => {
     expect(await db.query("select * from kept")).toEqual([]);
   });
 
+  test("a failure that was caught inside does not pass for a commit", async () => {
+    const swallowed = db.database.transaction(async (client) => {
+      await client.query("insert into kept values (2)");
+      await client.query("select 1 / 0").catch(() => undefined);
+    });
+    await expect(swallowed).rejects.toMatchObject({ reason: ErrorReason.STORE_UNAVAILABLE });
+    expect(await db.query("select * from kept")).toEqual([]);
+  });
+
   test("a serialisation failure is tried again, five times at most", async () => {
     let count = 0;
     const run = () =>

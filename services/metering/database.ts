@@ -115,7 +115,9 @@ function createDatabase(engine: Database["engine"], pool: pg.Pool, close: () => 
     try {
       await client.query("begin; set local synchronous_commit = on");
       const result = await run(client);
-      await client.query("commit");
+      const { command } = await client.query("commit");
+      // The answer to the commit of a transaction in which a query failed.
+      if (command !== "COMMIT") throw new Error("the transaction was rolled back");
       return result;
     } catch (thrown) {
       // A connection that failed or went silent would not answer a rollback either; the server rolls back when it ends.
