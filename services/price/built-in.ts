@@ -32,15 +32,6 @@ interface Sheet {
 const sheets: readonly Sheet[] = [
   {
     provider: "openai",
-    date: "2024-01-25",
-    source: "https://openai.com/index/new-embedding-models-and-api-updates/",
-    rows: [
-      [["text-embedding-3-small"], "0.02", "0.02", "0"],
-      [["text-embedding-3-large"], "0.13", "0.13", "0"],
-    ],
-  },
-  {
-    provider: "openai",
     date: "2026-03-21",
     source:
       "https://deploybase.ai/articles/openai-pricing (from OpenAI's page, March 2026); cached input: https://github.com/simonw/llm-prices/blob/0838d1aca5cc5cb2b5f61cc551adb09e517a0da7/data/openai.json",
