@@ -3,6 +3,7 @@ import type { Log } from "@weir/kit/log";
 import { type Cursor, RecordKind, recordBytesMax, recordHeaderBytes, sealRecord } from "./record.ts";
 import {
   appendRecords,
+  closeQuietly,
   createSegment,
   type JournalFiles,
   type OpenSegment,
@@ -77,6 +78,7 @@ interface Waiter {
 /** @throws what the file system throws when the first segment cannot be created */
 export async function createAppender(options: AppenderOptions): Promise<Appender> {
   const { files, directory, segments, clock, log } = options;
+  const now = () => clock.now();
   const pending: Cursor = { bytes: Buffer.allocUnsafeSlow(bufferBytes), at: 0 };
   let recordStart = 0;
   let pendingSequence = options.syncedSequence;
@@ -101,7 +103,7 @@ export async function createAppender(options: AppenderOptions): Promise<Appender
 
   let current = newSegment(syncedSequence + 1);
   await makeDurable([current]).catch((error: unknown) => {
-    files.closeSync(current.fd);
+    closeQuietly(files, current.fd);
     removeQuietly(files, current.path);
     throw error;
   });
@@ -120,7 +122,7 @@ export async function createAppender(options: AppenderOptions): Promise<Appender
         let records = 0;
         let last = fromSequence - 1;
         const write = () => {
-          appendRecords(files, segment, cursor, last, nowMs);
+          appendRecords(files, segment, cursor, last, now);
           cursor.at = 0;
         };
         const put: PutRecord = (kind, writePayload, lastSequence) => {
@@ -162,13 +164,7 @@ export async function createAppender(options: AppenderOptions): Promise<Appender
   }
 
   function closeAbandoned(): void {
-    for (const segment of abandoned) {
-      try {
-        files.closeSync(segment.fd);
-      } catch (error) {
-        log.warn({ error, path: segment.path }, "a segment of the journal did not close");
-      }
-    }
+    for (const segment of abandoned) closeQuietly(files, segment.fd);
     abandoned = [];
   }
 
@@ -224,7 +220,7 @@ export async function createAppender(options: AppenderOptions): Promise<Appender
       await makeDurable([segment]);
     } catch (error) {
       log.debug({ error }, "the journal still cannot be synced");
-      files.closeSync(segment.fd);
+      closeQuietly(files, segment.fd);
       removeQuietly(files, segment.path);
       return false;
     }
@@ -280,7 +276,7 @@ export async function createAppender(options: AppenderOptions): Promise<Appender
     if (failure !== undefined) return false;
     if (pending.at === 0) return true;
     try {
-      appendRecords(files, current, pending, pendingSequence, clock.now());
+      appendRecords(files, current, pending, pendingSequence, now);
     } catch (error) {
       fail("write", error);
       return false;
@@ -384,7 +380,7 @@ export async function createAppender(options: AppenderOptions): Promise<Appender
       // What was settled while the new segment began.
       if (failure === undefined && dirty) await (syncing = syncOnce());
       if (failure !== undefined) return false;
-      files.closeSync(current.fd);
+      closeQuietly(files, current.fd);
       return true;
     },
   };

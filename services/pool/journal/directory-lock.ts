@@ -2,6 +2,7 @@ import { readFileSync, renameSync, statSync, unlinkSync, writeFileSync } from "n
 import { readFile, utimes } from "node:fs/promises";
 import { hostname } from "node:os";
 import { join } from "node:path";
+import { setTimeout } from "node:timers/promises";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import type { Clock } from "@weir/kit/clock";
 import { WeirError } from "@weir/kit/weir-error";
@@ -33,7 +34,8 @@ export async function lockDirectory(directory: string, clock: Clock, lost: () =>
     const holder = tryLock(path, mine);
     if (holder === undefined) break;
     if (!holder.foreign || clock.monotonic() >= giveUpAt) throw heldBy(directory, holder);
-    await new Promise<void>((resolve) => clock.after(pollMs, resolve));
+    // Keeps the process alive, which a clock's timer does not.
+    await setTimeout(pollMs);
   }
   let stop = (): void => {};
   let held = true;
@@ -110,7 +112,10 @@ function livingHolder(text: string, ageMs: number): Holder | undefined {
   const { pid, started, host } = content;
   if (typeof pid !== "number" || typeof host !== "string") return undefined;
   if (host !== hostname()) return ageMs < staleMs ? { pid, host, foreign: true, ageMs } : undefined;
-  const alive = isAlive(pid) && (started === null || processStart(pid) === null || processStart(pid) === started);
+  const start = processStart(pid);
+  // Where starts cannot be told, a holder that shows no sign of life is another process under a dead one's id.
+  const same = start === null || typeof started !== "string" ? ageMs < staleMs : start === started;
+  const alive = isAlive(pid) && same;
   return alive ? { pid, host, foreign: false, ageMs } : undefined;
 }
 

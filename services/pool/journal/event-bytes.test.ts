@@ -8,6 +8,7 @@ import {
   eventAttemptId,
   lostEvent,
   lostEventOf,
+  NumberOutOfRange,
   PayloadTooLong,
   readProgress,
   readSettlement,
@@ -134,4 +135,23 @@ test("what does not fit in a record is refused before a byte is lost", () => {
   expect(() => writeSettlement(newCursor(), 1, event)).toThrow(PayloadTooLong);
   const usage = create(UsageSchema, { serverToolUses: { [long.repeat(2)]: 1 } });
   expect(() => writeProgress(newCursor(), randomUUID(), usage)).toThrow(PayloadTooLong);
+});
+
+test("a number that its field cannot hold is refused, never written as another one", () => {
+  const attempt = randomUUID();
+  for (const bad of [-1, 2 ** 32, 1.5, Number.NaN, Number.POSITIVE_INFINITY]) {
+    expect(() => writeProgress(newCursor(), attempt, exampleUsage(1, bad))).toThrow(NumberOutOfRange);
+    const event = exampleEvent(attempt);
+    event.providerStatus = bad;
+    expect(() => writeEvent(newCursor(), event)).toThrow(NumberOutOfRange);
+    const late = exampleEvent(attempt);
+    if (late.endTime) late.endTime.nanos = bad;
+    expect(() => writeEvent(newCursor(), late)).toThrow(NumberOutOfRange);
+  }
+  const event = exampleEvent(attempt);
+  event.firstTokenUs = -1n;
+  expect(() => writeEvent(newCursor(), event)).toThrow(NumberOutOfRange);
+  expect(() => writeIntent(newCursor(), { ...exampleIntent(attempt), startTimeMs: Number.NaN })).toThrow(
+    NumberOutOfRange,
+  );
 });

@@ -13,6 +13,11 @@ export class PayloadTooLong extends Error {
   override readonly name = "PayloadTooLong";
 }
 
+/** Thrown by writers for a number that its field cannot hold. */
+export class NumberOutOfRange extends Error {
+  override readonly name = "NumberOutOfRange";
+}
+
 /** Room for the fields of an event that are not text: two timestamps, the counts, numbers, tags and lengths. */
 const fixedBytesMax = 512;
 
@@ -38,7 +43,7 @@ export function writeIntent(cursor: Cursor, intent: Intent): void {
   writeText(cursor, 0x22, intent.alias);
   writeTarget(cursor, target);
   writeText(cursor, 0x32, intent.priceId);
-  const seconds = Math.floor(intent.startTimeMs / 1000);
+  const seconds = safe(Math.floor(intent.startTimeMs / 1000));
   writeTime(cursor, 0x3a, seconds, Math.floor((intent.startTimeMs - seconds * 1000) * 1e6));
   writeUint(cursor, 0x48, AttemptOutcome.LOST);
   writeUsage(cursor, 0x52, reserved);
@@ -134,8 +139,8 @@ export function writeEvent(cursor: Cursor, event: UsageEvent): void {
   if (usage) writeUsage(cursor, 0x52, usage);
   if (event.usageSource !== 0) writeUint(cursor, 0x58, event.usageSource);
   writeText(cursor, 0x62, event.providerReplyId);
-  if (event.providerStatus !== 0) writeUint(cursor, 0x68, event.providerStatus);
-  if (event.firstTokenUs !== undefined) writeUint(cursor, 0x70, Number(event.firstTokenUs));
+  if (event.providerStatus !== 0) writeUint32(cursor, 0x68, event.providerStatus);
+  if (event.firstTokenUs !== undefined) writeUint(cursor, 0x70, safe(Number(event.firstTokenUs)));
   if (event.stream) writeUint(cursor, 0x78, 1);
 }
 
@@ -155,15 +160,21 @@ function writeTarget(cursor: Cursor, target: NonNullable<UsageEvent["target"]>):
 }
 
 function writeTimestamp(cursor: Cursor, tag: number, time: Timestamp): void {
-  writeTime(cursor, tag, Number(time.seconds), time.nanos);
+  if (time.nanos >>> 0 !== time.nanos || time.nanos > 999_999_999) throw new NumberOutOfRange();
+  writeTime(cursor, tag, safe(Number(time.seconds)), time.nanos);
 }
 
-/** Times before 1970 are written as 1970: no attempt began then. */
+/** @param seconds since 1970: no attempt began before */
 function writeTime(cursor: Cursor, tag: number, seconds: number, nanos: number): void {
   const start = beginMessage(cursor, tag);
-  if (seconds > 0) writeUint(cursor, 0x08, seconds);
-  if (nanos >= 1) writeUint(cursor, 0x10, Math.floor(nanos));
+  if (seconds !== 0) writeUint(cursor, 0x08, seconds);
+  if (nanos !== 0) writeUint(cursor, 0x10, nanos);
   endMessage(cursor, start);
+}
+
+function safe(value: number): number {
+  if (!Number.isSafeInteger(value) || value < 0) throw new NumberOutOfRange();
+  return value;
 }
 
 function writeUsage(cursor: Cursor, tag: number, usage: Usage): void {
@@ -189,7 +200,7 @@ function writeUsageFields(cursor: Cursor, usage: Usage): void {
     const start = beginMessage(cursor, 0x6a);
     cursor.bytes[cursor.at++] = 0x0a;
     writeBytesOf(cursor, name);
-    writeUint(cursor, 0x10, (usage.serverToolUses[name] as number) >>> 0);
+    writeUint32(cursor, 0x10, usage.serverToolUses[name] as number);
     endMessage(cursor, start);
   }
 }
@@ -201,7 +212,7 @@ function toolBytesMax(usage: Usage): number {
 }
 
 function writeCount(cursor: Cursor, tag: number, count: number | undefined): void {
-  if (count !== undefined) writeUint(cursor, tag, count >>> 0);
+  if (count !== undefined) writeUint32(cursor, tag, count);
 }
 
 function writeText(cursor: Cursor, tag: number, text: string): void {
@@ -248,6 +259,11 @@ function endMessage(cursor: Cursor, start: number): void {
   cursor.at = start - 1;
   writeVarint(cursor, length);
   cursor.at = end;
+}
+
+function writeUint32(cursor: Cursor, tag: number, value: number): void {
+  if (value >>> 0 !== value) throw new NumberOutOfRange();
+  writeUint(cursor, tag, value);
 }
 
 function writeUint(cursor: Cursor, tag: number, value: number): void {

@@ -163,6 +163,23 @@ test("what the ledger would refuse is not recorded", async () => {
   ]);
 });
 
+test("a settlement that no field can hold counts as lost, with what was on record", async () => {
+  const journal = await open();
+  const ids = [randomUUID(), randomUUID(), randomUUID()];
+  for (const id of ids) void journal.intend(exampleIntent(id, exampleUsage(9, 90)));
+  journal.progress(ids[1] as string, exampleUsage(9, 30));
+  journal.progress(ids[1] as string, exampleUsage(9, Number.NaN));
+  expect(journal.settle(exampleEvent(ids[0] as string, exampleUsage(1, 2 ** 33)))).toBe(true);
+  expect(journal.settle(exampleEvent(ids[1] as string, exampleUsage(1, -5)))).toBe(true);
+  const event = exampleEvent(ids[2] as string);
+  event.outcome = AttemptOutcome.UNSPECIFIED;
+  expect(journal.settle(event)).toBe(true);
+  const lost = { outcome: AttemptOutcome.LOST, usageSource: UsageSource.ESTIMATED };
+  const expected = [exampleUsage(9, 90), exampleUsage(9, 30), exampleUsage(9, 90)].map((usage) => ({ ...lost, usage }));
+  expect(await readAll(journal)).toMatchObject(expected);
+  expect(await readAll(await reopenAsAfterKill())).toMatchObject(expected);
+});
+
 test("many segments: open attempts move along, committed segments go, the rest is read from disk", async () => {
   const options = { bytesMax: 2 ** 20, segmentBytes: 4_096, recentBytesMax: 1_000 };
   const journal = await open(options);

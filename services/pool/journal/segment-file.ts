@@ -110,7 +110,7 @@ export function createSegment(options: SegmentOptions, begin: (segment: OpenSegm
     files.renameSync(unfinished, path);
     return segment;
   } catch (error) {
-    files.closeSync(fd);
+    closeQuietly(files, fd);
     removeQuietly(files, unfinished);
     throw error;
   }
@@ -126,12 +126,12 @@ export function appendRecords(
   segment: OpenSegment,
   records: Cursor,
   lastSequence: number,
-  nowMs: number,
+  now: () => number,
 ): void {
   writeAll(files, segment.fd, records.bytes, records.at);
   const indexed = segment.index[segment.index.length - 1];
   if (indexed && segment.bytes - indexed.offset >= indexStrideBytes) {
-    segment.index.push({ offset: segment.bytes, sequence: segment.lastSequence + 1, timeMs: nowMs });
+    segment.index.push({ offset: segment.bytes, sequence: segment.lastSequence + 1, timeMs: now() });
   }
   segment.bytes += records.at;
   segment.lastSequence = lastSequence;
@@ -140,6 +140,15 @@ export function appendRecords(
 function writeAll(files: JournalFiles, fd: number, bytes: Buffer, length: number): void {
   let written = files.writeSync(fd, bytes, 0, length);
   while (written < length) written += files.writeSync(fd, bytes, written, length - written);
+}
+
+/** Closes a file that is not written to any more. What close(2) may report then, fdatasync has reported. */
+export function closeQuietly(files: JournalFiles, fd: number): void {
+  try {
+    files.closeSync(fd);
+  } catch {
+    // The descriptor is gone all the same.
+  }
 }
 
 /** Deletes a file that nobody needs. */
@@ -153,6 +162,11 @@ export function removeQuietly(files: JournalFiles, path: string): void {
 
 /** Makes a directory's entries survive a power cut, where the system can. */
 export function syncDirectory(files: JournalFiles, directory: string, done: (error: Error | null) => void): void {
+  // Windows has no way to open a directory for it.
+  if (process.platform === "win32") {
+    done(null);
+    return;
+  }
   let fd: number;
   try {
     fd = files.openSync(directory, "r");
@@ -161,7 +175,7 @@ export function syncDirectory(files: JournalFiles, directory: string, done: (err
     return;
   }
   files.fsync(fd, (error) => {
-    files.closeSync(fd);
+    closeQuietly(files, fd);
     done(error);
   });
 }
