@@ -1,7 +1,7 @@
 import { execFile, execFileSync } from "node:child_process";
 import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { dirname, join } from "node:path";
+import { delimiter, dirname, join } from "node:path";
 import { boundaryFaults, readWorkspaces } from "./boundaries.ts";
 import { generate, vendorProtos } from "./gen.ts";
 
@@ -18,7 +18,9 @@ class StepFailed extends Error {}
 /** Runs one of the installed tools; what it printed becomes the failure's text. */
 function run(tool: string, ...args: string[]): Promise<undefined> {
   return new Promise((resolve, reject) => {
-    const options = { cwd: root, maxBuffer: 64 << 20, timeout: 300_000 };
+    // Tools that are scripts run on this Node, not on the machine's own.
+    const env = { ...process.env, PATH: `${dirname(process.execPath)}${delimiter}${process.env["PATH"] ?? ""}` };
+    const options = { cwd: root, env, maxBuffer: 64 << 20, timeout: 300_000 };
     execFile(join(root, "node_modules", ".bin", tool), args, options, (error, stdout, stderr) => {
       if (error === null) resolve(undefined);
       else reject(new StepFailed(`${stdout}${stderr}`.trim() || error.message));

@@ -1,6 +1,6 @@
 import { execFileSync } from "node:child_process";
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { delimiter, dirname, join } from "node:path";
 import { file_buf_validate_validate } from "@bufbuild/protovalidate/gen/buf/validate/validate_pb.js";
 import { printProto } from "./print-proto.ts";
 
@@ -40,7 +40,10 @@ export function generate(folder: string): string[] {
   execFileSync(join(root, "node_modules", ".bin", "buf"), ["generate", "--output", folder], {
     cwd: root,
     stdio: "inherit",
-    env: { ...process.env, PATH: `${join(root, "node_modules", ".bin")}:${process.env["PATH"] ?? ""}` },
+    env: {
+      ...process.env,
+      PATH: [dirname(process.execPath), join(root, "node_modules", ".bin"), process.env["PATH"]].join(delimiter),
+    },
   });
   writeFileSync(join(gen, "package.json"), packageJson);
   rmSync(join(gen, "buf"), { recursive: true, force: true });
