@@ -55,7 +55,7 @@ export interface Appender {
   cancel(): void;
   /** Writes what was appended. Returns whether all of it is in the hands of the operating system. */
   flush(): boolean;
-  /** The same, at the end of this turn of the event loop. */
+  /** The same, at the end of this turn of the event loop or earlier. */
   flushSoon(): void;
   /** Resolves when all that was written before is synced; rejects when that failed. */
   synced(): Promise<void>;
@@ -68,6 +68,8 @@ export interface Appender {
 }
 
 const bufferBytes = 2 * recordBytesMax;
+/** A turn of a busy process may be long: what has gathered so far does not wait for its end. */
+const promptBytes = 4_096;
 const resumeDelayMs = { first: 100, max: 5_000 };
 
 interface Waiter {
@@ -351,6 +353,10 @@ export async function createAppender(options: AppenderOptions): Promise<Appender
     },
     flush,
     flushSoon() {
+      if (pending.at >= promptBytes) {
+        flush();
+        return;
+      }
       if (flushPlanned) return;
       flushPlanned = true;
       setImmediate(() => {
