@@ -2,15 +2,17 @@ import { spawnSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { start } from "./processes.ts";
+import { start, withChildren } from "./processes.ts";
 
 /** A running gateway that is measured. */
 export interface Running {
   readonly url: string;
   readonly key: string;
   readonly model: string;
-  /** The processes whose CPU time counts, with their children. */
+  /** The processes through which a request goes. */
   readonly pids: readonly number[];
+  /** The processes that write the ledger behind it, the embedded database included. Counted apart. */
+  readonly ledgerPids?: readonly number[];
   stop(): Promise<void>;
 }
 
@@ -70,7 +72,7 @@ http {
         url: `http://127.0.0.1:${port}`,
         key: "none",
         model: "bench",
-        pids: [server.pid],
+        pids: withChildren([server.pid]),
         async stop() {
           await server.stop();
           rmSync(folder, { recursive: true, force: true });
@@ -121,7 +123,7 @@ export function externalCandidates(path: string): Candidate[] {
         url: `http://127.0.0.1:${port}`,
         key: other.key,
         model: other.model,
-        pids: [server.pid],
+        pids: withChildren([server.pid]),
         async stop() {
           await server.stop();
           rmSync(folder, { recursive: true, force: true });

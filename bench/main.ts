@@ -23,7 +23,8 @@ const { values: options } = parseArgs({
   options: {
     rounds: { type: "string", default: "5" },
     seconds: { type: "string", default: "4" },
-    rate: { type: "string", default: "800" },
+    rate: { type: "string", default: "1000" },
+    warmup: { type: "string", default: "3" },
     streams: { type: "string", default: "300" },
     only: { type: "string", default: "chat,streams,latency,memory,big,hops" },
     candidates: { type: "string" },
@@ -54,13 +55,22 @@ async function load(plan: LoadPlan): Promise<LoadResult> {
 
 /** One measurement of one candidate in one round: what it did and what it cost. */
 async function measure(scenario: string, candidate: string, running: Running, plan: LoadPlan): Promise<Sample> {
+  const ledgerPids = running.ledgerPids ?? [];
   const before = consumption(running.pids);
+  const ledgerBefore = consumption(ledgerPids);
   const result = await load(plan);
   // What a request still costs after its answer (the ledger) belongs to it.
   if (plan.kind === "chats") await new Promise((resolve) => setTimeout(resolve, 1_500));
   const after = consumption(running.pids);
+  const ledgerAfter = consumption(ledgerPids);
   const units = plan.kind === "chats" ? result.requests : result.chunks;
-  const sample: Sample = { scenario, candidate, cpuUsPerUnit: (after.cpuUs - before.cpuUs) / units, result };
+  const sample: Sample = {
+    scenario,
+    candidate,
+    cpuUsPerUnit: (after.cpuUs - before.cpuUs) / units,
+    ledgerUsPerUnit: (ledgerAfter.cpuUs - ledgerBefore.cpuUs) / units,
+    result,
+  };
   const cost = running.pids.length > 0 ? `${sample.cpuUsPerUnit.toFixed(1)} us CPU each` : "";
   console.log(
     `  ${scenario.padEnd(8)} ${candidate.padEnd(24)} ${String(units).padStart(7)} ${plan.kind === "chats" ? "chats " : "chunks"} ` +
@@ -93,6 +103,7 @@ async function measureMemory(candidate: string, running: Running, count: number)
     scenario: "memory",
     candidate,
     cpuUsPerUnit: Number.NaN,
+    ledgerUsPerUnit: Number.NaN,
     memoryBytes: peak - idle.memoryBytes,
     result,
   };
@@ -138,9 +149,13 @@ if (["chat", "streams", "latency", "memory", "big"].some((name) => only.has(name
       gapMs: 100,
     });
     console.log("warming up ...");
-    for (const gateway of running.values()) {
-      await load(chat(gateway, rate, 2));
-      await load(streams(gateway));
+    // Until the compiler has seen enough: a gateway that has served few requests costs several times as much.
+    for (const [name, gateway] of running) {
+      if (name === direct.name) continue;
+      for (let turn = 0; turn < Number(options.warmup); turn += 1) {
+        await load(chat(gateway, rate, 10));
+        await load(streams(gateway));
+      }
     }
     for (let round = 1; round <= rounds; round += 1) {
       console.log(`round ${round} of ${rounds}`);

@@ -13,11 +13,11 @@ export interface Consumption {
 const tickUs = 10_000;
 const pageBytes = 4096;
 
-/** Sums over processes and their children, at this moment. */
+/** Sums over processes, at this moment. */
 export function consumption(pids: readonly number[]): Consumption {
   let cpuUs = 0;
   let memoryBytes = 0;
-  for (const pid of withChildren(pids)) {
+  for (const pid of new Set(pids)) {
     const stat = statOf(pid);
     if (stat === undefined) continue;
     cpuUs += (Number(stat[11]) + Number(stat[12])) * tickUs;
@@ -26,7 +26,8 @@ export function consumption(pids: readonly number[]): Consumption {
   return { cpuUs, memoryBytes };
 }
 
-function withChildren(pids: readonly number[]): Set<number> {
+/** Processes with their children, and theirs. */
+export function withChildren(pids: readonly number[]): number[] {
   const parents = new Map<number, number>();
   for (const name of readdirSync("/proc")) {
     const pid = Number(name);
@@ -44,7 +45,7 @@ function withChildren(pids: readonly number[]): Set<number> {
       }
     }
   }
-  return found;
+  return [...found];
 }
 
 /** The fields of /proc/PID/stat from the third on, counted from 0; undefined when the process is gone. */

@@ -4,8 +4,10 @@ import type { LoadResult } from "./load.ts";
 export interface Sample {
   readonly scenario: string;
   readonly candidate: string;
-  /** CPU time of all processes of the candidate for one chat or one chunk, in microseconds. */
+  /** CPU time of the processes that a request goes through, for one chat or one chunk, in microseconds. */
   readonly cpuUsPerUnit: number;
+  /** CPU time of the ledger's processes, database included, in microseconds for one of the same. */
+  readonly ledgerUsPerUnit: number;
   /** Resident memory over idle, in bytes; only in the scenario `memory`. */
   readonly memoryBytes?: number;
   readonly result: LoadResult;
@@ -92,11 +94,20 @@ export function renderReport(report: Report): string {
   const cost = (scenario: string, name: string) => [
     number(median(of(report, scenario, name).map(cpu)), 1),
     number(pairedRatio(report, scenario, name, cpu), 2),
+    number(median(of(report, scenario, name).map((sample) => sample.ledgerUsPerUnit)), 1),
   ];
   if (of(report, "chat", yardstick).length + of(report, "streams", yardstick).length > 0) {
     sections.push(
       table(
-        ["", "CPU for a short chat, us", "x bare", "CPU for a streamed chunk, us", "x bare"],
+        [
+          "",
+          "CPU for a short chat, us",
+          "x bare",
+          "ledger and its database, us",
+          "CPU for a streamed chunk, us",
+          "x bare",
+          "ledger, us",
+        ],
         names.map((name) => [name, ...cost("chat", name), ...cost("streams", name)]),
       ),
     );

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import type { Candidate } from "./candidate.ts";
-import { start } from "./processes.ts";
+import { start, withChildren } from "./processes.ts";
 
 const main = join(import.meta.dirname, "..", "services", "weir", "main.ts");
 
@@ -27,7 +27,7 @@ prices:
   return { path, config, remove: () => rmSync(path, { recursive: true, force: true, maxRetries: 3 }) };
 }
 
-/** `npm start`: edge, router and pool in one process, metering with its embedded database in another; both count. */
+/** `npm start`: edge, router and pool in one process, metering with its embedded database in another. */
 export const weirOneProcess: Candidate = {
   name: "Weir, one process",
   async start(upstreamUrl) {
@@ -52,6 +52,7 @@ export const weirOneProcess: Candidate = {
       key: gateway.ready[2] ?? "",
       model: "bench",
       pids: [gateway.pid],
+      ledgerPids: withChildren([gateway.pid]).filter((pid) => pid !== gateway.pid),
       async stop() {
         await gateway.stop();
         folder.remove();
@@ -60,7 +61,7 @@ export const weirOneProcess: Candidate = {
   },
 };
 
-/** Edge, router and pool as three processes with links between them, and metering as a fourth; all count. */
+/** Edge, router and pool as three processes with links between them, and metering with its embedded database as a fourth. */
 export const weirThreeProcesses: Candidate = {
   name: "Weir, three processes",
   async start(upstreamUrl) {
@@ -100,7 +101,8 @@ export const weirThreeProcesses: Candidate = {
       url,
       key: key.trim(),
       model: "bench",
-      pids: children.map((child) => child.pid ?? 0),
+      pids: children.slice(1).map((child) => child.pid ?? 0),
+      ledgerPids: children.slice(0, 1).map((child) => child.pid ?? 0),
       async stop() {
         const gone = children.map((child) => new Promise((resolve) => child.once("exit", resolve)));
         for (const child of children.toReversed()) child.kill("SIGTERM");
