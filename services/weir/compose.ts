@@ -47,6 +47,8 @@ export interface RunningServices {
    * @param timeoutMs for open requests. Default: from weir.yaml (30 s)
    */
   drain(timeoutMs?: number): Promise<void>;
+  /** The longest that `drain` takes without an argument, in milliseconds. */
+  drainMsMax(): number;
   /** Closes at once: open calls fail. What a crash would leave behind is in the journal. */
   close(): Promise<void>;
 }
@@ -144,7 +146,7 @@ export async function startServices(
     const health = (): DependencyHealth[] => [
       ...parts.flatMap((part) => part.health()),
       ...peerHealth(mesh.status().peers),
-      configHealth(configuration.status().fault),
+      configHealth(configuration.status().fault !== undefined),
     ];
     const edgeClients = has("edge") ? clientsOfEdge(mesh) : undefined;
     await mesh.start();
@@ -160,11 +162,14 @@ export async function startServices(
       stopping.abort();
       const endMs = clock.monotonic() + timeoutMs;
       const leftMs = () => Math.max(0, endMs - clock.monotonic());
-      await edge?.drain(leftMs());
-      await mesh.drain(leftMs());
-      // The last of the path first: the pool hands its usage to metering.
-      for (const part of parts.toReversed()) await part.stop(stopTimeoutMs);
-      await closeAll();
+      try {
+        await edge?.drain(leftMs());
+        await mesh.drain(leftMs());
+        // Callers before those that they call: the pool hands its last usage to metering.
+        for (const part of parts.toReversed()) await part.stop(stopTimeoutMs);
+      } finally {
+        await closeAll();
+      }
     };
     return {
       url: url?.url,
@@ -179,6 +184,8 @@ export async function startServices(
         ended ??= drain(timeoutMs ?? drainMs(configuration.current().config.edge?.drain));
         return ended;
       },
+      // Each part twice, for parts that take their whole time to stop and again to close.
+      drainMsMax: () => drainMs(configuration.current().config.edge?.drain) + 2 * stopTimeoutMs * (parts.length + 1),
       close() {
         ended ??= closeAll();
         return ended;
@@ -225,9 +232,14 @@ function drainMs(duration: { seconds: bigint; nanos: number } | undefined): numb
   return duration === undefined ? drainMsDefault : Number(duration.seconds) * 1_000 + duration.nanos / 1_000_000;
 }
 
-function configHealth(fault: string | undefined): DependencyHealth {
-  if (fault === undefined) return { name: "config", status: "up" };
-  return { name: "config", status: "degraded", detail: `the newest file is not in force: ${fault}` };
+/** What is wrong stands in the log only: health is public, and names of aliases and providers are not. */
+function configHealth(faulty: boolean): DependencyHealth {
+  if (!faulty) return { name: "config", status: "up" };
+  return {
+    name: "config",
+    status: "degraded",
+    detail: "the newest weir.yaml cannot be used; the one before is in force",
+  };
 }
 
 function peerHealth(peers: Readonly<Record<string, readonly { readonly state: string }[]>>): DependencyHealth[] {

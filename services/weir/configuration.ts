@@ -1,4 +1,5 @@
 import type { Config } from "@weir/gen/weir/config/v1/config_pb";
+import { ConfigError } from "@weir/kit/config/fault";
 import { type ConfigStatus, watchConfig } from "@weir/kit/config/watch";
 import type { Clock } from "@weir/kit/clock";
 import type { Log } from "@weir/kit/log";
@@ -37,14 +38,27 @@ export interface ConfigurationOptions {
   readonly demoUrl: string | undefined;
 }
 
-/** @throws ConfigError, or RangeError for prices that cannot be, when the first configuration is not good */
+/**
+ * Makes something out of a configuration.
+ * @throws ConfigError for what the maker refuses; its texts name paths and rules, never values
+ */
+export function readConfig<T>(make: () => T): T {
+  try {
+    return make();
+  } catch (error) {
+    if (error instanceof ConfigError || !(error instanceof Error)) throw error;
+    throw new ConfigError("weir.yaml", [{ path: "", text: error.message }]);
+  }
+}
+
+/** @throws ConfigError when the first configuration is not good */
 export async function startConfiguration(options: ConfigurationOptions): Promise<Configuration> {
   const found = { environment: vendorsOfEnvironment(options.env), local: options.local };
   const preparations: ((next: Snapshot) => Promise<() => void> | (() => void))[] = [];
   let current: Snapshot | undefined;
   const snapshotOf = (config: Config): Snapshot => ({
     ...completeConfig(config, found, options.demoUrl),
-    prices: priceListFromConfig(config.prices, builtInPrices),
+    prices: readConfig(() => priceListFromConfig(config.prices, builtInPrices)),
   });
   const watch = await watchConfig({
     path: options.path,

@@ -50,7 +50,7 @@ test("tells all faults at once, and no secret", () => {
     WEIR_PEER_ROUTERS: "router:9000",
     WEIR_TEST_ANYTHING: "is not ours",
   });
-  expect(faults.map((fault) => fault.split(/[:,]/)[0]).toSorted()).toEqual([
+  expect(faults.map((fault) => fault.split(/[:,]/)[0] ?? "").toSorted()).toEqual([
     "WEIR_DATABASE_URL",
     "WEIR_KEY_PEPPER",
     "WEIR_LISTEN",

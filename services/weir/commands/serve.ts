@@ -1,8 +1,13 @@
 import { Command, InvalidArgumentError } from "commander";
 import { readSettings, type ServiceName, serviceNames } from "../settings.ts";
-import { addSettingOptions, environmentWith, portError, type SettingOptions, variablesText } from "./start.ts";
-
-const drainStepMs = 55_000;
+import {
+  addSettingOptions,
+  environmentWith,
+  portError,
+  type SettingOptions,
+  stopMsMax,
+  variablesText,
+} from "./start.ts";
 
 export function serveCommand(): Command {
   return addSettingOptions(new Command("serve"))
@@ -23,12 +28,12 @@ export function serveCommand(): Command {
       };
       const settings = readSettings(env);
       const log = createLog({ service: set.join(","), level: settings.logLevel });
-      const lifecycle = createLifecycle({ log });
-      const starting = startServices(set, settings, { env, log });
-      lifecycle.onStop("services", drainStepMs, async () => (await starting).drain());
-      const running = await starting.catch((error: unknown) => {
+      // Stopped while it starts, it just ends: nothing is open yet.
+      const lifecycle = createLifecycle({ log, totalTimeoutMs: stopMsMax });
+      const running = await startServices(set, settings, { env, log }).catch((error: unknown) => {
         throw (set.includes("edge") ? portError(error, settings.port) : undefined) ?? error;
       });
+      lifecycle.onStop("services", running.drainMsMax(), () => running.drain());
       process.send?.({ kind: "ready", url: running.url, address: running.address });
     });
 }

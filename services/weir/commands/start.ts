@@ -11,7 +11,9 @@ export interface SettingOptions {
   readonly dataDir?: string;
 }
 
-const drainStepMs = 50_000;
+/** A bound for all steps of a stop that a configuration may make long; each step has its own. */
+export const stopMsMax = 3_600_000;
+const meteringStopMs = 20_000;
 
 export function startCommand(): Command {
   return addSettingOptions(new Command("start"))
@@ -27,20 +29,18 @@ export function startCommand(): Command {
       const env = environmentWith(options);
       const settings = readSettings(env, { logLevel: "warn" });
       const log = createLog({ service: "weir", level: settings.logLevel, destination: 2 });
-      const lifecycle = createLifecycle({ log });
+      const lifecycle = createLifecycle({ log, totalTimeoutMs: stopMsMax });
       process.stdout.write(`Weir keeps its data in ${settings.dataDir}\n`);
-      const starting = startOneProcess({
+      const gateway = await startOneProcess({
         settings,
         env,
         log,
         onLine: (line) => void process.stderr.write(`${line}\n`),
         onProgress: (text) => void process.stdout.write(`${text} ...\n`),
-      });
-      // Ctrl-C while it starts: what has started by then is closed too.
-      lifecycle.onStop("gateway", drainStepMs, async () => (await starting).drain());
-      const gateway = await starting.catch((error: unknown) => {
+      }).catch((error: unknown) => {
         throw portError(error, settings.port) ?? error;
       });
+      lifecycle.onStop("gateway", gateway.drainMsMax() + meteringStopMs, () => gateway.drain());
       process.stdout.write(
         welcomeText({
           url: gateway.url,

@@ -4,6 +4,7 @@ import { RouteService } from "@weir/gen/weir/routing/v1/route_service_pb";
 import { edgeSettings } from "@weir/edge/config";
 import { createEdge, type DependencyHealth, type Edge, type EdgeDeps } from "@weir/edge/service";
 import type { Mesh } from "@weir/kit/mesh";
+import { readConfig } from "../configuration.ts";
 import { version } from "../version.ts";
 import type { Root } from "./part.ts";
 
@@ -23,9 +24,9 @@ export function buildEdge(
   dependencies: () => readonly DependencyHealth[],
 ): Edge {
   const { configuration, telemetry, log, clock } = root;
-  let settings = edgeSettings(configuration.current().config.edge);
+  let settings = readConfig(() => edgeSettings(configuration.current().config.edge));
   configuration.onChange((next) => {
-    const nextSettings = edgeSettings(next.config.edge);
+    const nextSettings = readConfig(() => edgeSettings(next.config.edge));
     return () => {
       settings = nextSettings;
     };

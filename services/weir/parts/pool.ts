@@ -8,6 +8,7 @@ import { createDirectSink } from "@weir/pool/journal/sink-direct";
 import { createJetStreamSink } from "@weir/pool/journal/sink-jetstream";
 import { createProviderSet } from "@weir/pool/provider-set";
 import { createPool } from "@weir/pool/service";
+import { readConfig } from "../configuration.ts";
 import { type NatsLink, startNats } from "../nats.ts";
 import type { Part, Root } from "./part.ts";
 
@@ -23,9 +24,9 @@ export async function startPool(root: Root): Promise<Part> {
     log,
   });
   try {
-    let providers = createProviderSet(configuration.current().config);
+    let providers = readConfig(() => createProviderSet(configuration.current().config));
     configuration.onChange((next) => {
-      const nextProviders = createProviderSet(next.config);
+      const nextProviders = readConfig(() => createProviderSet(next.config));
       return () => {
         providers = nextProviders;
       };
