@@ -12,12 +12,26 @@ export interface PriceBook {
   add(prices: readonly Price[]): Promise<number>;
   /** Makes sure that `get` knows these ids if the ledger does: another process may have written them. */
   load(ids: Iterable<string>): Promise<void>;
+  /**
+   * Settles rows that were written without their price while that price came into the ledger. Prices that the ledger
+   * still does not have settle theirs when they are added.
+   * @returns how many
+   * @throws WeirError STORE_UNAVAILABLE
+   */
+  settleLate(ids: Iterable<string>): Promise<number>;
   get(id: string): Price | undefined;
 }
 
 export function createPriceBook(store: PriceStore): PriceBook {
   // As many as there are rows of `prices`, which only operators add.
   const known = new Map<string, Price>();
+
+  async function load(ids: Iterable<string>): Promise<void> {
+    const missing = [...new Set(ids)].filter((id) => id !== "" && !known.has(id));
+    if (missing.length === 0) return;
+    for (const price of await store.read(missing)) known.set(price.id, price);
+  }
+
   return {
     async add(prices) {
       const changed = new Set(await store.add(prices));
@@ -32,10 +46,12 @@ export function createPriceBook(store: PriceStore): PriceBook {
       }
       return settledCount;
     },
-    async load(ids) {
-      const missing = [...new Set(ids)].filter((id) => id !== "" && !known.has(id));
-      if (missing.length === 0) return;
-      for (const price of await store.read(missing)) known.set(price.id, price);
+    load,
+    async settleLate(ids) {
+      const wanted = [...new Set(ids)];
+      await load(wanted);
+      const late = wanted.flatMap((id) => known.get(id) ?? []);
+      return late.length === 0 ? 0 : store.settle(late);
     },
     get: (id) => known.get(id),
   };

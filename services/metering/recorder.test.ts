@@ -1,20 +1,27 @@
 import { create } from "@bufbuild/protobuf";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import { type UsageBatch, UsageBatchSchema } from "@weir/gen/weir/metering/v1/usage_event_pb";
+import { systemClock } from "@weir/kit/clock";
 import { createPriceList } from "@weir/price/price";
 import fc from "fast-check";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { createPriceBook } from "./price-book.ts";
+import { createPriceStore } from "./price-store.ts";
+import { createRecorder } from "./recorder.ts";
 import type { Metering } from "./service.ts";
+import { createLedgerStore } from "./store.ts";
 import {
   attemptId,
   journalA,
   journalB,
   meteringOn,
   openTestDatabase,
+  silentLog,
   type TestDatabase,
   testBatch,
   testEvent,
   testEventCost,
+  testMeter,
   testPrice,
 } from "./testing.ts";
 
@@ -231,6 +238,32 @@ describe.each(["embedded", "postgres"] as const)("%s", (engine) => {
     expect(await db.query("select pricing from attempts where attempt_id = $1", [attemptId(3)])).toEqual([
       { pricing: "priced" },
     ]);
+  });
+
+  test("a price that comes while its rows are being written settles them too", async () => {
+    const late = { ...testPrice, id: "acme/late@2026-01-01", model: "late" };
+    const store = createLedgerStore(db.database);
+    const recorder = createRecorder({
+      store: {
+        ...store,
+        async apply(...work) {
+          // After this recorder looked for the price, and before its rows can be seen.
+          await meteringOn(db.database).prepare(createPriceList([late]));
+          return store.apply(...work);
+        },
+      },
+      prices: createPriceBook(createPriceStore(db.database)),
+      clock: systemClock,
+      meter: testMeter,
+      log: silentLog,
+    });
+    const events = [testEvent(1, { priceId: late.id })];
+    await recorder.record([create(UsageBatchSchema, { journalId: journalA, firstSequence: 1n, events })]);
+    expect(await db.query("select pricing, cost_nano_usd from attempts")).toEqual([
+      { pricing: "priced", cost_nano_usd: String(testEventCost) },
+    ]);
+    expect(await count("entries")).toBe(4);
+    expect(await unbalanced()).toEqual([]);
   });
 
   test("a price that was edited in place is refused by name, and the old rates stay", async () => {

@@ -44,6 +44,16 @@ export function createRecorder({ store, prices, clock, meter, log }: RecorderDep
     advice: { explicitBucketBoundaries: [0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30] },
   });
 
+  /** Never fails: the rows stand, and are settled at the latest when their price is added again at a start. */
+  async function settleLate(ids: readonly string[]): Promise<number> {
+    try {
+      return await prices.settleLate(ids);
+    } catch (thrown) {
+      log.debug({ error: thrown }, "rows without a price could not be looked at again");
+      return 0;
+    }
+  }
+
   return {
     async record(batches, unreadable = []) {
       const events = batches.flatMap((batch) => batch.events);
@@ -66,7 +76,10 @@ export function createRecorder({ store, prices, clock, meter, log }: RecorderDep
       duration.record((clock.monotonic() - startMs) / 1000);
       recorded.add(applied.insertedCount);
       repeated.add(rows.length - applied.insertedCount);
-      const unknownCount = rows.filter(({ row }) => row.pricing === "price_unknown").length;
+      const unknownIds = rows.filter(({ row }) => row.pricing === "price_unknown").map(({ row }) => row.priceId);
+      // A price may have come between reading it and writing these rows, and its own settling has not seen them.
+      const lateCount = unknownIds.length === 0 ? 0 : await settleLate(unknownIds);
+      const unknownCount = Math.max(0, unknownIds.length - lateCount);
       if (unknownCount > 0) {
         unpriced.add(unknownCount);
         log.warn(
