@@ -222,7 +222,8 @@ export type ProviderConfig = Message<"weir.config.v1.ProviderConfig"> & {
 
   /**
    * Whether the provider stops work, and billing, when the caller hangs up. When it does not, Weir
-   * reads the answer to its end in the background to learn its usage. Default true.
+   * reads the answer to its end in the background to learn its usage, for at most two minutes.
+   * Default true, but false for the ids `google`, `groq` and `mistral`.
    *
    * @generated from field: optional bool stops_on_disconnect = 7;
    */
@@ -236,7 +237,8 @@ export type ProviderConfig = Message<"weir.config.v1.ProviderConfig"> & {
   models: string[];
 
   /**
-   * Whether the provider knows `stream_options.include_usage`. Default true.
+   * Whether the provider knows `stream_options.include_usage`; one that does not is never asked for
+   * it. Default true, but false for the id `mistral`, which reports the usage of streams unasked.
    *
    * @generated from field: optional bool streams_usage = 9;
    */
@@ -336,14 +338,15 @@ export type TimeoutsConfig = Message<"weir.config.v1.TimeoutsConfig"> & {
   connect?: Duration | undefined;
 
   /**
-   * Until the first content. Default 120 s.
+   * Until the first content of a stream; an answer that is not streamed has only `total`. Default
+   * 120 s.
    *
    * @generated from field: google.protobuf.Duration first_token = 2;
    */
   firstToken?: Duration | undefined;
 
   /**
-   * Between two pieces of content. Default 60 s.
+   * Between two pieces of content of a stream, or of the body of an answer. Default 60 s.
    *
    * @generated from field: google.protobuf.Duration idle = 3;
    */
