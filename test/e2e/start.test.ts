@@ -5,10 +5,12 @@ import { dirname, join } from "node:path";
 import { promisify } from "node:util";
 import OpenAI from "openai";
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
+import { blocksOf, textOf } from "../blocks.ts";
 
 // `npm start` as a person meets it: no other server, no key of a provider, nothing but Node.
 
-const main = join(dirname(dirname(import.meta.dirname)), "services/weir/main.ts");
+const root = dirname(dirname(import.meta.dirname));
+const main = join(root, "services/weir/main.ts");
 const folder = mkdtempSync(join(tmpdir(), "weir-start-"));
 const dataDir = join(folder, "data");
 const env = { PATH: process.env["PATH"] ?? "", HOME: folder, WEIR_DATA_DIR: dataDir };
@@ -129,6 +131,28 @@ test("the command line makes and ends keys, and says what was used", async () =>
   });
 });
 
+test("the README's curl and JavaScript answer, and its command lines are right", async () => {
+  const here = (text: string) =>
+    text.replaceAll("http://127.0.0.1:8787/v1", first.url).replaceAll(".weir/key", join(dataDir, "key"));
+  const curl = blocksOf("README.md", "sh").find((block) => block.startsWith("curl ")) ?? "";
+  const answer = JSON.parse(await shell(here(curl).replace("curl ", "curl -sS "))) as OpenAI.ChatCompletion;
+  expect(answer.choices[0]?.message.content).toContain("demo model");
+  const [code = ""] = blocksOf("README.md", "js");
+  // In the repository, where the SDK is installed.
+  const { stdout } = await promisify(execFile)(process.execPath, ["--input-type=module", "-e", here(code)], {
+    cwd: root,
+    env: { ...env, WEIR_KEY: key },
+  });
+  expect(stdout).toContain("demo model");
+  const commands = [...textOf("README.md").matchAll(/`npm run weir -- ([^`]+)`/g)].map(([, line = ""]) =>
+    line.replaceAll(/\s+/g, " "),
+  );
+  expect(commands).toHaveLength(4);
+  for (const line of commands.filter((text) => text !== "config check")) {
+    await shell(`"${process.execPath}" "${main}" ${line}`);
+  }
+});
+
 test("a second gateway on the same folder is refused, and says why", async () => {
   await expect(weir("start", "--port", "0")).rejects.toMatchObject({ code: expect.toSatisfy((code) => code !== 0) });
 });
@@ -141,7 +165,7 @@ test("ends in order, and when started again keeps keys and usage and says where 
   expect(readFileSync(join(dataDir, "key"), "utf8").trim()).toBe(key);
   const answer = JSON.parse(await shell(second.curl.replace("curl ", "curl -sS "))) as OpenAI.ChatCompletion;
   expect(answer.choices[0]?.message.content).toContain("demo model");
-  await vi.waitFor(async () => expect(await weir("usage", "--by", "tenant")).toMatch(/default +4 +4 /), {
+  await vi.waitFor(async () => expect(await weir("usage", "--by", "tenant")).toMatch(/default +6 +6 /), {
     timeout: 10_000,
   });
   expect(await stop(second.child)).toBe(0);
