@@ -131,6 +131,13 @@ describe("health", () => {
     });
   });
 
+  test("names providers that nobody has called yet", async () => {
+    const listTargetHealth = () => Promise.resolve(create(ListTargetHealthResponseSchema, {}));
+    const edge = await startEdge({ deps: { routes: { ...routesOf("small", "large"), listTargetHealth } } });
+    const response = await fetch(`${edge.url}/health`);
+    expect(await response.json()).toMatchObject({ status: "ok", providers: [{ name: "demo", models: [] }] });
+  });
+
   test("is degraded, not dead, when something is down", async () => {
     const listTargetHealth = () => Promise.reject(new Error("no"));
     const edge = await startEdge({ deps: { routes: { ...routesOf(), listTargetHealth } } });

@@ -196,7 +196,10 @@ export function doorCases(weir: () => Weir): void {
       expect(answer.json).toMatchObject({ status: "ok", version: expect.stringMatching(/^\d/) });
       expect(answer.json).toHaveProperty("uptime_seconds");
       expect(answer.json).toHaveProperty("dependencies");
-      expect(answer.json).toHaveProperty("providers");
+      expect(answer.json).toHaveProperty(
+        "providers",
+        expect.arrayContaining([expect.objectContaining({ name: "sim" })]),
+      );
     }
   });
 

@@ -14,7 +14,7 @@ export interface DependencyHealth {
 }
 
 export interface HealthDeps {
-  readonly routes: Pick<Client<typeof RouteService>, "listTargetHealth">;
+  readonly routes: Pick<Client<typeof RouteService>, "listRoutes" | "listTargetHealth">;
   readonly dependencies: () => readonly DependencyHealth[];
   readonly clock: Clock;
   readonly version: string;
@@ -40,19 +40,26 @@ const circuitWords: Readonly<Record<CircuitState, string>> = {
 /** Answers the health checks. */
 export function createHealth(deps: HealthDeps) {
   const startMs = deps.clock.monotonic();
-  let latest: { readonly atMs: number; readonly targets: Promise<readonly TargetHealth[] | undefined> } | undefined;
+  let latest: { readonly atMs: number; readonly known: Promise<Known | undefined> } | undefined;
 
   /** Undefined: the router does not say. */
-  function targets(): Promise<readonly TargetHealth[] | undefined> {
+  function ask(): Promise<Known | undefined> {
     const nowMs = deps.clock.monotonic();
     if (latest === undefined || nowMs - latest.atMs >= cacheMs) {
-      const asked = deps.routes.listTargetHealth({}, { timeoutMs }).then(
-        (answer) => answer.targets,
+      const answers = Promise.all([
+        deps.routes.listRoutes({}, { timeoutMs }),
+        deps.routes.listTargetHealth({}, { timeoutMs }),
+      ]);
+      const known = answers.then(
+        ([{ routes }, { targets }]) => ({
+          providers: new Set(routes.flatMap((route) => route.targets.map((target) => target.provider))),
+          targets,
+        }),
         () => undefined,
       );
-      latest = { atMs: nowMs, targets: asked };
+      latest = { atMs: nowMs, known };
     }
-    return latest.targets;
+    return latest.known;
   }
 
   /** Whether requests should come here. */
@@ -73,7 +80,7 @@ export function createHealth(deps: HealthDeps) {
     },
     /** How everything is. Always 200: it is for people and dashboards. */
     async all({ exchange }: OpenCall): Promise<void> {
-      const known = await targets();
+      const known = await ask();
       const dependencies: DependencyHealth[] = [
         { name: "keys", status: deps.isFresh() ? "up" : deps.isLoaded() ? "degraded" : "down" },
         { name: "router", status: known === undefined ? "down" : "up" },
@@ -85,7 +92,7 @@ export function createHealth(deps: HealthDeps) {
         status: ready === "ready" ? (well ? "ok" : "degraded") : ready,
         version: deps.version,
         uptime_seconds: Math.floor((deps.clock.monotonic() - startMs) / 1_000),
-        providers: providersOf(known ?? []),
+        providers: known === undefined ? [] : providersOf(known),
         dependencies,
       };
       exchange.answer(200, jsonHeaders, JSON.stringify(health));
@@ -93,8 +100,17 @@ export function createHealth(deps: HealthDeps) {
   };
 }
 
-function providersOf(targets: readonly TargetHealth[]) {
-  const byProvider = new Map<string, object[]>();
+/** What the router says. */
+interface Known {
+  /** Those that routes lead to. */
+  readonly providers: ReadonlySet<string>;
+  /** Those that were called lately. */
+  readonly targets: readonly TargetHealth[];
+}
+
+/** Every provider, with those of its models that were called lately. */
+function providersOf({ providers, targets }: Known) {
+  const byProvider = new Map<string, object[]>(Array.from(providers, (name) => [name, []]));
   for (const { target, state, consecutiveFailures, retryTime } of targets) {
     if (target === undefined) continue;
     const models = byProvider.get(target.provider) ?? [];
