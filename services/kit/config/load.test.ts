@@ -7,6 +7,7 @@ import fc from "fast-check";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { ConfigError } from "./fault.ts";
 import { loadConfig, loadConfigFiles, parseConfig } from "./load.ts";
+import { messageBytesMaxDefault } from "../serving.ts";
 
 let folder: string;
 beforeEach(() => {
@@ -70,6 +71,12 @@ test("an empty text is the empty configuration", () => {
 
 test("a vendor's provider needs no base URL", () => {
   expect(parse("providers: {openai: {kind: openai}}").providers["openai"]?.baseUrl).toBe("https://api.openai.com/v1");
+});
+
+test("a body that no message of the mesh can carry is not promised", () => {
+  expect(parse("edge: {body_bytes_max: 62914560}").edge?.bodyBytesMax).toBe(62_914_560);
+  expect(62_914_560).toBeLessThan(messageBytesMaxDefault - 1_048_576);
+  expect(faultsOf("edge: {body_bytes_max: 62914561}")).toHaveLength(1);
 });
 
 test("tells all faults at once, each with its path", () => {
