@@ -80,6 +80,12 @@ describe("an answer at once", () => {
     expect(Object.keys(metadata).sort()).toEqual(["weir-principal-bin", "weir-request-id"]);
   });
 
+  test("has no deadline of the client when it is a stream: the SDKs' timers end with the head", async () => {
+    const edge = await startEdge();
+    await edge.post(JSON.stringify({ ...hello, stream: true }), { headers: { "x-stainless-timeout": "7" } });
+    expect(edge.calls[0]?.options.timeoutMs).toBeUndefined();
+  });
+
   test("passes a valid trace context on and drops any other", async () => {
     const edge = await startEdge();
     const traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";

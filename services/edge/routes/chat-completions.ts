@@ -67,7 +67,8 @@ export function createChatCompletions(deps: ChatCompletionsDeps): (call: KeyedCa
           ...(request.maxOutputTokens === undefined ? {} : { maxOutputTokens: request.maxOutputTokens }),
         },
       },
-      { metadata, signal: hangUp.signal, timeoutMs: clientDeadlineMs(exchange) },
+      // A client's timer ends when it has the head: a stream that has begun may go on for as long as it likes.
+      { metadata, signal: hangUp.signal, timeoutMs: request.stream ? undefined : clientDeadlineMs(exchange) },
     );
     const relay = new Relay(deps, exchange, settings, reservation);
     if (request.stream) relay.holdHeaders();
