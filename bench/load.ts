@@ -24,6 +24,7 @@ export interface LoadResult {
   readonly chunks: number;
   readonly seconds: number;
   readonly latencyMs: Percentiles;
+  /** To the first byte of the body; for streams, to the first content. */
   readonly firstByteMs: Percentiles;
   /** From the upstream's stamp in a chunk to its arrival here. */
   readonly chunkDelayMs: Percentiles;
@@ -154,10 +155,13 @@ async function streams(plan: LoadPlan & { kind: "streams" }): Promise<LoadResult
   const one = async () => {
     const connection = createConnection(url.hostname, Number(url.port));
     let ended = false;
+    let firstContentMs = Number.NaN;
+    const startMs = performance.now();
     try {
       const answer = await connection.request(bytes, (body) => {
         const now = Number(process.hrtime.bigint() / 1000n) / 1000;
         let at = body.indexOf(stampMark);
+        if (at >= 0 && Number.isNaN(firstContentMs)) firstContentMs = performance.now() - startMs;
         while (at >= 0) {
           chunks += 1;
           const from = at + stampMark.length;
@@ -169,7 +173,7 @@ async function streams(plan: LoadPlan & { kind: "streams" }): Promise<LoadResult
       });
       if (answer.status !== 200) throw new Error(`status ${answer.status}`);
       if (!ended) throw new Error("a stream ended without [DONE]");
-      firstByte.push(answer.firstByteMs);
+      firstByte.push(firstContentMs);
       latency.push(answer.totalMs);
     } catch (error) {
       failures += 1;

@@ -24,7 +24,7 @@ const { values: options } = parseArgs({
     rounds: { type: "string", default: "5" },
     seconds: { type: "string", default: "4" },
     rate: { type: "string", default: "1000" },
-    warmup: { type: "string", default: "3" },
+    warmup: { type: "string", default: "5" },
     streams: { type: "string", default: "300" },
     only: { type: "string", default: "chat,streams,latency,memory,big,hops" },
     candidates: { type: "string" },
@@ -145,8 +145,8 @@ if (["chat", "streams", "latency", "memory", "big"].some((name) => only.has(name
       kind: "streams",
       ...common(gateway),
       streams: streamCount,
-      chunks: Math.max(10, Math.round((seconds * 1000) / 100)),
-      gapMs: 100,
+      chunks: Math.max(20, Math.round((seconds * 1000) / 50)),
+      gapMs: 50,
     });
     console.log("warming up ...");
     // Until the compiler has seen enough: a gateway that has served few requests costs several times as much.
@@ -207,7 +207,7 @@ const report: Report = {
   },
   settings: { rounds, seconds, rate, streams: streamCount },
   samples,
-  hops: only.has("hops") ? await measureHops() : [],
+  hops: only.has("hops") ? await measureHops(Math.min(rounds, 3)) : [],
 };
 writeFileSync(options.json, `${JSON.stringify(report, undefined, 2)}\n`);
 console.log(`\n${renderReport(report)}\nThe numbers are in ${options.json}.`);

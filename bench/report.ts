@@ -89,7 +89,7 @@ export function renderReport(report: Report): string {
   const cpu = (sample: Sample) => sample.cpuUsPerUnit;
   const sections: string[] = [
     `${report.date}, ${report.machine.cores} cores (${report.machine.cpu}), ${report.machine.memoryGiB} GiB, Linux ${report.machine.kernel}, Node ${report.machine.node}; ` +
-      `${report.settings.rounds} rounds, ${report.settings.rate} chats/s, ${report.settings.streams} streams of 10 chunks/s.`,
+      `${report.settings.rounds} rounds, ${report.settings.rate} chats/s, ${report.settings.streams} streams of 20 chunks/s.`,
   ];
   const cost = (scenario: string, name: string) => [
     number(median(of(report, scenario, name).map(cpu)), 1),
@@ -119,7 +119,7 @@ export function renderReport(report: Report): string {
           "added to the upstream's own, ms",
           "whole chat p50",
           "p99",
-          "first byte of a stream p50",
+          "first content of a stream p50",
           "a chunk p50",
           "p99",
         ],
