@@ -25,6 +25,8 @@ export interface ExchangeHost {
 const unreadBytesMax = 65_536;
 /** How long a client may go on sending a body after it was refused, so that it comes to read the refusal. */
 const lingerMs = 2_000;
+/** Most of such a body that is read and thrown away; a client that sends more has to wait, and can read its refusal. */
+const lingerBytesMax = 1_048_576;
 const never = Number.POSITIVE_INFINITY;
 
 /** One request and its answer. */
@@ -140,6 +142,11 @@ export class Exchange implements Alarm {
     }
     // The connection closes with `end`, and what is still unread then would destroy the answer on its way.
     this.response.write(body);
+    let lingerBytes = 0;
+    this.request.on("data", (part: Buffer) => {
+      lingerBytes += part.length;
+      if (lingerBytes > lingerBytesMax) this.request.pause();
+    });
     this.request.resume();
     this.request.on("end", () => this.response.end());
     this.alarm(lingerMs, () => {
