@@ -193,6 +193,13 @@ export const errorTable = {
     openai: { status: 400, type: "invalid_request_error", code: "provider_rejected" },
     anthropic: { status: 400, type: "invalid_request_error" },
   },
+  [ErrorReason.TARGET_UNSUPPORTED]: {
+    code: Code.FailedPrecondition,
+    retry: "other-target",
+    text: "The model's provider cannot express a part of this request; leave it out, or call another model.",
+    openai: { status: 400, type: "invalid_request_error", code: "unsupported_parameter" },
+    anthropic: { status: 400, type: "invalid_request_error" },
+  },
 } as const satisfies Record<Exclude<ErrorReason, typeof ErrorReason.UNSPECIFIED>, ErrorRow>;
 
 /** A reason that has a row: all but UNSPECIFIED. */

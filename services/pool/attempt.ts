@@ -1,10 +1,9 @@
 import type { IncomingHttpHeaders } from "node:http";
+import type { ProviderError, UsageReading } from "@weir/dialect/codec";
 import { type ChatAnswer, readChatAnswer } from "@weir/dialect/openai-chat/answer";
 import { pickAnswerHeaders, pickClientHeaders } from "@weir/dialect/openai-chat/headers";
-import type { ProviderError } from "@weir/dialect/openai-chat/provider-error";
 import { estimateInputTokens } from "@weir/dialect/openai-chat/request";
 import { type ChatStreamReader, createChatStreamReader } from "@weir/dialect/openai-chat/stream";
-import type { UsageReading } from "@weir/dialect/openai-chat/usage";
 import type { WireHead, WireRequest } from "@weir/gen/weir/chat/v1/wire_pb";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import type { Principal } from "@weir/gen/weir/common/v1/principal_pb";
@@ -413,6 +412,7 @@ export class Attempt implements ExchangeSink {
       provider: provider.id,
       model: target.model,
       attempts: 0,
+      warnings: [],
     };
   }
 }

@@ -1,5 +1,5 @@
 import type { IncomingHttpHeaders } from "node:http";
-import type { ProviderError } from "@weir/dialect/openai-chat/provider-error";
+import type { ProviderError } from "@weir/dialect/codec";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import { WeirError } from "@weir/kit/weir-error";
 

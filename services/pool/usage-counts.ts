@@ -1,4 +1,4 @@
-import type { UsageReading } from "@weir/dialect/openai-chat/usage";
+import type { UsageReading } from "@weir/dialect/codec";
 import { type Usage, UsageSource } from "@weir/gen/weir/common/v1/usage_pb";
 
 /** Counts, and where they come from. */

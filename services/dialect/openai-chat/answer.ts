@@ -1,7 +1,8 @@
+import type { ProviderError, UsageReading } from "../codec.ts";
 import { choicesTextBytes, readReplyId } from "./chunk.ts";
-import { parseObject } from "./json.ts";
-import { type ProviderError, readProviderError } from "./provider-error.ts";
-import { readUsage, type UsageReading } from "./usage.ts";
+import { parseObject } from "../json.ts";
+import { readProviderError } from "./provider-error.ts";
+import { readUsage } from "./usage.ts";
 
 /** What a provider's JSON body turned out to be. */
 export type ChatAnswer =

@@ -1,4 +1,4 @@
-import { isObject, type JsonObject } from "./json.ts";
+import { isObject, type JsonObject } from "../json.ts";
 
 /** What one chunk of a streamed answer holds, as far as metering and the client's safety need it. */
 export interface ChunkReading {

@@ -1,15 +1,7 @@
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import type { Reason } from "@weir/kit/error-table";
 import type { WeirError } from "@weir/kit/weir-error";
-
-/** An error as OpenAI's clients read it. */
-export interface RenderedError {
-  readonly status: number;
-  /** Lower-case names; `content-type` is among them. */
-  readonly headers: Record<string, string>;
-  /** `{"error":{"message","type","param","code"}}`, all four present. */
-  readonly body: string;
-}
+import type { RenderedError } from "../codec.ts";
 
 /** Longest Retry-After that is sent: OpenAI's clients take no notice of more. */
 const retryAfterMaxMs = 60_000;

@@ -1,12 +1,5 @@
-import { isObject, type JsonObject } from "./json.ts";
-
-/** An error that a provider reported: words for programs, never its text. */
-export interface ProviderError {
-  /** Its `code`, as text; empty when it has none that is a word. */
-  readonly code: string;
-  /** Its `type`; empty when it has none that is a word. */
-  readonly type: string;
-}
+import type { ProviderError } from "../codec.ts";
+import { isObject, type JsonObject } from "../json.ts";
 
 /** The error that an answer or a chunk reports: under `error`, or as the whole of it, which is vLLM's old way. */
 export function readProviderError(json: JsonObject): ProviderError | undefined {

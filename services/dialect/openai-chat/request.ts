@@ -2,7 +2,7 @@ import { isUtf8 } from "node:buffer";
 import type { WireRequest } from "@weir/gen/weir/chat/v1/wire_pb";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import { WeirError } from "@weir/kit/weir-error";
-import { isObject, type JsonObject } from "./json.ts";
+import { isObject, type JsonObject } from "../json.ts";
 import { type Members, scanMembers, type Span } from "./members.ts";
 
 /** What Weir reads from a chat completions request. The rest is the provider's to judge. */

@@ -1,19 +1,11 @@
 import { readEvent, type SseEvent } from "../sse/event.ts";
 import { createEventSplitter } from "../sse/splitter.ts";
+import type { StreamFault, UsageReading } from "../codec.ts";
 import { readChunk, readReplyId } from "./chunk.ts";
-import { isObject, type JsonObject, parseObject } from "./json.ts";
+import { isObject, type JsonObject, parseObject } from "../json.ts";
 import { createOutputCount } from "./output-count.ts";
-import { type ProviderError, readProviderError } from "./provider-error.ts";
-import { readUsage, type UsageReading } from "./usage.ts";
-
-/** Why a stream cannot go on. */
-export type StreamFault =
-  /** The provider reported an error inside the stream. */
-  | { readonly kind: "error"; readonly error: ProviderError }
-  /** What should be JSON is not. */
-  | { readonly kind: "malformed" }
-  /** An event is longer than the limit. */
-  | { readonly kind: "too-long" };
+import { readProviderError } from "./provider-error.ts";
+import { readUsage } from "./usage.ts";
 
 /** What is known of a stream so far. */
 export interface StreamFacts {

@@ -1,13 +1,6 @@
 import type { Usage } from "@weir/gen/weir/common/v1/usage_pb";
-import { isObject, type JsonObject } from "./json.ts";
-
-/** Counts that a provider reported. */
-export interface UsageReading {
-  /** Counts that were not reported, or cannot be true, are absent. */
-  readonly usage: Usage;
-  /** Whether every count that was there could be taken as it stood. */
-  readonly sound: boolean;
-}
+import type { UsageReading } from "../codec.ts";
+import { isObject, type JsonObject } from "../json.ts";
 
 const tokensMax = 0xffff_ffff;
 

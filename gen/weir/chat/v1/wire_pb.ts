@@ -5,6 +5,8 @@
 import type { GenEnum, GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { enumDesc, fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
 import { file_buf_validate_validate } from "@bufbuild/protovalidate/gen/buf/validate/validate_pb.js";
+import type { Warning } from "./event_pb.ts";
+import { file_weir_chat_v1_event } from "./event_pb.ts";
 import type { Usage, UsageSource } from "../../common/v1/usage_pb.ts";
 import { file_weir_common_v1_usage } from "../../common/v1/usage_pb.ts";
 import type { Message, UnknownEnum } from "@bufbuild/protobuf";
@@ -13,7 +15,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file weir/chat/v1/wire.proto.
  */
 export const file_weir_chat_v1_wire: GenFile = /*@__PURE__*/
-  fileDesc("Chd3ZWlyL2NoYXQvdjEvd2lyZS5wcm90bxIMd2Vpci5jaGF0LnYxIiIKBFNwYW4SDQoFc3RhcnQYASABKA0SCwoDZW5kGAIgASgNIvUCCgtXaXJlUmVxdWVzdBIyCgdkaWFsZWN0GAEgASgOMhUud2Vpci5jaGF0LnYxLkRpYWxlY3RCCrpIB4IBBBABIAASFQoEYm9keRgCIAEoDEIHukgEegIQAhIpCgVtb2RlbBgDIAEoCzISLndlaXIuY2hhdC52MS5TcGFuQga6SAPIAQESDgoGc3RyZWFtGAQgASgIEioKDnN0cmVhbV9vcHRpb25zGAUgASgLMhIud2Vpci5jaGF0LnYxLlNwYW4SFQoNaW5jbHVkZV91c2FnZRgGIAEoCBIeChFtYXhfb3V0cHV0X3Rva2VucxgHIAEoDUgAiAEBEjcKB2hlYWRlcnMYCCADKAsyJi53ZWlyLmNoYXQudjEuV2lyZVJlcXVlc3QuSGVhZGVyc0VudHJ5Gi4KDEhlYWRlcnNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBQhQKEl9tYXhfb3V0cHV0X3Rva2VucyJlCglXaXJlQ2h1bmsSDAoEZGF0YRgBIAEoDBIkCgRoZWFkGAIgASgLMhYud2Vpci5jaGF0LnYxLldpcmVIZWFkEiQKBHRhaWwYAyABKAsyFi53ZWlyLmNoYXQudjEuV2lyZVRhaWwiyQEKCFdpcmVIZWFkEg4KBnN0YXR1cxgBIAEoDRIUCgxjb250ZW50X3R5cGUYAiABKAkSNAoHaGVhZGVycxgDIAMoCzIjLndlaXIuY2hhdC52MS5XaXJlSGVhZC5IZWFkZXJzRW50cnkSEAoIcHJvdmlkZXIYBCABKAkSDQoFbW9kZWwYBSABKAkSEAoIYXR0ZW1wdHMYBiABKA0aLgoMSGVhZGVyc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiYwoIV2lyZVRhaWwSJAoFdXNhZ2UYASABKAsyFS53ZWlyLmNvbW1vbi52MS5Vc2FnZRIxCgx1c2FnZV9zb3VyY2UYAiABKA4yGy53ZWlyLmNvbW1vbi52MS5Vc2FnZVNvdXJjZSo7CgdEaWFsZWN0EhcKE0RJQUxFQ1RfVU5TUEVDSUZJRUQQABIXChNESUFMRUNUX09QRU5BSV9DSEFUEAFiBnByb3RvMw", [file_buf_validate_validate, file_weir_common_v1_usage]);
+  fileDesc("Chd3ZWlyL2NoYXQvdjEvd2lyZS5wcm90bxIMd2Vpci5jaGF0LnYxIiIKBFNwYW4SDQoFc3RhcnQYASABKA0SCwoDZW5kGAIgASgNIqUDCgtXaXJlUmVxdWVzdBIyCgdkaWFsZWN0GAEgASgOMhUud2Vpci5jaGF0LnYxLkRpYWxlY3RCCrpIB4IBBBABIAASFQoEYm9keRgCIAEoDEIHukgEegIQAhIhCgVtb2RlbBgDIAEoCzISLndlaXIuY2hhdC52MS5TcGFuEg4KBnN0cmVhbRgEIAEoCBIqCg5zdHJlYW1fb3B0aW9ucxgFIAEoCzISLndlaXIuY2hhdC52MS5TcGFuEhUKDWluY2x1ZGVfdXNhZ2UYBiABKAgSHgoRbWF4X291dHB1dF90b2tlbnMYByABKA1IAIgBARI3CgdoZWFkZXJzGAggAygLMiYud2Vpci5jaGF0LnYxLldpcmVSZXF1ZXN0LkhlYWRlcnNFbnRyeRIlCgxjaG9pY2VfY291bnQYCSABKA1CCrpIByoFGIABKAFIAYgBARouCgxIZWFkZXJzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4AUIUChJfbWF4X291dHB1dF90b2tlbnNCDwoNX2Nob2ljZV9jb3VudCJlCglXaXJlQ2h1bmsSDAoEZGF0YRgBIAEoDBIkCgRoZWFkGAIgASgLMhYud2Vpci5jaGF0LnYxLldpcmVIZWFkEiQKBHRhaWwYAyABKAsyFi53ZWlyLmNoYXQudjEuV2lyZVRhaWwi8gEKCFdpcmVIZWFkEg4KBnN0YXR1cxgBIAEoDRIUCgxjb250ZW50X3R5cGUYAiABKAkSNAoHaGVhZGVycxgDIAMoCzIjLndlaXIuY2hhdC52MS5XaXJlSGVhZC5IZWFkZXJzRW50cnkSEAoIcHJvdmlkZXIYBCABKAkSDQoFbW9kZWwYBSABKAkSEAoIYXR0ZW1wdHMYBiABKA0SJwoId2FybmluZ3MYByADKAsyFS53ZWlyLmNoYXQudjEuV2FybmluZxouCgxIZWFkZXJzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASJjCghXaXJlVGFpbBIkCgV1c2FnZRgBIAEoCzIVLndlaXIuY29tbW9uLnYxLlVzYWdlEjEKDHVzYWdlX3NvdXJjZRgCIAEoDjIbLndlaXIuY29tbW9uLnYxLlVzYWdlU291cmNlKvoBCgdEaWFsZWN0EhcKE0RJQUxFQ1RfVU5TUEVDSUZJRUQQABIXChNESUFMRUNUX09QRU5BSV9DSEFUEAESHAoYRElBTEVDVF9PUEVOQUlfUkVTUE9OU0VTEAISHgoaRElBTEVDVF9BTlRIUk9QSUNfTUVTU0FHRVMQAxISCg5ESUFMRUNUX0dFTUlOSRAEEhwKGERJQUxFQ1RfQkVEUk9DS19DT05WRVJTRRAFEhIKDkRJQUxFQ1RfT0xMQU1BEAYSHgoaRElBTEVDVF9PUEVOQUlfQ09NUExFVElPTlMQBxIZChVESUFMRUNUX1dFSVJfR0VORVJBVEUQCGIGcHJvdG8z", [file_buf_validate_validate, file_weir_chat_v1_event, file_weir_common_v1_usage]);
 
 /**
  * Where a JSON value stands in a body.
@@ -66,7 +68,7 @@ export type WireRequest = Message<"weir.chat.v1.WireRequest"> & {
   body: Uint8Array;
 
   /**
-   * Where the value of `model` stands.
+   * Where the value of `model` stands; absent in dialects that name the model in the path.
    *
    * @generated from field: weir.chat.v1.Span model = 3;
    */
@@ -106,6 +108,13 @@ export type WireRequest = Message<"weir.chat.v1.WireRequest"> & {
    * @generated from field: map<string, string> headers = 8;
    */
   headers: { [key: string]: string };
+
+  /**
+   * How many replies the client asks for. Absent: one.
+   *
+   * @generated from field: optional uint32 choice_count = 9;
+   */
+  choiceCount?: number | undefined;
 };
 
 /**
@@ -198,6 +207,13 @@ export type WireHead = Message<"weir.chat.v1.WireHead"> & {
    * @generated from field: uint32 attempts = 6;
    */
   attempts: number;
+
+  /**
+   * What the target could not express and was left out; `param` is a path of the caller's request.
+   *
+   * @generated from field: repeated weir.chat.v1.Warning warnings = 7;
+   */
+  warnings: Warning[];
 };
 
 /**
@@ -254,6 +270,55 @@ export const Dialect = {
    * @generated from enum value: DIALECT_OPENAI_CHAT = 1;
    */
   OPENAI_CHAT: 1,
+
+  /**
+   * OpenAI Responses.
+   *
+   * @generated from enum value: DIALECT_OPENAI_RESPONSES = 2;
+   */
+  OPENAI_RESPONSES: 2,
+
+  /**
+   * Anthropic Messages.
+   *
+   * @generated from enum value: DIALECT_ANTHROPIC_MESSAGES = 3;
+   */
+  ANTHROPIC_MESSAGES: 3,
+
+  /**
+   * Gemini generateContent, of the Gemini API and of Vertex AI.
+   *
+   * @generated from enum value: DIALECT_GEMINI = 4;
+   */
+  GEMINI: 4,
+
+  /**
+   * Amazon Bedrock Converse.
+   *
+   * @generated from enum value: DIALECT_BEDROCK_CONVERSE = 5;
+   */
+  BEDROCK_CONVERSE: 5,
+
+  /**
+   * Ollama's own `/api/chat`.
+   *
+   * @generated from enum value: DIALECT_OLLAMA = 6;
+   */
+  OLLAMA: 6,
+
+  /**
+   * OpenAI's older text completions, `/v1/completions`.
+   *
+   * @generated from enum value: DIALECT_OPENAI_COMPLETIONS = 7;
+   */
+  OPENAI_COMPLETIONS: 7,
+
+  /**
+   * Weir's plain form of one prompt and one text, `/v1/generate`.
+   *
+   * @generated from enum value: DIALECT_WEIR_GENERATE = 8;
+   */
+  WEIR_GENERATE: 8,
 } as const;
 
 /**
