@@ -12,16 +12,29 @@ export interface SseEvent {
  * Reads the event that begins at an offset. https://html.spec.whatwg.org/multipage/server-sent-events.html, but that an
  * event without its blank line, at the end of the text, counts.
  * @param text whole events
+ * @param lfOnly whether the text is known to hold no CR, which is faster
  */
-export function readEvent(text: string, from: number): SseEvent {
+export function readEvent(text: string, from: number, lfOnly = false): SseEvent {
   let type = "";
   let data: string | undefined;
   let start = from;
   while (start < text.length) {
-    lineEnding.lastIndex = start;
-    const ending = lineEnding.exec(text);
-    const end = ending?.index ?? text.length;
-    const next = end + (ending?.[0].length ?? 0);
+    let end = text.length;
+    let next = end;
+    if (lfOnly) {
+      const at = text.indexOf("\n", start);
+      if (at >= 0) {
+        end = at;
+        next = at + 1;
+      }
+    } else {
+      lineEnding.lastIndex = start;
+      const ending = lineEnding.exec(text);
+      if (ending !== null) {
+        end = ending.index;
+        next = lineEnding.lastIndex;
+      }
+    }
     if (end === start) return { end: next, type, data };
     const field = fieldEnd(text, start, end);
     if (text.startsWith("data", start) && field === start + 4) {
