@@ -1,27 +1,13 @@
 import { isUtf8 } from "node:buffer";
 import type { WireRequest } from "@weir/gen/weir/chat/v1/wire_pb";
-import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
-import { WeirError } from "@weir/kit/weir-error";
+import type { WeirError } from "@weir/kit/weir-error";
 import { isObject, type JsonObject } from "../json.ts";
+import { type ChatEnvelope, missingModel, readEnvelope } from "./envelope.ts";
+import { invalid } from "./fields.ts";
 import { type Members, scanMembers, type Span } from "./members.ts";
 
 /** What Weir reads from a chat completions request. The rest is the provider's to judge. */
-export interface ChatRequest {
-  /** The model name that the caller sent: 1 to 512 characters. */
-  readonly model: string;
-  /** Whether the answer shall be a stream. */
-  readonly stream: boolean;
-  /** Whether the caller wants the usage of its stream (`stream_options.include_usage`). */
-  readonly includeUsage: boolean;
-  /**
-   * Most output tokens over all choices: the larger of `max_completion_tokens` and `max_tokens`, times `n`. Absent: the
-   * model's own limit.
-   */
-  readonly maxOutputTokens?: number;
-  /** How many choices to make (`n`): 1 to 128. */
-  readonly choiceCount: number;
-  /** The end user: `safety_identifier`, else `user`. */
-  readonly user?: string;
+export interface ChatRequest extends ChatEnvelope {
   /** A guess at the tokens of the input, by its bytes; see {@link estimateInputTokens}. */
   readonly inputTokensEstimate: number;
   /** Where the values stand that a target may need changed. */
@@ -30,10 +16,6 @@ export interface ChatRequest {
 
 /** Deepest nesting of a body. Tools with large schemas stay far below. */
 const depthMax = 128;
-const modelLengthMax = 512;
-const userLengthMax = 256;
-const outputTokensMax = 10_000_000;
-const choicesMax = 128;
 
 // Every member that Weir reads or sets. Two of one name would be read one way here and another way elsewhere, so that
 // what was checked and what is served would differ.
@@ -50,8 +32,6 @@ const ownMembers: ReadonlySet<string> = new Set([
 ]);
 
 const streamOptionMembers: ReadonlySet<string> = new Set(["include_usage"]);
-
-const roles: ReadonlySet<unknown> = new Set(["system", "developer", "user", "assistant", "tool", "function"]);
 
 /**
  * Reads a request body: one linear scan and one `JSON.parse`. Of the messages only their shape and roles are checked.
@@ -70,27 +50,13 @@ export function readChatRequest(body: Buffer): ChatRequest {
     throw invalid(`\`${members.duplicate}\` stands more than once.`, members.duplicate);
   }
   const modelSpan = members.spans.get("model");
-  if (modelSpan === undefined) throw invalid("`model` is missing; name the model to call.", "model");
-  const model = readModel(json["model"]);
-  checkMessages(json["messages"]);
-  const stream = readOptional(json["stream"], "stream", "true or false", isBoolean) ?? false;
+  if (modelSpan === undefined) throw missingModel();
   const streamOptionsSpan = members.spans.get("stream_options");
-  const includeUsage =
-    streamOptionsSpan !== undefined &&
-    readStreamOptions(json["stream_options"], body.subarray(streamOptionsSpan.start, streamOptionsSpan.end));
-  const choiceCount =
-    readOptional(json["n"], "n", `a whole number from 1 to ${choicesMax}`, isIntegerUpTo(choicesMax)) ?? 1;
-  const maxTokens = readTokens(json["max_tokens"], "max_tokens");
-  const maxCompletionTokens = readTokens(json["max_completion_tokens"], "max_completion_tokens");
-  const perChoice = Math.max(maxTokens ?? 0, maxCompletionTokens ?? 0);
-  const user = readUser(json["safety_identifier"], "safety_identifier") ?? readUser(json["user"], "user");
+  if (streamOptionsSpan !== undefined) {
+    refuseDoubledUsage(body.subarray(streamOptionsSpan.start, streamOptionsSpan.end));
+  }
   return {
-    model,
-    stream,
-    includeUsage,
-    ...(perChoice > 0 ? { maxOutputTokens: perChoice * choiceCount } : {}),
-    choiceCount,
-    ...(user === undefined ? {} : { user }),
+    ...readEnvelope(json),
     inputTokensEstimate: estimate(body, members),
     wire: { model: modelSpan, ...(streamOptionsSpan === undefined ? {} : { streamOptions: streamOptionsSpan }) },
   };
@@ -187,65 +153,7 @@ function readBody(body: Buffer): JsonObject | undefined {
   return isObject(json) ? json : undefined;
 }
 
-function readModel(value: unknown): string {
-  if (typeof value !== "string" || value === "") throw invalid("`model` must be a text that is not empty.", "model");
-  if (value.length > modelLengthMax) throw invalid(`\`model\` is longer than ${modelLengthMax} characters.`, "model");
-  return value;
-}
-
-function checkMessages(value: unknown): void {
-  if (!Array.isArray(value) || value.length === 0) {
-    throw invalid("`messages` must be a list of at least one message.", "messages");
-  }
-  for (let index = 0; index < value.length; index += 1) {
-    const message: unknown = value[index];
-    if (!isObject(message)) throw invalid("A message must be an object.", `messages[${index}]`);
-    if (!roles.has(message["role"])) {
-      throw invalid(
-        "`role` must be `system`, `developer`, `user`, `assistant`, `tool` or `function`.",
-        `messages[${index}].role`,
-      );
-    }
-  }
-}
-
-function readStreamOptions(value: unknown, bytes: Buffer): boolean {
-  if (value == null) return false;
-  if (!isObject(value)) throw invalid("`stream_options` must be an object.", "stream_options");
-  const param = "stream_options.include_usage";
-  if (scanMembers(bytes, streamOptionMembers, depthMax)?.duplicate !== undefined) {
-    throw invalid("`include_usage` stands more than once.", param);
-  }
-  return readOptional(value["include_usage"], param, "true or false", isBoolean) ?? false;
-}
-
-function readTokens(value: unknown, param: string): number | undefined {
-  return readOptional(value, param, `a whole number from 1 to ${outputTokensMax}`, isIntegerUpTo(outputTokensMax));
-}
-
-function readUser(value: unknown, param: string): string | undefined {
-  const user = readOptional(value, param, `a text of at most ${userLengthMax} characters`, isUser);
-  return user === "" ? undefined : user;
-}
-
-function readOptional<T>(value: unknown, param: string, wanted: string, is: (value: unknown) => value is T) {
-  if (value == null) return undefined;
-  if (!is(value)) throw invalid(`\`${param}\` must be ${wanted}.`, param);
-  return value;
-}
-
-function isBoolean(value: unknown): value is boolean {
-  return typeof value === "boolean";
-}
-
-function isUser(value: unknown): value is string {
-  return typeof value === "string" && value.length <= userLengthMax;
-}
-
-function isIntegerUpTo(max: number): (value: unknown) => value is number {
-  return (value): value is number => Number.isInteger(value) && (value as number) >= 1 && (value as number) <= max;
-}
-
-function invalid(text: string, param?: string): WeirError {
-  return new WeirError(ErrorReason.INVALID_REQUEST, { text, ...(param === undefined ? {} : { metadata: { param } }) });
+function refuseDoubledUsage(streamOptions: Buffer): void {
+  if (scanMembers(streamOptions, streamOptionMembers, depthMax)?.duplicate === undefined) return;
+  throw invalid("`include_usage` stands more than once.", "stream_options.include_usage");
 }

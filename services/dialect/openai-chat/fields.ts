@@ -1,0 +1,113 @@
+import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
+import { WeirError } from "@weir/kit/weir-error";
+import { isObject, type JsonObject } from "../json.ts";
+
+declare global {
+  interface JSON {
+    /** Whether a value is a number too long for JavaScript, as `parseExact` keeps it. */
+    isRawJSON(value: unknown): boolean;
+  }
+}
+
+// The readers below share one rule: null counts as absent, and a value of another type is INVALID_REQUEST with `param`.
+
+/** @param lengthMax most characters; absent: any number */
+export function readText(value: unknown, param: string, lengthMax = Infinity): string | undefined {
+  if (value == null) return undefined;
+  if (typeof value === "string" && value.length <= lengthMax) return value;
+  throw mustBe(param, lengthMax === Infinity ? "a text" : `a text of at most ${lengthMax} characters`);
+}
+
+export function readFlag(value: unknown, param: string): boolean | undefined {
+  if (value == null || typeof value === "boolean") return value ?? undefined;
+  throw mustBe(param, "true or false");
+}
+
+/** A number within bounds; one with more digits than a double holds is rounded to the nearest. */
+export function readNumber(value: unknown, param: string, min: number, max: number): number | undefined {
+  if (value == null) return undefined;
+  const number = isRawNumber(value) ? Number(value.rawJSON) : value;
+  if (typeof number === "number" && Number.isFinite(number) && number >= min && number <= max) return number;
+  throw mustBe(param, `a number from ${min} to ${max}`);
+}
+
+export function readWhole(value: unknown, param: string, min: number, max: number): number | undefined {
+  if (value == null) return undefined;
+  if (Number.isInteger(value) && (value as number) >= min && (value as number) <= max) return value as number;
+  throw mustBe(param, `a whole number from ${min} to ${max}`);
+}
+
+/** A whole number of 64 bits, with a sign. */
+export function readLong(value: unknown, param: string): bigint | undefined {
+  if (value == null) return undefined;
+  const text = isRawNumber(value) ? value.rawJSON : typeof value === "number" ? exactDigits(value) : "";
+  const long = /^-?\d{1,20}$/.test(text) ? BigInt(text) : undefined;
+  if (long === undefined || BigInt.asIntN(64, long) !== long) {
+    throw invalid(`\`${param}\` must be a whole number of at most 64 bits.`, param);
+  }
+  return long;
+}
+
+export function readMembers(value: unknown, param: string): JsonObject | undefined {
+  if (value == null) return undefined;
+  if (isMembers(value)) return value;
+  throw mustBe(param, "an object");
+}
+
+export function readItems(value: unknown, param: string): readonly unknown[] | undefined {
+  if (value == null) return undefined;
+  if (Array.isArray(value)) return value as readonly unknown[];
+  throw mustBe(param, "a list");
+}
+
+/** What must be there. */
+export function required<T>(value: T | undefined, param: string): T {
+  if (value === undefined) throw invalid(`\`${param}\` is missing.`, param);
+  return value;
+}
+
+/** A text that must be there and not be empty. */
+export function requiredText(value: unknown, param: string): string {
+  const text = required(readText(value, param), param);
+  if (text === "") throw invalid(`\`${param}\` must not be empty.`, param);
+  return text;
+}
+
+/** An object that must be there. */
+export function requiredMembers(value: unknown, param: string): JsonObject {
+  return required(readMembers(value, param), param);
+}
+
+/** Refuses members that are not known and not null: they may change what is meant, and nothing here could hold them. */
+export function refuseUnknown(members: JsonObject, known: ReadonlySet<string>, param: string): void {
+  for (const name of Object.keys(members)) {
+    if (known.has(name) || members[name] == null) continue;
+    const path = isPlainName.test(name) ? `${param}.${name}` : param;
+    throw invalid(`\`${path}\` is not a member that other providers could be told of; leave it out.`, path);
+  }
+}
+
+const isPlainName = /^\w{1,64}$/;
+
+/** A request that breaks a rule. `text` says what to change and quotes nothing of the body. */
+export function invalid(text: string, param?: string): WeirError {
+  return new WeirError(ErrorReason.INVALID_REQUEST, { text, ...(param === undefined ? {} : { metadata: { param } }) });
+}
+
+function mustBe(param: string, wanted: string): WeirError {
+  return invalid(`\`${param}\` must be ${wanted}.`, param);
+}
+
+/** Whether a value is an object of JSON, not a number that `parseExact` kept as it stood. */
+export function isMembers(value: unknown): value is JsonObject {
+  return isObject(value) && !isRawNumber(value);
+}
+
+/** Whether a value is a number that `parseExact` kept as it stood. */
+export function isRawNumber(value: unknown): value is { readonly rawJSON: string } {
+  return JSON.isRawJSON(value);
+}
+
+function exactDigits(value: number): string {
+  return Number.isInteger(value) && Math.abs(value) < 2 ** 64 ? BigInt(value).toString() : "";
+}
