@@ -103,3 +103,24 @@ export function requestMetadata(context: HandlerContext, name: string): string |
   if ("requestMetadata" in context) return (context as MetadataContext).requestMetadata[name];
   return context.requestHeader.get(name) ?? undefined;
 }
+
+/** A context that tells of its end without building a signal. */
+interface EndingContext extends HandlerContext {
+  readonly isEnded: boolean;
+  onEnd(callback: () => void): void;
+}
+
+/** Whether the call has ended, or its caller has given it up. */
+export function hasEnded(context: HandlerContext): boolean {
+  return "isEnded" in context ? (context as EndingContext).isEnded : context.signal.aborted;
+}
+
+/**
+ * Calls back once, when the context's signal fires or has fired: at the latest when the call has ended by itself. Cheap behind local
+ * and link. `callback` must not throw.
+ */
+export function onCallEnd(context: HandlerContext, callback: () => void): void {
+  if ("onEnd" in context) (context as EndingContext).onEnd(callback);
+  else if (context.signal.aborted) callback();
+  else context.signal.addEventListener("abort", callback, { once: true });
+}

@@ -144,7 +144,7 @@ describe("every schema of the contract", () => {
           const expected = Buffer.from(toBinary(schema, message));
           expect(encodeToBytes(schema, message).equals(expected)).toBe(true);
           expect(encodeToBytes(schema, init).equals(expected)).toBe(true);
-          expect(sizeBound(message)).toBeGreaterThanOrEqual(expected.length);
+          expect(sizeBound(schema, message)).toBeGreaterThanOrEqual(expected.length);
           expect(decode(schema, expected)).toEqual(fromBinary(schema, expected));
         }),
         { numRuns: 25 },

@@ -205,5 +205,5 @@ function whole<M extends DescMessage>(schema: M, init: MessageInitShape<M>): Mes
 
 /** Whether the encoded message exceeds a limit; encodes it only when the cheap bound does. */
 function isLarger<M extends DescMessage>(schema: M, message: MessageShape<M>, bytesMax: number): boolean {
-  return sizeBound(message) > bytesMax && toBinary(schema, message).length > bytesMax;
+  return sizeBound(schema, message) > bytesMax && toBinary(schema, message).length > bytesMax;
 }

@@ -11,7 +11,7 @@ export interface CallLimit {
    * @throws WeirError OVERLOADED, now or later, when too many wait already or the wait is over; CallCancelled when the
    *   signal fires
    */
-  enter(bounds: CallBounds, waitMs: number, signal: AbortSignal): Promise<void> | undefined;
+  enter(bounds: CallBounds, waitMs: number, signal: () => AbortSignal): Promise<void> | undefined;
   leave(): void;
   readonly calls: number;
   readonly waiting: number;
@@ -53,13 +53,12 @@ export function createCallLimit(clock: Clock): CallLimit {
   return {
     enter(bounds, waitMs, signal) {
       callsMax = bounds.callsMax;
-      if (signal.aborted) throw new CallCancelled();
       if (calls < callsMax && queue.size === 0) {
         calls += 1;
         return undefined;
       }
       if (queue.size >= bounds.queueMax) throw overloaded();
-      return wait(waitMs, signal);
+      return wait(waitMs, signal());
     },
     leave() {
       calls -= 1;

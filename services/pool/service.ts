@@ -12,7 +12,7 @@ import type {
   Timeouts,
 } from "@weir/gen/weir/routing/v1/attempt_service_pb";
 import type { Target } from "@weir/gen/weir/routing/v1/target_pb";
-import { metadataNames, requestMetadata } from "@weir/kit/call";
+import { hasEnded, metadataNames, onCallEnd, requestMetadata } from "@weir/kit/call";
 import type { Clock } from "@weir/kit/clock";
 import type { Log } from "@weir/kit/log";
 import { endSpan, joinTrace } from "@weir/kit/telemetry/trace-context";
@@ -137,9 +137,9 @@ export function createPool(options: PoolOptions): Pool {
     if (!recentIds.add(plan.attemptId)) {
       throw new WeirError(ErrorReason.ALREADY_EXISTS, { text: "An attempt of this id was made before." });
     }
-    const { signal } = context;
+    if (hasEnded(context)) throw new CallCancelled();
     const limit = limitOf(provider.id);
-    const entering = limit.enter(provider, Math.min(queueWaitMs, plan.timeouts.totalMs), signal);
+    const entering = limit.enter(provider, Math.min(queueWaitMs, plan.timeouts.totalMs), () => context.signal);
     if (entering !== undefined) await entering;
     let attempt: Attempt;
     try {
@@ -152,10 +152,9 @@ export function createPool(options: PoolOptions): Pool {
       limit.leave();
       throw error;
     }
-    // The signal fires at the end of every call; then the attempt is over and nothing happens.
     if (closed) attempt.giveUp();
-    else if (signal.aborted) attempt.cancel();
-    else signal.addEventListener("abort", () => attempt.cancel(), { once: true });
+    // At the end of every call, too; then the attempt is over and nothing happens.
+    else onCallEnd(context, () => attempt.cancel());
     try {
       attempt.send();
       for (;;) {

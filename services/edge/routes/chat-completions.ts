@@ -1,10 +1,18 @@
-import { readChatRequest } from "@weir/dialect/openai-chat/request";
-import type { ChatService, GenerateResponse } from "@weir/gen/weir/chat/v1/chat_service_pb";
-import { Dialect, type WireChunk, type WireHead, type WireTail } from "@weir/gen/weir/chat/v1/wire_pb";
+import { create } from "@bufbuild/protobuf";
+import { type ChatRequest, readChatRequest } from "@weir/dialect/openai-chat/request";
+import { type ChatService, GenerateRequestSchema, type GenerateResponse } from "@weir/gen/weir/chat/v1/chat_service_pb";
+import {
+  Dialect,
+  type Span,
+  type WireChunk,
+  type WireHead,
+  type WireRequest,
+  type WireTail,
+} from "@weir/gen/weir/chat/v1/wire_pb";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import { type Client, metadataNames } from "@weir/kit/call";
 import type { Clock } from "@weir/kit/clock";
-import { WeirError } from "@weir/kit/weir-error";
+import { CallCancelled, WeirError } from "@weir/kit/weir-error";
 import { principalHeaderFor } from "../auth/snapshot.ts";
 import type { EdgeSettings } from "../config.ts";
 import { type BodyMemory, readJsonBody } from "../http/body.ts";
@@ -52,28 +60,39 @@ export function createChatCompletions(deps: ChatCompletionsDeps): (call: KeyedCa
     };
     const traceParent = exchange.trace?.traceParent;
     if (traceParent !== undefined) metadata[metadataNames.traceParent] = traceParent;
-    const hangUp = new AbortController();
-    exchange.onGone = () => hangUp.abort();
     const reply = deps.chat.generate(
-      {
-        model,
-        wire: {
-          dialect: Dialect.OPENAI_CHAT,
-          body,
-          model: request.wire.model,
-          stream: request.stream,
-          includeUsage: request.includeUsage,
-          ...(request.wire.streamOptions === undefined ? {} : { streamOptions: request.wire.streamOptions }),
-          ...(request.maxOutputTokens === undefined ? {} : { maxOutputTokens: request.maxOutputTokens }),
-        },
-      },
+      { ...emptyRequest, model, wire: wireRequest(request, body) },
       // A client's timer ends when it has the head: a stream that has begun may go on for as long as it likes.
-      { metadata, signal: hangUp.signal, timeoutMs: request.stream ? undefined : clientDeadlineMs(exchange) },
+      { metadata, timeoutMs: request.stream ? undefined : clientDeadlineMs(exchange) },
     );
     const relay = new Relay(deps, exchange, settings, reservation);
+    exchange.onGone = () => void reply.return();
     if (request.stream) relay.holdHeaders();
     await relay.run(reply);
   };
+}
+
+// Copied, which costs a tenth of making one.
+const emptyRequest = create(GenerateRequestSchema);
+
+function wireRequest(request: ChatRequest, body: Buffer): WireRequest {
+  const wire: WireRequest = {
+    $typeName: "weir.chat.v1.WireRequest",
+    dialect: Dialect.OPENAI_CHAT,
+    body,
+    model: span(request.wire.model),
+    stream: request.stream,
+    includeUsage: request.includeUsage,
+    headers: {},
+  };
+  if (request.wire.streamOptions !== undefined) wire.streamOptions = span(request.wire.streamOptions);
+  if (request.maxOutputTokens !== undefined) wire.maxOutputTokens = request.maxOutputTokens;
+  if (request.choiceCount !== 1) wire.choiceCount = request.choiceCount;
+  return wire;
+}
+
+function span({ start, end }: { readonly start: number; readonly end: number }): Span {
+  return { $typeName: "weir.chat.v1.Span", start, end };
 }
 
 /** The name that scopes and routes know; `models/` before it says nothing. */
@@ -137,7 +156,9 @@ class Relay {
           this.rest();
         }
       }
-      if (!this.complete) throw new WeirError(ErrorReason.STREAM_TRUNCATED);
+      // The client's leaving ends the reply as well.
+      if (!this.complete)
+        throw this.exchange.isOver ? new CallCancelled() : new WeirError(ErrorReason.STREAM_TRUNCATED);
     } catch (thrown) {
       // Nothing was said, so nothing was used; otherwise what was reserved stands for what nobody reported.
       if (this.mode === "waiting" && !this.exchange.isClosed) this.reservation.settle(0);

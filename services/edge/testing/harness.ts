@@ -117,13 +117,10 @@ export async function startEdge(options: HarnessOptions = {}): Promise<Harness> 
   const edge = createEdge({
     chat: {
       generate(request, callOptions = {}) {
-        const call = {
-          request: request as GenerateRequest,
-          options: callOptions,
-          signal: callOptions.signal ?? new AbortController().signal,
-        };
+        const left = new AbortController();
+        const call = { request: request as GenerateRequest, options: callOptions, signal: left.signal };
         calls.push(call);
-        return (options.chat ?? friendly)(call);
+        return leavable((options.chat ?? friendly)(call), left);
       },
     },
     routes: {
@@ -179,6 +176,42 @@ export async function startEdge(options: HarnessOptions = {}): Promise<Harness> 
         body: typeof body === "string" ? body : JSON.stringify(body),
       }),
   };
+}
+
+/** A reply as clients of the mesh give it: leaving it settles what is awaited and fires the call's signal. */
+function leavable<T>(source: AsyncGenerator<T, void>, left: AbortController): AsyncGenerator<T, void, undefined> {
+  const done: IteratorReturnResult<undefined> = { done: true, value: undefined };
+  const gone = new Promise<typeof done>((resolve) => {
+    left.signal.addEventListener("abort", () => resolve(done), { once: true });
+  });
+  let ended = false;
+  const reply: AsyncGenerator<T, void, undefined> = {
+    async next() {
+      if (left.signal.aborted) return done;
+      const pending = source.next();
+      pending.catch(() => undefined); // it may fail when nobody waits for it any more
+      const result = await Promise.race([pending, gone]).catch((error: unknown) => {
+        ended = true;
+        throw error;
+      });
+      ended ||= result.done === true;
+      return result;
+    },
+    return() {
+      if (!ended) left.abort();
+      ended = true;
+      return Promise.resolve(done);
+    },
+    async throw(error) {
+      await reply.return(undefined);
+      throw error;
+    },
+    [Symbol.asyncIterator]: () => reply,
+    async [Symbol.asyncDispose]() {
+      await reply.return(undefined);
+    },
+  };
+  return reply;
 }
 
 /** Closes every edge that a test started. */
