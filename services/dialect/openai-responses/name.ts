@@ -1,0 +1,2 @@
+/** The folder's name, and the key of `GenerateRequest.extensions`. */
+export const dialectName = "openai-responses";

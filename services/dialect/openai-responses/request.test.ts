@@ -1,0 +1,460 @@
+import {
+  create,
+  equals,
+  type JsonObject as StructJson,
+  type JsonValue,
+  type MessageInitShape,
+} from "@bufbuild/protobuf";
+import { type GenerateRequest, GenerateRequestSchema } from "@weir/gen/weir/chat/v1/chat_service_pb";
+import { Role, ToolChoice_Mode as Mode } from "@weir/gen/weir/chat/v1/conversation_pb";
+import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
+import { WeirError } from "@weir/kit/weir-error";
+import fc from "fast-check";
+import { expect, test } from "vitest";
+import { type JsonObject, parseExact, writeJson } from "../json.ts";
+import { readRequest } from "./request-reader.ts";
+import { writeRequest } from "./request-writer.ts";
+
+const numRuns = Number(process.env["WEIR_PROPERTY_RUNS"] ?? 2000);
+const options = { model: "gpt-6", stream: false, maxOutputTokensDefault: 4_096 };
+const hello = { role: Role.USER, parts: [{ content: { case: "text" as const, value: { text: "hello" } } }] };
+
+type Init = MessageInitShape<typeof GenerateRequestSchema>;
+type PartInit = NonNullable<NonNullable<Init["messages"]>[number]["parts"]>[number];
+
+function request(init: Init = {}): GenerateRequest {
+  return create(GenerateRequestSchema, { model: "gpt-6", messages: [hello], ...init });
+}
+
+/** Through JSON text, as between client and provider. */
+function send(canonical: GenerateRequest): JsonObject {
+  const body = parseExact(writeJson(writeRequest(canonical, options).body));
+  if (body === undefined) throw new Error("wrote no JSON object");
+  return body;
+}
+
+function fault(act: () => unknown): WeirError {
+  try {
+    act();
+  } catch (error) {
+    if (error instanceof WeirError) return error;
+    throw error;
+  }
+  throw new Error("was accepted");
+}
+
+// The canonical requests that this dialect can express; what it normalises (docs/dialects/openai-responses.md) is not
+// generated.
+
+const text = fc.string({ unit: "grapheme", maxLength: 12 });
+const word = fc.stringMatching(/^[a-z][a-z0-9_]{0,8}$/);
+const bytes = fc.uint8Array({ maxLength: 20 });
+const jsonText = fc.oneof(
+  fc.constantFrom('{"type":"object","properties":{"n":{"maximum":12345678901234567890.5}}}', "{}"),
+  fc.dictionary(word, fc.jsonValue({ maxDepth: 2 }), { maxKeys: 3 }).map((json) => JSON.stringify(json)),
+);
+// No null at the top: it stands for absent.
+const struct: fc.Arbitrary<StructJson> = fc.dictionary(
+  word.map((key) => `x_${key}`),
+  fc.jsonValue({ maxDepth: 2 }).map((json) => [JSON.parse(JSON.stringify(json)) as JsonValue]),
+  { minKeys: 1, maxKeys: 3 },
+);
+
+const textContent = text.map((value): PartInit => ({ content: { case: "text", value: { text: value } } }));
+const imageContent = fc
+  .record({
+    source: fc.oneof(
+      bytes.map((value) => ({ case: "data" as const, value })),
+      word.map((value) => ({ case: "url" as const, value: `https://pictures.test/${value}` })),
+      word.map((value) => ({ case: "fileId" as const, value: `file-${value}` })),
+    ),
+    detail: fc.constantFrom("", "low", "high", "original"),
+  })
+  .map(
+    (value): PartInit => ({
+      content: { case: "image", value: { ...value, mediaType: value.source.case === "data" ? "image/png" : "" } },
+    }),
+  );
+const fileContent = fc
+  .record({
+    source: fc.oneof(
+      bytes
+        .filter((value) => value.length > 0)
+        .chain((value) =>
+          fc.constantFrom("application/pdf", "").map((mediaType) => ({
+            source: { case: "data" as const, value },
+            mediaType,
+            filename: "report.pdf",
+          })),
+        ),
+      word.map((value) => ({ source: { case: "url" as const, value: `https://files.test/${value}` } })),
+      word.map((value) => ({ source: { case: "fileId" as const, value: `file-${value}` }, filename: "a.csv" })),
+    ),
+    detail: fc.constantFrom("", "auto", "high"),
+  })
+  .map(({ source, detail }): PartInit => ({ content: { case: "file", value: { ...source, detail } } }));
+const audioContent = fc
+  .tuple(
+    bytes.filter((value) => value.length > 0),
+    fc.constantFrom("audio/mpeg", "audio/wav"),
+  )
+  .map(
+    ([value, mediaType]): PartInit => ({
+      content: { case: "audio", value: { source: { case: "data", value }, mediaType } },
+    }),
+  );
+const inputPart = fc.oneof(textContent, imageContent, fileContent, audioContent);
+const resultPart = fc.oneof(textContent, imageContent, fileContent);
+
+const span = fc.nat(1_000);
+const citation = fc.oneof(
+  fc.record({ start: span, end: span, title: text, url: word.map((name) => `https://${name}.test`) }),
+  fc.record({ index: span, filename: text, file_id: word }).map(({ index, filename, file_id }) => ({
+    start: index,
+    end: index,
+    title: filename,
+    details: { type: "file_citation", file_id, filename, index },
+  })),
+);
+const replyPart: fc.Arbitrary<PartInit> = fc.oneof(
+  textContent,
+  fc
+    .record({ text, citations: fc.array(citation, { minLength: 1, maxLength: 3 }) })
+    .map((value): PartInit => ({ content: { case: "text", value } })),
+  text.map((value): PartInit => ({ content: { case: "refusal", value: { text: value } } })),
+  fc
+    .record({
+      id: word.map((id) => `call_${id}`),
+      name: fc.constantFrom("search", "patch", "unlisted"),
+      arguments: fc.oneof(text, jsonText),
+    })
+    .map((value): PartInit => ({ content: { case: "toolCall", value } })),
+  fc
+    .record({
+      text,
+      id: word.map((id) => `rs_${id}`),
+      sealed: fc.oneof(
+        text.map((sealed) => Buffer.from(sealed)),
+        bytes,
+      ),
+    })
+    .map((value): PartInit => ({ content: { case: "reasoning", value } })),
+);
+
+const turn: fc.Arbitrary<NonNullable<Init["messages"]>[number]> = fc.oneof(
+  fc.record({
+    role: fc.constantFrom(Role.SYSTEM, Role.DEVELOPER, Role.USER),
+    parts: fc.array(inputPart, { maxLength: 3 }),
+  }),
+  fc.record({ role: fc.constant(Role.ASSISTANT), parts: fc.array(replyPart, { minLength: 1, maxLength: 4 }) }),
+  fc
+    .record({ toolCallId: word.map((id) => `call_${id}`), parts: fc.array(resultPart, { minLength: 1, maxLength: 2 }) })
+    .map((value) => ({ role: Role.TOOL, parts: [{ content: { case: "toolResult" as const, value } }] })),
+);
+const messages = fc
+  .array(turn, { minLength: 1, maxLength: 6 })
+  .map((turns) => turns.filter((one, index) => one.role !== Role.ASSISTANT || turns[index - 1]?.role !== one.role));
+
+const strict = fc.option(fc.boolean(), { nil: undefined });
+// Tools by the names that a choice has for them.
+const toolsByName = {
+  search: {
+    kind: { case: "function", value: { name: "search", description: "d", parametersSchema: "{}", strict: false } },
+  },
+  plain: { kind: { case: "function", value: { name: "plain" } } },
+  patch: {
+    kind: { case: "server", value: { type: "custom", settings: { name: "patch", format: { type: "text" } } } },
+  },
+  web_search: { kind: { case: "server", value: { type: "web_search", settings: { search_context_size: "low" } } } },
+  docs: { kind: { case: "server", value: { type: "mcp", settings: { server_label: "docs", server_url: "u" } } } },
+  local_shell: { kind: { case: "server", value: { type: "local_shell" } } },
+} as const satisfies Record<string, NonNullable<Init["tools"]>[number]>;
+const toolNames = fc.subarray(Object.keys(toolsByName) as (keyof typeof toolsByName)[]);
+const tools = fc
+  .tuple(toolNames, toolNames, fc.option(fc.constantFrom(Mode.AUTO, Mode.NONE, Mode.REQUIRED)))
+  .map(([declared, chosen, mode]): Init => {
+    const named = mode === Mode.NONE ? [] : chosen.filter((name) => declared.includes(name));
+    return {
+      tools: declared.map((name) => toolsByName[name]),
+      ...(mode === null ? {} : { toolChoice: { mode, tools: named } }),
+    };
+  });
+const outputFormat: fc.Arbitrary<NonNullable<Init["outputFormat"]>> = fc.oneof(
+  fc.constant({ kind: { case: "text" as const, value: {} } }),
+  fc.constant({ kind: { case: "json" as const, value: {} } }),
+  fc.record({ name: word, description: text, schema: jsonText, strict }).map(({ strict: exact, ...value }) => ({
+    kind: { case: "jsonSchema" as const, value: exact === undefined ? value : { ...value, strict: exact } },
+  })),
+);
+const reasoning = fc
+  .record({ effort: fc.constantFrom("", "none", "xhigh"), summary: fc.constantFrom("", "auto", "detailed") })
+  .filter(({ effort, summary }) => effort !== "" || summary !== "");
+const unit = fc.double({ min: 0, max: 1, noNaN: true }).map((number) => number + 0);
+const sampling = fc.oneof(
+  fc.record({ temperature: unit }),
+  fc.record({ topP: unit }),
+  fc.record({ temperature: unit, topP: unit }),
+);
+
+const hints: fc.Arbitrary<Init> = fc.record(
+  {
+    outputFormat,
+    reasoning,
+    sampling,
+    maxOutputTokens: fc.integer({ min: 1, max: 10_000_000 }),
+    parallelToolCalls: fc.boolean(),
+    topLogprobs: fc.nat(20),
+    serviceTier: fc.constantFrom("", "flex"),
+    metadata: fc.dictionary(word, text, { maxKeys: 3 }),
+    promptCacheKey: text,
+    promptCacheRetention: fc.constantFrom("", "24h"),
+    verbosity: fc.constantFrom("", "low"),
+    store: fc.boolean(),
+  },
+  { requiredKeys: [] },
+);
+const user: fc.Arbitrary<Init> = fc.oneof(
+  fc.record({ user: fc.string({ maxLength: 128 }) }),
+  struct.map((own) => ({ extensions: { "openai-responses": own } })),
+  fc.constant<Init>({
+    user: "someone",
+    extensions: {
+      "openai-responses": {
+        include: ["reasoning.encrypted_content"],
+        reasoning: { mode: "pro" },
+        truncation: "auto",
+        user: "another",
+      },
+    },
+  }),
+);
+const expressible = fc
+  .tuple(messages, tools, hints, user)
+  .map(([turns, ...rest]): Init => Object.assign({ messages: turns }, ...rest) as Init);
+
+test("what this dialect can express comes back as it was", () => {
+  fc.assert(
+    fc.property(expressible, (init) => {
+      const canonical = request(init);
+      const { body, warnings } = writeRequest(canonical, options);
+      expect(warnings).toEqual([]);
+      const parsed = parseExact(writeJson(body));
+      const back = readRequest(parsed ?? {});
+      if (!equals(GenerateRequestSchema, back, canonical)) expect(back).toEqual(canonical);
+    }),
+    { numRuns },
+  );
+});
+
+// Every field of the canonical request has a rule here; a new one without a rule fails.
+type Rule =
+  | { readonly set: Init; readonly body: JsonObject }
+  | { readonly set: Init; readonly dropped: readonly string[] }
+  | { readonly set: Init; readonly refused: string };
+
+const sampled = { temperature: 0.5, topP: 0.25 };
+const odd = { topK: 1, minP: 0.1, presencePenalty: 1, frequencyPenalty: 1, seed: 7n, logitBias: { 5: 1 } };
+const rules: Record<string, Rule> = {
+  model: { set: {}, body: { model: "gpt-6" } },
+  messages: { set: {}, body: { input: [{ role: "user", content: "hello" }] } },
+  tools: {
+    set: { tools: [{ kind: { case: "function", value: { name: "f" } } }] },
+    body: { tools: [{ type: "function", name: "f", parameters: null, strict: null }] },
+  },
+  max_output_tokens: { set: { maxOutputTokens: 9 }, body: { max_output_tokens: 9 } },
+  tool_choice: { set: { toolChoice: { mode: Mode.REQUIRED } }, body: { tool_choice: "required" } },
+  parallel_tool_calls: { set: { parallelToolCalls: false }, body: { parallel_tool_calls: false } },
+  output_format: {
+    set: { outputFormat: { kind: { case: "json", value: {} } } },
+    body: { text: { format: { type: "json_object" } } },
+  },
+  reasoning: { set: { reasoning: { effort: "high" } }, body: { reasoning: { effort: "high" } } },
+  "reasoning.budget_tokens": { set: { reasoning: { budgetTokens: 9 } }, dropped: ["reasoning.budget_tokens"] },
+  sampling: { set: { sampling: sampled }, body: { temperature: 0.5, top_p: 0.25 } },
+  "sampling.rest": {
+    set: { sampling: odd },
+    dropped: [
+      "sampling.top_k",
+      "sampling.min_p",
+      "sampling.presence_penalty",
+      "sampling.frequency_penalty",
+      "sampling.seed",
+      "sampling.logit_bias",
+    ],
+  },
+  stop_sequences: { set: { stopSequences: ["x"] }, refused: "stop_sequences" },
+  choice_count: { set: { choiceCount: 2 }, refused: "choice_count" },
+  top_logprobs: {
+    set: { topLogprobs: 3 },
+    body: { include: ["message.output_text.logprobs"], top_logprobs: 3 },
+  },
+  service_tier: { set: { serviceTier: "flex" }, body: { service_tier: "flex" } },
+  metadata: { set: { metadata: { team: "a" } }, body: { metadata: { team: "a" } } },
+  user: { set: { user: "u" }, body: { safety_identifier: "u" } },
+  "user.long": { set: { user: "u".repeat(129) }, dropped: ["user"] },
+  prompt_cache_key: { set: { promptCacheKey: "k" }, body: { prompt_cache_key: "k" } },
+  prompt_cache_retention: { set: { promptCacheRetention: "24h" }, body: { prompt_cache_retention: "24h" } },
+  modalities: { set: { modalities: ["text", "audio"] }, refused: "modalities" },
+  audio: { set: { audio: { voice: "alloy", format: "wav" } }, refused: "audio" },
+  prediction: {
+    set: { prediction: [{ content: { case: "text", value: { text: "x" } } }] },
+    dropped: ["prediction"],
+  },
+  verbosity: { set: { verbosity: "low" }, body: { text: { verbosity: "low" } } },
+  store: { set: { store: false }, body: { store: false } },
+  extensions: { set: { extensions: { "openai-responses": { truncation: "auto" } } }, body: { truncation: "auto" } },
+  "extensions.other": { set: { extensions: { gemini: { x: 1 } } }, dropped: ["extensions.gemini"] },
+  wire: { set: { wire: { body: Buffer.from("{}") } }, refused: "wire" },
+};
+
+test("every field of the canonical request has a rule", () => {
+  const ruled = new Set(Object.keys(rules).map((name) => name.split(".")[0]));
+  expect(GenerateRequestSchema.fields.map((field) => field.name).filter((name) => !ruled.has(name))).toEqual([]);
+});
+
+test.each(Object.entries(rules))("%s is expressed, dropped with a warning, or refused", (_, rule) => {
+  const canonical = request(rule.set);
+  if ("refused" in rule) {
+    const error = fault(() => writeRequest(canonical, options));
+    expect(error.reason).toBe(ErrorReason.TARGET_UNSUPPORTED);
+    expect(error.metadata["param"]).toBe(rule.refused);
+    return;
+  }
+  const { body, warnings } = writeRequest(canonical, options);
+  expect(warnings.map(({ code, param }) => [code, param])).toEqual(
+    ("dropped" in rule ? rule.dropped : []).map((param) => ["field_dropped", param]),
+  );
+  const expected = "body" in rule ? rule.body : {};
+  expect(JSON.parse(writeJson(body))).toEqual({
+    model: "gpt-6",
+    input: [{ role: "user", content: "hello" }],
+    ...expected,
+  });
+});
+
+test("a stream is asked for only when wanted", () => {
+  expect(send(request())).not.toHaveProperty("stream");
+  expect(writeRequest(request(), { ...options, stream: true }).body["stream"]).toBe(true);
+});
+
+test("extensions never override what the canonical form set", () => {
+  const own = { model: "other", input: [], temperature: 2, text: { verbosity: "low", format: { type: "text" } } };
+  const body = send(
+    request({
+      sampling: { temperature: 0.5 },
+      outputFormat: { kind: { case: "json", value: {} } },
+      extensions: { "openai-responses": own },
+    }),
+  );
+  expect(body).toMatchObject({
+    model: "gpt-6",
+    input: [{ role: "user", content: "hello" }],
+    temperature: 0.5,
+    text: { format: { type: "json_object" }, verbosity: "low" },
+  });
+});
+
+test.each<[string, PartInit, Role, string]>([
+  [
+    "a call by the user",
+    { content: { case: "toolCall", value: { id: "c", name: "n" } } },
+    Role.USER,
+    "messages[0].parts[0]",
+  ],
+  [
+    "a result by the model",
+    { content: { case: "toolResult", value: { toolCallId: "c" } } },
+    Role.ASSISTANT,
+    "messages[0].parts[0]",
+  ],
+  ["a picture by the model", { content: { case: "image", value: {} } }, Role.ASSISTANT, "messages[0].parts[0]"],
+  ["text in a tool's message", { content: { case: "text", value: { text: "x" } } }, Role.TOOL, "messages[0].parts[0]"],
+  ["a picture without bytes", { content: { case: "image", value: {} } }, Role.USER, "messages[0].parts[0].image"],
+  [
+    "sound by address",
+    { content: { case: "audio", value: { source: { case: "url", value: "https://a.test" } } } },
+    Role.USER,
+    "messages[0].parts[0].audio",
+  ],
+  [
+    "sound of another format",
+    {
+      content: { case: "audio", value: { source: { case: "data", value: Buffer.from("x") }, mediaType: "audio/flac" } },
+    },
+    Role.USER,
+    "messages[0].parts[0].audio.media_type",
+  ],
+  [
+    "sound from a tool",
+    {
+      content: {
+        case: "toolResult",
+        value: { toolCallId: "c", parts: [{ content: { case: "audio", value: {} } }] },
+      },
+    },
+    Role.TOOL,
+    "messages[0].parts[0].tool_result",
+  ],
+])("%s is refused", (_, part, role, param) => {
+  const error = fault(() => writeRequest(request({ messages: [{ role, parts: [part] }] }), options));
+  expect([error.reason, error.metadata["param"]]).toEqual([ErrorReason.TARGET_UNSUPPORTED, param]);
+});
+
+test("what is lost of a conversation is told", () => {
+  const cacheControl = { ttlSeconds: 300 };
+  const { body, warnings } = writeRequest(
+    request({
+      messages: [
+        { role: Role.SYSTEM, parts: [{ content: { case: "text", value: { text: "s" } }, cacheControl }] },
+        { role: Role.USER, name: "ann", parts: [{ content: { case: "text", value: { text: "u" } } }] },
+        {
+          role: Role.ASSISTANT,
+          parts: [
+            { content: { case: "reasoning", value: { text: "foreign", signature: Buffer.from("s") } } },
+            {
+              content: { case: "toolCall", value: { id: "c", name: "n", arguments: "{", signature: Buffer.from("s") } },
+            },
+          ],
+        },
+        { role: Role.TOOL, parts: [{ content: { case: "toolResult", value: { toolCallId: "c", failed: true } } }] },
+      ],
+      tools: [{ kind: { case: "function", value: { name: "n" } }, cacheControl }],
+    }),
+    options,
+  );
+  expect(warnings.map((warning) => warning.param)).toEqual([
+    "messages[0].parts[0].cache_control",
+    "messages[1].name",
+    "messages[2].parts[0].reasoning",
+    "messages[2].parts[1].tool_call.signature",
+    "messages[3].parts[0].tool_result.failed",
+    "tools[0].cache_control",
+  ]);
+  expect(body["input"]).toEqual([
+    { role: "system", content: "s" },
+    { role: "user", content: "u" },
+    { type: "function_call", call_id: "c", name: "n", arguments: "{" },
+    { type: "function_call_output", call_id: "c", output: "" },
+  ]);
+});
+
+test("a schema cannot write other members of the body", () => {
+  const schema = '{}}],"model":"expensive","tools":[{"x":{}';
+  const inTool = request({ tools: [{ kind: { case: "function", value: { name: "f", parametersSchema: schema } } }] });
+  expect(fault(() => writeRequest(inTool, options)).metadata["param"]).toBe("tools[0].function.parameters_schema");
+  const inFormat = request({ outputFormat: { kind: { case: "jsonSchema", value: { name: "n", schema } } } });
+  expect(fault(() => writeRequest(inFormat, options)).metadata["param"]).toBe("output_format.json_schema.schema");
+});
+
+test.each([
+  [
+    "a tool of another vendor",
+    { tools: [{ kind: { case: "server", value: { type: "bash_20250124" } } }] },
+    "tools[0].server.type",
+  ],
+  ["a tool of no kind", { tools: [{}] }, "tools[0]"],
+  ["a ban of single tools", { toolChoice: { mode: Mode.NONE, tools: ["x"] } }, "tool_choice.tools"],
+  ["an unknown role", { messages: [{ role: 99 as Role }] }, "messages[0].role"],
+] as const)("%s is refused", (_, init, param) => {
+  expect(fault(() => writeRequest(request(init as unknown as Init), options)).metadata["param"]).toBe(param);
+});
