@@ -11,7 +11,7 @@ import {
   RouteSchema,
   TargetHealthSchema,
 } from "@weir/gen/weir/routing/v1/route_service_pb";
-import { type Client, type Metadata, metadataNames, requestMetadata } from "@weir/kit/call";
+import { callMetadata, type Client, type Metadata, metadataNames, requestMetadata } from "@weir/kit/call";
 import type { Clock } from "@weir/kit/clock";
 import type { Log } from "@weir/kit/log";
 import { joinTrace } from "@weir/kit/telemetry/trace-context";
@@ -134,16 +134,12 @@ function checkForm(request: GenerateRequest): void {
 
 /** What attempts are told of the call: who pays, the request's id and the trace. */
 function metadataBelow(context: HandlerContext, traceParent: string | undefined): Metadata {
-  const metadata: Record<string, string> = {};
-  for (const name of [metadataNames.principal, metadataNames.requestId]) {
-    const value = requestMetadata(context, name);
-    if (value !== undefined) metadata[name] = value;
-  }
-  if (traceParent === undefined) return metadata;
-  metadata[metadataNames.traceParent] = traceParent;
-  const traceState = requestMetadata(context, metadataNames.traceState);
-  if (traceState !== undefined) metadata[metadataNames.traceState] = traceState;
-  return metadata;
+  return callMetadata(
+    requestMetadata(context, metadataNames.principal),
+    requestMetadata(context, metadataNames.requestId),
+    traceParent,
+    traceParent === undefined ? undefined : requestMetadata(context, metadataNames.traceState),
+  );
 }
 
 function routeMessage(alias: string, route: Route, targets: readonly RouteTarget[], snapshot: RoutingSnapshot) {

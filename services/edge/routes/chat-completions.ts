@@ -10,7 +10,7 @@ import {
   type WireTail,
 } from "@weir/gen/weir/chat/v1/wire_pb";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
-import { type Client, metadataNames } from "@weir/kit/call";
+import { callMetadata, type Client } from "@weir/kit/call";
 import type { Clock } from "@weir/kit/clock";
 import { CallCancelled, WeirError } from "@weir/kit/weir-error";
 import { principalHeaderFor } from "../auth/snapshot.ts";
@@ -54,12 +54,11 @@ export function createChatCompletions(deps: ChatCompletionsDeps): (call: KeyedCa
     const outputTokens = request.maxOutputTokens ?? outputTokensGuess * request.choiceCount;
     const reservation = deps.limits.reserveTokens(caller, request.inputTokensEstimate + outputTokens);
 
-    const metadata: Record<string, string> = {
-      [metadataNames.principal]: principalHeaderFor(caller, request.user),
-      [metadataNames.requestId]: exchange.id,
-    };
-    const traceParent = exchange.trace?.traceParent;
-    if (traceParent !== undefined) metadata[metadataNames.traceParent] = traceParent;
+    const metadata = callMetadata(
+      principalHeaderFor(caller, request.user),
+      exchange.id,
+      exchange.trace?.traceParent,
+    );
     const reply = deps.chat.generate(
       { ...emptyRequest, model, wire: wireRequest(request, body) },
       // A client's timer ends when it has the head: a stream that has begun may go on for as long as it likes.
