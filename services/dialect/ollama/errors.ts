@@ -1,0 +1,27 @@
+import type { WeirError } from "@weir/kit/weir-error";
+import type { ProviderError, RenderedError } from "../codec.ts";
+import type { JsonObject } from "../json.ts";
+import { renderError as renderOpenaiError } from "../openai-chat/errors.ts";
+import { readProviderError } from "../openai-chat/provider-error.ts";
+
+// https://docs.ollama.com/api/errors: the body and the line of a stream are `{"error": "..."}`, and only the status says more.
+
+/** Renders a failure as an answer of its own, with the status and headers that OpenAI's clients get. */
+export function renderError(error: WeirError): RenderedError {
+  const { status, headers } = renderOpenaiError(error);
+  return { status, headers, body: errorBody(error) };
+}
+
+/** Renders a failure as the last line of a stream that has begun. */
+export function renderErrorEvent(error: WeirError): string {
+  return `${errorBody(error)}\n`;
+}
+
+function errorBody(error: WeirError): string {
+  return JSON.stringify({ error: error.message });
+}
+
+/** The error that a body or a line reports. A text has no code; servers in between send OpenAI's object. */
+export function readError(body: JsonObject): ProviderError | undefined {
+  return readProviderError(body);
+}
