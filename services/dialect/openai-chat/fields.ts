@@ -40,7 +40,8 @@ export function readWhole(value: unknown, param: string, min: number, max: numbe
 /** A whole number of 64 bits, with a sign. */
 export function readLong(value: unknown, param: string): bigint | undefined {
   if (value == null) return undefined;
-  const text = isRawNumber(value) ? value.rawJSON : typeof value === "number" ? exactDigits(value) : "";
+  // What `parseExact` left a number is written by String with the digits that stood in the body.
+  const text = isRawNumber(value) ? value.rawJSON : typeof value === "number" ? String(value) : "";
   const long = /^-?\d{1,20}$/.test(text) ? BigInt(text) : undefined;
   if (long === undefined || BigInt.asIntN(64, long) !== long) {
     throw invalid(`\`${param}\` must be a whole number of at most 64 bits.`, param);
@@ -82,12 +83,16 @@ export function requiredMembers(value: unknown, param: string): JsonObject {
 export function refuseUnknown(members: JsonObject, known: ReadonlySet<string>, param: string): void {
   for (const name of Object.keys(members)) {
     if (known.has(name) || members[name] == null) continue;
-    const path = isPlainName.test(name) ? `${param}.${name}` : param;
+    const path = memberPath(param, name);
     throw invalid(`\`${path}\` is not a member that other providers could be told of; leave it out.`, path);
   }
 }
 
-const isPlainName = /^\w{1,64}$/;
+/** Where a member stands; where the object does when the member's name is no plain word, since errors do not quote the body. */
+export function memberPath(param: string, name: string): string {
+  if (!/^\w{1,64}$/.test(name)) return param;
+  return param === "" ? name : `${param}.${name}`;
+}
 
 /** A request that breaks a rule. `text` says what to change and quotes nothing of the body. */
 export function invalid(text: string, param?: string): WeirError {
@@ -106,8 +111,4 @@ export function isMembers(value: unknown): value is JsonObject {
 /** Whether a value is a number that `parseExact` kept as it stood. */
 export function isRawNumber(value: unknown): value is { readonly rawJSON: string } {
   return JSON.isRawJSON(value);
-}
-
-function exactDigits(value: number): string {
-  return Number.isInteger(value) && Math.abs(value) < 2 ** 64 ? BigInt(value).toString() : "";
 }
