@@ -1,11 +1,8 @@
 import { type Media, type Message, type Part, Role, type ToolResult } from "@weir/gen/weir/chat/v1/conversation_pb";
-import type { Warning } from "@weir/gen/weir/chat/v1/event_pb";
-import { dropped } from "../events.ts";
 import type { JsonObject } from "../json.ts";
 import { writeBase64 } from "../openai-chat/data-url.ts";
-import { dialectName } from "./members.ts";
+import { type Omissions, unsupported } from "./omissions.ts";
 import { argumentsObject } from "./tool-calls.ts";
-import { unsupported } from "./unsupported.ts";
 
 // A message has one place for reasoning, one for pictures, one for text and one for calls, in this order. Parts in another
 // order, or two texts, continue in a further message of the same role, as Ollama's own compatible endpoints have it:
@@ -14,24 +11,24 @@ const order = ["thinking", "images", "content", "tool_calls"] as const;
 
 type Place = (typeof order)[number];
 
-/** Writes a conversation, with warnings for what was left out. @throws WeirError TARGET_UNSUPPORTED with `param` */
-export function writeMessages(messages: readonly Message[], warnings: Warning[]): JsonObject[] {
+/** Writes a conversation. @throws WeirError TARGET_UNSUPPORTED with `param` */
+export function writeMessages(messages: readonly Message[], omissions: Omissions): JsonObject[] {
   const written: JsonObject[] = [];
   const toolNames = new Map<string, string>();
   for (const [index, message] of messages.entries()) {
     const param = `messages[${index}]`;
-    if (message.name !== "") warnings.push(dropped(`${param}.name`, dialectName));
+    omissions.add(`${param}.name`, message.name !== "");
     const turn = createTurn(writeRole(message.role, param));
     for (const [at, part] of message.parts.entries()) {
       const path = `${param}.parts[${at}]`;
-      warnOfCacheControl(part, path, warnings);
+      omissions.add(`${path}.cache_control`, part.cacheControl !== undefined);
       if (part.content.case === "toolResult") {
         turn.close();
-        turn.written.push(writeResult(part.content.value, toolNames, path, warnings));
+        turn.written.push(writeResult(part.content.value, toolNames, path, omissions));
         continue;
       }
       if (part.content.case === "toolCall") toolNames.set(part.content.value.id, part.content.value.name);
-      writePart(part, path, turn, warnings);
+      writePart(part, path, turn, omissions);
     }
     written.push(...turn.end());
   }
@@ -97,30 +94,29 @@ function writeRole(role: Role, param: string): string {
   }
 }
 
-function writePart({ content }: Part, param: string, turn: Turn, warnings: Warning[]): void {
+function writePart({ content }: Part, param: string, turn: Turn, omissions: Omissions): void {
   switch (content.case) {
     case "text":
-      if (content.value.citations.length > 0) warnings.push(dropped(`${param}.text.citations`, dialectName));
+      omissions.add(`${param}.text.citations`, content.value.citations.length > 0);
       if (content.value.text !== "") turn.put("content", content.value.text);
       return;
     case "refusal":
       if (content.value.text !== "") turn.put("content", content.value.text);
       return;
     case "image":
-      turn.put("images", writeImage(content.value, `${param}.image`, warnings));
+      turn.put("images", writeImage(content.value, `${param}.image`, omissions));
       return;
     case "reasoning": {
       const { text, signature, sealed, id } = content.value;
-      const lost = { signature: signature.length > 0, sealed: sealed.length > 0, id: id !== "" };
-      for (const [name, isThere] of Object.entries(lost)) {
-        if (isThere) warnings.push(dropped(`${param}.reasoning.${name}`, dialectName));
-      }
+      omissions.add(`${param}.reasoning.signature`, signature.length > 0);
+      omissions.add(`${param}.reasoning.sealed`, sealed.length > 0);
+      omissions.add(`${param}.reasoning.id`, id !== "");
       if (text !== "") turn.put("thinking", text);
       return;
     }
     case "toolCall": {
       const { id, name, arguments: text, signature } = content.value;
-      if (signature.length > 0) warnings.push(dropped(`${param}.tool_call.signature`, dialectName));
+      omissions.add(`${param}.tool_call.signature`, signature.length > 0);
       const object = argumentsObject(text);
       if (object === undefined) {
         throw unsupported(
@@ -144,17 +140,17 @@ function writeResult(
   { toolCallId, parts, failed }: ToolResult,
   toolNames: ReadonlyMap<string, string>,
   param: string,
-  warnings: Warning[],
+  omissions: Omissions,
 ): JsonObject {
-  if (failed) warnings.push(dropped(`${param}.tool_result.failed`, dialectName));
+  omissions.add(`${param}.tool_result.failed`, failed);
   const texts: string[] = [];
   const images: string[] = [];
   for (const [index, part] of parts.entries()) {
     const path = `${param}.tool_result.parts[${index}]`;
-    warnOfCacheControl(part, path, warnings);
+    omissions.add(`${path}.cache_control`, part.cacheControl !== undefined);
     const { content } = part;
     if (content.case === "text") texts.push(content.value.text);
-    else if (content.case === "image") images.push(writeImage(content.value, `${path}.image`, warnings));
+    else if (content.case === "image") images.push(writeImage(content.value, `${path}.image`, omissions));
     else throw unsupported("Ollama takes only text and pictures as the result of a tool.", path);
   }
   const name = toolNames.get(toolCallId);
@@ -168,18 +164,14 @@ function writeResult(
 }
 
 /** A picture in base64; its bytes say its type. */
-function writeImage({ source, detail, filename }: Media, param: string, warnings: Warning[]): string {
+function writeImage({ source, detail, filename }: Media, param: string, omissions: Omissions): string {
   if (source.case !== "data") {
     throw unsupported(
       "Ollama fetches no pictures; send the picture itself.",
       `${param}.${source.case === "fileId" ? "file_id" : "url"}`,
     );
   }
-  if (detail !== "") warnings.push(dropped(`${param}.detail`, dialectName));
-  if (filename !== "") warnings.push(dropped(`${param}.filename`, dialectName));
+  omissions.add(`${param}.detail`, detail !== "");
+  omissions.add(`${param}.filename`, filename !== "");
   return writeBase64(source.value);
-}
-
-function warnOfCacheControl(part: Part, param: string, warnings: Warning[]): void {
-  if (part.cacheControl !== undefined) warnings.push(dropped(`${param}.cache_control`, dialectName));
 }

@@ -109,12 +109,11 @@ function readTopLogprobs(body: JsonObject): number | undefined {
 
 /** What the canonical form does not know; of `options` likewise. */
 function readExtensions(body: JsonObject, options: JsonObject): Record<string, Struct> {
-  const extension: Record<string, unknown> = {};
-  for (const [name, value] of Object.entries(body)) if (!bodyMembers.has(name)) extension[name] = value;
+  const further = Object.entries(body).filter(([name]) => !bodyMembers.has(name));
   const rest = Object.entries(options).filter(([name, value]) => !optionMembers.has(name) || isUnlimited(name, value));
-  if (rest.length > 0) extension["options"] = Object.fromEntries(rest);
-  for (const [name, value] of Object.entries(extension)) holdJson({ value }, name);
-  return Object.keys(extension).length === 0 ? {} : { [dialectName]: extension as Struct };
+  if (rest.length > 0) further.push(["options", Object.fromEntries(rest)]);
+  for (const [name, value] of further) holdJson({ value }, name);
+  return further.length === 0 ? {} : { [dialectName]: Object.fromEntries(further) as Struct };
 }
 
 /** Whether an option is an output limit that stands for none. */

@@ -5,37 +5,43 @@ import {
   type SamplingOptions,
   ToolChoice_Mode,
 } from "@weir/gen/weir/chat/v1/conversation_pb";
-import type { Warning } from "@weir/gen/weir/chat/v1/event_pb";
 import type { RequestOptions, RequestWriting } from "../codec.ts";
-import { dropped } from "../events.ts";
 import { type JsonObject, parseObject, rawJson } from "../json.ts";
 import { isMembers } from "../openai-chat/fields.ts";
 import { dialectName, numberOptions } from "./members.ts";
 import { writeMessages } from "./message-writer.ts";
-import { unsupported } from "./unsupported.ts";
+import { createOmissions, type Omissions, unsupported } from "./omissions.ts";
 
 /** Writes a request. @throws WeirError TARGET_UNSUPPORTED with `param` */
 export function writeRequest(request: GenerateRequest, { model, stream }: RequestOptions): RequestWriting {
-  const warnings: Warning[] = [];
+  const omissions = createOmissions(dialectName);
   refuseInexpressible(request);
-  const messages = writeMessages(request.messages, warnings);
-  const tools = writeTools(request, warnings);
-  const { options: furtherOptions, ...extension } = request.extensions[dialectName] ?? {};
-  const options = writeOptions(request, furtherOptions, warnings);
-  const think = writeThink(request.reasoning, warnings);
+  const messages = writeMessages(request.messages, omissions);
+  const tools = writeTools(request, omissions);
+  const think = writeThink(request.reasoning, omissions);
+  const { options: furtherOptions, ...further } = request.extensions[dialectName] ?? {};
+  const options = writeOptions(request, furtherOptions, omissions);
   const body = {
-    ...extension,
     model,
     messages,
     stream,
     ...(tools.length === 0 ? {} : { tools }),
-    ...writeFormat(request.outputFormat, warnings),
+    ...writeFormat(request.outputFormat, omissions),
     ...(think === undefined ? {} : { think }),
     ...writeLogprobs(request.topLogprobs),
-    ...(options === undefined ? {} : { options }),
+    ...(Object.keys(options).length === 0 ? {} : { options }),
   };
-  warnings.push(...hints(request).map((param) => dropped(param, dialectName)));
-  return { body, warnings };
+  omitHints(request, omissions);
+  return { body: { ...body, ...beside(body, further, "", omissions) }, warnings: omissions.warnings };
+}
+
+/** Members of an extension that the request itself does not set. */
+function beside(set: JsonObject, further: JsonObject, path: string, omissions: Omissions): JsonObject {
+  const free = Object.entries(further).filter(([name]) => !Object.hasOwn(set, name));
+  for (const name of Object.keys(further)) {
+    omissions.add(`extensions.${dialectName}.${path}${name}`, Object.hasOwn(set, name));
+  }
+  return Object.fromEntries(free);
 }
 
 function refuseInexpressible(request: GenerateRequest): void {
@@ -54,36 +60,30 @@ function refuseInexpressible(request: GenerateRequest): void {
   }
 }
 
-/** What is left out, as no more than a hint. */
-function hints(request: GenerateRequest): string[] {
-  const set = {
-    "sampling.logit_bias": Object.keys(request.sampling?.logitBias ?? {}).length > 0,
-    service_tier: request.serviceTier !== "",
-    metadata: Object.keys(request.metadata).length > 0,
-    user: request.user !== "",
-    prompt_cache_key: request.promptCacheKey !== "",
-    prompt_cache_retention: request.promptCacheRetention !== "",
-    prediction: request.prediction.length > 0,
-    verbosity: request.verbosity !== "",
-    store: request.store === true,
-  };
-  const others = Object.keys(request.extensions).filter((name) => name !== dialectName);
-  return [
-    ...Object.entries(set).flatMap(([param, isThere]) => (isThere ? [param] : [])),
-    ...others.map((name) => `extensions.${name}`),
-  ];
+/** Leaves out what is no more than a hint. */
+function omitHints(request: GenerateRequest, omissions: Omissions): void {
+  omissions.add("sampling.logit_bias", Object.keys(request.sampling?.logitBias ?? {}).length > 0);
+  omissions.add("service_tier", request.serviceTier !== "");
+  omissions.add("metadata", Object.keys(request.metadata).length > 0);
+  omissions.add("user", request.user !== "");
+  omissions.add("prompt_cache_key", request.promptCacheKey !== "");
+  omissions.add("prompt_cache_retention", request.promptCacheRetention !== "");
+  omissions.add("prediction", request.prediction.length > 0);
+  omissions.add("verbosity", request.verbosity !== "");
+  omissions.add("store", request.store === true);
+  for (const name of Object.keys(request.extensions)) omissions.add(`extensions.${name}`, name !== dialectName);
 }
 
 /** The tools that the model may call. There is no member for the choice: what may not be called is not sent. */
-function writeTools({ tools, toolChoice }: GenerateRequest, warnings: Warning[]): JsonObject[] {
+function writeTools({ tools, toolChoice }: GenerateRequest, omissions: Omissions): JsonObject[] {
   const written: JsonObject[] = [];
   const allowed = new Set(toolChoice?.tools);
   for (const [index, { kind, cacheControl }] of tools.entries()) {
     const param = `tools[${index}]`;
     if (kind.case !== "function") throw unsupported("Ollama runs no tools of its own; leave this one out.", param);
-    if (cacheControl !== undefined) warnings.push(dropped(`${param}.cache_control`, dialectName));
+    omissions.add(`${param}.cache_control`, cacheControl !== undefined);
     const { name, description, parametersSchema, strict } = kind.value;
-    if (strict !== undefined) warnings.push(dropped(`${param}.function.strict`, dialectName));
+    omissions.add(`${param}.function.strict`, strict !== undefined);
     const parameters =
       parametersSchema === ""
         ? {}
@@ -97,13 +97,13 @@ function writeTools({ tools, toolChoice }: GenerateRequest, warnings: Warning[])
   return written;
 }
 
-function writeFormat(format: OutputFormat | undefined, warnings: Warning[]): JsonObject {
+function writeFormat(format: OutputFormat | undefined, omissions: Omissions): JsonObject {
   const kind = format?.kind;
   if (kind?.case === "json") return { format: "json" };
   if (kind?.case !== "jsonSchema") return {};
   const { name, description, schema } = kind.value;
-  if (name !== "") warnings.push(dropped("output_format.json_schema.name", dialectName));
-  if (description !== "") warnings.push(dropped("output_format.json_schema.description", dialectName));
+  omissions.add("output_format.json_schema.name", name !== "");
+  omissions.add("output_format.json_schema.description", description !== "");
   return { format: writeSchema(schema, "output_format.json_schema.schema") };
 }
 
@@ -124,13 +124,13 @@ const efforts: ReadonlyMap<string, boolean | string> = new Map<string, boolean |
   ["max", "high"],
 ]);
 
-function writeThink(reasoning: ReasoningOptions | undefined, warnings: Warning[]): boolean | string | undefined {
+function writeThink(reasoning: ReasoningOptions | undefined, omissions: Omissions): boolean | string | undefined {
   if (reasoning === undefined) return undefined;
   const { effort, budgetTokens, summary } = reasoning;
-  if (summary !== "") warnings.push(dropped("reasoning.summary", dialectName));
+  omissions.add("reasoning.summary", summary !== "");
   if (effort === "" && budgetTokens === 0) return false;
-  if (budgetTokens !== undefined) warnings.push(dropped("reasoning.budget_tokens", dialectName));
-  if (!efforts.has(effort)) warnings.push(dropped("reasoning.effort", dialectName));
+  omissions.add("reasoning.budget_tokens", budgetTokens !== undefined);
+  omissions.add("reasoning.effort", !efforts.has(effort));
   return efforts.get(effort);
 }
 
@@ -139,15 +139,20 @@ function writeLogprobs(topLogprobs: number | undefined): JsonObject {
   return topLogprobs === 0 ? { logprobs: true } : { logprobs: true, top_logprobs: topLogprobs };
 }
 
-function writeOptions(request: GenerateRequest, further: unknown, warnings: Warning[]): JsonObject | undefined {
+function writeOptions(request: GenerateRequest, further: unknown, omissions: Omissions): JsonObject {
   const options = writeSampling(request.sampling);
   if (request.maxOutputTokens !== undefined) options["num_predict"] = request.maxOutputTokens;
   if (request.stopSequences.length > 0) options["stop"] = request.stopSequences;
-  if (further !== undefined && !isMembers(further)) {
-    warnings.push(dropped(`extensions.${dialectName}.options`, dialectName));
+  if (!isMembers(further)) {
+    omissions.add(`extensions.${dialectName}.options`, further !== undefined);
+    return options;
   }
-  const all = { ...(isMembers(further) ? further : {}), ...options };
-  return Object.keys(all).length === 0 ? undefined : all;
+  const { num_predict: limit, ...others } = further;
+  // An extension may say that there is no limit, which is the default, but sets none: Weir reserves by the request's own.
+  const isLimit = typeof limit !== "number" || limit > 0;
+  omissions.add(`extensions.${dialectName}.options.num_predict`, limit !== undefined && isLimit);
+  const unlimited = isLimit ? {} : { num_predict: limit };
+  return { ...options, ...beside(options, { ...others, ...unlimited }, "options.", omissions) };
 }
 
 function writeSampling(sampling: SamplingOptions | undefined): Record<string, unknown> {

@@ -415,11 +415,26 @@ test.each<[MessageInitShape<typeof ReasoningOptionsSchema>, unknown, string[]]>(
   expect(warned).toEqual(warnings);
 });
 
-test("an extension never stands above what the request says", () => {
-  const extensions = { ollama: { model: "x", stream: false, messages: [], options: { temperature: 9, num_ctx: 1 } } };
-  const written = body({ ...hi, sampling: { temperature: 1 }, extensions });
-  expect(written).toMatchObject({ model: "m", stream: true, options: { temperature: 1, num_ctx: 1 } });
-  expect(written["messages"]).toHaveLength(1);
+test("an extension never stands above what the request says, and sets no output limit", () => {
+  const extensions = {
+    ollama: { model: "x", stream: false, messages: [], options: { temperature: 9, num_ctx: 1, num_predict: 9 } },
+  };
+  const { json, warned } = write({ ...hi, sampling: { temperature: 1 }, extensions });
+  const written = JSON.parse(json) as JsonObject;
+  expect(written).toEqual({ ...body(hi), options: { temperature: 1, num_ctx: 1 } });
+  expect(warned.toSorted()).toEqual(
+    ["messages", "model", "options.num_predict", "options.temperature", "stream"].map(
+      (it) => `extensions.ollama.${it}`,
+    ),
+  );
+  const unlimited = { ollama: { options: { num_predict: -2 } } };
+  expect(body({ ...hi, extensions: unlimited })).toMatchObject({ options: { num_predict: -2 } });
+  expect(body({ ...hi, maxOutputTokens: 5, extensions: unlimited })).toMatchObject({ options: { num_predict: 5 } });
+});
+
+test("a field that is left out of many messages is noted once", () => {
+  const messages = [{ ...user(text("a")), name: "Ann" }, user(text("b")), { ...user(text("c")), name: "Ben" }];
+  expect(write({ ...hi, messages }).warned).toEqual(["messages[0].name"]);
 });
 
 // --- How conversations are written.
