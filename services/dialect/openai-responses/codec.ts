@@ -1,0 +1,40 @@
+import { Dialect } from "@weir/gen/weir/chat/v1/wire_pb";
+import type { Codec } from "../codec.ts";
+import { renderError } from "../openai-chat/errors.ts";
+import { readAnswer } from "./answer-reader.ts";
+import { readEnvelope } from "./envelope.ts";
+import { readError, renderErrorEvent } from "./errors.ts";
+import { dialectName } from "./name.ts";
+import { readRequest } from "./request-reader.ts";
+import { writeRequest } from "./request-writer.ts";
+import { createResponseWriter } from "./response-writer.ts";
+import { createFrameReader } from "./stream-reader.ts";
+
+/** OpenAI Responses: https://platform.openai.com/docs/api-reference/responses */
+export const openaiResponses: Codec = {
+  dialect: Dialect.OPENAI_RESPONSES,
+  name: dialectName,
+  framing: "sse",
+  params: {
+    messages: "input",
+    output_format: "text.format",
+    "sampling.temperature": "temperature",
+    "sampling.top_p": "top_p",
+    user: "safety_identifier",
+    verbosity: "text.verbosity",
+  },
+  readEnvelope,
+  readRequest,
+  writeAnswer(events, options) {
+    const writer = createResponseWriter(options);
+    for (const event of events) writer.write(event);
+    return writer.response();
+  },
+  createFrameWriter: createResponseWriter,
+  renderError,
+  renderErrorEvent,
+  writeRequest,
+  readAnswer,
+  createFrameReader,
+  readError,
+};
