@@ -1,4 +1,12 @@
-import type { GenerateEvent, ReplyDelta, ReplyEnd, ReplyStart } from "@weir/gen/weir/chat/v1/event_pb";
+import {
+  type GenerateEvent,
+  type ReasoningDelta,
+  type ReplyDelta,
+  type ReplyEnd,
+  type ReplyStart,
+  StopReason,
+  type ToolCallDelta,
+} from "@weir/gen/weir/chat/v1/event_pb";
 import type { Usage } from "@weir/gen/weir/common/v1/usage_pb";
 import type { AnswerOptions } from "../codec.ts";
 import { isObject, type JsonObject, writeJson } from "../json.ts";
@@ -9,12 +17,30 @@ import { writeStopReason } from "./stop-reason.ts";
 import { writeInput } from "./tool-input.ts";
 import { writeUsage } from "./usage.ts";
 
-type Mutable<T> = { -readonly [K in keyof T]: T[K] };
+/** What the deltas of one kind say of one part. */
+type Piece = TextPiece | ReasoningPiece | CallPiece;
 
-type Piece =
-  | { readonly kind: "text"; text: string; readonly citations: JsonObject[] }
-  | ({ readonly kind: "reasoning" } & Mutable<ReasoningFacts>)
-  | { readonly kind: "toolCall"; id: string; name: string; arguments: string; signature: Uint8Array };
+interface TextPiece {
+  readonly kind: "text";
+  text: string;
+  readonly citations: JsonObject[];
+}
+
+interface ReasoningPiece extends ReasoningFacts {
+  readonly kind: "reasoning";
+  text: string;
+  signature: Uint8Array;
+  sealed: Uint8Array;
+  id: string;
+}
+
+interface CallPiece {
+  readonly kind: "toolCall";
+  readonly id: string;
+  readonly name: string;
+  arguments: string;
+  signature: Uint8Array;
+}
 
 /** See {@link Codec.writeAnswer}. Only the first choice is written: clients of this dialect cannot ask for more. */
 export function writeAnswer(events: readonly GenerateEvent[], options: AnswerOptions): string {
@@ -60,7 +86,7 @@ export function writeEnd(end: ReplyEnd | undefined, calls: boolean): JsonObject 
   const choice = end?.choices.find(({ choice: index }) => index === 0);
   const { stop_details: stopDetails, container } = end?.details ?? {};
   return {
-    stop_reason: writeStopReason(choice?.reason ?? 0, choice?.rawReason ?? "", calls),
+    stop_reason: writeStopReason(choice?.reason ?? StopReason.UNSPECIFIED, choice?.rawReason ?? "", calls),
     stop_sequence: choice?.stopSequence || null,
     stop_details: isObject(stopDetails) && stopDetails["type"] === "refusal" ? stopDetails : null,
     container: isObject(container) && typeof container["id"] === "string" ? container : null,
@@ -73,26 +99,12 @@ function addDelta(pieces: Map<string, Piece>, { part, content }: ReplyDelta): vo
     case "refusal":
       textOf(pieces, part).text += content.value;
       return;
-    case "reasoning": {
-      const { text, signature, sealed, id } = content.value;
-      const piece = pieceOf(pieces, part, "reasoning", () => ({
-        ...{ kind: "reasoning", text: "", signature: noBytes, sealed: noBytes, id: "" },
-      }));
-      piece.text += text;
-      if (signature.length > 0) piece.signature = signature;
-      if (sealed.length > 0) piece.sealed = sealed;
-      if (id !== "") piece.id = id;
+    case "reasoning":
+      addReasoning(pieces, part, content.value);
       return;
-    }
-    case "toolCall": {
-      const { id, name, arguments: json, signature } = content.value;
-      const piece = pieceOf(pieces, part, "toolCall", () => ({
-        ...{ kind: "toolCall", id, name, arguments: "", signature: noBytes },
-      }));
-      piece.arguments += json;
-      if (signature.length > 0) piece.signature = signature;
+    case "toolCall":
+      addCall(pieces, part, content.value);
       return;
-    }
     // Clients of this dialect know no sound and no pictures in an answer.
     case "audio":
     case "image":
@@ -100,23 +112,35 @@ function addDelta(pieces: Map<string, Piece>, { part, content }: ReplyDelta): vo
   }
 }
 
-function textOf(pieces: Map<string, Piece>, part: number) {
-  return pieceOf(pieces, part, "text", () => ({ kind: "text", text: "", citations: [] }));
+function textOf(pieces: Map<string, Piece>, part: number): TextPiece {
+  const known = pieces.get(`${part} text`);
+  if (known?.kind === "text") return known;
+  return keep(pieces, part, { kind: "text", text: "", citations: [] });
 }
 
-/** The piece of one kind for a part; parts of several kinds become several blocks. */
-function pieceOf<K extends Piece["kind"]>(
-  pieces: Map<string, Piece>,
-  part: number,
-  kind: K,
-  make: () => Extract<Piece, { kind: K }>,
-): Extract<Piece, { kind: K }> {
-  const key = `${part} ${kind}`;
-  const known = pieces.get(key);
-  if (known !== undefined) return known as Extract<Piece, { kind: K }>;
-  const made = make();
-  pieces.set(key, made);
-  return made;
+function addReasoning(pieces: Map<string, Piece>, part: number, delta: ReasoningDelta): void {
+  const known = pieces.get(`${part} reasoning`);
+  const empty: ReasoningPiece = { kind: "reasoning", text: "", signature: noBytes, sealed: noBytes, id: "" };
+  const piece = known?.kind === "reasoning" ? known : keep(pieces, part, empty);
+  piece.text += delta.text;
+  if (delta.signature.length > 0) piece.signature = delta.signature;
+  if (delta.sealed.length > 0) piece.sealed = delta.sealed;
+  if (delta.id !== "") piece.id = delta.id;
+}
+
+function addCall(pieces: Map<string, Piece>, part: number, delta: ToolCallDelta): void {
+  const known = pieces.get(`${part} toolCall`);
+  const { id, name, signature } = delta;
+  const empty: CallPiece = { kind: "toolCall", id, name, arguments: "", signature };
+  const piece = known?.kind === "toolCall" ? known : keep(pieces, part, empty);
+  piece.arguments += delta.arguments;
+  if (signature.length > 0) piece.signature = signature;
+}
+
+/** Parts of several kinds become several blocks. */
+function keep<P extends Piece>(pieces: Map<string, Piece>, part: number, piece: P): P {
+  pieces.set(`${part} ${piece.kind}`, piece);
+  return piece;
 }
 
 function writePiece(piece: Piece): JsonObject[] {

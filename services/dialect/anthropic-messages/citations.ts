@@ -4,8 +4,11 @@ import { isObject, type JsonObject } from "../json.ts";
 import { holdsRawNumber } from "./fields.ts";
 
 const locationTypes: ReadonlySet<unknown> = new Set([
-  ...["char_location", "page_location", "content_block_location"],
-  ...["web_search_result_location", "search_result_location"],
+  "char_location",
+  "page_location",
+  "content_block_location",
+  "web_search_result_location",
+  "search_result_location",
 ]);
 
 /**

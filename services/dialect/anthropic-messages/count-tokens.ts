@@ -3,8 +3,19 @@ import type { JsonObject } from "../json.ts";
 // What `POST /v1/messages/count_tokens` takes; it refuses all other members.
 // https://platform.claude.com/docs/en/api/messages-count-tokens
 const members: ReadonlySet<string> = new Set([
-  ...["model", "messages", "system", "tools", "tool_choice", "thinking", "output_config", "cache_control", "speed"],
-  ...["output_format", "compaction", "context_management", "mcp_servers"],
+  "model",
+  "messages",
+  "system",
+  "tools",
+  "tool_choice",
+  "thinking",
+  "output_config",
+  "cache_control",
+  "speed",
+  "output_format",
+  "compaction",
+  "context_management",
+  "mcp_servers",
 ]);
 
 /** The body that counts the tokens of a request, from the one that would send it. */

@@ -37,7 +37,7 @@ interface Block {
   readonly kind: "text" | "thinking" | "tool_use" | "other";
   readonly part: number;
   open: boolean;
-  /** Of its text, in code points. */
+  /** What came of it: code points of text, characters of arguments. */
   length: number;
   readonly citations: JsonObject[];
   /** What the block began with, until a delta says more. */

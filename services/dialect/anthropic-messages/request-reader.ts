@@ -29,8 +29,19 @@ type Format = MessageInitShape<typeof OutputFormatSchema>;
 
 /** Members of a body that fields of the canonical form hold whole. Of all others what is left over becomes an extension. */
 const heldMembers: ReadonlySet<string> = new Set([
-  ...["model", "stream", "messages", "system", "max_tokens", "tools", "tool_choice", "stop_sequences", "service_tier"],
-  ...["temperature", "top_p", "top_k", "output_format"],
+  "model",
+  "stream",
+  "messages",
+  "system",
+  "max_tokens",
+  "tools",
+  "tool_choice",
+  "stop_sequences",
+  "service_tier",
+  "temperature",
+  "top_p",
+  "top_k",
+  "output_format",
 ]);
 
 /** Members of which a part is held. */
@@ -136,7 +147,7 @@ function readExtension(
   rests: Readonly<Record<(typeof partlyHeld)[number], JsonObject>>,
 ): Struct | undefined {
   const kept = Object.entries({ ...body, ...rests }).filter(([name, value]) => {
-    if (heldMembers.has(name)) return false;
+    if (heldMembers.has(name) || value === null) return false;
     return !partlyHeld.some((held) => held === name) || Object.keys(value as JsonObject).length > 0;
   });
   if (kept.length === 0) return undefined;

@@ -68,10 +68,9 @@ export function createFrameWriter(options: AnswerOptions): FrameWriter {
       }
       case "citation": {
         const { choice, part, citation } = kind.value;
-        const isOpen = current?.kind === "text" && current.part === part && choice === 0;
-        if (!isOpen || citation === undefined) return [];
-        const delta = { type: "citations_delta", citation: writeCitation(citation) };
-        return [frame("content_block_delta", { index: current?.index, delta })];
+        if (current?.kind !== "text" || current.part !== part || choice !== 0 || citation === undefined) return [];
+        const cited = { type: "citations_delta", citation: writeCitation(citation) };
+        return [frame("content_block_delta", { index: current.index, delta: cited })];
       }
       case "usage":
         noteUsage(kind.value);
@@ -136,7 +135,9 @@ export function createFrameWriter(options: AnswerOptions): FrameWriter {
   }
 
   function writeCallDelta(part: number, added: ToolCallDelta, frames: Frame[]): void {
-    const block = calls.has(part) ? calls.get(part) : openCall(part, added, frames);
+    const known = calls.get(part);
+    if (known !== undefined && added.signature.length > 0) known.signature = added.signature;
+    const block = calls.has(part) ? known : openCall(part, added, frames);
     if (block === undefined || added.arguments === "") return;
     block.arguments += added.arguments;
     frames.push(delta(block.head, added.arguments));
@@ -192,7 +193,8 @@ export function createFrameWriter(options: AnswerOptions): FrameWriter {
   }
 
   function noteUsage(counts: Usage): void {
-    usage = usage === undefined ? counts : { ...usage, ...counts };
+    const serverToolUses = { ...usage?.serverToolUses, ...counts.serverToolUses };
+    usage = { ...usage, ...counts, serverToolUses };
   }
 
   function end(reply: ReplyEnd): readonly Frame[] {

@@ -19,8 +19,15 @@ type ToolInit = MessageInitShape<typeof ToolSchema>;
 // `eager_input_streaming` says how finely a stream is cut, and `defer_loading` when the model sees the tool; without them
 // the tool is there all the same.
 const functionMembers: ReadonlySet<string> = new Set([
-  ...["type", "name", "description", "input_schema", "strict", "cache_control"],
-  ...["allowed_callers", "eager_input_streaming", "defer_loading"],
+  "type",
+  "name",
+  "description",
+  "input_schema",
+  "strict",
+  "cache_control",
+  "allowed_callers",
+  "eager_input_streaming",
+  "defer_loading",
 ]);
 
 /** Reads `tools`: functions, and tools that the vendor runs or has taught its models, by their `type`. */
