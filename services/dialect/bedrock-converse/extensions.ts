@@ -1,0 +1,57 @@
+import type { JsonObject as Struct } from "@bufbuild/protobuf";
+import type { GenerateRequest } from "@weir/gen/weir/chat/v1/chat_service_pb";
+import type { Warning } from "@weir/gen/weir/chat/v1/event_pb";
+import type { JsonObject } from "../json.ts";
+import { dialectName, invalid } from "./faults.ts";
+import { isRecord, path } from "./members.ts";
+import { dropped } from "./warnings.ts";
+
+/**
+ * What no canonical field holds, as an extension of this dialect. Its numbers are doubles.
+ * @throws WeirError INVALID_REQUEST for a number that a double would damage
+ */
+export function heldExtensions(rest: JsonObject): Record<string, Struct> {
+  for (const [name, value] of Object.entries(rest)) checkHeld(value, path("", name).slice(1));
+  return Object.keys(rest).length === 0 ? {} : { [dialectName]: rest as Struct };
+}
+
+function checkHeld(value: unknown, param: string): void {
+  if (JSON.isRawJSON(value)) {
+    throw invalid("A number has more digits than can be translated; shorten it, or send it as a text.", param);
+  }
+  if (typeof value !== "object" || value === null) return;
+  for (const [name, inner] of Object.entries(value)) {
+    checkHeld(inner, Array.isArray(value) ? `${param}[${name}]` : path(param, name));
+  }
+}
+
+/** How deep members of an extension join objects that the canonical form has set: `outputConfig.textFormat`. */
+const joinDepth = 2;
+
+/** Adds this dialect's extension to a body, without changing what is set; other dialects' are warned of. */
+export function writeExtensions(
+  { extensions }: GenerateRequest,
+  body: Record<string, unknown>,
+  warnings: Warning[],
+): void {
+  for (const [name, members] of Object.entries(extensions)) {
+    if (name === dialectName) join(body, members, joinDepth);
+    else warnings.push(dropped(`extensions.${name}`));
+  }
+}
+
+function join(target: Record<string, unknown>, members: JsonObject, depth: number): void {
+  for (const [name, value] of Object.entries(members)) {
+    const set = Object.hasOwn(target, name) ? target[name] : undefined;
+    if (set === undefined) Object.defineProperty(target, name, { value, ...ownMember });
+    else if (depth > 0 && isPlain(set) && isRecord(value)) join(set, value, depth - 1);
+  }
+}
+
+// Plain assignment would take `__proto__` for more than a name.
+const ownMember = { configurable: true, enumerable: true, writable: true };
+
+/** Whether a value is an object of members, not JSON kept as text. */
+function isPlain(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && Object.getPrototypeOf(value) === Object.prototype;
+}
