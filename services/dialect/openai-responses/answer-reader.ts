@@ -28,13 +28,17 @@ const createTimeMaxS = 253_402_300_799;
 
 /** Reads how a reply begins. */
 export function readStart(response: JsonObject): GenerateEvent {
-  const { id, model, created_at: createdAt, service_tier: tier } = response;
+  const { id, model, created_at: createdAt } = response;
   const dated = typeof createdAt === "number" && createdAt > 0 && createdAt <= createTimeMaxS;
   return startEvent({
     id: typeof id === "string" && id.length <= idLengthMax ? id : "",
     model: typeof model === "string" ? model : "",
     createTimeMs: dated ? createdAt * 1_000 : undefined,
-    // `auto` is what was asked for, not what was served.
-    serviceTier: typeof tier === "string" && tier !== "auto" ? tier : "",
+    serviceTier: readServiceTier(response),
   });
+}
+
+/** The tier that was served; empty while there is only what was asked for. */
+export function readServiceTier({ service_tier: tier }: JsonObject): string {
+  return typeof tier === "string" && tier !== "auto" ? tier : "";
 }

@@ -5,6 +5,7 @@ import { readAnswer } from "./answer-reader.ts";
 import { readEnvelope } from "./envelope.ts";
 import { readError, renderErrorEvent } from "./errors.ts";
 import { dialectName } from "./name.ts";
+import { params } from "./params.ts";
 import { readRequest } from "./request-reader.ts";
 import { writeRequest } from "./request-writer.ts";
 import { createResponseWriter } from "./response-writer.ts";
@@ -15,14 +16,7 @@ export const openaiResponses: Codec = {
   dialect: Dialect.OPENAI_RESPONSES,
   name: dialectName,
   framing: "sse",
-  params: {
-    messages: "input",
-    output_format: "text.format",
-    "sampling.temperature": "temperature",
-    "sampling.top_p": "top_p",
-    user: "safety_identifier",
-    verbosity: "text.verbosity",
-  },
+  params,
   readEnvelope,
   readRequest,
   writeAnswer(events, options) {

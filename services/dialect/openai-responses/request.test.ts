@@ -12,6 +12,7 @@ import { WeirError } from "@weir/kit/weir-error";
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { type JsonObject, parseExact, writeJson } from "../json.ts";
+import { params } from "./params.ts";
 import { readRequest } from "./request-reader.ts";
 import { writeRequest } from "./request-writer.ts";
 
@@ -457,4 +458,36 @@ test.each([
   ["an unknown role", { messages: [{ role: 99 as Role }] }, "messages[0].role"],
 ] as const)("%s is refused", (_, init, param) => {
   expect(fault(() => writeRequest(request(init as unknown as Init), options)).metadata["param"]).toBe(param);
+});
+
+test("a grammar is written where this dialect has it, whichever form it came in", () => {
+  const grammar = { syntax: "lark", definition: "start: /a/" };
+  for (const format of [
+    { type: "grammar", grammar },
+    { type: "grammar", ...grammar },
+  ]) {
+    const tools = [
+      { kind: { case: "server" as const, value: { type: "custom", settings: { name: "patch", format } } } },
+    ];
+    expect(send(request({ tools }))["tools"]).toEqual([
+      { type: "custom", name: "patch", format: { type: "grammar", ...grammar } },
+    ]);
+  }
+});
+
+test("a field has at most one place here, and it is one of the canonical fields", () => {
+  const fields = new Set(GenerateRequestSchema.fields.map((field) => field.name));
+  const unknown = Object.keys(params).filter((path) => !fields.has(path.split(".")[0] ?? ""));
+  expect(unknown).toEqual([]);
+});
+
+test("a first system message becomes instructions only beside other input", () => {
+  const system = { role: Role.SYSTEM, parts: [{ content: { case: "text" as const, value: { text: "be brief" } } }] };
+  expect(send(request({ messages: [system, hello] }))).toMatchObject({
+    instructions: "be brief",
+    input: [{ role: "user", content: "hello" }],
+  });
+  const alone = send(request({ messages: [system] }));
+  expect(alone["input"]).toEqual([{ role: "system", content: "be brief" }]);
+  expect(alone).not.toHaveProperty("instructions");
 });

@@ -37,6 +37,8 @@ export interface ResponseWriter {
   response(): string;
 }
 
+const nothingWrong = { error: null, incomplete_details: null };
+
 // What the types allow.
 const serviceTiers: ReadonlySet<string> = new Set([
   "auto",
@@ -70,8 +72,9 @@ export function createResponseWriter(options: AnswerOptions): ResponseWriter {
   let frames: Frame[] = [];
   let sequence = 0;
   /** What does not change in the Response, once it has begun. */
-  let head: { readonly id: string; readonly text: string; readonly echo: string } | undefined;
+  let head: { readonly text: string; readonly echo: string } | undefined;
   let suffix = "";
+  let serviceTier: string | null = null;
   let answer = "";
 
   function write(event: GenerateEvent): readonly Frame[] {
@@ -89,7 +92,7 @@ export function createResponseWriter(options: AnswerOptions): ResponseWriter {
         if (kind.value.choice === 0 && kind.value.citation !== undefined) cite(kind.value.part, kind.value.citation);
         break;
       case "usage":
-        usage = kind.value;
+        usage = { ...usage, ...kind.value };
         break;
       case "end":
         end(kind.value);
@@ -119,21 +122,23 @@ export function createResponseWriter(options: AnswerOptions): ResponseWriter {
       .slice(0, suffixLengthMax);
     const createdAt =
       start?.createTime === undefined ? Math.floor(options.createTimeMs / 1_000) : Number(start.createTime.seconds);
-    const tier = start?.serviceTier ?? "";
+    serviceTier = tierOf(start?.serviceTier);
     const model = JSON.stringify(start?.model || options.model);
     head = {
-      id,
-      text: `"id":${JSON.stringify(id)},"object":"response","created_at":${createdAt},"model":${model},"service_tier":${serviceTiers.has(tier) ? JSON.stringify(tier) : "null"}`,
+      text: `"id":${JSON.stringify(id)},"object":"response","created_at":${createdAt},"model":${model}`,
       echo: writeEcho(options.request),
     };
-    const response = responseJson(`"status":"in_progress","error":null,"incomplete_details":null,"output":[]`);
+    const response = responseJson(
+      JSON.stringify({ status: "in_progress", ...nothingWrong, service_tier: serviceTier, output: [] }),
+    );
     for (const type of ["response.created", "response.in_progress"]) {
       emit(type, `{"type":"${type}","response":${response}`);
     }
   }
 
+  /** `state`: an object of the members that change. */
   function responseJson(state: string): string {
-    return `{${head?.text ?? ""},${state},${head?.echo ?? ""}}`;
+    return `{${head?.text ?? ""},${state.slice(1, -1)},${head?.echo ?? ""}}`;
   }
 
   function append({ part, content: piece, logprobs }: ReplyDelta): void {
@@ -349,7 +354,7 @@ export function createResponseWriter(options: AnswerOptions): ResponseWriter {
     if (item.lateSignature.length > 0) addSignature(item.callId, item.lateSignature);
   }
 
-  function end({ choices, usage: last }: ReplyEnd): void {
+  function end({ choices, usage: last, details }: ReplyEnd): void {
     begin();
     const { status, reason } = writeStop(choices[0]);
     const lastItem = items.at(-1);
@@ -358,14 +363,23 @@ export function createResponseWriter(options: AnswerOptions): ResponseWriter {
     for (const item of calls) closeCall(item, statusOf(item));
     closeSpoken(status);
     const output = items.map((item, index) => itemJson(item, statuses[index] ?? "completed"));
-    const details = reason === undefined ? null : { reason };
-    const counts = writeUsage(last ?? usage);
-    const members = JSON.stringify({ status, error: null, incomplete_details: details, output, ...counts });
-    answer = responseJson(members.slice(1, -1));
+    const state = {
+      status,
+      ...nothingWrong,
+      ...(reason === undefined ? {} : { incomplete_details: { reason } }),
+      service_tier: tierOf(details?.["service_tier"]) ?? serviceTier,
+      output,
+      ...writeUsage(last ?? usage),
+    };
+    answer = responseJson(JSON.stringify(state));
     emit(`response.${status}`, `{"type":"response.${status}","response":${answer}`);
   }
 
   return { write, response: () => answer };
+}
+
+function tierOf(tier: unknown): string | null {
+  return typeof tier === "string" && serviceTiers.has(tier) ? tier : null;
 }
 
 function withPrefix(id: string): string {

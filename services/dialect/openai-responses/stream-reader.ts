@@ -2,7 +2,7 @@ import type { GenerateEvent } from "@weir/gen/weir/chat/v1/event_pb";
 import type { FrameReader, StreamFault, UsageReading } from "../codec.ts";
 import { endEvent } from "../events.ts";
 import { isObject, type JsonObject, parseObject } from "../json.ts";
-import { readStart } from "./answer-reader.ts";
+import { readServiceTier, readStart } from "./answer-reader.ts";
 import { readError } from "./errors.ts";
 import { createOutputReader } from "./output-reader.ts";
 import { readStop } from "./stop-reason.ts";
@@ -12,6 +12,7 @@ import { readUsage } from "./usage.ts";
 export function createFrameReader(): FrameReader {
   const output = createOutputReader();
   let started = false;
+  let serviceTier = "";
   const facts: { complete: boolean; fault: StreamFault | undefined; usage: UsageReading | undefined } = {
     complete: false,
     fault: undefined,
@@ -80,8 +81,10 @@ export function createFrameReader(): FrameReader {
   function begin(response: unknown, out: GenerateEvent[]): boolean {
     if (!isObject(response)) return false;
     facts.usage = readUsage(response) ?? facts.usage;
-    if (!started) out.push(readStart(response));
+    if (started) return true;
     started = true;
+    serviceTier = readServiceTier(response);
+    out.push(readStart(response));
     return true;
   }
 
@@ -94,7 +97,10 @@ export function createFrameReader(): FrameReader {
         if (!output.settle(index, item, out)) return false;
       }
     }
-    out.push(endEvent([readStop(response, output.hasToolCalls)], facts.usage?.usage));
+    // Only the last event knows the tier for certain.
+    const tier = readServiceTier(response);
+    const details = tier === "" || tier === serviceTier ? undefined : { service_tier: tier };
+    out.push(endEvent([readStop(response, output.hasToolCalls)], facts.usage?.usage, details));
     facts.complete = true;
     return true;
   }

@@ -356,3 +356,16 @@ test("other statuses of the end are told", () => {
     choices: [{ reason: StopReason.LENGTH, rawReason: "max_output_tokens" }],
   });
 });
+
+test("the tier that was served is known at the end", () => {
+  const asked = frame({ type: "response.created", response: { ...response, service_tier: "auto" } });
+  const end = { ...response, status: "completed", service_tier: "flex" };
+  const { events } = read([asked, frame({ type: "response.completed", response: end })]);
+  expect(events.map(({ kind }) => kind.value)).toMatchObject([
+    { serviceTier: "" },
+    { details: { service_tier: "flex" } },
+  ]);
+  const frames = write(events);
+  expect(JSON.parse(frames[0]?.data ?? "")).toMatchObject({ response: { service_tier: null } });
+  expect(JSON.parse(frames.at(-1)?.data ?? "")).toMatchObject({ response: { service_tier: "flex" } });
+});

@@ -2,7 +2,7 @@ import { create } from "@bufbuild/protobuf";
 import { type FunctionTool, type Tool, ToolSchema } from "@weir/gen/weir/chat/v1/conversation_pb";
 import type { Warning } from "@weir/gen/weir/chat/v1/event_pb";
 import { dropped } from "../events.ts";
-import { type JsonObject, parseObject, rawJson, writeJson } from "../json.ts";
+import { isObject, type JsonObject, parseObject, rawJson, writeJson } from "../json.ts";
 import {
   invalid,
   readBoolean,
@@ -84,10 +84,20 @@ export function writeTool({ kind, cacheControl }: Tool, param: string, warnings:
       if (!serverTools.has(kind.value.type)) {
         throw unsupported("The target has no such built-in tool.", `${param}.server.type`);
       }
-      return { ...kind.value.settings, type: kind.value.type };
+      return {
+        ...(kind.value.type === "custom" ? flatFormat(kind.value.settings) : kind.value.settings),
+        type: kind.value.type,
+      };
     default:
       throw unsupported("A tool is neither a function nor one of the provider's.", param);
   }
+}
+
+/** A grammar stands in `format` here, and in `format.grammar` in chat completions. */
+function flatFormat(settings: JsonObject | undefined): JsonObject | undefined {
+  const format = settings?.["format"];
+  if (!isObject(format) || !isObject(format["grammar"])) return settings;
+  return { ...settings, format: { type: format["type"], ...format["grammar"] } };
 }
 
 function writeFunction(tool: FunctionTool, param: string): JsonObject {
