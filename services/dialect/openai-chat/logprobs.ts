@@ -1,5 +1,6 @@
 import type { TokenLogprob } from "@weir/gen/weir/chat/v1/event_pb";
 import { isObject, type JsonObject } from "../json.ts";
+import { isRawNumber } from "./fields.ts";
 
 /** Reads `logprobs.content` or `logprobs.refusal`; empty when there is nothing of OpenAI's form. */
 export function readLogprobs(value: unknown): TokenLogprob[] {
@@ -16,10 +17,16 @@ function readToken(entry: JsonObject, top: TokenLogprob[]): TokenLogprob {
   return {
     $typeName: "weir.chat.v1.TokenLogprob",
     token: typeof token === "string" ? token : "",
-    logprob: typeof logprob === "number" ? logprob : unlikely,
+    logprob: readLogprob(logprob),
     bytes: Array.isArray(bytes) ? Uint8Array.from(bytes as number[]) : noBytes,
     top,
   };
+}
+
+/** A number that has more digits than a double is rounded. */
+function readLogprob(value: unknown): number {
+  const logprob = isRawNumber(value) ? Number(value.rawJSON) : value;
+  return typeof logprob === "number" ? logprob : unlikely;
 }
 
 /** Writes `logprobs.content` or `logprobs.refusal`. */

@@ -17,8 +17,9 @@ export interface ReasoningDetail extends ReasoningPiece {
 
 /** The text of reasoning that stands beside the content of a message or a delta; empty when there is none. */
 export function readReasoningText(said: JsonObject): string {
-  const text = said["reasoning_content"] ?? said["reasoning"];
-  return typeof text === "string" ? text : "";
+  const { reasoning_content: content, reasoning } = said;
+  if (typeof content === "string" && content !== "") return content;
+  return textOf(reasoning);
 }
 
 /** Reads one entry; undefined when it is of no known type. */

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { readUsage } from "./usage.ts";
+import { readUsage, writeUsage } from "./usage.ts";
 
 test("every count has its place", () => {
   const reading = readUsage({
@@ -88,6 +88,37 @@ test("a completion without its reasoning, as the total shows, gets it", () => {
     completion_tokens_details: { reasoning_tokens: 30 },
   });
   expect(reading).toMatchObject({ sound: true, usage: { outputTokens: 32, reasoningTokens: 30 } });
+});
+
+test.each<[string, object, boolean]>([
+  ["adds up", { prompt_tokens: 10, completion_tokens: 2, total_tokens: 12 }, true],
+  ["is another sum", { prompt_tokens: 10, completion_tokens: 2, total_tokens: 40 }, false],
+  ["is no count", { prompt_tokens: 10, completion_tokens: 2, total_tokens: -1 }, false],
+])("a total that %s", (_, json, sound) => {
+  expect(readUsage(json)).toMatchObject({ sound, usage: { inputTokens: 10, outputTokens: 2 } });
+});
+
+test("counts are written as they are read", () => {
+  const json = {
+    prompt_tokens: 100,
+    completion_tokens: 50,
+    total_tokens: 150,
+    prompt_tokens_details: { cached_tokens: 60, cache_write_tokens: 40, audio_tokens: 5, image_tokens: 6 },
+    completion_tokens_details: {
+      reasoning_tokens: 30,
+      audio_tokens: 1,
+      image_tokens: 2,
+      accepted_prediction_tokens: 3,
+      rejected_prediction_tokens: 4,
+    },
+  };
+  const usage = readUsage(json)?.usage;
+  expect(usage && writeUsage(usage)).toEqual(json);
+});
+
+test("a count that is not known is not written, nor is a total without it", () => {
+  const usage = { $typeName: "weir.common.v1.Usage" as const, serverToolUses: { web_search: 1 }, inputTokens: 0 };
+  expect(writeUsage({ ...usage, cacheWriteLongTokens: 0 })).toEqual({ prompt_tokens: 0 });
 });
 
 test("DeepSeek's name for the cached part", () => {

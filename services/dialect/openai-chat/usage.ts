@@ -6,7 +6,7 @@ const tokensMax = 0xffff_ffff;
 
 /**
  * Reads the `usage` of an answer or of a stream. A count that is not a whole number from 0 to 2^32-1, or a part that is
- * larger than its total, is left out and the reading is not sound.
+ * larger than its total, is left out and the reading is not sound; nor is one whose classes do not add up to `total_tokens`.
  * @returns undefined when there is neither a total of the input nor one of the output
  */
 export function readUsage(json: unknown): UsageReading | undefined {
@@ -38,6 +38,9 @@ export function readUsage(json: unknown): UsageReading | undefined {
     outputTokens = count(outputTokens + reasoning);
   }
 
+  const total = count(json["total_tokens"]);
+  if (total !== undefined && total !== (inputTokens ?? 0) + (outputTokens ?? 0)) sound = false;
+
   const usage: Usage = { $typeName: "weir.common.v1.Usage", serverToolUses: {} };
   const set = (key: UsageCount, value: number | undefined) => {
     if (value !== undefined) usage[key] = value;
@@ -59,6 +62,42 @@ export function readUsage(json: unknown): UsageReading | undefined {
   set("acceptedPredictionTokens", count(outputDetails["accepted_prediction_tokens"], outputTokens));
   set("rejectedPredictionTokens", count(outputDetails["rejected_prediction_tokens"], outputTokens));
   return { usage, sound };
+}
+
+/**
+ * Writes counts for a client. One that is not known is left out, as is the total without both of its classes. This dialect
+ * has no place for `cache_write_long_tokens` and the uses of server tools.
+ */
+export function writeUsage(usage: Usage): JsonObject {
+  const { inputTokens, outputTokens } = usage;
+  const known = inputTokens !== undefined && outputTokens !== undefined;
+  return counts({
+    prompt_tokens: inputTokens,
+    completion_tokens: outputTokens,
+    total_tokens: known ? inputTokens + outputTokens : undefined,
+    prompt_tokens_details: details({
+      cached_tokens: usage.cachedInputTokens,
+      cache_write_tokens: usage.cacheWriteTokens,
+      audio_tokens: usage.audioInputTokens,
+      image_tokens: usage.imageInputTokens,
+    }),
+    completion_tokens_details: details({
+      reasoning_tokens: usage.reasoningTokens,
+      audio_tokens: usage.audioOutputTokens,
+      image_tokens: usage.imageOutputTokens,
+      accepted_prediction_tokens: usage.acceptedPredictionTokens,
+      rejected_prediction_tokens: usage.rejectedPredictionTokens,
+    }),
+  });
+}
+
+function counts(members: JsonObject): JsonObject {
+  return Object.fromEntries(Object.entries(members).filter(([, count]) => count !== undefined));
+}
+
+function details(members: JsonObject): JsonObject | undefined {
+  const known = counts(members);
+  return Object.keys(known).length === 0 ? undefined : known;
 }
 
 type UsageCount = Exclude<keyof Usage, "$typeName" | "$unknown" | "serverToolUses">;

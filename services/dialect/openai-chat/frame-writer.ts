@@ -1,0 +1,224 @@
+import { timestampMs } from "@bufbuild/protobuf/wkt";
+import type {
+  AudioDelta,
+  ChoiceEnd,
+  GenerateEvent,
+  ReasoningDelta,
+  ReplyCitation,
+  ReplyDelta,
+  ReplyEnd,
+  TokenLogprob,
+  ToolCallDelta,
+} from "@weir/gen/weir/chat/v1/event_pb";
+import type { Usage } from "@weir/gen/weir/common/v1/usage_pb";
+import type { AnswerOptions, Frame, FrameWriter } from "../codec.ts";
+import type { JsonObject } from "../json.ts";
+import { characterCount, writeAnnotation } from "./citations.ts";
+import { writeBase64 } from "./data-url.ts";
+import { writeLogprobs } from "./logprobs.ts";
+import { writeReasoningDetails } from "./reasoning-details.ts";
+import { readReplyForm, writeImage, writeReplyHead } from "./reply-form.ts";
+import { writeStopReason } from "./stop-reason.ts";
+import { writeUsage } from "./usage.ts";
+import { signatureMember } from "./write-messages.ts";
+
+/** A choice that is being written. */
+interface Choice {
+  /** Whether its first chunk, which carries the role, was written. */
+  begun: boolean;
+  /** JSON before and after the members of a delta. */
+  readonly open: string;
+  readonly close: string;
+  /** Characters of text so far, and before each of its text parts. */
+  characters: number;
+  readonly textOffsets: Map<number, number>;
+  readonly calls: Map<number, Call>;
+  /** Places of its reasoning in `reasoning_details`, by part. */
+  readonly reasoning: Map<number, number>;
+}
+
+/** How a call is written: in `tool_calls`, with its place there, or as the old `function_call`. */
+type Call = { readonly kind: "function" | "custom"; readonly index: number } | { readonly kind: "legacy" };
+
+const doneFrame: Frame = { type: "", data: "[DONE]" };
+const noFrames: readonly Frame[] = [];
+
+/**
+ * Writes a streamed answer as `chat.completion.chunk` objects. Reasoning is written twice, as `reasoning_content` for
+ * clients that show it and as `reasoning_details` for those that send it back. Warnings are not for this stream.
+ */
+export function createFrameWriter(options: AnswerOptions): FrameWriter {
+  const { customTools, legacy } = readReplyForm(options.request);
+  const tail = options.includeUsage ? ',"usage":null}' : "}";
+  const choices = new Map<number, Choice>();
+  let head: string | undefined;
+  let usage: Usage | undefined;
+
+  function write(event: GenerateEvent): readonly Frame[] {
+    const { kind } = event;
+    switch (kind.case) {
+      case "start":
+        head = chunkHead(writeReplyHead(kind.value, options));
+        return noFrames;
+      case "delta":
+        return writeDelta(kind.value);
+      case "citation":
+        return writeCitation(kind.value);
+      case "usage":
+        usage = { ...usage, ...kind.value };
+        return noFrames;
+      case "end":
+        return writeEnd(kind.value);
+      default:
+        return noFrames;
+    }
+  }
+
+  function knownHead(): string {
+    return (head ??= chunkHead(writeReplyHead(undefined, options)));
+  }
+
+  function choiceOf(index: number): Choice {
+    const known = choices.get(index);
+    if (known !== undefined) return known;
+    const choice: Choice = {
+      begun: false,
+      open: `${knownHead()}{"index":${index},"delta":{`,
+      close: `},"logprobs":null,"finish_reason":null}]${tail}`,
+      characters: 0,
+      textOffsets: new Map(),
+      calls: new Map(),
+      reasoning: new Map(),
+    };
+    choices.set(index, choice);
+    return choice;
+  }
+
+  /** The frames for the members of a delta, after the one with the role where that is still to come. */
+  function frames(choice: Choice, members: string, close = choice.close): readonly Frame[] {
+    const frame: Frame = { type: "", data: choice.open + members + close };
+    if (choice.begun) return [frame];
+    choice.begun = true;
+    const role = `"role":"assistant","content":"","refusal":null`;
+    return [{ type: "", data: choice.open + role + choice.close }, frame];
+  }
+
+  function writeDelta(delta: ReplyDelta): readonly Frame[] {
+    const choice = choiceOf(delta.choice);
+    const { content, logprobs } = delta;
+    switch (content.case) {
+      case "text":
+        return writeText(choice, delta.part, content.value, logprobs);
+      case "refusal":
+        return writeRefusal(choice, content.value, logprobs);
+      case "reasoning":
+        return writeReasoning(choice, delta.part, content.value);
+      case "toolCall":
+        return frames(choice, writeCall(choice, delta.part, content.value));
+      case "audio":
+        return frames(choice, `"audio":${JSON.stringify(audioMembers(content.value))}`);
+      case "image": {
+        const image = writeImage(content.value);
+        return image === undefined ? noFrames : frames(choice, `"images":[${JSON.stringify(image)}]`);
+      }
+      default:
+        return noFrames;
+    }
+  }
+
+  function writeText(choice: Choice, part: number, text: string, logprobs: TokenLogprob[]): readonly Frame[] {
+    if (text === "" && logprobs.length === 0) return noFrames;
+    if (!choice.textOffsets.has(part)) choice.textOffsets.set(part, choice.characters);
+    choice.characters += characterCount(text);
+    const close = logprobs.length === 0 ? choice.close : closeWith({ content: writeLogprobs(logprobs), refusal: null });
+    return frames(choice, `"content":${JSON.stringify(text)}`, close);
+  }
+
+  function writeRefusal(choice: Choice, text: string, logprobs: TokenLogprob[]): readonly Frame[] {
+    if (text === "" && logprobs.length === 0) return noFrames;
+    const close = logprobs.length === 0 ? choice.close : closeWith({ content: null, refusal: writeLogprobs(logprobs) });
+    return frames(choice, `"refusal":${JSON.stringify(text)}`, close);
+  }
+
+  function closeWith(logprobs: JsonObject): string {
+    return `},"logprobs":${JSON.stringify(logprobs)},"finish_reason":null}]${tail}`;
+  }
+
+  function writeReasoning(choice: Choice, part: number, delta: ReasoningDelta): readonly Frame[] {
+    let index = choice.reasoning.get(part);
+    if (index === undefined) choice.reasoning.set(part, (index = choice.reasoning.size));
+    const text = JSON.stringify(delta.text);
+    if (delta.signature.length === 0 && delta.sealed.length === 0 && delta.id === "") {
+      if (delta.text === "") return noFrames;
+      const details = `[{"type":"reasoning.text","text":${text},"index":${index}}]`;
+      return frames(choice, `"reasoning_content":${text},"reasoning_details":${details}`);
+    }
+    const details = JSON.stringify(writeReasoningDetails(delta, index));
+    const plain = delta.text === "" ? "" : `"reasoning_content":${text},`;
+    return frames(choice, `${plain}"reasoning_details":${details}`);
+  }
+
+  function writeCall(choice: Choice, part: number, delta: ToolCallDelta): string {
+    const known = choice.calls.get(part);
+    const call = known ?? beginCall(choice, part, delta.name);
+    const text = JSON.stringify(delta.arguments);
+    const name = known === undefined ? `"name":${JSON.stringify(delta.name)},` : "";
+    if (call.kind === "legacy") return `"function_call":{${name}"arguments":${text}}`;
+    const id = known === undefined ? `"id":${JSON.stringify(delta.id)},"type":"${call.kind}",` : "";
+    const called =
+      call.kind === "custom" ? `"custom":{${name}"input":${text}}` : `"function":{${name}"arguments":${text}}`;
+    const signature =
+      delta.signature.length === 0 ? "" : `,${JSON.stringify(signatureMember(delta.signature)).slice(1, -1)}`;
+    return `"tool_calls":[{"index":${call.index},${id}${called}${signature}}]`;
+  }
+
+  /** The old form holds one call; more of them are written the new way, so that they are not lost. */
+  function beginCall(choice: Choice, part: number, name: string): Call {
+    const before = choice.calls.size;
+    const call: Call =
+      legacy && before === 0
+        ? { kind: "legacy" }
+        : { kind: customTools.has(name) ? "custom" : "function", index: legacy ? before - 1 : before };
+    choice.calls.set(part, call);
+    return call;
+  }
+
+  function writeCitation({ choice: index, part, citation }: ReplyCitation): readonly Frame[] {
+    const choice = choiceOf(index);
+    const annotation = citation && writeAnnotation(citation, choice.textOffsets.get(part) ?? 0);
+    return annotation === undefined ? noFrames : frames(choice, `"annotations":[${JSON.stringify(annotation)}]`);
+  }
+
+  function writeEnd(end: ReplyEnd): readonly Frame[] {
+    const last = end.choices.flatMap((choiceEnd) => writeChoiceEnd(choiceEnd));
+    const known = end.usage === undefined ? usage : { ...usage, ...end.usage };
+    if (options.includeUsage && known !== undefined) {
+      last.push({ type: "", data: `${knownHead()}],"usage":${JSON.stringify(writeUsage(known))}}` });
+    }
+    last.push(doneFrame);
+    return last;
+  }
+
+  function writeChoiceEnd({ choice: index, reason }: ChoiceEnd): readonly Frame[] {
+    const choice = choiceOf(index);
+    const word = writeStopReason(reason, legacy);
+    return frames(choice, "", `},"logprobs":null,"finish_reason":"${word}"}]${tail}`);
+  }
+
+  return { write };
+}
+
+/** JSON of a chunk up to its first choice. */
+function chunkHead({ id, created, ...rest }: ReturnType<typeof writeReplyHead>): string {
+  const chunk = JSON.stringify({ id, object: "chat.completion.chunk", created, ...rest });
+  return `${chunk.slice(0, -1)},"choices":[`;
+}
+
+function audioMembers({ id, data, transcript, expireTime }: AudioDelta): JsonObject {
+  return {
+    ...(id !== "" && { id }),
+    ...(data.length > 0 && { data: writeBase64(data) }),
+    ...(transcript !== "" && { transcript }),
+    ...(expireTime !== undefined && { expires_at: Math.floor(timestampMs(expireTime) / 1_000) }),
+  };
+}
