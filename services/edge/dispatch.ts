@@ -35,7 +35,9 @@ export function createDispatcher(deps: DispatcherDeps): (exchange: Exchange) => 
     const { path, params } = found;
     const method = request.method ?? "";
     const route = path.byMethod.get(method);
-    exchange.label = (route ?? path.byMethod.values().next().value)?.label ?? exchange.label;
+    const row = route ?? path.byMethod.values().next().value;
+    exchange.label = row?.label ?? exchange.label;
+    exchange.voice = row?.voice ?? exchange.voice;
     if (route === undefined) {
       if (method !== "OPTIONS") {
         throw new WeirError(ErrorReason.METHOD_NOT_ALLOWED, { metadata: { allow: path.allow } });

@@ -22,7 +22,7 @@ import { createHttpServer, type HttpServer, type ServerHandler } from "./http/se
 import { createLimits } from "./limits/limits.ts";
 import { createMeasures } from "./measures.ts";
 import { createRequestIds } from "./request-id.ts";
-import { createChatCompletions } from "./routes/chat-completions.ts";
+import { createDialectRoutes } from "./routes/dialects.ts";
 import { createHealth, type DependencyHealth } from "./routes/health.ts";
 import { createMetrics } from "./routes/metrics.ts";
 import { createModels } from "./routes/models.ts";
@@ -85,7 +85,7 @@ export function createEdge(deps: EdgeDeps): Edge {
   let draining = false;
   let ended: Promise<void> | undefined;
 
-  const chatCompletions = createChatCompletions({ chat: deps.chat, limits, settings, memory, measures, clock });
+  const dialects = createDialectRoutes({ chat: deps.chat, limits, settings, memory, measures, clock });
   const models = createModels({ routes: deps.routes, clock });
   const metrics = createMetrics({ renderMetrics: deps.renderMetrics, authenticate });
   const health = createHealth({
@@ -103,7 +103,7 @@ export function createEdge(deps: EdgeDeps): Edge {
     { method: "GET", path: "/health/ready", label: "/health/ready", access: "open", handle: health.ready },
   ];
   const publicRoutes: Route[] = [
-    ...versioned({ method: "POST", path: "/chat/completions", access: "key", handle: chatCompletions }),
+    ...dialects,
     ...versioned({ method: "GET", path: "/models", access: "key", handle: models.list }),
     ...versioned({ method: "GET", path: "/models/{id=**}", access: "key", handle: models.get }),
     ...versioned({ method: "GET", path: "/metrics", access: "open", handle: metrics.guarded }),

@@ -1,10 +1,8 @@
 import type { IncomingHttpHeaders } from "node:http";
 import type { ProviderError, UsageReading } from "@weir/dialect/codec";
-import { type ChatAnswer, readChatAnswer } from "@weir/dialect/openai-chat/answer";
-import { pickAnswerHeaders, pickClientHeaders } from "@weir/dialect/openai-chat/headers";
+import { pickAnswerHeaders } from "@weir/dialect/headers";
 import { estimateInputTokens } from "@weir/dialect/openai-chat/request";
-import { type ChatStreamReader, createChatStreamReader } from "@weir/dialect/openai-chat/stream";
-import type { WireHead, WireRequest } from "@weir/gen/weir/chat/v1/wire_pb";
+import type { WireHead } from "@weir/gen/weir/chat/v1/wire_pb";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import type { Principal } from "@weir/gen/weir/common/v1/principal_pb";
 import { type Usage, UsageSource } from "@weir/gen/weir/common/v1/usage_pb";
@@ -13,6 +11,7 @@ import type { Target } from "@weir/gen/weir/routing/v1/target_pb";
 import type { Clock } from "@weir/kit/clock";
 import { CallCancelled, WeirError } from "@weir/kit/weir-error";
 import type { Dispatcher } from "undici";
+import type { StreamPath, WholeAnswer } from "./answers/answer-path.ts";
 import { type AttemptTimeouts, AttemptTimer } from "./attempt-timer.ts";
 import {
   isRefusal,
@@ -27,6 +26,7 @@ import {
 import { Exchange, type ExchangeSink } from "./exchange.ts";
 import { Outbox } from "./outbox.ts";
 import type { ProviderSettings } from "./provider-set.ts";
+import type { UpstreamCall } from "./upstream.ts";
 import { fromReading, type Metered, totals, unused } from "./usage-counts.ts";
 
 /** One call to one target, ready to leave. */
@@ -38,9 +38,11 @@ export interface AttemptPlan {
   readonly target: Target;
   readonly priceId: string;
   readonly provider: ProviderSettings;
-  readonly wire: WireRequest;
-  /** The body that the target gets. */
-  readonly body: Buffer;
+  readonly call: UpstreamCall;
+  /** Whether the caller reads the answer as it comes. */
+  readonly stream: boolean;
+  /** What the input is estimated from. */
+  readonly requestBody: Uint8Array;
   readonly reserved: Usage;
   readonly timeouts: AttemptTimeouts;
   /** When the attempt began, by the wall clock and by the monotonic one. */
@@ -52,6 +54,10 @@ export interface AttemptPlan {
 export interface AttemptSurroundings {
   readonly clock: Clock;
   readonly dispatcher: Dispatcher;
+  /** The credential's headers, for undici; never logged. */
+  readonly credentialHeaders: readonly string[];
+  /** How a refusal of the credential, or a limit on its rate, looks to the router. */
+  judgeCredential(failure: WeirError): WeirError;
   readonly progressIntervalMs: number;
   /** Records how far a long stream came. */
   progress(usage: Usage): void;
@@ -104,11 +110,11 @@ export class Attempt implements ExchangeSink {
   private sentMs: number | undefined;
   private status = 0;
   private headers: IncomingHttpHeaders = {};
-  private reader: ChatStreamReader | undefined;
+  private reader: StreamPath | undefined;
   private body: Buffer[] = [];
   /** Of any answer, so far. */
   private bodyBytes = 0;
-  private answer: ChatAnswer | undefined;
+  private answer: WholeAnswer | undefined;
   private firstContentMs: number | undefined;
   private progressMs = 0;
   private inputTokens: number | undefined;
@@ -123,7 +129,7 @@ export class Attempt implements ExchangeSink {
     this.around = around;
     this.exchange = new Exchange(this);
     this.outbox = new Outbox(() => this.exchange.resume());
-    this.timer = new AttemptTimer(around.clock, plan.timeouts, plan.startMs, plan.wire.stream, (timer) =>
+    this.timer = new AttemptTimer(around.clock, plan.timeouts, plan.startMs, plan.call.stream, (timer) =>
       this.expired(timer),
     );
   }
@@ -131,13 +137,14 @@ export class Attempt implements ExchangeSink {
   /** Sends the request, unless the attempt was cancelled before. */
   send(): void {
     if (this.over) return;
-    const { provider, body, attemptId, wire } = this.plan;
+    const { provider, call, attemptId } = this.plan;
+    const { credentialHeaders } = this.around;
     this.timer.start(this.around.clock.monotonic());
     this.exchange.start(this.around.dispatcher, {
       method: "POST",
-      path: provider.chatPath,
-      headers: [...provider.headers, ...pickClientHeaders(wire.headers), "x-client-request-id", attemptId],
-      body,
+      path: call.path,
+      headers: [...provider.headers, ...call.headers, ...credentialHeaders, "x-client-request-id", attemptId],
+      body: call.body,
     });
   }
 
@@ -173,16 +180,16 @@ export class Attempt implements ExchangeSink {
   head(status: number, headers: IncomingHttpHeaders): void {
     this.status = status;
     this.headers = headers;
-    const { stream } = this.plan.wire;
+    const { stream, answers } = this.plan.call;
     const type = mediaType(headers["content-type"]);
     const ok = status >= 200 && status < 300;
     if (!isIdentity(headers["content-encoding"])) {
       this.failBefore("protocol");
-    } else if (ok && stream && type === "text/event-stream") {
+    } else if (ok && stream && type === answers.streamType) {
       this.mode = "stream";
-      this.reader = createChatStreamReader({ includeUsage: this.plan.wire.includeUsage });
+      this.reader = answers.openStream();
     } else if (ok && type !== "" && !type.endsWith("json")) {
-      this.unserved = type !== "text/event-stream"; // a page of some proxy
+      this.unserved = type !== answers.streamType; // a page of some proxy
       this.failBefore("protocol");
     } else {
       this.mode = "whole";
@@ -231,7 +238,7 @@ export class Attempt implements ExchangeSink {
   // Streams.
 
   /** @param bytes what came; undefined at the end */
-  private readStream(reader: ChatStreamReader, bytes: Buffer | undefined): void {
+  private readStream(reader: StreamPath, bytes: Buffer | undefined): void {
     const before = reader.contentEvents();
     const forward = bytes === undefined ? reader.end() : reader.push(bytes);
     if (forward !== undefined && !this.draining) this.outbox.push(forward);
@@ -250,7 +257,7 @@ export class Attempt implements ExchangeSink {
     const nowMs = this.around.clock.monotonic();
     if (this.firstContentMs === undefined) {
       this.firstContentMs = nowMs - (this.sentMs ?? nowMs);
-      this.outbox.begin(this.wireHead("text/event-stream"));
+      this.outbox.begin(this.wireHead(this.plan.call.answers.contentTypes.stream));
       this.timer.enter("answering", nowMs);
     } else this.timer.touch(nowMs);
     if (nowMs - this.progressMs >= this.around.progressIntervalMs) {
@@ -260,7 +267,7 @@ export class Attempt implements ExchangeSink {
   }
 
   /** The stream cannot go on: it reported an error, or cannot be read. */
-  private endFault({ facts: { content, fault } }: ChatStreamReader): void {
+  private endFault({ facts: { content, fault } }: StreamPath): void {
     const { id } = this.plan.provider;
     if (content) this.fail(truncated(id), AttemptOutcome.TRUNCATED);
     else if (fault?.kind === "error") this.endError(fault.error);
@@ -285,17 +292,17 @@ export class Attempt implements ExchangeSink {
 
   /** A body with a good status. */
   private endWhole(): void {
-    const { wire } = this.plan;
+    const { answers, stream } = this.plan.call;
     const body = this.wholeBody();
-    this.answer = readChatAnswer(body);
+    this.answer = answers.readWhole(body);
     if (this.answer.kind === "error") {
       this.endError(this.answer.error);
-    } else if (this.answer.kind === "malformed" || wire.stream) {
+    } else if (this.answer.kind === "malformed" || stream) {
       this.unserved = body.length === 0;
       this.failBefore("protocol");
     } else {
-      this.outbox.begin(this.wireHead("application/json"));
-      this.outbox.push(body);
+      this.outbox.begin(this.wireHead(answers.contentTypes.whole));
+      this.outbox.push(this.answer.piece);
       this.complete();
     }
   }
@@ -304,19 +311,19 @@ export class Attempt implements ExchangeSink {
   private endRefusal(): void {
     const { provider } = this.plan;
     const body = this.wholeBody();
-    const answer = readChatAnswer(body);
+    const answer = this.plan.call.answers.readWhole(body);
     const error = answer.kind === "error" ? answer.error : undefined;
     const failure = judgeStatus(provider.id, this.status, this.headers, error, this.around.clock.now());
     if (failure !== undefined) {
-      this.fail(failure, AttemptOutcome.FAILED);
-    } else if (answer.kind === "error" && answer.hasErrorMember) {
+      this.fail(this.around.judgeCredential(failure), AttemptOutcome.FAILED);
+    } else if (answer.kind === "error" && answer.piece !== undefined) {
       // The client's own fault, in the provider's own words.
-      this.outbox.begin(this.wireHead("application/json"));
-      this.outbox.push(body);
+      this.outbox.begin(this.wireHead(this.plan.call.answers.contentTypes.whole));
+      this.outbox.push(answer.piece);
       this.settle(AttemptOutcome.REJECTED, undefined);
       this.outbox.end({ $typeName: "weir.chat.v1.WireTail", usage: unused.usage, usageSource: unused.source });
     } else {
-      this.fail(rejected(provider.id, this.status), AttemptOutcome.REJECTED);
+      this.fail(rejected(provider.id, this.status, error), AttemptOutcome.REJECTED);
     }
   }
 
@@ -324,7 +331,7 @@ export class Attempt implements ExchangeSink {
 
   private complete(): void {
     const { usage, source } = this.settle(AttemptOutcome.COMPLETED, undefined);
-    if (this.firstContentMs === undefined) this.outbox.begin(this.wireHead("text/event-stream"));
+    if (this.firstContentMs === undefined) this.outbox.begin(this.wireHead(this.plan.call.answers.contentTypes.stream));
     this.exchange.leave(this.around.clock);
     this.outbox.end({ $typeName: "weir.chat.v1.WireTail", usage, usageSource: source });
   }
@@ -380,7 +387,9 @@ export class Attempt implements ExchangeSink {
     const reading = this.reading();
     if (reading !== undefined) return fromReading(reading, () => this.counted());
     if (!this.isUnknown()) return { usage: this.counted(), source: UsageSource.COUNTED };
-    const usage = this.reader?.facts.content ? this.counted() : this.plan.reserved;
+    // Work that stopped when we hung up, before its first byte: nobody knows how far it had come.
+    const stopped = this.mode === "none" && this.hungUp && this.plan.provider.stopsOnDisconnect;
+    const usage = this.reader?.facts.content || stopped ? this.counted() : this.plan.reserved;
     return { usage, source: UsageSource.ESTIMATED };
   }
 
@@ -388,7 +397,7 @@ export class Attempt implements ExchangeSink {
   private isUnknown(): boolean {
     // What is no stream is made before its first byte is sent.
     if (this.mode === "whole") return this.answer?.kind !== "answer";
-    return this.hungUp ? !this.plan.provider.stopsOnDisconnect : !this.plan.wire.stream;
+    return this.hungUp && this.plan.call.stream ? !this.plan.provider.stopsOnDisconnect : !this.plan.call.stream;
   }
 
   private reading(): UsageReading | undefined {
@@ -396,23 +405,23 @@ export class Attempt implements ExchangeSink {
   }
 
   private counted(): Usage {
-    const { body } = this.plan.wire;
+    const { requestBody: body } = this.plan;
     this.inputTokens ??= estimateInputTokens(Buffer.from(body.buffer, body.byteOffset, body.byteLength));
     const answered = this.answer?.kind === "answer" ? this.answer.outputTokens : 0;
     return totals(this.inputTokens, this.reader?.outputTokens() ?? answered);
   }
 
   private wireHead(contentType: string): WireHead {
-    const { provider, target } = this.plan;
+    const { provider, target, call } = this.plan;
     return {
       $typeName: "weir.chat.v1.WireHead",
       status: this.status,
       contentType,
-      headers: pickAnswerHeaders(this.headers),
+      headers: call.headerRules === undefined ? {} : pickAnswerHeaders(call.headerRules, this.headers),
       provider: provider.id,
       model: target.model,
       attempts: 0,
-      warnings: [],
+      warnings: [...call.warnings],
     };
   }
 }

@@ -4,7 +4,13 @@ import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import { WeirError } from "@weir/kit/weir-error";
 
 /** Why a provider gave no answer; the metadata `cause` of PROVIDER_UNAVAILABLE. */
-export type Cause = "connect" | "server" | "credential" | "protocol";
+export type Cause =
+  | "connect"
+  | "server"
+  | "credential"
+  | "protocol"
+  /** One of several credentials was refused or limited; others are left. */
+  | "key";
 
 /** The timers of an attempt; the metadata `timer` of PROVIDER_TIMEOUT. */
 export type Timer = "connect" | "first_token" | "idle" | "total";
@@ -58,8 +64,8 @@ export function judgeStatus(
 /** Judges an error that came with status 200, before any content. */
 export function judgeError(provider: string, error: ProviderError): WeirError {
   if (error.code === "context_length_exceeded") return new WeirError(ErrorReason.CONTEXT_TOO_LONG);
-  const status = /^[1-5]\d\d$/.test(error.code) ? Number(error.code) : statusOf(error);
-  return judgeStatus(provider, status, {}, error, 0) ?? rejected(provider, status);
+  const status = error.status ?? (/^[1-5]\d\d$/.test(error.code) ? Number(error.code) : statusOf(error));
+  return judgeStatus(provider, status, {}, error, 0) ?? rejected(provider, status, error);
 }
 
 /** Whether the request itself is at fault. */
@@ -67,8 +73,15 @@ export function isRefusal(failure: WeirError): boolean {
   return failure.reason === ErrorReason.PROVIDER_REJECTED || failure.reason === ErrorReason.CONTEXT_TOO_LONG;
 }
 
-export function rejected(provider: string, status: number): WeirError {
-  return new WeirError(ErrorReason.PROVIDER_REJECTED, { metadata: { provider, status: String(status) } });
+/** @param error what the provider called it, for a caller who does not get the provider's own answer */
+export function rejected(provider: string, status: number, error?: ProviderError): WeirError {
+  const words = [error?.type, error?.code].filter((word) => word !== undefined && word !== "");
+  return new WeirError(ErrorReason.PROVIDER_REJECTED, {
+    ...(words.length === 0
+      ? {}
+      : { text: `The provider of this model refused the request with status ${status}: ${words.join(", ")}.` }),
+    metadata: { provider, status: String(status) },
+  });
 }
 
 function rateLimited(provider: string, retryAfterMs: number | undefined): WeirError {

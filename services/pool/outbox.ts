@@ -1,5 +1,7 @@
+import type { GenerateEvent } from "@weir/gen/weir/chat/v1/event_pb";
 import type { WireHead, WireTail } from "@weir/gen/weir/chat/v1/wire_pb";
 import type { RunAttemptResponse } from "@weir/gen/weir/routing/v1/attempt_service_pb";
+import type { Piece } from "./answers/answer-path.ts";
 
 /**
  * What an attempt has for its caller: held back until it is released, then given in messages of all that is ready. The
@@ -10,6 +12,9 @@ export class Outbox {
   private readonly taken: () => void;
   private head: WireHead | undefined;
   private pieces: Buffer[] = [];
+  /** For a caller of the canonical form; it gets neither head nor tail. */
+  private events: GenerateEvent[] = [];
+  private eventsRead = 0;
   private tail: WireTail | undefined;
   private failure: Error | undefined;
   private released = false;
@@ -25,9 +30,14 @@ export class Outbox {
     this.head = head;
   }
 
-  push(piece: Buffer): void {
-    this.pieces.push(piece);
-    this.bytes += piece.length;
+  push(piece: Piece): void {
+    if (Buffer.isBuffer(piece)) {
+      this.pieces.push(piece);
+      this.bytes += piece.length;
+      return;
+    }
+    for (const event of piece) this.events.push(event);
+    this.bytes += piece.length * eventBytes;
   }
 
   /** From now on nothing can be taken back. */
@@ -52,6 +62,8 @@ export class Outbox {
   /** Forgets what was not read. */
   drop(): void {
     this.pieces = [];
+    this.events = [];
+    this.eventsRead = 0;
     this.bytes = 0;
   }
 
@@ -73,6 +85,7 @@ export class Outbox {
   }
 
   private take(): RunAttemptResponse {
+    if (this.events.length > 0) return this.takeEvent();
     const { head, tail, pieces, bytes } = this;
     const data = pieces.length === 1 ? (pieces[0] ?? nothing) : Buffer.concat(pieces, bytes);
     this.drop();
@@ -92,6 +105,17 @@ export class Outbox {
     };
   }
 
+  private takeEvent(): RunAttemptResponse {
+    const value = this.events[this.eventsRead] as GenerateEvent;
+    this.eventsRead += 1;
+    this.bytes -= eventBytes;
+    if (this.eventsRead === this.events.length) {
+      this.drop();
+      this.taken();
+    }
+    return { $typeName: "weir.routing.v1.RunAttemptResponse", payload: { case: "event", value } };
+  }
+
   private notify(): void {
     const { wake } = this;
     this.wake = undefined;
@@ -99,5 +123,7 @@ export class Outbox {
   }
 }
 
+/** What an event is taken to weigh, for the bound on what waits. */
+const eventBytes = 256;
 const nothing = Buffer.alloc(0);
 const none = {};

@@ -1,16 +1,22 @@
 import { type Duration, durationMs } from "@bufbuild/protobuf/wkt";
-import type { Config, ProviderConfig } from "@weir/gen/weir/config/v1/config_pb";
-import { localServers, vendors } from "@weir/kit/config/vendors";
+import type { Dialect } from "@weir/gen/weir/chat/v1/wire_pb";
+import { type Config, type ProviderConfig, ProviderKind } from "@weir/gen/weir/config/v1/config_pb";
+import { usualBaseUrl } from "@weir/kit/config/vendors";
+import { dialectOfName } from "./codecs.ts";
+import { type Credential, credentialsOf } from "./providers/credentials.ts";
+import { type Endpoint, endpointsOf } from "./providers/endpoints.ts";
 
 /** How to call one provider. */
 export interface ProviderSettings {
   readonly id: string;
   /** Scheme, host and port: calls to one origin share connections. */
   readonly origin: string;
-  /** Path of chat completions. */
-  readonly chatPath: string;
-  /** Headers of every call, for undici: name, value, name, value. Holds the credential: never log it. */
+  /** The dialects that it speaks, the one for translated requests first; at least one. */
+  readonly endpoints: readonly Endpoint[];
+  /** Headers of every call, for undici: name, value, name, value. May hold secrets: never log them. */
   readonly headers: readonly string[];
+  /** At least one. */
+  readonly credentials: readonly Credential[];
   /** Calls at once. */
   readonly callsMax: number;
   /** Calls that may wait. */
@@ -19,6 +25,12 @@ export interface ProviderSettings {
   readonly stopsOnDisconnect: boolean;
   /** Whether `stream_options.include_usage` is known. */
   readonly streamsUsage: boolean;
+  /** Whether the limit of chat completions is `max_tokens`, the older name, which most vendors know alone. */
+  readonly usesMaxTokens: boolean;
+  /** Output limit for dialects that demand one. */
+  readonly maxOutputTokensDefault: number;
+  /** Version of the API as the configuration names it; empty: the kind's default. */
+  readonly apiVersion: string;
 }
 
 /** The providers of one configuration. Immutable; a reload makes a new one. */
@@ -32,17 +44,16 @@ export interface ProviderSet {
 const callsMaxDefault = 1_024;
 const queueMaxDefault = 1_024;
 const progressIntervalDefaultMs = 1_000;
+const outputTokensDefault = 4_096;
 
 // https://openrouter.ai/docs/features/streaming#stream-cancellation lists who stops and who does not.
 const goOnAfterDisconnect: ReadonlySet<string> = new Set(["google", "groq", "mistral"]);
 // Mistral refuses members that it does not know, and reports the usage of streams unasked: https://docs.mistral.ai/api/.
 const streamUsageUnasked: ReadonlySet<string> = new Set(["mistral"]);
 
-const baseUrls: ReadonlyMap<string, string> = new Map([...vendors, ...localServers].map((v) => [v.id, v.baseUrl]));
-
 /**
  * Reads the providers of a configuration that has been checked.
- * @throws RangeError when a provider has no usable base URL
+ * @throws RangeError when a provider has no usable base URL, or names a dialect that its kind has no way for
  */
 export function createProviderSet(config: Config): ProviderSet {
   const providers = Object.entries(config.providers).map(([id, provider]) => readProvider(id, provider));
@@ -55,30 +66,54 @@ export function createProviderSet(config: Config): ProviderSet {
 }
 
 function readProvider(id: string, config: ProviderConfig): ProviderSettings {
-  const baseUrl = config.baseUrl === "" ? baseUrls.get(id) : config.baseUrl;
+  const baseUrl = config.baseUrl === "" ? usualBaseUrl(id, config) : config.baseUrl;
   const url = baseUrl !== undefined && URL.canParse(baseUrl) ? new URL(baseUrl) : undefined;
   if (url === undefined || !["http:", "https:"].includes(url.protocol) || url.username !== "" || url.password !== "") {
     throw new RangeError(`providers.${id}.base_url must be an http or https URL without a user`);
   }
   const headers = [
     ["content-type", "application/json"],
-    ["accept", "application/json, text/event-stream"],
+    ["accept", accept],
     // Answers go on to the client as the bytes that came.
     ["accept-encoding", "identity"],
     ["user-agent", "weir"],
     ...Object.entries(config.headers).map(([name, value]) => [name.toLowerCase(), value]),
-    ...(config.apiKey === "" ? [] : [["authorization", `Bearer ${config.apiKey}`]]),
   ];
   return {
     id,
     origin: url.origin,
-    chatPath: `${url.pathname.replace(/\/+$/, "")}/chat/completions${url.search}`,
+    endpoints: endpointsOf(id, config, url.pathname.replace(/\/+$/, ""), config.dialects.flatMap(dialectsOf)).map(
+      (endpoint) => withQuery(endpoint, url.search),
+    ),
     // A header of the configuration takes the place of ours.
     headers: [...new Map(headers as [string, string][])].flat(),
+    credentials: credentialsOf(config),
     callsMax: config.callsMax ?? callsMaxDefault,
     queueMax: config.queueMax ?? queueMaxDefault,
     stopsOnDisconnect: config.stopsOnDisconnect ?? !goOnAfterDisconnect.has(id),
     streamsUsage: config.streamsUsage ?? !streamUsageUnasked.has(id),
+    usesMaxTokens: config.usesMaxTokens ?? !(id === "openai" || config.kind === ProviderKind.AZURE),
+    maxOutputTokensDefault: config.maxOutputTokensDefault ?? outputTokensDefault,
+    apiVersion: config.apiVersion,
+  };
+}
+
+const accept = "application/json, text/event-stream, application/x-ndjson, application/vnd.amazon.eventstream";
+
+function dialectsOf(name: string): Dialect[] {
+  const dialect = dialectOfName(name);
+  return dialect === undefined ? [] : [dialect];
+}
+
+/** A query of the base URL goes with every call. */
+function withQuery({ dialect, path }: Endpoint, search: string): Endpoint {
+  if (search === "") return { dialect, path };
+  return {
+    dialect,
+    path(model, stream) {
+      const plain = path(model, stream);
+      return plain.includes("?") ? `${plain}&${search.slice(1)}` : plain + search;
+    },
   };
 }
 

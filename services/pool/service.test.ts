@@ -586,7 +586,8 @@ test.each([
   const [event] = pool.journal.events;
   // What is no stream is made, and billed, before its first byte comes.
   const made = !stream && at === "middle";
-  const usageSource = made ? UsageSource.ESTIMATED : UsageSource.COUNTED;
+  // How far work had come that stopped before it is not known.
+  const usageSource = stream ? UsageSource.COUNTED : UsageSource.ESTIMATED;
   expect(event).toMatchObject({ outcome: AttemptOutcome.CANCELLED, usageSource });
   expect(event?.usage?.inputTokens).toBeGreaterThan(5);
   expect(event?.usage?.outputTokens).toBe(made ? 32_768 : stream && at === "middle" ? 2 : 0);
@@ -738,14 +739,14 @@ test("a slow reader pauses the provider", async () => {
   const messages = pool.run(streaming, { timeouts: { idle: ms(300) } });
   const first = await messages.next();
   let last = -1;
-  // Until nothing moves any more, and for longer than a stalled provider would be given.
+  let standsSinceMs = performance.now();
+  // Until nothing has moved for longer than a stalled provider would be given.
   await until(() => {
-    const still = blocked && written === last;
+    const nowMs = performance.now();
+    if (!blocked || written !== last) standsSinceMs = nowMs;
     last = written;
-    return still;
+    return nowMs - standsSinceMs > 700;
   });
-  await new Promise((resolve) => setTimeout(resolve, 700));
-  expect(written).toBe(last);
   expect(written).toBeLessThan(20_000_000); // what the sockets of the machine hold
   const rest = await readAll(messages);
   expect(rest.error).toBeUndefined();
@@ -793,15 +794,12 @@ test("a caller that leaves the queue gives up its place, and one that waits too 
 
 // What is refused before anything leaves.
 
-test("canonical requests, strange dialects, unknown providers and missing principals", async () => {
+test("missing requests, unknown providers and missing principals", async () => {
   await using provider = await startProvider();
   await using pool = createTestPool(provider.url);
-  const canonical = { ...attemptRequest(hello), request: { model: "alias" } };
+  const { request: _, ...empty } = attemptRequest(hello);
   const cases: [Promise<{ error: unknown }>, object][] = [
-    [
-      readAll(pool.client.runAttempt(canonical, { metadata: principalMetadata })),
-      { reason: ErrorReason.INVALID_REQUEST, message: expect.stringContaining("`wire`") as string },
-    ],
+    [readAll(pool.client.runAttempt(empty, { metadata: principalMetadata })), { reason: ErrorReason.INVALID_REQUEST }],
     [
       readAll(pool.run(hello, { target: { provider: "q", model: "m" } })),
       { reason: ErrorReason.PROVIDER_UNAVAILABLE, metadata: { provider: "q", cause: "connect" } },

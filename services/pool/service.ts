@@ -1,10 +1,9 @@
 import { type Duration, durationMs } from "@bufbuild/protobuf/wkt";
 import type { HandlerContext, ServiceImpl } from "@connectrpc/connect";
 import type { Meter, Span, Tracer } from "@opentelemetry/api";
-import { upstreamBody } from "@weir/dialect/openai-chat/request";
-import { Dialect, type WireRequest } from "@weir/gen/weir/chat/v1/wire_pb";
+import type { GenerateRequest } from "@weir/gen/weir/chat/v1/chat_service_pb";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
-import type { UsageEvent } from "@weir/gen/weir/metering/v1/usage_event_pb";
+import { AttemptOutcome, type UsageEvent } from "@weir/gen/weir/metering/v1/usage_event_pb";
 import type {
   AttemptService,
   RunAttemptRequest,
@@ -27,7 +26,9 @@ import type { Intent, Journal } from "./journal/journal.ts";
 import { createMeasures, outcomeWord } from "./measures.ts";
 import { createPrincipalReader } from "./principals.ts";
 import type { ProviderSet, ProviderSettings } from "./provider-set.ts";
+import { createKeys, type KeyUse } from "./providers/key-use.ts";
 import { createRecentIds } from "./recent-ids.ts";
+import { prepareCall } from "./upstream.ts";
 import { reserve } from "./usage-counts.ts";
 
 export interface PoolOptions {
@@ -74,6 +75,7 @@ const recentIdsMin = 16_384;
 export function createPool(options: PoolOptions): Pool {
   const { clock, journal, tracer, log } = options;
   const connections = createConnections();
+  const keys = createKeys(clock);
   const limits = new Map<string, CallLimit>();
   const readPrincipal = createPrincipalReader();
   const recentIds = createRecentIds(recentIdsMin);
@@ -113,12 +115,19 @@ export function createPool(options: PoolOptions): Pool {
     const startMs = clock.monotonic();
     const startTimeMs = clock.now();
     const set = providerSet();
-    const { wire, target, provider } = readRequest(request, set);
+    const { generate, target, provider } = readRequest(request, set);
     const principal = readPrincipal(requestMetadata(context, metadataNames.principal));
     const price = options.prices().find(target, startTimeMs);
     if (price === undefined && !request.allowUnpriced) {
       throw new WeirError(ErrorReason.MODEL_UNPRICED, { metadata: { model: request.alias } });
     }
+    const call = prepareCall(generate, provider, {
+      attemptId: request.attemptId,
+      startTimeMs,
+      model: target.model,
+    });
+    const { wire } = generate;
+    const requestBody = wire?.body ?? call.body;
     const plan: AttemptPlan = {
       attemptId: request.attemptId,
       requestId: request.requestId,
@@ -127,9 +136,14 @@ export function createPool(options: PoolOptions): Pool {
       target,
       priceId: price?.id ?? "",
       provider,
-      wire,
-      body: upstreamBody(wire, target.model, provider.streamsUsage),
-      reserved: reserve(wire.body.length, wire.maxOutputTokens),
+      call,
+      stream: call.stream,
+      requestBody,
+      reserved: reserve(
+        requestBody.length,
+        wire === undefined ? generate.maxOutputTokens : wire.maxOutputTokens,
+        (wire === undefined ? generate.choiceCount : wire.choiceCount) ?? 1,
+      ),
       timeouts: readTimeouts(request.timeouts),
       startTimeMs,
       startMs,
@@ -144,10 +158,12 @@ export function createPool(options: PoolOptions): Pool {
     let attempt: Attempt;
     try {
       if (closed) throw closing();
+      const using = keys.use(provider, call);
+      const key = using instanceof Promise ? await using : using;
       // A promise only in strict mode; the call may not leave before.
       const recorded = journal.intend(toIntent(plan));
       if (recorded !== undefined) await recorded;
-      attempt = begin(plan, limit, set.progressIntervalMs, requestMetadata(context, metadataNames.traceParent));
+      attempt = begin(plan, limit, key, set.progressIntervalMs, requestMetadata(context, metadataNames.traceParent));
     } catch (error) {
       limit.leave();
       throw error;
@@ -164,7 +180,7 @@ export function createPool(options: PoolOptions): Pool {
           continue;
         }
         yield message;
-        if (message.payload.case === "wire" && message.payload.value.tail !== undefined) return;
+        if (isLast(message)) return;
       }
     } finally {
       attempt.cancel();
@@ -175,6 +191,7 @@ export function createPool(options: PoolOptions): Pool {
   function begin(
     plan: AttemptPlan,
     limit: CallLimit,
+    key: KeyUse,
     progressIntervalMs: number,
     traceParent: string | undefined,
   ): Attempt {
@@ -182,6 +199,8 @@ export function createPool(options: PoolOptions): Pool {
     const attempt: Attempt = new Attempt(plan, {
       clock,
       dispatcher: connections.of(plan.provider.origin),
+      credentialHeaders: key.headers,
+      judgeCredential: (failure) => key.failed(failure),
       progressIntervalMs,
       progress: (usage) => journal.progress(plan.attemptId, usage),
       admitDrain() {
@@ -191,17 +210,18 @@ export function createPool(options: PoolOptions): Pool {
       },
       settled(end) {
         open.delete(attempt);
-        if (plan.wire.stream) openStreams -= 1;
+        if (plan.stream) openStreams -= 1;
+        if (end.outcome === AttemptOutcome.COMPLETED) key.accepted();
         if (end.drained) draining -= 1;
         limit.leave();
         journal.settle(toUsageEvent(plan, end));
-        measures.ended(plan.provider.id, plan.wire.stream, end);
+        measures.ended(plan.provider.id, plan.stream, end);
         if (end.failure !== undefined) logFailure(log, plan, end, end.failure);
         traceEnd(span, plan, end);
       },
     });
     open.add(attempt);
-    if (plan.wire.stream) openStreams += 1;
+    if (plan.stream) openStreams += 1;
     return attempt;
   }
 
@@ -222,24 +242,14 @@ export function createPool(options: PoolOptions): Pool {
 }
 
 interface Request {
-  readonly wire: WireRequest;
+  readonly generate: GenerateRequest;
   readonly target: Target;
   readonly provider: ProviderSettings;
 }
 
 function readRequest({ request, target }: RunAttemptRequest, set: ProviderSet): Request {
-  const wire = request?.wire;
-  if (wire === undefined) {
-    throw new WeirError(ErrorReason.INVALID_REQUEST, {
-      text: "Canonical requests are not served yet; send `wire`.",
-      metadata: { param: "request.wire" },
-    });
-  }
-  if (wire.dialect !== Dialect.OPENAI_CHAT) {
-    throw new WeirError(ErrorReason.INVALID_REQUEST, {
-      text: "The target does not speak this dialect; send OpenAI chat completions.",
-      metadata: { param: "request.wire.dialect" },
-    });
+  if (request === undefined) {
+    throw new WeirError(ErrorReason.INVALID_REQUEST, { text: "`request` is missing.", metadata: { param: "request" } });
   }
   if (target === undefined) {
     throw new WeirError(ErrorReason.INVALID_REQUEST, { text: "`target` is missing.", metadata: { param: "target" } });
@@ -247,7 +257,13 @@ function readRequest({ request, target }: RunAttemptRequest, set: ProviderSet): 
   const provider = set.get(target.provider);
   // The router knows it and we do not: the two see different configurations for a moment.
   if (provider === undefined) throw unavailable(target.provider, "connect");
-  return { wire, target, provider };
+  return { generate: request, target, provider };
+}
+
+/** Whether a message ends its answer. */
+function isLast({ payload }: RunAttemptResponse): boolean {
+  if (payload.case === "wire") return payload.value.tail !== undefined;
+  return payload.case === "event" && payload.value.kind.case === "end";
 }
 
 function readTimeouts(timeouts: Timeouts | undefined): AttemptTimeouts {
@@ -264,8 +280,8 @@ function readMs(duration: Duration | undefined): number | undefined {
 }
 
 function toIntent(plan: AttemptPlan): Intent {
-  const { attemptId, requestId, principal, alias, target, priceId, startTimeMs, wire, reserved } = plan;
-  return { attemptId, requestId, principal, alias, target, priceId, startTimeMs, stream: wire.stream, reserved };
+  const { attemptId, requestId, principal, alias, target, priceId, startTimeMs, stream, reserved } = plan;
+  return { attemptId, requestId, principal, alias, target, priceId, startTimeMs, stream, reserved };
 }
 
 function toUsageEvent(plan: AttemptPlan, end: AttemptEnd): UsageEvent {
@@ -286,7 +302,7 @@ function toUsageEvent(plan: AttemptPlan, end: AttemptEnd): UsageEvent {
     providerReplyId: end.replyId,
     providerStatus: end.status,
     ...(end.firstContentMs === undefined ? {} : { firstTokenUs: BigInt(Math.round(end.firstContentMs * 1_000)) }),
-    stream: plan.wire.stream,
+    stream: plan.stream,
   };
 }
 

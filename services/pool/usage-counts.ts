@@ -16,9 +16,12 @@ export function totals(inputTokens: number, outputTokens: number): Usage {
   return { $typeName: "weir.common.v1.Usage", serverToolUses: {}, inputTokens, outputTokens };
 }
 
-/** The worst case of a call: no token is shorter than a byte. */
-export function reserve(bodyBytes: number, maxOutputTokens: number | undefined): Usage {
-  return totals(Math.min(bodyBytes, inputTokensMax), maxOutputTokens ?? outputTokensReserved);
+/**
+ * The worst case of a call: no token is shorter than a byte.
+ * @param maxOutputTokens over all choices; undefined when the client set no limit
+ */
+export function reserve(bodyBytes: number, maxOutputTokens: number | undefined, choiceCount: number): Usage {
+  return totals(Math.min(bodyBytes, inputTokensMax), maxOutputTokens ?? outputTokensReserved * choiceCount);
 }
 
 /** What a call used that the provider did not serve at all. */

@@ -13,6 +13,8 @@ test.each([
   [error(ErrorReason.PROVIDER_UNAVAILABLE, { cause: "connect" }), "anywhere", "failure"],
   [error(ErrorReason.PROVIDER_UNAVAILABLE, { cause: "server" }), "anywhere", "failure"],
   [error(ErrorReason.PROVIDER_UNAVAILABLE, { cause: "credential" }), "elsewhere", "credential"],
+  [error(ErrorReason.PROVIDER_UNAVAILABLE, { cause: "key" }), "anywhere", "nothing"],
+  [error(ErrorReason.TARGET_UNSUPPORTED), "elsewhere", "nothing"],
   [error(ErrorReason.PROVIDER_TIMEOUT, { timer: "connect" }), "anywhere", "failure"],
   [error(ErrorReason.PROVIDER_RATE_LIMITED), "anywhere", "rate-limit"],
   [error(ErrorReason.OVERLOADED), "anywhere", "nothing"],
@@ -24,7 +26,7 @@ test.each([
 });
 
 test("every other reason ends the request and says nothing about the target", () => {
-  const judged = new Set<number>([11, 13, 14, 15, 17, 24, 2]);
+  const judged = new Set<number>([11, 13, 14, 15, 17, 24, 25, 2]);
   for (const reason of Object.keys(errorTable).map(Number) as Reason[]) {
     if (judged.has(reason)) continue;
     expect(judge(error(reason), timeouts, undefined)).toEqual({ next: "nowhere", health: "nothing" });

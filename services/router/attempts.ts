@@ -14,6 +14,7 @@ export interface Verdict {
 
 const giveUp: Verdict = { next: "nowhere", health: "nothing" };
 const callersFault: Verdict = { next: "nowhere", health: "refused" };
+const anotherKey: Verdict = { next: "anywhere", health: "nothing" };
 const outage: Verdict = { next: "anywhere", health: "failure" };
 
 /** Reasons that are not here end the request and say nothing about the target. */
@@ -25,6 +26,8 @@ const verdicts: ReadonlyMap<Reason, Verdict> = new Map([
   // The pool's own limit, or a pool that went away: nothing reached the target that it could have failed.
   [ErrorReason.OVERLOADED, { next: "anywhere", health: "nothing" }],
   [ErrorReason.PROVIDER_REJECTED, callersFault],
+  // Another target may speak a dialect that can say it; nothing was sent to this one.
+  [ErrorReason.TARGET_UNSUPPORTED, { next: "elsewhere", health: "nothing" }],
   [ErrorReason.CONTEXT_TOO_LONG, callersFault],
 ]);
 
@@ -38,6 +41,8 @@ export function judge(error: WeirError, timeouts: AttemptTimeouts, leftMs: numbe
   if (reason === ErrorReason.PROVIDER_UNAVAILABLE && metadata.cause === "credential") {
     return { next: "elsewhere", health: "credential" };
   }
+  // One key of several: the pool has set it aside, and calls with another one.
+  if (reason === ErrorReason.PROVIDER_UNAVAILABLE && metadata.cause === "key") return anotherKey;
   const verdict = verdicts.get(reason) ?? giveUp;
   if (reason !== ErrorReason.PROVIDER_TIMEOUT || leftMs === undefined) return verdict;
   const hurried = leftMs < (timerMs[metadata.timer ?? ""]?.(timeouts) ?? timeouts.totalMs);

@@ -189,7 +189,8 @@ export class GenerateCall implements AsyncGenerator<GenerateResponse, void, unde
   }
 
   private handOn({ payload }: RunAttemptResponse): Result {
-    if (payload.case === "wire" && payload.value.tail !== undefined) this.whole = true;
+    if (payload.case === "wire" ? payload.value.tail !== undefined : payload.value?.kind.case === "end")
+      this.whole = true;
     return { done: false, value: { $typeName: "weir.chat.v1.GenerateResponse", payload } };
   }
 

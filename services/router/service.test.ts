@@ -377,10 +377,10 @@ test("a probe whose caller leaves gives its place back", async () => {
   expect(tried()).toBe("a a");
 });
 
-test("a canonical request and an unknown alias are refused before anything is called", async () => {
+test("a conversation without messages and an unknown alias are refused before anything is called", async () => {
   const { chat, generate, tried } = setup({ a: ["answer"] });
   const canonical = await failure(read(chat.generate({ model: "alias" })));
-  expect(canonical).toMatchObject({ reason: ErrorReason.INVALID_REQUEST, metadata: { param: "wire" } });
+  expect(canonical).toMatchObject({ reason: ErrorReason.INVALID_REQUEST, metadata: { param: "messages" } });
   expect((await failure(read(generate({}, "nobody")))).metadata).toEqual({ model: "nobody" });
   expect(tried()).toBe("");
 });

@@ -123,12 +123,12 @@ export function createRouter(deps: RouterDeps): Router {
   };
 }
 
-/** Refuses what no target can be given yet. */
+/** A conversation without a message has nothing to answer; bodies of public dialects are judged where they are read. */
 function checkForm(request: GenerateRequest): void {
-  if (request.wire !== undefined) return;
+  if (request.wire !== undefined || request.messages.length > 0) return;
   throw new WeirError(ErrorReason.INVALID_REQUEST, {
-    text: "Only requests in a public dialect are answered; send `wire`.",
-    metadata: { param: "wire" },
+    text: "`messages` must hold at least one message.",
+    metadata: { param: "messages" },
   });
 }
 

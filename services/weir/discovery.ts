@@ -6,6 +6,7 @@ import type { Environment } from "./settings.ts";
 /** A provider that weir.yaml does not name. */
 export interface FoundProvider {
   readonly id: string;
+  readonly kind: ProviderKind;
   readonly baseUrl: string;
   readonly apiKey: string;
   /** Models to list for callers. */
@@ -16,10 +17,10 @@ export interface FoundProvider {
 
 /** Vendors whose key is in the environment. Pure. */
 export function vendorsOfEnvironment(env: Environment): FoundProvider[] {
-  return vendors.flatMap(({ id, baseUrl, keyVariables }) => {
+  return vendors.flatMap(({ id, kind, baseUrl, keyVariables }) => {
     const variable = keyVariables.find((name) => env[name]?.trim());
     if (variable === undefined) return [];
-    return [{ id, baseUrl, apiKey: env[variable]?.trim() ?? "", models: [], reason: `${variable} is set` }];
+    return [{ id, kind, baseUrl, apiKey: env[variable]?.trim() ?? "", models: [], reason: `${variable} is set` }];
   });
 }
 
@@ -33,7 +34,9 @@ export async function findLocalServers(timeoutMs: number): Promise<FoundProvider
       const models = await localModels(server, timeoutMs);
       if (models === undefined) return [];
       const { host } = new URL(server.baseUrl);
-      return [{ id: server.id, baseUrl: server.baseUrl, apiKey: "", models, reason: `answers at ${host}` }];
+      return [
+        { id: server.id, kind: server.kind, baseUrl: server.baseUrl, apiKey: "", models, reason: `answers at ${host}` },
+      ];
     }),
   );
   return found.flat();
@@ -100,9 +103,9 @@ export function completeConfig(
   const add = (provider: FoundProvider): void => {
     if (reasons.has(provider.id)) return;
     reasons.set(provider.id, provider.reason);
-    const { baseUrl, apiKey, models } = provider;
+    const { kind, baseUrl, apiKey, models } = provider;
     config.providers[provider.id] = create(ProviderConfigSchema, {
-      kind: provider.id === demoProvider ? ProviderKind.DEMO : ProviderKind.OPENAI,
+      kind,
       baseUrl,
       apiKey,
       models: [...models],
@@ -117,6 +120,7 @@ export function completeConfig(
     if (config.discovery?.demo ?? reasons.size === 0) {
       add({
         id: demoProvider,
+        kind: ProviderKind.DEMO,
         baseUrl: demoUrl,
         apiKey: "",
         models: [demoModel],

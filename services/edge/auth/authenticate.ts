@@ -80,7 +80,10 @@ export function createAuthenticator({ keys, pepper, clock, guesses }: Authentica
 const textLengthMax = 512;
 const bearer = /^bearer +(\S+)$/i;
 
-/** The key that a call presents: `Authorization: Bearer`, `x-api-key` or `api-key`, the first of them that is there. */
+/**
+ * The key that a call presents: `Authorization: Bearer`, `x-api-key`, `api-key` or `x-goog-api-key`, the first of them that
+ * is there. Not in the query, which ends up in logs.
+ */
 function presentedKey(headers: IncomingHttpHeaders): string | undefined {
   const { authorization } = headers;
   if (authorization !== undefined) {
@@ -88,7 +91,7 @@ function presentedKey(headers: IncomingHttpHeaders): string | undefined {
     const match = bearer.exec(authorization);
     if (match !== null) return match[1];
   }
-  const other = headers["x-api-key"] ?? headers["api-key"];
+  const other = headers["x-api-key"] ?? headers["api-key"] ?? headers["x-goog-api-key"];
   return typeof other === "string" ? other : undefined;
 }
 

@@ -3,6 +3,7 @@ import type { Socket } from "node:net";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import type { TraceStep } from "@weir/kit/telemetry/trace-context";
 import { CallCancelled, toWeirError, type WeirError } from "@weir/kit/weir-error";
+import type { Codec } from "@weir/dialect/codec";
 import { renderError, renderErrorEvent } from "@weir/dialect/openai-chat/errors";
 import type { Alarm, Alarms } from "../alarms.ts";
 import type { Caller } from "../auth/snapshot.ts";
@@ -29,6 +30,11 @@ const lingerMs = 2_000;
 const lingerBytesMax = 1_048_576;
 const never = Number.POSITIVE_INFINITY;
 
+/** How failures are told in a client's dialect. */
+export type ErrorVoice = Pick<Codec, "renderError" | "renderErrorEvent">;
+
+const openaiVoice: ErrorVoice = { renderError, renderErrorEvent };
+
 /** One request and its answer. */
 export class Exchange implements Alarm {
   readonly request: IncomingMessage;
@@ -43,6 +49,8 @@ export class Exchange implements Alarm {
   dueMs = never;
   /** Called once when the client left, the answer failed or the server gave it up, before the answer was complete. */
   onGone: (() => void) | undefined;
+  /** How failures of this request are told. */
+  voice: ErrorVoice = openaiVoice;
   /** The path as metrics and spans name it. */
   label = "none";
   /** Whose request it is, once that is known. */
@@ -214,7 +222,7 @@ export class Exchange implements Alarm {
     this.failure = error;
     try {
       if (this.isSilent) {
-        const { status, headers, body } = renderError(error);
+        const { status, headers, body } = this.voice.renderError(error, this.id);
         this.answer(status, Object.entries(headers).flat(), body);
       } else {
         this.breakOff(error);
@@ -254,7 +262,7 @@ export class Exchange implements Alarm {
 
   private breakOff(error: WeirError): void {
     this.expectDeparture();
-    const frame = this.events ? renderErrorEvent(error) : "";
+    const frame = this.events ? this.voice.renderErrorEvent(error, this.id) : "";
     if (frame === "") {
       this.reset();
       return;

@@ -1,5 +1,5 @@
 import type { Caller } from "../auth/snapshot.ts";
-import type { Exchange } from "../http/exchange.ts";
+import type { ErrorVoice, Exchange } from "../http/exchange.ts";
 import type { PathParams, RouteRow } from "../http/route-table.ts";
 
 /** What a handler of an open route gets. */
@@ -16,6 +16,8 @@ export interface KeyedCall extends OpenCall {
 interface Row extends RouteRow {
   /** The path as metrics and spans name it; several paths may share one. */
   readonly label: string;
+  /** How failures are told; default: as OpenAI does. */
+  readonly voice?: ErrorVoice;
 }
 
 /** Answered to everyone. */

@@ -31,8 +31,19 @@ function providerFaults(config: Config): ConfigFault[] {
     if (provider.kind === ProviderKind.UNSPECIFIED) {
       faults.push({ path: `${path}.kind`, text: "missing; `openai` for anything with OpenAI's chat completions" });
     }
-    if (provider.kind === ProviderKind.OPENAI && provider.baseUrl === "") {
-      faults.push({ path: `${path}.base_url`, text: "missing; the URL up to and with the version: https://host/v1" });
+    if (provider.baseUrl === "" && provider.kind !== ProviderKind.DEMO && provider.kind !== ProviderKind.UNSPECIFIED) {
+      faults.push(missingUrl(path, provider.kind));
+    }
+    if (provider.kind === ProviderKind.BEDROCK && provider.aws !== undefined && provider.region === "") {
+      faults.push({ path: `${path}.region`, text: "missing; calls are signed for one region, such as eu-central-1" });
+    }
+    for (const [index, key] of provider.apiKeys.entries()) {
+      if (key === "" || !isHeaderValue(key)) {
+        faults.push({
+          path: `${path}.api_keys[${index}]`,
+          text: "is empty or has characters that a header cannot carry",
+        });
+      }
     }
     if (provider.baseUrl !== "") {
       const url = URL.canParse(provider.baseUrl) ? new URL(provider.baseUrl) : undefined;
@@ -57,6 +68,17 @@ function providerFaults(config: Config): ConfigFault[] {
     }
   }
   return faults;
+}
+
+function missingUrl(path: string, kind: ProviderKind): ConfigFault {
+  switch (kind) {
+    case ProviderKind.BEDROCK:
+      return { path: `${path}.region`, text: "missing; the region to call, such as eu-central-1" };
+    case ProviderKind.AZURE:
+      return { path: `${path}.base_url`, text: "missing; the resource: https://NAME.openai.azure.com" };
+    default:
+      return { path: `${path}.base_url`, text: "missing; the URL up to and with the version: https://host/v1" };
+  }
 }
 
 /** https://www.rfc-editor.org/rfc/rfc9110#section-5.5, without obs-text and without spaces around it. */

@@ -8,7 +8,7 @@ import { crossCheck } from "./cross-check.ts";
 import { ConfigError, type ConfigFault } from "./fault.ts";
 import { interpolate } from "./interpolate.ts";
 import { readMessage } from "./read-message.ts";
-import { localServers, vendors } from "./vendors.ts";
+import { usualBaseUrl } from "./vendors.ts";
 
 export interface LoadOptions {
   /** The file weir.yaml. Undefined: the empty configuration. */
@@ -138,9 +138,8 @@ function parseYaml(text: string): { value: unknown; faults: readonly ConfigFault
 }
 
 function withVendorUrls(config: Config): Config {
-  const urls = new Map([...vendors, ...localServers].map(({ id, baseUrl }) => [id, baseUrl]));
   for (const [id, provider] of Object.entries(config.providers)) {
-    if (provider.baseUrl === "") provider.baseUrl = urls.get(id) ?? "";
+    if (provider.baseUrl === "") provider.baseUrl = usualBaseUrl(id, provider) ?? "";
   }
   return config;
 }

@@ -118,7 +118,8 @@ export const ErrorReason = {
 
   /**
    * No target gave an answer: refused, reset, failed with a 5xx, or rejected Weir's credential.
-   * Metadata: `provider`; `cause`, one of `connect`, `server`, `credential`, `protocol`.
+   * Metadata: `provider`; `cause`, one of `connect`, `server`, `credential`, `protocol`, `key` (one of
+   * several credentials was refused or limited, and others are left).
    *
    * @generated from enum value: ERROR_REASON_PROVIDER_UNAVAILABLE = 13;
    */

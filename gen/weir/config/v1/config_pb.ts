@@ -13,7 +13,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file weir/config/v1/config.proto.
  */
 export const file_weir_config_v1_config: GenFile = /*@__PURE__*/
-  fileDesc("Cht3ZWlyL2NvbmZpZy92MS9jb25maWcucHJvdG8SDndlaXIuY29uZmlnLnYxIscECgZDb25maWcSKAoEZWRnZRgBIAEoCzIaLndlaXIuY29uZmlnLnYxLkVkZ2VDb25maWcSXwoJcHJvdmlkZXJzGAIgAygLMiUud2Vpci5jb25maWcudjEuQ29uZmlnLlByb3ZpZGVyc0VudHJ5QiW6SCKaAR8Q6AciGnIYMhZeW2Etel1bYS16MC05LV17MCw2Mn0kEkgKB2FsaWFzZXMYAyADKAsyIy53ZWlyLmNvbmZpZy52MS5Db25maWcuQWxpYXNlc0VudHJ5QhK6SA+aAQwQkE4iB3IFEAEYgAQSNwoGcHJpY2VzGAQgAygLMhsud2Vpci5jb25maWcudjEuUHJpY2VDb25maWdCCrpIB5IBBBCgjQYSLAoGcm91dGVyGAUgASgLMhwud2Vpci5jb25maWcudjEuUm91dGVyQ29uZmlnEi4KB2pvdXJuYWwYBiABKAsyHS53ZWlyLmNvbmZpZy52MS5Kb3VybmFsQ29uZmlnEjIKCWRpc2NvdmVyeRgHIAEoCzIfLndlaXIuY29uZmlnLnYxLkRpc2NvdmVyeUNvbmZpZxpQCg5Qcm92aWRlcnNFbnRyeRILCgNrZXkYASABKAkSLQoFdmFsdWUYAiABKAsyHi53ZWlyLmNvbmZpZy52MS5Qcm92aWRlckNvbmZpZzoCOAEaSwoMQWxpYXNlc0VudHJ5EgsKA2tleRgBIAEoCRIqCgV2YWx1ZRgCIAEoCzIbLndlaXIuY29uZmlnLnYxLkFsaWFzQ29uZmlnOgI4ASKZBAoKRWRnZUNvbmZpZxIqCg5ib2R5X2J5dGVzX21heBgBIAEoDUINukgKKggYgICAHiiACEgAiAEBEikKE3JlcXVlc3RzX3Blcl9taW51dGUYAiABKA1CB7pIBCoCKAFIAYgBARInChF0b2tlbnNfcGVyX21pbnV0ZRgDIAEoDUIHukgEKgIoAUgCiAEBEiIKDHJlcXVlc3RzX21heBgEIAEoDUIHukgEKgIoAUgDiAEBEh8KDGNvcnNfb3JpZ2lucxgFIAMoCUIJukgGkgEDEOgHEjgKCWhlYXJ0YmVhdBgGIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkIKukgHqgEEMgIIARI7Cgxob2xkX2hlYWRlcnMYByABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CCrpIB6oBBDICCAESOgoLd3JpdGVfc3RhbGwYCCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CCrpIB6oBBDICCAESKAoFZHJhaW4YCSABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SFwoPbWV0cmljc19hZGRyZXNzGAogASgJQhEKD19ib2R5X2J5dGVzX21heEIWChRfcmVxdWVzdHNfcGVyX21pbnV0ZUIUChJfdG9rZW5zX3Blcl9taW51dGVCDwoNX3JlcXVlc3RzX21heCLNAwoOUHJvdmlkZXJDb25maWcSNgoEa2luZBgBIAEoDjIcLndlaXIuY29uZmlnLnYxLlByb3ZpZGVyS2luZEIKukgHggEEEAEgABIdCghiYXNlX3VybBgCIAEoCUILukgI2AEBcgOIAQESFAoHYXBpX2tleRgDIAEoCUIDgAEBEkYKB2hlYWRlcnMYBCADKAsyKy53ZWlyLmNvbmZpZy52MS5Qcm92aWRlckNvbmZpZy5IZWFkZXJzRW50cnlCCLpIBZoBAhBAEh8KCWNhbGxzX21heBgFIAEoDUIHukgEKgIoAUgAiAEBEhYKCXF1ZXVlX21heBgGIAEoDUgBiAEBEiAKE3N0b3BzX29uX2Rpc2Nvbm5lY3QYByABKAhIAogBARIZCgZtb2RlbHMYCCADKAlCCbpIBpIBAxCQThIaCg1zdHJlYW1zX3VzYWdlGAkgASgISAOIAQEaLgoMSGVhZGVyc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAFCDAoKX2NhbGxzX21heEIMCgpfcXVldWVfbWF4QhYKFF9zdG9wc19vbl9kaXNjb25uZWN0QhAKDl9zdHJlYW1zX3VzYWdlIskBCgtBbGlhc0NvbmZpZxI5Cgd0YXJnZXRzGAEgAygLMhwud2Vpci5jb25maWcudjEuVGFyZ2V0Q29uZmlnQgq6SAeSAQQIARBAEhYKDmFsbG93X3VucHJpY2VkGAIgASgIEjAKCHRpbWVvdXRzGAMgASgLMh4ud2Vpci5jb25maWcudjEuVGltZW91dHNDb25maWcSJAoMYXR0ZW1wdHNfbWF4GAQgASgNQgm6SAYqBBgKKAFIAIgBAUIPCg1fYXR0ZW1wdHNfbWF4IkIKDFRhcmdldENvbmZpZxIZCghwcm92aWRlchgBIAEoCUIHukgEcgIQARIXCgVtb2RlbBgCIAEoCUIIukgFcgMYgAIi5wEKDlRpbWVvdXRzQ29uZmlnEjQKB2Nvbm5lY3QYASABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CCLpIBaoBAioAEjgKC2ZpcnN0X3Rva2VuGAIgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQgi6SAWqAQIqABIxCgRpZGxlGAMgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQgi6SAWqAQIqABIyCgV0b3RhbBgEIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkIIukgFqgECKgAimgMKDFJvdXRlckNvbmZpZxIwCgh0aW1lb3V0cxgBIAEoCzIeLndlaXIuY29uZmlnLnYxLlRpbWVvdXRzQ29uZmlnEiQKDGF0dGVtcHRzX21heBgCIAEoDUIJukgGKgQYCigBSACIAQESIwoNcmV0cnlfcGVyY2VudBgDIAEoDUIHukgEKgIYZEgBiAEBEiMKFnJldHJpZXNfcGVyX3NlY29uZF9taW4YBCABKA1IAogBARIyCg9yZXRyeV9hZnRlcl9tYXgYBSABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SJgoQY2lyY3VpdF9mYWlsdXJlcxgGIAEoDUIHukgEKgIoAUgDiAEBEjkKDGNpcmN1aXRfb3BlbhgHIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkIIukgFqgECKgBCDwoNX2F0dGVtcHRzX21heEIQCg5fcmV0cnlfcGVyY2VudEIZChdfcmV0cmllc19wZXJfc2Vjb25kX21pbkITChFfY2lyY3VpdF9mYWlsdXJlcyKyAQoNSm91cm5hbENvbmZpZxIwCg1zeW5jX2ludGVydmFsGAEgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEiEKCWJ5dGVzX21heBgCIAEoBEIJukgGMgQogIBASACIAQESPgoRcHJvZ3Jlc3NfaW50ZXJ2YWwYAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CCLpIBaoBAioAQgwKCl9ieXRlc19tYXgidQoPRGlzY292ZXJ5Q29uZmlnEhgKC2Vudmlyb25tZW50GAEgASgISACIAQESEgoFbG9jYWwYAiABKAhIAYgBARIRCgRkZW1vGAMgASgISAKIAQFCDgoMX2Vudmlyb25tZW50QggKBl9sb2NhbEIHCgVfZGVtbyKUAwoLUHJpY2VDb25maWcSGQoIcHJvdmlkZXIYASABKAlCB7pIBHICEAESFgoFbW9kZWwYAiABKAlCB7pIBHICEAESMgoOZWZmZWN0aXZlX3RpbWUYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEkEKFWlucHV0X3VzZF9wZXJfbWlsbGlvbhgEIAEoCUIiukgfch0yG15bMC05XXsxLDl9KFwuWzAtOV17MSw5fSk/JBJCChZvdXRwdXRfdXNkX3Blcl9taWxsaW9uGAUgASgJQiK6SB9yHTIbXlswLTldezEsOX0oXC5bMC05XXsxLDl9KT8kEksKHGNhY2hlZF9pbnB1dF91c2RfcGVyX21pbGxpb24YBiABKAlCJbpIInIgMh5eKFswLTldezEsOX0oXC5bMC05XXsxLDl9KT8pPyQSSgobY2FjaGVfd3JpdGVfdXNkX3Blcl9taWxsaW9uGAcgASgJQiW6SCJyIDIeXihbMC05XXsxLDl9KFwuWzAtOV17MSw5fSk/KT8kKl8KDFByb3ZpZGVyS2luZBIdChlQUk9WSURFUl9LSU5EX1VOU1BFQ0lGSUVEEAASGAoUUFJPVklERVJfS0lORF9PUEVOQUkQARIWChJQUk9WSURFUl9LSU5EX0RFTU8QAmIGcHJvdG8z", [file_buf_validate_validate, file_google_protobuf_duration, file_google_protobuf_timestamp]);
+  fileDesc("Cht3ZWlyL2NvbmZpZy92MS9jb25maWcucHJvdG8SDndlaXIuY29uZmlnLnYxIscECgZDb25maWcSKAoEZWRnZRgBIAEoCzIaLndlaXIuY29uZmlnLnYxLkVkZ2VDb25maWcSXwoJcHJvdmlkZXJzGAIgAygLMiUud2Vpci5jb25maWcudjEuQ29uZmlnLlByb3ZpZGVyc0VudHJ5QiW6SCKaAR8Q6AciGnIYMhZeW2Etel1bYS16MC05LV17MCw2Mn0kEkgKB2FsaWFzZXMYAyADKAsyIy53ZWlyLmNvbmZpZy52MS5Db25maWcuQWxpYXNlc0VudHJ5QhK6SA+aAQwQkE4iB3IFEAEYgAQSNwoGcHJpY2VzGAQgAygLMhsud2Vpci5jb25maWcudjEuUHJpY2VDb25maWdCCrpIB5IBBBCgjQYSLAoGcm91dGVyGAUgASgLMhwud2Vpci5jb25maWcudjEuUm91dGVyQ29uZmlnEi4KB2pvdXJuYWwYBiABKAsyHS53ZWlyLmNvbmZpZy52MS5Kb3VybmFsQ29uZmlnEjIKCWRpc2NvdmVyeRgHIAEoCzIfLndlaXIuY29uZmlnLnYxLkRpc2NvdmVyeUNvbmZpZxpQCg5Qcm92aWRlcnNFbnRyeRILCgNrZXkYASABKAkSLQoFdmFsdWUYAiABKAsyHi53ZWlyLmNvbmZpZy52MS5Qcm92aWRlckNvbmZpZzoCOAEaSwoMQWxpYXNlc0VudHJ5EgsKA2tleRgBIAEoCRIqCgV2YWx1ZRgCIAEoCzIbLndlaXIuY29uZmlnLnYxLkFsaWFzQ29uZmlnOgI4ASKZBAoKRWRnZUNvbmZpZxIqCg5ib2R5X2J5dGVzX21heBgBIAEoDUINukgKKggYgICAHiiACEgAiAEBEikKE3JlcXVlc3RzX3Blcl9taW51dGUYAiABKA1CB7pIBCoCKAFIAYgBARInChF0b2tlbnNfcGVyX21pbnV0ZRgDIAEoDUIHukgEKgIoAUgCiAEBEiIKDHJlcXVlc3RzX21heBgEIAEoDUIHukgEKgIoAUgDiAEBEh8KDGNvcnNfb3JpZ2lucxgFIAMoCUIJukgGkgEDEOgHEjgKCWhlYXJ0YmVhdBgGIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkIKukgHqgEEMgIIARI7Cgxob2xkX2hlYWRlcnMYByABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CCrpIB6oBBDICCAESOgoLd3JpdGVfc3RhbGwYCCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CCrpIB6oBBDICCAESKAoFZHJhaW4YCSABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SFwoPbWV0cmljc19hZGRyZXNzGAogASgJQhEKD19ib2R5X2J5dGVzX21heEIWChRfcmVxdWVzdHNfcGVyX21pbnV0ZUIUChJfdG9rZW5zX3Blcl9taW51dGVCDwoNX3JlcXVlc3RzX21heCKQBwoOUHJvdmlkZXJDb25maWcSNgoEa2luZBgBIAEoDjIcLndlaXIuY29uZmlnLnYxLlByb3ZpZGVyS2luZEIKukgHggEEEAEgABIdCghiYXNlX3VybBgCIAEoCUILukgI2AEBcgOIAQESFAoHYXBpX2tleRgDIAEoCUIDgAEBEkYKB2hlYWRlcnMYBCADKAsyKy53ZWlyLmNvbmZpZy52MS5Qcm92aWRlckNvbmZpZy5IZWFkZXJzRW50cnlCCLpIBZoBAhBAEh8KCWNhbGxzX21heBgFIAEoDUIHukgEKgIoAUgAiAEBEhYKCXF1ZXVlX21heBgGIAEoDUgBiAEBEiAKE3N0b3BzX29uX2Rpc2Nvbm5lY3QYByABKAhIAogBARIZCgZtb2RlbHMYCCADKAlCCbpIBpIBAxCQThIaCg1zdHJlYW1zX3VzYWdlGAkgASgISAOIAQESHQoIYXBpX2tleXMYCiADKAlCC4ABAbpIBZIBAhBkEocBCghkaWFsZWN0cxgLIAMoCUJ1ukhykgFvEAgia3JpUgtvcGVuYWktY2hhdFIQb3BlbmFpLXJlc3BvbnNlc1ISb3BlbmFpLWNvbXBsZXRpb25zUhJhbnRocm9waWMtbWVzc2FnZXNSBmdlbWluaVIQYmVkcm9jay1jb252ZXJzZVIGb2xsYW1hEhMKC2FwaV92ZXJzaW9uGAwgASgJEigKBnJlZ2lvbhgNIAEoCUIYukgVchMyEV5bYS16MC05LV17MCw2M30kEisKB3Byb2plY3QYDiABKAlCGrpIF3IVMhNeW2EtejAtOTouLV17MCw2M30kEisKA2F3cxgPIAEoCzIeLndlaXIuY29uZmlnLnYxLkF3c0NyZWRlbnRpYWxzEi8KGW1heF9vdXRwdXRfdG9rZW5zX2RlZmF1bHQYECABKA1CB7pIBCoCKAFIBIgBARIcCg91c2VzX21heF90b2tlbnMYESABKAhIBYgBARouCgxIZWFkZXJzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4AUIMCgpfY2FsbHNfbWF4QgwKCl9xdWV1ZV9tYXhCFgoUX3N0b3BzX29uX2Rpc2Nvbm5lY3RCEAoOX3N0cmVhbXNfdXNhZ2VCHAoaX21heF9vdXRwdXRfdG9rZW5zX2RlZmF1bHRCEgoQX3VzZXNfbWF4X3Rva2VucyJzCg5Bd3NDcmVkZW50aWFscxIeCg1hY2Nlc3Nfa2V5X2lkGAEgASgJQge6SARyAhABEiUKEXNlY3JldF9hY2Nlc3Nfa2V5GAIgASgJQgqAAQG6SARyAhABEhoKDXNlc3Npb25fdG9rZW4YAyABKAlCA4ABASLJAQoLQWxpYXNDb25maWcSOQoHdGFyZ2V0cxgBIAMoCzIcLndlaXIuY29uZmlnLnYxLlRhcmdldENvbmZpZ0IKukgHkgEECAEQQBIWCg5hbGxvd191bnByaWNlZBgCIAEoCBIwCgh0aW1lb3V0cxgDIAEoCzIeLndlaXIuY29uZmlnLnYxLlRpbWVvdXRzQ29uZmlnEiQKDGF0dGVtcHRzX21heBgEIAEoDUIJukgGKgQYCigBSACIAQFCDwoNX2F0dGVtcHRzX21heCJCCgxUYXJnZXRDb25maWcSGQoIcHJvdmlkZXIYASABKAlCB7pIBHICEAESFwoFbW9kZWwYAiABKAlCCLpIBXIDGIACIucBCg5UaW1lb3V0c0NvbmZpZxI0Cgdjb25uZWN0GAEgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQgi6SAWqAQIqABI4CgtmaXJzdF90b2tlbhgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkIIukgFqgECKgASMQoEaWRsZRgDIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkIIukgFqgECKgASMgoFdG90YWwYBCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CCLpIBaoBAioAIpoDCgxSb3V0ZXJDb25maWcSMAoIdGltZW91dHMYASABKAsyHi53ZWlyLmNvbmZpZy52MS5UaW1lb3V0c0NvbmZpZxIkCgxhdHRlbXB0c19tYXgYAiABKA1CCbpIBioEGAooAUgAiAEBEiMKDXJldHJ5X3BlcmNlbnQYAyABKA1CB7pIBCoCGGRIAYgBARIjChZyZXRyaWVzX3Blcl9zZWNvbmRfbWluGAQgASgNSAKIAQESMgoPcmV0cnlfYWZ0ZXJfbWF4GAUgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEiYKEGNpcmN1aXRfZmFpbHVyZXMYBiABKA1CB7pIBCoCKAFIA4gBARI5CgxjaXJjdWl0X29wZW4YByABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CCLpIBaoBAioAQg8KDV9hdHRlbXB0c19tYXhCEAoOX3JldHJ5X3BlcmNlbnRCGQoXX3JldHJpZXNfcGVyX3NlY29uZF9taW5CEwoRX2NpcmN1aXRfZmFpbHVyZXMisgEKDUpvdXJuYWxDb25maWcSMAoNc3luY19pbnRlcnZhbBgBIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIhCglieXRlc19tYXgYAiABKARCCbpIBjIEKICAQEgAiAEBEj4KEXByb2dyZXNzX2ludGVydmFsGAMgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQgi6SAWqAQIqAEIMCgpfYnl0ZXNfbWF4InUKD0Rpc2NvdmVyeUNvbmZpZxIYCgtlbnZpcm9ubWVudBgBIAEoCEgAiAEBEhIKBWxvY2FsGAIgASgISAGIAQESEQoEZGVtbxgDIAEoCEgCiAEBQg4KDF9lbnZpcm9ubWVudEIICgZfbG9jYWxCBwoFX2RlbW8ilAMKC1ByaWNlQ29uZmlnEhkKCHByb3ZpZGVyGAEgASgJQge6SARyAhABEhYKBW1vZGVsGAIgASgJQge6SARyAhABEjIKDmVmZmVjdGl2ZV90aW1lGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBJBChVpbnB1dF91c2RfcGVyX21pbGxpb24YBCABKAlCIrpIH3IdMhteWzAtOV17MSw5fShcLlswLTldezEsOX0pPyQSQgoWb3V0cHV0X3VzZF9wZXJfbWlsbGlvbhgFIAEoCUIiukgfch0yG15bMC05XXsxLDl9KFwuWzAtOV17MSw5fSk/JBJLChxjYWNoZWRfaW5wdXRfdXNkX3Blcl9taWxsaW9uGAYgASgJQiW6SCJyIDIeXihbMC05XXsxLDl9KFwuWzAtOV17MSw5fSk/KT8kEkoKG2NhY2hlX3dyaXRlX3VzZF9wZXJfbWlsbGlvbhgHIAEoCUIlukgiciAyHl4oWzAtOV17MSw5fShcLlswLTldezEsOX0pPyk/JCr+AQoMUHJvdmlkZXJLaW5kEh0KGVBST1ZJREVSX0tJTkRfVU5TUEVDSUZJRUQQABIYChRQUk9WSURFUl9LSU5EX09QRU5BSRABEhYKElBST1ZJREVSX0tJTkRfREVNTxACEhsKF1BST1ZJREVSX0tJTkRfQU5USFJPUElDEAMSFwoTUFJPVklERVJfS0lORF9BWlVSRRAEEhgKFFBST1ZJREVSX0tJTkRfR0VNSU5JEAUSGAoUUFJPVklERVJfS0lORF9WRVJURVgQBhIZChVQUk9WSURFUl9LSU5EX0JFRFJPQ0sQBxIYChRQUk9WSURFUl9LSU5EX09MTEFNQRAIYgZwcm90bzM", [file_buf_validate_validate, file_google_protobuf_duration, file_google_protobuf_timestamp]);
 
 /**
  * The file `weir.yaml`. Names may be written in snake_case or lowerCamelCase; an unknown name is
@@ -185,15 +185,17 @@ export type ProviderConfig = Message<"weir.config.v1.ProviderConfig"> & {
   kind: ProviderKind;
 
   /**
-   * Base URL up to and with the version: `https://api.openai.com/v1`. Default: the vendor's own,
-   * for providers whose id is a vendor's name.
+   * Base URL up to and with the version: `https://api.openai.com/v1`. Default: the vendor's own, for
+   * providers whose id is a vendor's name and for kinds that have one. Azure: the resource,
+   * `https://NAME.openai.azure.com`. Ollama: the server, `http://127.0.0.1:11434`.
    *
    * @generated from field: string base_url = 2;
    */
   baseUrl: string;
 
   /**
-   * Credential, sent as `Authorization: Bearer`. Empty: none is sent.
+   * Credential, sent as the kind's API wants it (`Authorization: Bearer`, `x-api-key`, `api-key` or
+   * `x-goog-api-key`). Empty: none is sent, or those of `api_keys`.
    *
    * @generated from field: string api_key = 3;
    */
@@ -244,6 +246,68 @@ export type ProviderConfig = Message<"weir.config.v1.ProviderConfig"> & {
    * @generated from field: optional bool streams_usage = 9;
    */
   streamsUsage?: boolean | undefined;
+
+  /**
+   * More credentials beside `api_key`: calls take turns, and one that the provider refuses or that is
+   * at its rate limit is left alone for a while.
+   *
+   * @generated from field: repeated string api_keys = 10;
+   */
+  apiKeys: string[];
+
+  /**
+   * Dialects that the provider speaks, the one for translated requests first: `openai-chat`,
+   * `openai-responses`, `openai-completions`, `anthropic-messages`, `gemini`, `bedrock-converse`,
+   * `ollama`. A request in one of them goes through as it is. Default: those of the kind; for kind
+   * `openai`, `openai-chat` and `openai-completions`, and `openai-responses` for the id `openai`.
+   *
+   * @generated from field: repeated string dialects = 11;
+   */
+  dialects: string[];
+
+  /**
+   * Version of the API, for kinds that want one: `api-version` of Azure (default: its v1 API, which
+   * needs none), `anthropic-version` of Anthropic (default 2023-06-01).
+   *
+   * @generated from field: string api_version = 12;
+   */
+  apiVersion: string;
+
+  /**
+   * Region of kinds bedrock and vertex: `eu-central-1`, `europe-west4`, `global`.
+   *
+   * @generated from field: string region = 13;
+   */
+  region: string;
+
+  /**
+   * Google Cloud project of kind vertex.
+   *
+   * @generated from field: string project = 14;
+   */
+  project: string;
+
+  /**
+   * Access key of kind bedrock, when it is not called with an `api_key`.
+   *
+   * @generated from field: weir.config.v1.AwsCredentials aws = 15;
+   */
+  aws?: AwsCredentials | undefined;
+
+  /**
+   * Output limit sent to dialects that demand one when the request has none. Default 4096.
+   *
+   * @generated from field: optional uint32 max_output_tokens_default = 16;
+   */
+  maxOutputTokensDefault?: number | undefined;
+
+  /**
+   * Whether the provider wants `max_tokens` in chat completions rather than
+   * `max_completion_tokens`. Default true, but false for kind azure and for the id `openai`.
+   *
+   * @generated from field: optional bool uses_max_tokens = 17;
+   */
+  usesMaxTokens?: boolean | undefined;
 };
 
 /**
@@ -252,6 +316,41 @@ export type ProviderConfig = Message<"weir.config.v1.ProviderConfig"> & {
  */
 export const ProviderConfigSchema: GenMessage<ProviderConfig> = /*@__PURE__*/
   messageDesc(file_weir_config_v1_config, 2);
+
+/**
+ * An access key of Amazon Web Services.
+ *
+ * @generated from message weir.config.v1.AwsCredentials
+ */
+export type AwsCredentials = Message<"weir.config.v1.AwsCredentials"> & {
+  /**
+   * Id of the key.
+   *
+   * @generated from field: string access_key_id = 1;
+   */
+  accessKeyId: string;
+
+  /**
+   * The key's secret.
+   *
+   * @generated from field: string secret_access_key = 2;
+   */
+  secretAccessKey: string;
+
+  /**
+   * Token of a temporary key; empty for others.
+   *
+   * @generated from field: string session_token = 3;
+   */
+  sessionToken: string;
+};
+
+/**
+ * Describes the message weir.config.v1.AwsCredentials.
+ * Use `create(AwsCredentialsSchema)` to create a new message.
+ */
+export const AwsCredentialsSchema: GenMessage<AwsCredentials> = /*@__PURE__*/
+  messageDesc(file_weir_config_v1_config, 3);
 
 /**
  * How an alias is served.
@@ -294,7 +393,7 @@ export type AliasConfig = Message<"weir.config.v1.AliasConfig"> & {
  * Use `create(AliasConfigSchema)` to create a new message.
  */
 export const AliasConfigSchema: GenMessage<AliasConfig> = /*@__PURE__*/
-  messageDesc(file_weir_config_v1_config, 3);
+  messageDesc(file_weir_config_v1_config, 4);
 
 /**
  * A provider and one of its models.
@@ -323,7 +422,7 @@ export type TargetConfig = Message<"weir.config.v1.TargetConfig"> & {
  * Use `create(TargetConfigSchema)` to create a new message.
  */
 export const TargetConfigSchema: GenMessage<TargetConfig> = /*@__PURE__*/
-  messageDesc(file_weir_config_v1_config, 4);
+  messageDesc(file_weir_config_v1_config, 5);
 
 /**
  * How long to wait for a target.
@@ -366,7 +465,7 @@ export type TimeoutsConfig = Message<"weir.config.v1.TimeoutsConfig"> & {
  * Use `create(TimeoutsConfigSchema)` to create a new message.
  */
 export const TimeoutsConfigSchema: GenMessage<TimeoutsConfig> = /*@__PURE__*/
-  messageDesc(file_weir_config_v1_config, 5);
+  messageDesc(file_weir_config_v1_config, 6);
 
 /**
  * Retries and timeouts.
@@ -430,7 +529,7 @@ export type RouterConfig = Message<"weir.config.v1.RouterConfig"> & {
  * Use `create(RouterConfigSchema)` to create a new message.
  */
 export const RouterConfigSchema: GenMessage<RouterConfig> = /*@__PURE__*/
-  messageDesc(file_weir_config_v1_config, 6);
+  messageDesc(file_weir_config_v1_config, 7);
 
 /**
  * The journal of attempts.
@@ -467,7 +566,7 @@ export type JournalConfig = Message<"weir.config.v1.JournalConfig"> & {
  * Use `create(JournalConfigSchema)` to create a new message.
  */
 export const JournalConfigSchema: GenMessage<JournalConfig> = /*@__PURE__*/
-  messageDesc(file_weir_config_v1_config, 7);
+  messageDesc(file_weir_config_v1_config, 8);
 
 /**
  * Which providers are found without being named.
@@ -502,7 +601,7 @@ export type DiscoveryConfig = Message<"weir.config.v1.DiscoveryConfig"> & {
  * Use `create(DiscoveryConfigSchema)` to create a new message.
  */
 export const DiscoveryConfigSchema: GenMessage<DiscoveryConfig> = /*@__PURE__*/
-  messageDesc(file_weir_config_v1_config, 8);
+  messageDesc(file_weir_config_v1_config, 9);
 
 /**
  * What a model costs. Amounts are USD as decimal text (`"2.50"`), never floating point.
@@ -566,7 +665,7 @@ export type PriceConfig = Message<"weir.config.v1.PriceConfig"> & {
  * Use `create(PriceConfigSchema)` to create a new message.
  */
 export const PriceConfigSchema: GenMessage<PriceConfig> = /*@__PURE__*/
-  messageDesc(file_weir_config_v1_config, 9);
+  messageDesc(file_weir_config_v1_config, 10);
 
 /**
  * The dialect that a provider speaks.
@@ -594,6 +693,48 @@ export const ProviderKind = {
    * @generated from enum value: PROVIDER_KIND_DEMO = 2;
    */
   DEMO: 2,
+
+  /**
+   * Anthropic Messages.
+   *
+   * @generated from enum value: PROVIDER_KIND_ANTHROPIC = 3;
+   */
+  ANTHROPIC: 3,
+
+  /**
+   * Azure OpenAI: OpenAI's dialects under deployments, with `api-key`.
+   *
+   * @generated from enum value: PROVIDER_KIND_AZURE = 4;
+   */
+  AZURE: 4,
+
+  /**
+   * The Gemini API.
+   *
+   * @generated from enum value: PROVIDER_KIND_GEMINI = 5;
+   */
+  GEMINI: 5,
+
+  /**
+   * Gemini on Vertex AI; `api_key` holds an access token or an express-mode key.
+   *
+   * @generated from enum value: PROVIDER_KIND_VERTEX = 6;
+   */
+  VERTEX: 6,
+
+  /**
+   * Amazon Bedrock Converse.
+   *
+   * @generated from enum value: PROVIDER_KIND_BEDROCK = 7;
+   */
+  BEDROCK: 7,
+
+  /**
+   * Ollama's own API.
+   *
+   * @generated from enum value: PROVIDER_KIND_OLLAMA = 8;
+   */
+  OLLAMA: 8,
 } as const;
 
 /**

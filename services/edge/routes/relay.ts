@@ -1,119 +1,27 @@
-import { create } from "@bufbuild/protobuf";
-import { type ChatRequest, readChatRequest } from "@weir/dialect/openai-chat/request";
-import { type ChatService, GenerateRequestSchema, type GenerateResponse } from "@weir/gen/weir/chat/v1/chat_service_pb";
-import {
-  Dialect,
-  type Span,
-  type WireChunk,
-  type WireHead,
-  type WireRequest,
-  type WireTail,
-} from "@weir/gen/weir/chat/v1/wire_pb";
+import type { Warning } from "@weir/gen/weir/chat/v1/event_pb";
+import type { GenerateResponse } from "@weir/gen/weir/chat/v1/chat_service_pb";
+import type { WireChunk, WireHead, WireTail } from "@weir/gen/weir/chat/v1/wire_pb";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
-import { callMetadata, type Client } from "@weir/kit/call";
 import type { Clock } from "@weir/kit/clock";
 import { CallCancelled, WeirError } from "@weir/kit/weir-error";
-import { principalHeaderFor } from "../auth/snapshot.ts";
 import type { EdgeSettings } from "../config.ts";
-import { type BodyMemory, readJsonBody } from "../http/body.ts";
 import type { Exchange, HeaderList } from "../http/exchange.ts";
-import type { Limits, TokenReservation } from "../limits/limits.ts";
+import type { TokenReservation } from "../limits/limits.ts";
 import type { Measures } from "../measures.ts";
-import type { KeyedCall } from "./route.ts";
 
-export interface ChatCompletionsDeps {
-  readonly chat: Pick<Client<typeof ChatService>, "generate">;
-  readonly limits: Limits;
-  readonly settings: () => EdgeSettings;
-  readonly memory: BodyMemory;
+export interface RelayDeps {
   readonly measures: Measures;
   readonly clock: Clock;
 }
 
-/** What a reply may be thought to use when the client sets no limit; the truth is settled at the end. */
-const outputTokensGuess = 1_024;
-/** Longest deadline that a client may set, in seconds. */
-const clientDeadlineMax = 86_400;
 /** What is kept of an answer of unknown length, to tell its length; a longer one goes out as it comes. */
 const heldBytesMax = 1_048_576;
-/** The path by which the edge measures. */
-const label = "/v1/chat/completions";
-
-/** Answers `POST /v1/chat/completions`. */
-export function createChatCompletions(deps: ChatCompletionsDeps): (call: KeyedCall) => Promise<void> {
-  return async ({ exchange, caller }) => {
-    const settings = deps.settings();
-    const body = await readJsonBody(exchange, {
-      bytesMax: settings.bodyBytesMax,
-      stallMs: settings.bodyStallMs,
-      memory: deps.memory,
-    });
-    const request = readChatRequest(body);
-    const model = aliasOf(request.model);
-    if (!caller.mayCall(model)) throw new WeirError(ErrorReason.MODEL_FORBIDDEN, { metadata: { model } });
-    const outputTokens = request.maxOutputTokens ?? outputTokensGuess * request.choiceCount;
-    const reservation = deps.limits.reserveTokens(caller, request.inputTokensEstimate + outputTokens);
-
-    const metadata = callMetadata(
-      principalHeaderFor(caller, request.user),
-      exchange.id,
-      exchange.trace?.traceParent,
-    );
-    const reply = deps.chat.generate(
-      { ...emptyRequest, model, wire: wireRequest(request, body) },
-      // A client's timer ends when it has the head: a stream that has begun may go on for as long as it likes.
-      { metadata, timeoutMs: request.stream ? undefined : clientDeadlineMs(exchange) },
-    );
-    const relay = new Relay(deps, exchange, settings, reservation);
-    exchange.onGone = () => void reply.return();
-    if (request.stream) relay.holdHeaders();
-    await relay.run(reply);
-  };
-}
-
-// Copied, which costs a tenth of making one.
-const emptyRequest = create(GenerateRequestSchema);
-
-function wireRequest(request: ChatRequest, body: Buffer): WireRequest {
-  const wire: WireRequest = {
-    $typeName: "weir.chat.v1.WireRequest",
-    dialect: Dialect.OPENAI_CHAT,
-    body,
-    model: span(request.wire.model),
-    stream: request.stream,
-    includeUsage: request.includeUsage,
-    headers: {},
-  };
-  if (request.wire.streamOptions !== undefined) wire.streamOptions = span(request.wire.streamOptions);
-  if (request.maxOutputTokens !== undefined) wire.maxOutputTokens = request.maxOutputTokens;
-  if (request.choiceCount !== 1) wire.choiceCount = request.choiceCount;
-  return wire;
-}
-
-function span({ start, end }: { readonly start: number; readonly end: number }): Span {
-  return { $typeName: "weir.chat.v1.Span", start, end };
-}
-
-/** The name that scopes and routes know; `models/` before it says nothing. */
-function aliasOf(model: string): string {
-  let alias = model;
-  while (alias.startsWith("models/")) alias = alias.slice("models/".length);
-  if (alias === "")
-    throw new WeirError(ErrorReason.INVALID_REQUEST, { text: "`model` names no model.", metadata: { param: "model" } });
-  return alias;
-}
-
-/** What the official SDKs say of their own timeout. */
-function clientDeadlineMs(exchange: Exchange): number | undefined {
-  const text = exchange.request.headers["x-stainless-timeout"];
-  if (typeof text !== "string") return undefined;
-  const seconds = Number(text);
-  return seconds > 0 && seconds <= clientDeadlineMax ? Math.ceil(seconds * 1_000) : undefined;
-}
 
 /** Carries one reply to its client. */
-class Relay {
-  private readonly deps: ChatCompletionsDeps;
+export class Relay {
+  private readonly deps: RelayDeps;
+  /** The path by which the edge measures. */
+  private readonly label: string;
   private readonly exchange: Exchange;
   private readonly settings: EdgeSettings;
   private readonly reservation: TokenReservation;
@@ -126,8 +34,15 @@ class Relay {
   private complete = false;
   private counted = false;
 
-  constructor(deps: ChatCompletionsDeps, exchange: Exchange, settings: EdgeSettings, reservation: TokenReservation) {
+  constructor(
+    deps: RelayDeps,
+    label: string,
+    exchange: Exchange,
+    settings: EdgeSettings,
+    reservation: TokenReservation,
+  ) {
     this.deps = deps;
+    this.label = label;
     this.exchange = exchange;
     this.settings = settings;
     this.reservation = reservation;
@@ -187,7 +102,7 @@ class Relay {
     const isEvents = head.status === 200 && head.contentType.startsWith("text/event-stream");
     exchange.clearAlarm();
     if (isEvents) {
-      this.deps.measures.firstContent(label, seconds);
+      this.deps.measures.firstContent(this.label, seconds);
       if (exchange.isSilent) this.openEvents(headHeaders(head, seconds));
       this.beat();
       this.mode = "events";
@@ -279,11 +194,22 @@ function headHeaders(head: WireHead, seconds: number): HeaderList {
     "openai-processing-ms",
     String(Math.round(seconds * 1_000)),
   ];
+  if (head.warnings.length > 0) headers.push("x-weir-warnings", headerValue(warningsText(head.warnings)));
   for (const name in head.headers) {
     if (!headerNameShape.test(name) || ownHeader.test(name)) continue;
     headers.push(name, headerValue(head.headers[name] as string));
   }
   return headers;
+}
+
+const warningsLengthMax = 2_048;
+
+/** `field_dropped seed, field_dropped user`: what was left out, and why, in words for programs. */
+function warningsText(warnings: readonly Warning[]): string {
+  return warnings
+    .map(({ code, param }) => (param === "" ? code : `${code} ${param}`))
+    .join(", ")
+    .slice(0, warningsLengthMax);
 }
 
 const plainText = /^[\x20-\x7e]*$/;

@@ -1,0 +1,105 @@
+import { create } from "@bufbuild/protobuf";
+import type { Codec } from "@weir/dialect/codec";
+import { type HeaderRules, headerRules, pickClientHeaders } from "@weir/dialect/headers";
+import { readWireRequest, wireRequest } from "@weir/dialect/wire-request";
+import { type ChatService, GenerateRequestSchema } from "@weir/gen/weir/chat/v1/chat_service_pb";
+import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
+import { callMetadata, type Client } from "@weir/kit/call";
+import type { Clock } from "@weir/kit/clock";
+import { WeirError } from "@weir/kit/weir-error";
+import { principalHeaderFor } from "../auth/snapshot.ts";
+import type { EdgeSettings } from "../config.ts";
+import { type BodyMemory, readJsonBody } from "../http/body.ts";
+import type { Exchange } from "../http/exchange.ts";
+import type { Limits } from "../limits/limits.ts";
+import type { Measures } from "../measures.ts";
+import { Relay } from "./relay.ts";
+import type { KeyedCall } from "./route.ts";
+
+export interface GenerateDeps {
+  readonly chat: Pick<Client<typeof ChatService>, "generate">;
+  readonly limits: Limits;
+  readonly settings: () => EdgeSettings;
+  readonly memory: BodyMemory;
+  readonly measures: Measures;
+  readonly clock: Clock;
+}
+
+/** What the path of a request says, in dialects whose body does not. */
+export interface PathFacts {
+  readonly model?: string;
+  readonly stream?: boolean;
+}
+
+/** What a reply may be thought to use when the client sets no limit; the truth is settled at the end. */
+const outputTokensGuess = 1_024;
+/** Longest deadline that a client may set, in seconds. */
+const clientDeadlineMax = 86_400;
+
+/**
+ * Answers requests for a model's reply in one public dialect.
+ * @param label the path by which the edge measures
+ * @param readPath what the path says; it goes before the body
+ */
+export function createGenerate(
+  deps: GenerateDeps,
+  codec: Codec,
+  label: string,
+  readPath?: (call: KeyedCall) => PathFacts,
+): (call: KeyedCall) => Promise<void> {
+  const rules = headerRules(codec.dialect);
+  return async (call) => {
+    const { exchange, caller } = call;
+    const path = readPath?.(call) ?? noFacts;
+    const settings = deps.settings();
+    const sent = await readJsonBody(exchange, {
+      bytesMax: settings.bodyBytesMax,
+      stallMs: settings.bodyStallMs,
+      memory: deps.memory,
+    });
+    const reading = readWireRequest(codec, sent, path.model);
+    const { envelope } = reading;
+    const model = aliasOf(path.model ?? envelope.model ?? "");
+    if (!caller.mayCall(model)) throw new WeirError(ErrorReason.MODEL_FORBIDDEN, { metadata: { model } });
+    const outputTokens = envelope.maxOutputTokens ?? outputTokensGuess * envelope.choiceCount;
+    const reservation = deps.limits.reserveTokens(caller, reading.inputTokensEstimate + outputTokens);
+    const stream = path.stream ?? envelope.stream ?? false;
+    const metadata = callMetadata(principalHeaderFor(caller, envelope.user), exchange.id, exchange.trace?.traceParent);
+    const wire = wireRequest(codec, reading, stream, passingHeaders(rules, exchange));
+    const reply = deps.chat.generate(
+      { ...emptyRequest, model, wire },
+      // A client's timer ends when it has the head: a stream that has begun may go on for as long as it likes.
+      { metadata, timeoutMs: stream ? undefined : clientDeadlineMs(exchange) },
+    );
+    const relay = new Relay(deps, label, exchange, settings, reservation);
+    exchange.onGone = () => void reply.return();
+    if (stream) relay.holdHeaders();
+    await relay.run(reply);
+  };
+}
+
+const noFacts: PathFacts = {};
+
+// Copied, which costs a tenth of making one.
+const emptyRequest = create(GenerateRequestSchema);
+
+function passingHeaders(rules: HeaderRules, { request }: Exchange): Record<string, string> {
+  return rules.client.length === 0 ? {} : pickClientHeaders(rules, request.headers);
+}
+
+/** The name that scopes and routes know; `models/` before it says nothing. */
+function aliasOf(model: string): string {
+  let alias = model;
+  while (alias.startsWith("models/")) alias = alias.slice("models/".length);
+  if (alias === "")
+    throw new WeirError(ErrorReason.INVALID_REQUEST, { text: "`model` names no model.", metadata: { param: "model" } });
+  return alias;
+}
+
+/** What the official SDKs say of their own timeout. */
+function clientDeadlineMs(exchange: Exchange): number | undefined {
+  const text = exchange.request.headers["x-stainless-timeout"];
+  if (typeof text !== "string") return undefined;
+  const seconds = Number(text);
+  return seconds > 0 && seconds <= clientDeadlineMax ? Math.ceil(seconds * 1_000) : undefined;
+}

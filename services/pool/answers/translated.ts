@@ -1,0 +1,95 @@
+import type { AnswerOptions, Codec, Frame, FrameWriter } from "@weir/dialect/codec";
+import { createFrameSplitter } from "@weir/dialect/framing/splitter";
+import { writeFrames } from "@weir/dialect/framing/writer";
+import { parseExact } from "@weir/dialect/json";
+import type { GenerateEvent } from "@weir/gen/weir/chat/v1/event_pb";
+import { type AnswerPath, mediaTypes, type Piece, type StreamPath } from "./answer-path.ts";
+import { contentBytes, createEventWatch, replyIdOf } from "./events.ts";
+
+/** Who gets the answer: a client of a dialect, or a caller of the canonical form. */
+export type Reader = { readonly codec: Codec; readonly options: AnswerOptions } | "canonical";
+
+/** Answers of one dialect to callers of another, or of the canonical form. */
+export function translated(source: Codec, reader: Reader): AnswerPath {
+  return {
+    streamType: mediaTypes[source.framing],
+    contentTypes: {
+      stream: mediaTypes[reader === "canonical" ? "sse" : reader.codec.framing],
+      whole: "application/json",
+    },
+    openStream: () => translateStream(source, reader),
+    readWhole(body) {
+      const json = parseExact(body.toString());
+      if (json === undefined) return { kind: "malformed" };
+      const error = source.readError(json);
+      if (error !== undefined) return { kind: "error", error, piece: undefined };
+      const answer = source.readAnswer(json);
+      if (answer === undefined) return { kind: "malformed" };
+      const { events, usage } = answer;
+      return {
+        kind: "answer",
+        usage,
+        outputTokens: Math.ceil(contentBytes(events) / 4),
+        replyId: replyIdOf(events),
+        piece: reader === "canonical" ? events : Buffer.from(reader.codec.writeAnswer(events, reader.options)),
+      };
+    },
+  };
+}
+
+function translateStream(source: Codec, to: Reader): StreamPath {
+  const splitter = createFrameSplitter(source.framing);
+  const reader = source.createFrameReader();
+  const watch = createEventWatch(reader);
+  const writer = to === "canonical" ? undefined : to.codec.createFrameWriter(to.options);
+  const framing = to === "canonical" ? "sse" : to.codec.framing;
+  const frames: Frame[] = [];
+
+  function read(events: GenerateEvent[]): void {
+    for (const { type, data } of frames) {
+      reader.read(type, data, events);
+      if (reader.complete || reader.fault !== undefined) break;
+    }
+    frames.length = 0;
+    if (!reader.complete) watch.fail(splitter.fault);
+  }
+
+  function handOn(events: GenerateEvent[]): Piece | undefined {
+    if (events.length === 0) return undefined;
+    watch.see(events);
+    return writer === undefined ? events : writeEvents(writer, framing, events);
+  }
+
+  return {
+    push(bytes) {
+      if (watch.facts.fault !== undefined || reader.complete) return undefined;
+      const events: GenerateEvent[] = [];
+      splitter.push(bytes, frames);
+      read(events);
+      return handOn(events);
+    },
+    end() {
+      if (watch.facts.fault !== undefined || reader.complete) return undefined;
+      const events: GenerateEvent[] = [];
+      splitter.end(frames);
+      read(events);
+      if (watch.facts.fault === undefined && !reader.complete) reader.finish(events);
+      return handOn(events);
+    },
+    facts: watch.facts,
+    contentEvents: watch.contentEvents,
+    outputTokens: watch.outputTokens,
+  };
+}
+
+function writeEvents(
+  writer: FrameWriter,
+  framing: Codec["framing"],
+  events: readonly GenerateEvent[],
+): Buffer | undefined {
+  const [first] = events;
+  const frames = events.length === 1 && first ? writer.write(first) : events.flatMap((event) => writer.write(event));
+  if (frames.length === 0) return undefined;
+  const bytes = writeFrames(framing, frames);
+  return typeof bytes === "string" ? Buffer.from(bytes) : bytes;
+}

@@ -1,0 +1,84 @@
+import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
+import type { Clock } from "@weir/kit/clock";
+import type { WeirError } from "@weir/kit/weir-error";
+const signPost = (_: object): Promise<string[]> => Promise.reject(new Error("soon"));
+import { unavailable } from "../classify.ts";
+import type { ProviderSettings } from "../provider-set.ts";
+import type { UpstreamCall } from "../upstream.ts";
+import type { Credential } from "./credentials.ts";
+import { createKeyRing, type KeyRing } from "./key-ring.ts";
+
+/** The credential of one call. */
+export interface KeyUse {
+  /** For undici: name, value. Never log them. */
+  readonly headers: readonly string[];
+  /** The call was answered. */
+  accepted(): void;
+  /**
+   * The call failed. A credential that was refused or limited is left alone for a while; as long as the provider can be called
+   * with another one, the failure is one that a further attempt at the same target may mend.
+   */
+  failed(failure: WeirError): WeirError;
+}
+
+/** The credentials of all providers. */
+export interface Keys {
+  /** Chooses a credential for a call, and signs the call where the credential wants it: a promise only then. */
+  use(provider: ProviderSettings, call: UpstreamCall): KeyUse | Promise<KeyUse>;
+}
+
+interface Ring {
+  readonly credentials: readonly Credential[];
+  readonly ring: KeyRing;
+}
+
+/** @param clock its wall time dates signatures */
+export function createKeys(clock: Clock): Keys {
+  const rings = new Map<string, Ring>();
+
+  function ringOf({ id, credentials }: ProviderSettings): KeyRing {
+    const known = rings.get(id);
+    if (known?.credentials === credentials) return known.ring;
+    const ring = createKeyRing(credentials.length);
+    rings.set(id, { credentials, ring });
+    return ring;
+  }
+
+  function keyUse(provider: ProviderSettings, ring: KeyRing, index: number, headers: readonly string[]): KeyUse {
+    return {
+      headers,
+      accepted: () => ring.accepted(index),
+      failed(failure) {
+        const nowMs = clock.monotonic();
+        if (failure.reason === ErrorReason.PROVIDER_RATE_LIMITED) ring.limited(index, nowMs, failure.retryAfterMs);
+        else if (failure.metadata["cause"] === "credential") ring.refused(index, nowMs);
+        else return failure;
+        return ring.hasOther(index, nowMs) ? unavailable(provider.id, "key") : failure;
+      },
+    };
+  }
+
+  return {
+    use(provider, call) {
+      const ring = ringOf(provider);
+      const index = ring.take(clock.monotonic());
+      const credential = provider.credentials[index] ?? noCredential;
+      switch (credential.kind) {
+        case "none":
+          return keyUse(provider, ring, index, []);
+        case "header":
+          return keyUse(provider, ring, index, [credential.name, credential.value]);
+        case "aws":
+          return signPost({
+            ...credential,
+            origin: provider.origin,
+            path: call.path,
+            body: call.body,
+            nowMs: clock.now(),
+          }).then((headers) => keyUse(provider, ring, index, headers));
+      }
+    },
+  };
+}
+
+const noCredential: Credential = { kind: "none" };

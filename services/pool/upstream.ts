@@ -1,0 +1,206 @@
+import type { Codec, RequestWriting } from "@weir/dialect/codec";
+import { type HeaderRules, headerRules, pickClientHeaders } from "@weir/dialect/headers";
+import { parseExact, writeJson } from "@weir/dialect/json";
+import { upstreamBody } from "@weir/dialect/openai-chat/request";
+import type { GenerateRequest } from "@weir/gen/weir/chat/v1/chat_service_pb";
+import type { Warning } from "@weir/gen/weir/chat/v1/event_pb";
+import { Dialect, type WireRequest } from "@weir/gen/weir/chat/v1/wire_pb";
+import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
+import { WeirError } from "@weir/kit/weir-error";
+import type { AnswerPath } from "./answers/answer-path.ts";
+import { chatBytes } from "./answers/chat-bytes.ts";
+import { translated } from "./answers/translated.ts";
+import { watchedBytes } from "./answers/watched-bytes.ts";
+import { codecOf } from "./codecs.ts";
+import type { ProviderSettings } from "./provider-set.ts";
+import type { Endpoint } from "./providers/endpoints.ts";
+
+/** One call as its provider gets it, and what becomes of the answer. */
+export interface UpstreamCall {
+  /** Path and query. */
+  readonly path: string;
+  /** Headers of this call alone, for undici: name, value, name, value. */
+  readonly headers: readonly string[];
+  readonly body: Buffer;
+  /** Whether the provider is asked for a stream. */
+  readonly stream: boolean;
+  readonly answers: AnswerPath;
+  /** Which headers of the provider the caller may see; undefined: none. */
+  readonly headerRules: HeaderRules | undefined;
+  /** What the target could not express; `param` is a path of the caller's request. */
+  readonly warnings: readonly Warning[];
+}
+
+/** Facts that answers need which the provider leaves out. */
+export interface CallFacts {
+  readonly attemptId: string;
+  readonly startTimeMs: number;
+  /** The target's model. */
+  readonly model: string;
+}
+
+/**
+ * Prepares a call. In a dialect that the provider speaks the body passes as it came, but for the model's name; in any other, and for
+ * canonical requests, it is translated into the first of the provider's dialects.
+ * @throws WeirError INVALID_REQUEST or TARGET_UNSUPPORTED, with `param` as the caller knows it
+ */
+export function prepareCall(request: GenerateRequest, provider: ProviderSettings, facts: CallFacts): UpstreamCall {
+  const { wire } = request;
+  if (wire === undefined) return translate(request, undefined, provider, facts);
+  const endpoint = provider.endpoints.find(({ dialect }) => dialect === wire.dialect);
+  return endpoint === undefined
+    ? translate(request, wire, provider, facts)
+    : passThrough(wire, endpoint, provider, facts);
+}
+
+function passThrough(
+  wire: WireRequest,
+  { dialect, path }: Endpoint,
+  { streamsUsage, apiVersion }: ProviderSettings,
+  { model }: CallFacts,
+): UpstreamCall {
+  const rules = headerRules(dialect);
+  const isChat = dialect === Dialect.OPENAI_CHAT || dialect === Dialect.OPENAI_COMPLETIONS;
+  const inPath = wire.model === undefined && dialect === Dialect.GEMINI;
+  return {
+    path: path(model, wire.stream),
+    headers: callHeaders(dialect, apiVersion, pickClientHeaders(rules, wire.headers)),
+    body: inPath ? asBuffer(wire.body) : upstreamBody(wire, model, isChat && streamsUsage),
+    stream: wire.stream,
+    answers: isChat ? chatBytes(wire.includeUsage) : watchedBytes(knownCodec(dialect)),
+    headerRules: rules,
+    warnings: [],
+  };
+}
+
+function translate(
+  request: GenerateRequest,
+  wire: WireRequest | undefined,
+  provider: ProviderSettings,
+  facts: CallFacts,
+): UpstreamCall {
+  const [endpoint] = provider.endpoints;
+  if (endpoint === undefined) throw new WeirError(ErrorReason.INTERNAL);
+  const target = knownCodec(endpoint.dialect);
+  // A canonical caller reads events as they come.
+  const stream = wire?.stream ?? true;
+  if (wire === undefined) {
+    const writing = write(target, request, stream, provider, facts, undefined);
+    return translatedCall(
+      endpoint,
+      provider,
+      writing,
+      stream,
+      facts.model,
+      translated(target, "canonical"),
+      writing.warnings,
+    );
+  }
+  const client = knownCodec(wire.dialect);
+  const json = parseExact(asBuffer(wire.body).toString());
+  if (json === undefined) throw new WeirError(ErrorReason.INVALID_REQUEST, { text: "The body is not a JSON object." });
+  const canonical = client.readRequest(json);
+  const writing = write(target, canonical, stream, provider, facts, client);
+  const warnings = writing.warnings.map((warning) => ({ ...warning, param: paramIn(client, warning.param) }));
+  const options = {
+    id: facts.attemptId,
+    createTimeMs: facts.startTimeMs,
+    model: facts.model,
+    includeUsage: wire.includeUsage,
+    request: json,
+  };
+  const answers = translated(target, { codec: client, options });
+  return translatedCall(endpoint, provider, writing, stream, facts.model, answers, warnings);
+}
+
+function translatedCall(
+  { dialect, path }: Endpoint,
+  { apiVersion }: ProviderSettings,
+  { body, headers = {} }: RequestWriting,
+  stream: boolean,
+  model: string,
+  answers: AnswerPath,
+  warnings: readonly Warning[],
+): UpstreamCall {
+  return {
+    path: path(model, stream),
+    headers: callHeaders(dialect, apiVersion, headers),
+    body: Buffer.from(writeJson(body)),
+    stream,
+    answers,
+    headerRules: undefined,
+    warnings,
+  };
+}
+
+function write(
+  target: Codec,
+  request: GenerateRequest,
+  stream: boolean,
+  provider: ProviderSettings,
+  { model }: CallFacts,
+  client: Codec | undefined,
+): RequestWriting {
+  const { maxOutputTokensDefault } = provider;
+  try {
+    const writing = target.writeRequest(request, { model, stream, maxOutputTokensDefault });
+    return target.dialect === Dialect.OPENAI_CHAT ? asVendorWants(writing, stream, provider) : writing;
+  } catch (thrown) {
+    if (!(thrown instanceof WeirError) || thrown.reason !== ErrorReason.TARGET_UNSUPPORTED) throw thrown;
+    const { param } = thrown.metadata;
+    throw new WeirError(ErrorReason.TARGET_UNSUPPORTED, {
+      text: thrown.message,
+      metadata: {
+        provider: provider.id,
+        ...(param === undefined ? {} : { param: client === undefined ? param : paramIn(client, param) }),
+      },
+    });
+  }
+}
+
+/** For undici: name, value, name, value. Anthropic refuses calls that name no version; the client's own goes first. */
+function callHeaders(dialect: Dialect, apiVersion: string, picked: Readonly<Record<string, string>>): string[] {
+  const wanted =
+    dialect === Dialect.ANTHROPIC_MESSAGES
+      ? { "anthropic-version": apiVersion || anthropicVersion, ...picked }
+      : picked;
+  return Object.entries(wanted).flat();
+}
+
+/** https://platform.claude.com/docs/en/api/versioning */
+const anthropicVersion = "2023-06-01";
+
+/** What vendors of chat completions differ in. */
+function asVendorWants(writing: RequestWriting, stream: boolean, provider: ProviderSettings): RequestWriting {
+  const { max_completion_tokens: limit, stream_options: options, ...rest } = writing.body;
+  return {
+    ...writing,
+    body: {
+      ...rest,
+      ...(limit === undefined ? {} : { [provider.usesMaxTokens ? "max_tokens" : "max_completion_tokens"]: limit }),
+      ...(stream && provider.streamsUsage ? { stream_options: { ...(options as object), include_usage: true } } : {}),
+    },
+  };
+}
+
+/** A path of the canonical request as a dialect names it: the longest known beginning is replaced. */
+function paramIn({ params }: Codec, path: string): string {
+  for (let end = path.length; end > 0; end = Math.max(path.lastIndexOf(".", end - 1), path.lastIndexOf("[", end - 1))) {
+    const name = params[path.slice(0, end)];
+    if (name !== undefined) return name + path.slice(end);
+  }
+  return path;
+}
+
+function knownCodec(dialect: Dialect): Codec {
+  const codec = codecOf(dialect);
+  if (codec !== undefined) return codec;
+  throw new WeirError(ErrorReason.INVALID_REQUEST, {
+    text: "The request's dialect is not known to this pool.",
+    metadata: { param: "request.wire.dialect" },
+  });
+}
+
+function asBuffer(bytes: Uint8Array): Buffer {
+  return Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}
