@@ -8,6 +8,8 @@ import { readFlag, readMembers, readText, refuseUnknown, required, requiredMembe
 type MediaInit = MessageInitShape<typeof MediaSchema>;
 type Source = NonNullable<MediaInit["source"]>;
 
+// Documents may also be lists of blocks, which no other vendor knows.
+const sourceTypes: ReadonlySet<string> = new Set(["base64", "text", "url", "file"]);
 const sourceMembers: ReadonlySet<string> = new Set(["type", "media_type", "data", "url", "file_id"]);
 
 /** Reads an `image` block. */
@@ -42,6 +44,9 @@ export function readDocument(block: JsonObject, param: string): MediaInit {
 function readSource(value: unknown, param: string): { source: Source; kind: string; mediaType: string } {
   const members = requiredMembers(value, param);
   const kind = requiredText(members["type"], `${param}.type`);
+  if (!sourceTypes.has(kind)) {
+    throw invalid(`\`${param}.type\` must be \`base64\`, \`text\`, \`url\` or \`file\`.`, `${param}.type`);
+  }
   refuseUnknown(members, sourceMembers, param);
   switch (kind) {
     case "base64": {
@@ -56,12 +61,10 @@ function readSource(value: unknown, param: string): { source: Source; kind: stri
     }
     case "url":
       return { source: { case: "url", value: requiredText(members["url"], `${param}.url`) }, kind, mediaType: "" };
-    case "file": {
+    default: {
       const id = requiredText(members["file_id"], `${param}.file_id`);
       return { source: { case: "fileId", value: id }, kind, mediaType: "" };
     }
-    default:
-      throw invalid(`\`${param}.type\` must be \`base64\`, \`text\`, \`url\` or \`file\`.`, `${param}.type`);
   }
 }
 
