@@ -1,5 +1,5 @@
 import { isIP } from "node:net";
-import { checkServerIdentity } from "node:tls";
+import { checkServerIdentity, type ConnectionOptions } from "node:tls";
 import {
   ChannelCredentials,
   type ChannelOptions,
@@ -41,7 +41,24 @@ export interface ChannelIdentity {
 }
 
 /**
- * The client's side.
+ * The client's side of a link.
+ * @param host as in `channelIdentity`
+ */
+export function callerTls(tls: TlsOptions, host: string): ConnectionOptions {
+  const name = tls.serverName ?? host;
+  return {
+    ca: tls.ca,
+    cert: tls.cert,
+    key: tls.key,
+    ALPNProtocols: ["h2"],
+    checkServerIdentity: (_name, certificate) => checkServerIdentity(name, certificate),
+    // The name that TLS announces cannot be an IP address: https://www.rfc-editor.org/rfc/rfc6066#section-3
+    ...(isIP(name) === 0 && { servername: name }),
+  };
+}
+
+/**
+ * The client's side of a channel of grpc-js.
  * @param host the host of the server's address: a DNS name or an IP address
  */
 export function channelIdentity(tls: TlsOptions | undefined, host: string): ChannelIdentity {

@@ -14,7 +14,7 @@ import { ServerReflection } from "@weir/gen/grpc/reflection/v1/reflection_pb";
 import type { HostedService } from "../call.ts";
 import { decode, encode } from "../codec.ts";
 import { noMetadata } from "../context.ts";
-import { splitAddress } from "../link/address.ts";
+import { joinAddress, splitAddress } from "../link/address.ts";
 import { createLinkServer, linkService } from "../link/server.ts";
 import { asIs, type LinkOptions, linkSettings } from "../link/settings.ts";
 import {
@@ -143,8 +143,7 @@ async function removeDeadSocket(path: string): Promise<void> {
 }
 
 function boundAddress(address: string, port: number): string {
-  const { host } = splitAddress(address);
-  return host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
+  return joinAddress(splitAddress(address).host, port);
 }
 
 type StreamHandler = handleServerStreamingCall<Buffer, Buffer> | handleBidiStreamingCall<Buffer, Buffer>;

@@ -3,10 +3,12 @@ import { isIP } from "node:net";
 
 /** One place to connect to. */
 export interface Endpoint {
-  /** As grpc-js takes it: `ipv4:127.0.0.1:7000`, `ipv6:[::1]:7000`, `unix:/run/weir/pool.sock`. */
-  readonly target: string;
+  /** `127.0.0.1:7000`, `[::1]:7000` or `unix:/run/weir/pool.sock`. */
+  readonly address: string;
   /** What was asked for: a DNS name or an IP address; `localhost` for a socket. A certificate must have it. */
   readonly host: string;
+  /** The `:authority` of calls: what was asked for, with the port. */
+  readonly authority: string;
 }
 
 export interface HostAndPort {
@@ -32,13 +34,19 @@ export function isNamed(address: string): boolean {
 
 /** The places that an address stands for now: for a DNS name, one for each of its records. */
 export async function resolveAddress(address: string): Promise<readonly Endpoint[]> {
-  if (address.startsWith("unix:")) return [{ target: address, host: "localhost" }];
+  if (address.startsWith("unix:")) return [{ address, host: "localhost", authority: "localhost" }];
   const { host, port } = splitAddress(address);
-  if (isIP(host) !== 0) return [{ target: targetOf(host, port), host }];
+  if (isIP(host) !== 0) return [{ address, host, authority: address }];
   const records = await lookup(host, { all: true });
-  return records.map((record) => ({ target: targetOf(record.address, port), host }));
+  return records.map((record) => ({ address: joinAddress(record.address, port), host, authority: address }));
 }
 
-function targetOf(ip: string, port: number): string {
-  return isIP(ip) === 6 ? `ipv6:[${ip}]:${port}` : `ipv4:${ip}:${port}`;
+/** The opposite of `splitAddress`. */
+export function joinAddress(host: string, port: number): string {
+  return host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
+}
+
+/** What node:net connects to or listens on. */
+export function socketOptions(address: string): { readonly path: string } | HostAndPort {
+  return address.startsWith("unix:") ? { path: address.slice("unix:".length) } : splitAddress(address);
 }

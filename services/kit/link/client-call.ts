@@ -229,10 +229,11 @@ export class ClientCall {
 
 const once: AddEventListenerOptions = { once: true };
 
-/** A view when the batch is small or mostly this message; else a copy, so that a message kept does not keep a batch. */
+/** A view when its memory is small or mostly this message; else a copy, so that a message kept does not keep others. */
 function kept(bytes: Buffer, start: number, end: number): Buffer {
+  const { byteLength } = bytes.buffer;
   const view = bytes.subarray(start, end);
-  return bytes.length <= 16 * 1024 || bytes.length <= 4 * view.length ? view : Buffer.from(view);
+  return byteLength <= 16 * 1024 || byteLength <= 4 * view.length ? view : Buffer.from(view);
 }
 
 /** A service of the mesh that nobody answers for. */

@@ -1,21 +1,22 @@
-import { Client, type ClientDuplexStream, Metadata as GrpcMetadata, type ServiceError } from "@grpc/grpc-js";
 import type { DescMethod } from "@bufbuild/protobuf";
 import type { End, Headers, Hello } from "@weir/gen/weir/link/v1/link_service_pb";
 import type { Metadata } from "../call.ts";
-import type { ChannelIdentity } from "../grpc/credentials.ts";
+import type { TlsOptions } from "../grpc/credentials.ts";
 import { methodPath } from "../context.ts";
 import type { Clock } from "../clock.ts";
+import type { Endpoint } from "./address.ts";
 import type { ClientCall } from "./client-call.ts";
 import { LinkFault } from "./fault.ts";
 import { type FrameReader, linkVersion, readFrames } from "./frame.ts";
 import { Keepalive } from "./keepalive.ts";
+import { MessageSplitter } from "./message-splitter.ts";
+import { OpenedStream } from "./opened-stream.ts";
 import { Outbox } from "./outbox.ts";
-import { asIs, batchBytesMax, type LinkSettings, openPath, unreadBytesMax } from "./settings.ts";
+import { batchBytesMax, type LinkSettings, unreadBytesMax } from "./settings.ts";
 
 export interface ClientLinkOptions {
-  /** As grpc-js takes it: `ipv4:127.0.0.1:7000`, `unix:/run/weir/pool.sock`. */
-  readonly address: string;
-  readonly identity: ChannelIdentity;
+  readonly endpoint: Endpoint;
+  readonly tls: TlsOptions | undefined;
   readonly name: string;
   readonly messageBytesMax: number;
   readonly link: LinkSettings;
@@ -37,8 +38,8 @@ export class Link implements FrameReader {
   requestBytesMax = 0;
   private readonly options: ClientLinkOptions;
   private readonly calls = new Map<number, ClientCall>();
-  private readonly client: Client;
-  private readonly stream: ClientDuplexStream<Buffer, Buffer>;
+  private readonly stream: OpenedStream;
+  private readonly splitter = new MessageSplitter(batchBytesMax, (message) => this.read(message));
   private readonly keepalive: Keepalive;
   private readonly cancelConnectTimer: () => void;
   private callsMax = 0;
@@ -46,20 +47,14 @@ export class Link implements FrameReader {
 
   constructor(options: ClientLinkOptions) {
     this.options = options;
-    this.client = new Client(options.address, options.identity.credentials, {
-      ...options.identity.options,
-      "grpc.enable_retries": 0,
-      "grpc.enable_channelz": 0,
-      "grpc.use_local_subchannel_pool": 1,
-      "grpc.max_receive_message_length": batchBytesMax,
-      "grpc.max_send_message_length": -1,
-      "grpc-node.flow_control_window": 4 * 1024 * 1024,
+    this.stream = new OpenedStream({
+      endpoint: options.endpoint,
+      tls: options.tls,
+      onBytes: (bytes) => this.receive(bytes),
+      onDrain: () => this.outbox.drained(),
+      onClosed: (why) => this.shut(why ?? (this.state === "draining" ? undefined : "the server closed the link")),
     });
-    this.stream = this.client.makeBidiStreamRequest(openPath, asIs, asIs, new GrpcMetadata(), {});
-    this.outbox = new Outbox({ write: (batch, done) => void this.stream.write(batch, done) });
-    this.stream.on("data", (bytes: Buffer) => this.receive(bytes));
-    this.stream.on("error", (error: ServiceError) => this.shut(error.details || error.message));
-    this.stream.on("end", () => this.shut(this.state === "draining" ? undefined : "the server closed the link"));
+    this.outbox = new Outbox({ write: (batch) => this.stream.write(batch) });
     this.keepalive = new Keepalive({
       clock: options.clock,
       intervalMs: options.link.pingIntervalMs,
@@ -139,14 +134,14 @@ export class Link implements FrameReader {
 
   private endWhenDrained(): void {
     // Half-closes only after all that was said has left, so that the server sees every cancel.
-    if (this.state === "draining" && this.calls.size === 0) this.outbox.finish(() => void this.stream.end());
+    if (this.state === "draining" && this.calls.size === 0) this.outbox.finish(() => this.stream.end());
   }
 
   private receive(bytes: Buffer): void {
     if (this.state === "closed") return;
     this.keepalive.heard();
     try {
-      readFrames(bytes, this);
+      this.splitter.write(bytes);
       // Its own frames are bounded by `hasRoom`; what the server makes it answer is not.
       if (this.outbox.batch.length > this.options.link.bufferedBytesMax + unreadBytesMax) {
         throw new LinkFault("it sends and does not read");
@@ -156,14 +151,18 @@ export class Link implements FrameReader {
     }
   }
 
+  private read(message: Buffer): void {
+    // A call's own functions may have closed the link in the middle of what came.
+    if (this.state !== "closed") readFrames(message, this);
+  }
+
   private shut(why: string | undefined): void {
     if (this.state === "closed") return;
     this.state = "closed";
     this.cancelConnectTimer();
     this.keepalive.stop();
     this.outbox.close();
-    this.stream.cancel();
-    this.client.close();
+    this.stream.destroy();
     for (const call of this.calls.values()) call.broken();
     this.calls.clear();
     this.options.onClosed(why);

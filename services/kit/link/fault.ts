@@ -1,12 +1,12 @@
-import { status } from "@grpc/grpc-js";
+import { Code } from "@connectrpc/connect";
 
 /** The peer broke a rule of the link; the link ends with this status, and with it every call on it. */
 export class LinkFault extends Error {
   override readonly name = "LinkFault";
-  /** Status code of gRPC. */
-  readonly code: status;
+  /** Status code of gRPC; Connect's are the same numbers. */
+  readonly code: Code;
 
-  constructor(text: string, code: status = status.FAILED_PRECONDITION) {
+  constructor(text: string, code: Code = Code.FailedPrecondition) {
     super(text);
     this.code = code;
   }

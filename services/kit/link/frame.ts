@@ -1,5 +1,5 @@
 import { type DescMessage, fromBinary, type MessageInitShape, type MessageShape } from "@bufbuild/protobuf";
-import { status } from "@grpc/grpc-js";
+import { Code } from "@connectrpc/connect";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import {
   type End,
@@ -16,6 +16,7 @@ import { type Metadata, metadataNames } from "../call.ts";
 import { encode } from "../codec.ts";
 import { WeirError } from "../weir-error.ts";
 import { LinkFault } from "./fault.ts";
+import { prefixBytes, writePrefix } from "./message-splitter.ts";
 import { startBytesMax } from "./settings.ts";
 
 /** Version of the link's protocol. */
@@ -160,7 +161,7 @@ function readPart(bytes: Buffer, from: number, to: number, call: number, reader:
 }
 
 function readStart(bytes: Buffer, from: number, to: number): StartFrame {
-  if (to - from > startBytesMax) throw new LinkFault("a start is too large", status.RESOURCE_EXHAUSTED);
+  if (to - from > startBytesMax) throw new LinkFault("a start is too large", Code.ResourceExhausted);
   const cursor = new Cursor(bytes, from, to);
   let method = "";
   let timeoutMs: number | undefined;
@@ -315,10 +316,11 @@ export class FrameBatch {
     return this.size;
   }
 
-  /** Takes everything out, as memory of its own. */
+  /** Takes everything out: one message of the gRPC stream with its prefix, in memory of its own. */
   take(): Buffer {
-    const taken = Buffer.allocUnsafe(this.size);
-    this.buffer.copy(taken, 0, 0, this.size);
+    const taken = Buffer.allocUnsafe(prefixBytes + this.size);
+    writePrefix(taken, this.size);
+    this.buffer.copy(taken, prefixBytes, 0, this.size);
     this.size = 0;
     if (this.buffer.length > batchKept) this.buffer = Buffer.allocUnsafeSlow(batchInitial);
     return taken;

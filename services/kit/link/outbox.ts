@@ -36,23 +36,24 @@ export class OutgoingCall {
 }
 
 export interface OutboxOptions {
-  /** Hands one message to the stream; `done` is called when the stream takes more. */
-  readonly write: (batch: Buffer, done: () => void) => void;
+  /** Hands one message, with its prefix, to the stream. False: no more, please, until `drained` is called. */
+  readonly write: (message: Buffer) => boolean;
 }
 
 /**
  * What one side of a link has to say. Frames that become ready in one turn of the event loop leave together, and while
- * one batch is being written the next one gathers, so that the stream's own back-pressure reaches the callers.
+ * the stream takes no more the next batch gathers, so that the stream's own back-pressure reaches the callers.
  */
 export class Outbox {
   /** Frames that leave next, in order. */
   readonly batch = new FrameBatch();
-  private readonly write: (batch: Buffer, done: () => void) => void;
+  private readonly write: (message: Buffer) => boolean;
   private readonly turns: OutgoingCall[] = [];
   private readonly waiting = new Set<OutgoingCall>();
   private finished: (() => void) | undefined;
   private scheduled = false;
-  private writing = false;
+  /** The stream takes no more. */
+  private full = false;
   private closed = false;
   private pendingBytes = 0;
 
@@ -67,7 +68,7 @@ export class Outbox {
 
   /** To be called after frames were put into `batch`. */
   touch(): void {
-    if (this.scheduled || this.writing || this.closed) return;
+    if (this.scheduled || this.full || this.closed) return;
     this.scheduled = true;
     setImmediate(this.flush);
   }
@@ -108,10 +109,16 @@ export class Outbox {
     this.waiting.delete(call);
   }
 
-  /** Calls back when all that is in `batch` has been written. */
+  /** Calls back once when all that is in `batch` has been written; nothing is sent after that. */
   finish(call: () => void): void {
     this.finished = call;
     this.touch();
+  }
+
+  /** The stream takes messages again. */
+  drained(): void {
+    this.full = false;
+    if (this.batch.length > 0 || this.turns.length > 0 || this.finished !== undefined) this.touch();
   }
 
   /** Nothing is sent any more. */
@@ -144,21 +151,18 @@ export class Outbox {
 
   private readonly flush = (): void => {
     this.scheduled = false;
-    if (this.closed || this.writing) return;
+    if (this.closed) return;
     this.fill();
     if (this.batch.length === 0) {
-      this.finished?.();
+      if (this.finished === undefined) return;
+      this.close();
+      this.finished();
       return;
     }
-    this.writing = true;
     const congested = this.waiting.size > 0;
-    this.write(this.batch.take(), this.written);
+    this.full = !this.write(this.batch.take());
     if (congested) this.wake();
-  };
-
-  private readonly written = (): void => {
-    this.writing = false;
-    if (this.batch.length > 0 || this.turns.length > 0 || this.finished !== undefined) this.touch();
+    if (!this.full && (this.turns.length > 0 || this.finished !== undefined)) this.touch();
   };
 
   /** Adds parts of large messages, one call after the other. */

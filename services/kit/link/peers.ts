@@ -8,7 +8,7 @@ import type {
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import type { CallOptions, Door } from "../call.ts";
 import type { Clock } from "../clock.ts";
-import { channelIdentity, type TlsOptions } from "../grpc/credentials.ts";
+import type { TlsOptions } from "../grpc/credentials.ts";
 import { WeirError } from "../weir-error.ts";
 import { type Endpoint, isNamed, resolveAddress } from "./address.ts";
 import { ClientCall, type ReplyReader, StreamReply, UnaryReply, unreachable } from "./client-call.ts";
@@ -125,16 +125,16 @@ export function createPeers(options: PeersOptions): Peers {
     let complete = true;
     for (const address of options.addresses) {
       try {
-        for (const endpoint of await resolveAddress(address)) found.set(endpoint.target, endpoint);
+        for (const endpoint of await resolveAddress(address)) found.set(endpoint.address, endpoint);
       } catch {
         complete = false;
       }
     }
     resolving = false;
     if (closed) return;
-    for (const [target, endpoint] of found) if (!instances.has(target)) add(endpoint);
+    for (const [address, endpoint] of found) if (!instances.has(address)) add(endpoint);
     // A resolver that fails says nothing about the instances that are there.
-    if (complete) for (const [target, instance] of instances) if (!found.has(target)) remove(target, instance);
+    if (complete) for (const [address, instance] of instances) if (!found.has(address)) remove(address, instance);
     const delayMs = complete ? resolveIntervalMs : 1000;
     if (named) cancelResolve = clock.after(delayMs, () => void resolve());
   }
@@ -151,12 +151,12 @@ export function createPeers(options: PeersOptions): Peers {
       cancelRetry: undefined,
       gone: false,
     };
-    instances.set(endpoint.target, instance);
+    instances.set(endpoint.address, instance);
     connect(instance);
   }
 
-  function remove(target: string, instance: Instance): void {
-    instances.delete(target);
+  function remove(address: string, instance: Instance): void {
+    instances.delete(address);
     instance.gone = true;
     instance.cancelRetry?.();
     instance.link?.retire();
@@ -165,8 +165,8 @@ export function createPeers(options: PeersOptions): Peers {
   function connect(instance: Instance): void {
     const { endpoint } = instance;
     const link = new Link({
-      address: endpoint.target,
-      identity: channelIdentity(options.tls, endpoint.host),
+      endpoint,
+      tls: options.tls,
       name: options.name,
       messageBytesMax: options.messageBytesMax,
       link: options.link,
@@ -176,11 +176,11 @@ export function createPeers(options: PeersOptions): Peers {
         instance.attempts = 0;
         instance.told = undefined;
         ready = [...ready, link];
-        options.onEvent({ kind: "ready", peerName, address: endpoint.target });
+        options.onEvent({ kind: "ready", peerName, address: endpoint.address });
         welcome();
       },
       onDraining: () => {
-        options.onEvent({ kind: "draining", peerName, address: endpoint.target });
+        options.onEvent({ kind: "draining", peerName, address: endpoint.address });
         instance.leaving.add(link);
         lose(instance, link);
       },
@@ -189,7 +189,7 @@ export function createPeers(options: PeersOptions): Peers {
           instance.failures += 1;
           instance.lastError = why;
           // Said once for each loss, not again for each attempt after it.
-          if (instance.told !== why) options.onEvent({ kind: "lost", peerName, address: endpoint.target, why });
+          if (instance.told !== why) options.onEvent({ kind: "lost", peerName, address: endpoint.address, why });
           instance.told = why;
         }
         if (!instance.leaving.delete(link)) lose(instance, link);
@@ -287,7 +287,7 @@ export function createPeers(options: PeersOptions): Peers {
     },
     status: () =>
       [...instances.values()].map((instance) => ({
-        address: instance.endpoint.target,
+        address: instance.endpoint.address,
         state: instance.link === undefined ? "waiting" : instance.link.state === "ready" ? "ready" : "connecting",
         openCalls:
           (instance.link?.openCalls ?? 0) + [...instance.leaving].reduce((sum, link) => sum + link.openCalls, 0),

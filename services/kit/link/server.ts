@@ -1,4 +1,5 @@
-import { type handleBidiStreamingCall, type ServerDuplexStream, status } from "@grpc/grpc-js";
+import { Code } from "@connectrpc/connect";
+import type { handleBidiStreamingCall, ServerDuplexStream } from "@grpc/grpc-js";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import type { Hello } from "@weir/gen/weir/link/v1/link_service_pb";
 import { notServed, type ServedMethod, type ServingSettings } from "../serving.ts";
@@ -6,6 +7,7 @@ import { WeirError } from "../weir-error.ts";
 import { LinkFault } from "./fault.ts";
 import { type FrameReader, linkVersion, readFrames, type StartFrame } from "./frame.ts";
 import { Keepalive } from "./keepalive.ts";
+import { prefixBytes } from "./message-splitter.ts";
 import { Outbox } from "./outbox.ts";
 import { type CallHost, sendError, ServedCall } from "./served-call.ts";
 import { asIs, batchBytesMax, type LinkSettings, openPath, unreadBytesMax } from "./settings.ts";
@@ -92,7 +94,12 @@ class ServerLink implements FrameReader, CallHost {
     this.options = options;
     this.bufferedBytesMax = options.link.bufferedBytesMax;
     this.onClosed = onClosed;
-    this.outbox = new Outbox({ write: (batch, done) => void stream.write(batch, done) });
+    this.outbox = new Outbox({
+      write: (message) => {
+        stream.write(message.subarray(prefixBytes), () => this.outbox.drained());
+        return false;
+      },
+    });
     this.keepalive = new Keepalive({
       clock: options.serving.clock,
       intervalMs: options.link.pingIntervalMs,
@@ -125,24 +132,24 @@ class ServerLink implements FrameReader, CallHost {
   }
 
   break(text: string): void {
-    this.refuse(new LinkFault(text, status.UNAVAILABLE));
+    this.refuse(new LinkFault(text, Code.Unavailable));
   }
 
   private receive(bytes: Buffer): void {
     if (this.closed) return;
     this.keepalive.heard();
     try {
-      if (bytes.length > batchBytesMax) throw new LinkFault("a batch is too large", status.RESOURCE_EXHAUSTED);
+      if (bytes.length > batchBytesMax) throw new LinkFault("a batch is too large", Code.ResourceExhausted);
       readFrames(bytes, this);
       if (this.outbox.batch.length > unreadBytesMax) {
-        throw new LinkFault("the peer sends and does not read", status.RESOURCE_EXHAUSTED);
+        throw new LinkFault("the peer sends and does not read", Code.ResourceExhausted);
       }
     } catch (thrown) {
       if (thrown instanceof LinkFault) {
         this.refuse(thrown);
       } else {
         this.options.serving.onDefect({ method: openPath, thrown });
-        this.refuse(new LinkFault("the link failed", status.INTERNAL));
+        this.refuse(new LinkFault("the link failed", Code.Internal));
       }
     }
   }

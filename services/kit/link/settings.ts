@@ -21,6 +21,12 @@ export function linkSettings(options: LinkOptions): LinkSettings {
   };
 }
 
+/**
+ * Bytes that may be on their way before HTTP/2 makes their sender wait, on a stream and on its connection. Both ends read
+ * whatever comes, so it is the credit of the calls that bounds memory; HTTP/2's own default of 64 KiB would only add round trips.
+ */
+export const http2WindowBytes = 4 * 1024 * 1024;
+
 /** Largest message of the gRPC stream, in bytes. A batch stays far below. */
 export const batchBytesMax = 4 * 1024 * 1024;
 
