@@ -1,7 +1,7 @@
 import type { IncomingHttpHeaders } from "node:http";
 import type { ProviderError, UsageReading } from "@weir/dialect/codec";
 import { pickAnswerHeaders } from "@weir/dialect/headers";
-import { estimateInputTokens } from "@weir/dialect/openai-chat/request";
+import { estimateInputTokens } from "@weir/dialect/wire-request";
 import type { WireHead } from "@weir/gen/weir/chat/v1/wire_pb";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import type { Principal } from "@weir/gen/weir/common/v1/principal_pb";

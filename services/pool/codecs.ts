@@ -1,6 +1,7 @@
 import { anthropicMessages } from "@weir/dialect/anthropic-messages/codec";
 import { bedrockConverse } from "@weir/dialect/bedrock-converse/codec";
 import type { Codec } from "@weir/dialect/codec";
+import { gemini } from "@weir/dialect/gemini/codec";
 import { ollama } from "@weir/dialect/ollama/codec";
 import { openaiChat } from "@weir/dialect/openai-chat/codec";
 import { openaiCompletions } from "@weir/dialect/openai-completions/codec";
@@ -13,6 +14,7 @@ const codecs: readonly Codec[] = [
   openaiResponses,
   openaiCompletions,
   anthropicMessages,
+  gemini,
   bedrockConverse,
   ollama,
   weirGenerate,

@@ -1,5 +1,6 @@
 import { anthropicMessages } from "@weir/dialect/anthropic-messages/codec";
 import type { Codec } from "@weir/dialect/codec";
+import { gemini } from "@weir/dialect/gemini/codec";
 import { openaiChat } from "@weir/dialect/openai-chat/codec";
 import { openaiCompletions } from "@weir/dialect/openai-completions/codec";
 import { openaiResponses } from "@weir/dialect/openai-responses/codec";
@@ -36,8 +37,8 @@ export function createDialectRoutes(deps: GenerateDeps): Route[] {
       path: "/v1beta/models/{call=**}",
       label: "/v1beta/models:generateContent",
       access: "key",
-      voice: openaiChat,
-      handle: createGenerate(deps, openaiChat, "/v1beta/models:generateContent", readGeminiPath),
+      voice: gemini,
+      handle: createGenerate(deps, gemini, "/v1beta/models:generateContent", readGeminiPath),
     },
     {
       method: "POST",

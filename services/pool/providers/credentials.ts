@@ -1,5 +1,4 @@
-import type { ProviderConfig } from "@weir/gen/weir/config/v1/config_pb";
-import { ProviderKind } from "@weir/gen/weir/config/v1/config_pb";
+import { type ProviderConfig, ProviderKind } from "@weir/gen/weir/config/v1/config_pb";
 
 /** What proves to a provider who calls. Never log one. */
 export type Credential =

@@ -4,8 +4,10 @@ import { randomUUID } from "node:crypto";
 import { once } from "node:events";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo, Server, Socket } from "node:net";
-import { readChatRequest } from "@weir/dialect/openai-chat/request";
-import { type WireChunk, Dialect } from "@weir/gen/weir/chat/v1/wire_pb";
+import type { Codec } from "@weir/dialect/codec";
+import { openaiChat } from "@weir/dialect/openai-chat/codec";
+import { readWireRequest, wireRequest } from "@weir/dialect/wire-request";
+import type { WireChunk } from "@weir/gen/weir/chat/v1/wire_pb";
 import { PrincipalSchema } from "@weir/gen/weir/common/v1/principal_pb";
 import { ConfigSchema, type ProviderConfigSchema, ProviderKind } from "@weir/gen/weir/config/v1/config_pb";
 import type { UsageEvent } from "@weir/gen/weir/metering/v1/usage_event_pb";
@@ -173,26 +175,21 @@ export const principalMetadata = {
 
 export const hello = { model: "alias", messages: [{ role: "user", content: "hello there" }] };
 
-export function attemptRequest(body: object | string, more: AttemptInit = {}) {
+/** @param stream for dialects whose body does not say */
+export function attemptRequest(
+  body: object | string,
+  more: AttemptInit = {},
+  codec: Codec = openaiChat,
+  stream = false,
+) {
   const bytes = Buffer.from(typeof body === "string" ? body : JSON.stringify(body));
-  const { wire, stream, includeUsage, maxOutputTokens } = readChatRequest(bytes);
+  const reading = readWireRequest(codec, bytes);
   return {
     attemptId: randomUUID(),
     requestId: "req-1",
     alias: "alias",
     target: { provider: "p", model: "target-model" },
-    request: {
-      model: "alias",
-      wire: {
-        dialect: Dialect.OPENAI_CHAT,
-        body: bytes,
-        model: wire.model,
-        stream,
-        includeUsage,
-        ...(wire.streamOptions ? { streamOptions: wire.streamOptions } : {}),
-        ...(maxOutputTokens === undefined ? {} : { maxOutputTokens }),
-      },
-    },
+    request: { model: "alias", wire: wireRequest(codec, reading, reading.envelope.stream ?? stream, {}) },
     ...more,
   };
 }

@@ -1,0 +1,261 @@
+import type { JsonObject } from "@bufbuild/protobuf";
+import type { Codec, Frame } from "@weir/dialect/codec";
+import { choiceEnd, endEvent, startEvent, textEvent, toolCallEvent } from "@weir/dialect/events";
+import { createFrameSplitter } from "@weir/dialect/framing/splitter";
+import { writeFrames } from "@weir/dialect/framing/writer";
+import type { GenerateEvent } from "@weir/gen/weir/chat/v1/event_pb";
+import { StopReason } from "@weir/gen/weir/chat/v1/event_pb";
+import { Dialect } from "@weir/gen/weir/chat/v1/wire_pb";
+import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
+import { UsageSource } from "@weir/gen/weir/common/v1/usage_pb";
+import { ProviderKind } from "@weir/gen/weir/config/v1/config_pb";
+import { AttemptOutcome } from "@weir/gen/weir/metering/v1/usage_event_pb";
+import { WeirError } from "@weir/kit/weir-error";
+import { describe, expect, test } from "vitest";
+import { mediaTypes } from "./answers/answer-path.ts";
+import { codecOf } from "./codecs.ts";
+import {
+  attemptRequest,
+  createTestPool,
+  principalMetadata,
+  type ProviderInit,
+  readAll,
+  startProvider,
+} from "./testing/pool-under-test.ts";
+
+const usage = {
+  $typeName: "weir.common.v1.Usage",
+  inputTokens: 9,
+  outputTokens: 5,
+  serverToolUses: {},
+} as const;
+
+const said = ["Hel", "lo, ", "wörld 🙂"];
+const toolArguments = ['{"city":', '"Köln","n":12345678901234567890}'];
+
+function events(): GenerateEvent[] {
+  return [
+    startEvent({ id: "reply-1", model: "target-model", createTimeMs: 1_750_000_000_000 }),
+    ...said.map((text) => textEvent(0, 0, text)),
+    toolCallEvent(0, 1, { id: "call_1", name: "weather" }),
+    ...toolArguments.map((text) => toolCallEvent(0, 1, { arguments: text })),
+    endEvent([choiceEnd(0, StopReason.TOOL_CALLS, "")], { ...usage, serverToolUses: {} }),
+  ];
+}
+
+function known(dialect: Dialect): Codec {
+  const codec = codecOf(dialect);
+  if (codec === undefined) throw new Error("no codec");
+  return codec;
+}
+
+const options = { id: "x", createTimeMs: 0, model: "target-model", includeUsage: true, request: {} };
+
+function framesOf(codec: Codec): Frame[] {
+  const writer = codec.createFrameWriter(options);
+  return events().flatMap((event) => writer.write(event));
+}
+
+const vendors: readonly (readonly [string, Dialect, ProviderInit])[] = [
+  ["openai-chat", Dialect.OPENAI_CHAT, { kind: ProviderKind.OPENAI }],
+  ["openai-responses", Dialect.OPENAI_RESPONSES, { kind: ProviderKind.OPENAI, dialects: ["openai-responses"] }],
+  ["anthropic-messages", Dialect.ANTHROPIC_MESSAGES, { kind: ProviderKind.ANTHROPIC }],
+  ["gemini", Dialect.GEMINI, { kind: ProviderKind.GEMINI }],
+  ["bedrock-converse", Dialect.BEDROCK_CONVERSE, { kind: ProviderKind.BEDROCK }],
+  ["ollama", Dialect.OLLAMA, { kind: ProviderKind.OLLAMA, dialects: ["ollama"] }],
+];
+
+const clients: readonly (readonly [string, Dialect, JsonObject])[] = [
+  ["openai-chat", Dialect.OPENAI_CHAT, { model: "alias", messages: [{ role: "user", content: "hi" }] }],
+  ["openai-responses", Dialect.OPENAI_RESPONSES, { model: "alias", input: "hi" }],
+  [
+    "anthropic-messages",
+    Dialect.ANTHROPIC_MESSAGES,
+    { model: "alias", max_tokens: 100, messages: [{ role: "user", content: "hi" }] },
+  ],
+  ["gemini", Dialect.GEMINI, { contents: [{ role: "user", parts: [{ text: "hi" }] }] }],
+];
+
+/** A pool before a vendor of a dialect that answers with given bytes, and ends or breaks. */
+async function vendor(codec: Codec, init: ProviderInit, pieces: readonly (string | Buffer)[], breaks = false) {
+  const provider = await startProvider(async (response) => {
+    response.writeHead(200, { "content-type": mediaTypes[codec.framing] });
+    for (const piece of pieces) {
+      response.write(piece);
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    if (breaks) response.destroy();
+    else response.end();
+  });
+  const pool = createTestPool(provider.url, init);
+  return {
+    provider,
+    pool,
+    async [Symbol.asyncDispose]() {
+      await pool[Symbol.asyncDispose]();
+      await provider[Symbol.asyncDispose]();
+    },
+  };
+}
+
+function streaming(body: JsonObject, dialect: Dialect): JsonObject {
+  return dialect === Dialect.GEMINI ? body : { ...body, stream: true };
+}
+
+/** What a client of a dialect makes of an answer's bytes. */
+function readBack(codec: Codec, text: string) {
+  const splitter = createFrameSplitter(codec.framing);
+  const reader = codec.createFrameReader();
+  const frames: Frame[] = [];
+  const read: GenerateEvent[] = [];
+  splitter.push(Buffer.from(text), frames);
+  splitter.end(frames);
+  for (const { type, data } of frames) reader.read(type, data, read);
+  reader.finish(read);
+  let words = "";
+  let args = "";
+  for (const { kind } of read) {
+    if (kind.case !== "delta") continue;
+    if (kind.value.content.case === "text") words += kind.value.content.value;
+    if (kind.value.content.case === "toolCall") args += kind.value.content.value.arguments;
+  }
+  return { words, args, complete: reader.complete, fault: reader.fault, usage: reader.usage?.usage };
+}
+
+describe.each(vendors)("a provider of %s", (_, dialect, init) => {
+  const source = known(dialect);
+  const frames = framesOf(source);
+  const bytes = Buffer.from(writeFrames(source.framing, frames));
+
+  test.each(clients)("streams to a client of %s", async (_name, clientDialect, body) => {
+    const client = known(clientDialect);
+    await using at = await vendor(source, init, [bytes]);
+    const request = attemptRequest(streaming(body, clientDialect), {}, client, true);
+    const answer = await readAll(at.pool.client.runAttempt(request, { metadata: principalMetadata }));
+    expect(answer.error).toBeUndefined();
+    expect(answer.head).toMatchObject({ status: 200, contentType: "text/event-stream" });
+    const got = readBack(client, answer.text);
+    expect(got).toMatchObject({ words: said.join(""), complete: true, fault: undefined });
+    expect(got.args.replaceAll(/\s/g, "")).toBe(toolArguments.join(""));
+    expect(at.pool.journal.events).toMatchObject([
+      {
+        outcome: AttemptOutcome.COMPLETED,
+        usageSource: UsageSource.REPORTED,
+        usage: { inputTokens: 9, outputTokens: 5 },
+        stream: true,
+      },
+    ]);
+    expect(at.pool.defects).toEqual([]);
+  });
+
+  test("an answer that is no stream reaches every client whole", async () => {
+    for (const [, clientDialect, body] of clients) {
+      const client = known(clientDialect);
+      await using provider = await startProvider((response) =>
+        response.writeHead(200, { "content-type": "application/json" }).end(source.writeAnswer(events(), options)),
+      );
+      await using pool = createTestPool(provider.url, init);
+      const request = attemptRequest(body, {}, client);
+      const answer = await readAll(pool.client.runAttempt(request, { metadata: principalMetadata }));
+      expect(answer.error).toBeUndefined();
+      const read = client.readAnswer(JSON.parse(answer.text) as JsonObject);
+      expect(read?.usage).toMatchObject({ sound: true, usage: { inputTokens: 9, outputTokens: 5 } });
+      const text = read?.events.flatMap(({ kind }) =>
+        kind.case === "delta" && kind.value.content.case === "text" ? [kind.value.content.value] : [],
+      );
+      expect(text?.join("")).toBe(said.join(""));
+      expect(answer.text).toContain("12345678901234567890");
+      expect(pool.journal.events).toMatchObject([{ outcome: AttemptOutcome.COMPLETED, usage: { outputTokens: 5 } }]);
+    }
+  });
+
+  test("a caller of the canonical form gets events", async () => {
+    await using at = await vendor(source, init, [bytes]);
+    const { request: _wire, ...rest } = attemptRequest(clients[0]?.[2] ?? {});
+    const request = {
+      model: "alias",
+      messages: [{ role: 3, parts: [{ content: { case: "text", value: { text: "hi" } } }] }],
+    };
+    const got: GenerateEvent[] = [];
+    const call = at.pool.client.runAttempt({ ...rest, request } as never, { metadata: principalMetadata });
+    for await (const { payload } of call) if (payload.case === "event") got.push(payload.value);
+    expect(got[0]?.kind.case).toBe("start");
+    expect(got.at(-1)?.kind).toMatchObject({ case: "end", value: { usage: { inputTokens: 9, outputTokens: 5 } } });
+    expect(at.pool.journal.events).toMatchObject([{ outcome: AttemptOutcome.COMPLETED }]);
+  });
+
+  test("wherever its stream is cut, no client takes it for whole", async () => {
+    const [, clientDialect, body] = clients[dialect === Dialect.OPENAI_CHAT ? 2 : 0] ?? [];
+    if (clientDialect === undefined || body === undefined) throw new Error("no client");
+    for (const breaks of [false, true]) {
+      for (let count = 0; count < frames.length; count += 1) {
+        const part = writeFrames(source.framing, frames.slice(0, count));
+        const whole = createFrameReaderOver(source, frames.slice(0, count));
+        if (whole) continue; // what follows the end says nothing more
+        await using at = await vendor(source, init, count === 0 ? [] : [part], breaks);
+        const request = attemptRequest(streaming(body, clientDialect), {}, known(clientDialect), true);
+        const answer = await readAll(at.pool.client.runAttempt(request, { metadata: principalMetadata }));
+        expect(answer.error).toBeInstanceOf(WeirError);
+        expect(answer.tail).toBeUndefined();
+        expect(readBack(known(clientDialect), answer.text).complete).toBe(false);
+        expect(at.pool.journal.events).toHaveLength(1);
+        expect(at.pool.defects).toEqual([]);
+      }
+    }
+  });
+
+  const textFrames = source.framing !== "aws-event-stream";
+  const first = frames.slice(0, 3);
+  const asText = (data: string) => (textFrames ? (source.framing === "sse" ? `data: ${data}\n\n` : `${data}\n`) : data);
+
+  test.each([
+    ["bad JSON before content", [asText('{"a":')], ErrorReason.PROVIDER_UNAVAILABLE],
+    ["bad JSON after content", [writeFrames(source.framing, first), asText('{"a":')], undefined],
+    ["a line of 10 MB", [asText(`{"x":"${"y".repeat(10_000_000)}"}`)], ErrorReason.PROVIDER_UNAVAILABLE],
+    ["a line without end", ["data: " + "y".repeat(10_000_000)], ErrorReason.PROVIDER_UNAVAILABLE],
+    ["nothing", [], ErrorReason.PROVIDER_UNAVAILABLE],
+    ["bytes of no kind", [Buffer.from([0, 255, 254, 10, 10, 13, 0, 1])], ErrorReason.PROVIDER_UNAVAILABLE],
+  ] as const)("sends %s: one clear error, one settlement", async (_what, pieces, reason) => {
+    for (const [, clientDialect, body] of clients) {
+      await using at = await vendor(source, init, pieces);
+      const request = attemptRequest(streaming(body, clientDialect), {}, known(clientDialect), true);
+      const answer = await readAll(at.pool.client.runAttempt(request, { metadata: principalMetadata }));
+      expect(answer.error).toBeInstanceOf(WeirError);
+      if (reason !== undefined) expect(answer.error).toMatchObject({ reason });
+      expect(answer.tail).toBeUndefined();
+      expect(at.pool.journal.events).toHaveLength(1);
+      expect(at.pool.defects).toEqual([]);
+    }
+  });
+});
+
+/** Whether frames alone are a complete answer. */
+function createFrameReaderOver(codec: Codec, frames: readonly Frame[]): boolean {
+  const reader = codec.createFrameReader();
+  const out: GenerateEvent[] = [];
+  for (const { type, data } of frames) reader.read(type, data, out);
+  reader.finish(out);
+  return reader.complete;
+}
+
+test.each(clients.filter(([, dialect]) => dialect !== Dialect.OPENAI_CHAT))(
+  "a client of %s gets the bytes of a provider that speaks it",
+  async (_, dialect, body) => {
+    const codec = known(dialect);
+    const init = vendors.find(([, other]) => other === dialect)?.[2] ?? {};
+    const bytes = Buffer.from(writeFrames("sse", framesOf(codec)));
+    for (const size of [1, 7, bytes.length]) {
+      const pieces = Array.from({ length: Math.ceil(bytes.length / size) }, (__, i) =>
+        bytes.subarray(i * size, (i + 1) * size),
+      );
+      await using at = await vendor(codec, init, pieces);
+      const sent = { ...streaming(body, dialect), unknown_member: { "a b": [1.0, "\u00e9"] } };
+      const request = attemptRequest(sent, {}, codec, true);
+      const answer = await readAll(at.pool.client.runAttempt(request, { metadata: principalMetadata }));
+      expect(answer.error).toBeUndefined();
+      expect(answer.text).toBe(bytes.toString());
+      expect(at.provider.received[0]?.body).toBe(JSON.stringify(sent).replace('"alias"', '"target-model"'));
+      expect(at.pool.journal.events).toMatchObject([{ usage: { inputTokens: 9, outputTokens: 5 } }]);
+    }
+  },
+);
