@@ -28,9 +28,10 @@ export interface ChoiceReader {
   read(said: JsonObject, logprobs: unknown, out: GenerateEvent[]): boolean;
   /** Takes the `finish_reason`. @param stopSequence vLLM's `stop_reason`, the text that was met; empty when unknown */
   finish(reason: string, stopSequence: string): void;
-  /** Whether the choice has ended. */
+  /** Whether the choice has ended: by a `finish_reason`, or by sound's time of expiry, after which OpenAI sends none. */
   readonly finished: boolean;
-  end(): ChoiceEnd;
+  /** Ends the choice: appends what was held back. Undefined when that cannot be read. */
+  end(out: GenerateEvent[]): ChoiceEnd | undefined;
 }
 
 interface Call {
@@ -51,6 +52,8 @@ export function createChoiceReader(choice: number, replyId: string): ChoiceReade
   let refusalPart = unknownPart;
   let audioPart = unknownPart;
   let lastCallIndex = functionCallIndex;
+  let openSound = "";
+  let soundEnded = false;
   let reason = "";
   let stopSequence = "";
 
@@ -60,6 +63,7 @@ export function createChoiceReader(choice: number, replyId: string): ChoiceReade
   };
 
   function read(said: JsonObject, logprobs: unknown, out: GenerateEvent[]): boolean {
+    soundEnded = false;
     readReasoning(said, out);
     const probabilities = isObject(logprobs) ? logprobs : undefined;
     if (!readContent(said["content"], probabilities && readLogprobs(probabilities["content"]), out)) return false;
@@ -135,17 +139,28 @@ export function createChoiceReader(choice: number, replyId: string): ChoiceReade
   function readAudio(value: unknown, out: GenerateEvent[]): boolean {
     if (!isObject(value)) return value == null;
     const { id, data, transcript, expires_at: expiresAt } = value;
-    const bytes = typeof data === "string" ? readBase64(data) : undefined;
-    if (data != null && bytes === undefined) return false;
+    if (data != null && typeof data !== "string") return false;
+    const bytes = typeof data === "string" ? readSound(data) : noBytes;
+    if (bytes === undefined) return false;
     if (audioPart === unknownPart) audioPart = nextPart();
+    const expires = typeof expiresAt === "number" && expiresAt > 0;
+    soundEnded = expires && typeof data !== "string" && typeof transcript !== "string";
     const delta = {
       ...(typeof id === "string" && { id }),
-      ...(bytes !== undefined && { data: bytes }),
+      data: bytes,
       ...(typeof transcript === "string" && { transcript }),
-      ...(typeof expiresAt === "number" && expiresAt > 0 && { expireTimeMs: expiresAt * 1_000 }),
+      ...(expires && { expireTimeMs: expiresAt * 1_000 }),
     };
     out.push(audioEvent(choice, audioPart, delta));
     return true;
+  }
+
+  /** Clients join the base64 of all chunks as text, so that one may end between the characters of three bytes. */
+  function readSound(data: string): Uint8Array | undefined {
+    const text = openSound + data;
+    const end = text.endsWith("=") ? text.length : text.length - (text.length % 4);
+    openSound = text.slice(end);
+    return readBase64(text.slice(0, end));
   }
 
   /** Pictures that the model made, as OpenRouter has them. */
@@ -201,9 +216,13 @@ export function createChoiceReader(choice: number, replyId: string): ChoiceReade
       stopSequence = sequence;
     },
     get finished() {
-      return reason !== "";
+      return reason !== "" || soundEnded;
     },
-    end() {
+    end(out) {
+      const data = openSound === "" ? undefined : readBase64(openSound);
+      if (data !== undefined) out.push(audioEvent(choice, audioPart, { data }));
+      else if (openSound !== "") return undefined;
+      if (reason === "" && soundEnded) return choiceEnd(choice, StopReason.END, "");
       const stopped = stopSequence !== "" && reason === "stop";
       const unified = stopped ? StopReason.STOP_SEQUENCE : readStopReason(reason, calls.size > 0);
       return choiceEnd(choice, unified, reason, stopped ? stopSequence : "");

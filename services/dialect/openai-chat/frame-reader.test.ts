@@ -283,6 +283,29 @@ test("without [DONE] an answer is whole when all of its choices have ended", () 
   expect(events.filter(({ kind }) => kind.case === "end")).toHaveLength(1);
 });
 
+test("sound whose base64 is cut between characters, and that ends with its expiry", () => {
+  const { reader, events } = read([
+    chunk({ audio: { id: "audio_1", data: "AQ" } }),
+    chunk({ audio: { data: "ID" } }),
+    chunk({ audio: { data: "BA==" } }),
+    chunk({ audio: { expires_at: 5 } }),
+  ]);
+  const pieces = events.flatMap(({ kind }) => (kind.case === "delta" ? [kind.value.content.value] : []));
+  expect(pieces).toMatchObject([{ data: Buffer.of() }, { data: Buffer.of(1, 2, 3) }, { data: Buffer.of(4) }, {}]);
+  reader.finish(events);
+  expect(events.at(-1)?.kind.value).toMatchObject({ choices: [{ reason: StopReason.END, rawReason: "" }] });
+});
+
+test("the last characters of sound without padding, and what is none", () => {
+  const { reader, events } = read([chunk({ audio: { data: "AQ" } }), stop, done]);
+  expect(reader.complete).toBe(true);
+  expect(events.at(-2)?.kind.value).toMatchObject({ content: { value: { data: Buffer.of(1) } } });
+  expect(read([chunk({ audio: { data: "A" } }), stop, done]).reader).toMatchObject({
+    complete: false,
+    fault: { kind: "malformed" },
+  });
+});
+
 test.each<[string, string[]]>([
   ["nothing", []],
   ["a choice that goes on", [role, chunk({ content: "a" })]],
@@ -325,7 +348,7 @@ test.each<[string, string | readonly [string, string]]>([
     "arguments that are no text",
     chunk({ tool_calls: [{ index: 0, id: "a", function: { name: "f", arguments: {} } }] }),
   ],
-  ["sound that is no base64", chunk({ audio: { data: "***" } })],
+  ["sound that is no base64", chunk({ audio: { data: "****" } })],
   ["sound that is text", chunk({ audio: "AQ==" })],
   ["a picture without address", chunk({ images: [{ image_url: {} }] })],
   ["a picture that is no base64", chunk({ images: [{ image_url: { url: "data:image/png;base64,*" } }] })],

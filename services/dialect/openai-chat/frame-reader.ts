@@ -1,4 +1,4 @@
-import type { GenerateEvent } from "@weir/gen/weir/chat/v1/event_pb";
+import type { ChoiceEnd, GenerateEvent } from "@weir/gen/weir/chat/v1/event_pb";
 import type { FrameReader, ProviderError, StreamFault, UsageReading } from "../codec.ts";
 import { endEvent, usageEvent } from "../events.ts";
 import { isObject, type JsonObject, parseObject } from "../json.ts";
@@ -78,7 +78,15 @@ export function createFrameReader(): FrameReader {
 
   function end(out: GenerateEvent[]): void {
     start(nothing, out);
-    const ends = choices.filter((reader) => reader !== undefined).map((reader) => reader.end());
+    const ends: ChoiceEnd[] = [];
+    for (const reader of choices) {
+      const choiceEnd = reader?.end(out);
+      if (choiceEnd !== undefined) ends.push(choiceEnd);
+      else if (reader !== undefined) {
+        fault = { kind: "malformed" };
+        return;
+      }
+    }
     out.push(endEvent(ends, usage?.usage));
     complete = true;
   }

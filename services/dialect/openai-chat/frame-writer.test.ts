@@ -3,6 +3,7 @@ import type { Usage } from "@weir/gen/weir/common/v1/usage_pb";
 import { expect, test } from "vitest";
 import type { AnswerOptions } from "../codec.ts";
 import {
+  audioEvent,
   choiceEnd,
   citationEvent,
   endEvent,
@@ -38,6 +39,7 @@ function write(events: readonly GenerateEvent[], given: Partial<AnswerOptions> =
 function deltas(events: readonly GenerateEvent[], given: Partial<AnswerOptions> = {}): unknown[] {
   return write(events, given)
     .slice(1)
+    .filter((data) => data !== "[DONE]")
     .map((data) => (JSON.parse(data) as { choices: { delta: unknown }[] }).choices[0]?.delta);
 }
 
@@ -251,8 +253,25 @@ test("citations count characters of the whole text, whichever part they belong t
     { type: "url_citation", url_citation: { start_index: 1, end_index: 2, title: "t", url: "u", content: "q" } },
     { type: "url_citation", url_citation: { start_index: 4, end_index: 5, title: "t", url: "u" } },
   ];
-  expect(deltas(events).slice(-2)).toEqual(annotations.map((annotation) => ({ annotations: [annotation] })));
+  expect(deltas([...events, end]).slice(4, 6)).toEqual([{ annotations }, {}]);
   expect(message(events)).toMatchObject({ content: "ab👋cd", annotations });
+});
+
+test("sound is cut where the base64 of all chunks can be joined", () => {
+  const events = [
+    start,
+    audioEvent(0, 0, { id: "audio_1", data: Uint8Array.of(1, 2, 3, 4), transcript: "a" }),
+    audioEvent(0, 0, { data: Uint8Array.of(5), transcript: "b" }),
+    audioEvent(0, 0, { expireTimeMs: 5_000 }),
+  ];
+  expect(deltas([...events, end]).slice(0, 5)).toEqual([
+    { audio: { id: "audio_1", data: "AQID", transcript: "a" } },
+    { audio: { transcript: "b" } },
+    { audio: { expires_at: 5 } },
+    { audio: { data: "BAU=" } },
+    {},
+  ]);
+  expect(message(events)["audio"]).toEqual({ id: "audio_1", data: "AQIDBAU=", transcript: "ab", expires_at: 5 });
 });
 
 test("a picture that is only an id at its vendor is not shown", () => {

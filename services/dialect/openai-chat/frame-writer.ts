@@ -35,6 +35,10 @@ interface Choice {
   readonly calls: Map<number, Call>;
   /** Places of its reasoning in `reasoning_details`, by part. */
   readonly reasoning: Map<number, number>;
+  /** Held back until the end, as OpenAI does: its client keeps the annotations of one chunk only. */
+  readonly annotations: JsonObject[];
+  /** Up to two bytes of sound that wait for a third: clients join the base64 of all chunks as text. */
+  sound: Uint8Array;
 }
 
 /** How a call is written: in `tool_calls`, with its place there, or as the old `function_call`. */
@@ -63,7 +67,8 @@ export function createFrameWriter(options: AnswerOptions): FrameWriter {
       case "delta":
         return writeDelta(kind.value);
       case "citation":
-        return writeCitation(kind.value);
+        holdCitation(kind.value);
+        return noFrames;
       case "usage":
         usage = { ...usage, ...kind.value };
         return noFrames;
@@ -89,6 +94,8 @@ export function createFrameWriter(options: AnswerOptions): FrameWriter {
       textOffsets: new Map(),
       calls: new Map(),
       reasoning: new Map(),
+      annotations: [],
+      sound: noBytes,
     };
     choices.set(index, choice);
     return choice;
@@ -116,7 +123,7 @@ export function createFrameWriter(options: AnswerOptions): FrameWriter {
       case "toolCall":
         return frames(choice, writeCall(choice, delta.part, content.value));
       case "audio":
-        return frames(choice, `"audio":${JSON.stringify(audioMembers(content.value))}`);
+        return writeAudio(choice, content.value);
       case "image": {
         const image = writeImage(content.value);
         return image === undefined ? noFrames : frames(choice, `"images":[${JSON.stringify(image)}]`);
@@ -183,10 +190,23 @@ export function createFrameWriter(options: AnswerOptions): FrameWriter {
     return call;
   }
 
-  function writeCitation({ choice: index, part, citation }: ReplyCitation): readonly Frame[] {
+  function writeAudio(choice: Choice, { id, data, transcript, expireTime }: AudioDelta): readonly Frame[] {
+    const bytes = choice.sound.length === 0 ? data : Buffer.concat([choice.sound, data]);
+    const end = bytes.length - (bytes.length % 3);
+    choice.sound = bytes.subarray(end);
+    const audio = {
+      ...(id !== "" && { id }),
+      ...(end > 0 && { data: writeBase64(bytes.subarray(0, end)) }),
+      ...(transcript !== "" && { transcript }),
+      ...(expireTime !== undefined && { expires_at: Math.floor(timestampMs(expireTime) / 1_000) }),
+    };
+    return frames(choice, `"audio":${JSON.stringify(audio)}`);
+  }
+
+  function holdCitation({ choice: index, part, citation }: ReplyCitation): void {
     const choice = choiceOf(index);
     const annotation = citation && writeAnnotation(citation, choice.textOffsets.get(part) ?? 0);
-    return annotation === undefined ? noFrames : frames(choice, `"annotations":[${JSON.stringify(annotation)}]`);
+    if (annotation !== undefined) choice.annotations.push(annotation);
   }
 
   function writeEnd(end: ReplyEnd): readonly Frame[] {
@@ -201,8 +221,14 @@ export function createFrameWriter(options: AnswerOptions): FrameWriter {
 
   function writeChoiceEnd({ choice: index, reason }: ChoiceEnd): readonly Frame[] {
     const choice = choiceOf(index);
+    const last: Frame[] = [];
+    if (choice.sound.length > 0) last.push(...frames(choice, `"audio":{"data":"${writeBase64(choice.sound)}"}`));
+    if (choice.annotations.length > 0) {
+      last.push(...frames(choice, `"annotations":${JSON.stringify(choice.annotations)}`));
+    }
     const word = writeStopReason(reason, legacy);
-    return frames(choice, "", `},"logprobs":null,"finish_reason":"${word}"}]${tail}`);
+    last.push(...frames(choice, "", `},"logprobs":null,"finish_reason":"${word}"}]${tail}`));
+    return last;
   }
 
   return { write };
@@ -214,11 +240,4 @@ function chunkHead({ id, created, ...rest }: ReturnType<typeof writeReplyHead>):
   return `${chunk.slice(0, -1)},"choices":[`;
 }
 
-function audioMembers({ id, data, transcript, expireTime }: AudioDelta): JsonObject {
-  return {
-    ...(id !== "" && { id }),
-    ...(data.length > 0 && { data: writeBase64(data) }),
-    ...(transcript !== "" && { transcript }),
-    ...(expireTime !== undefined && { expires_at: Math.floor(timestampMs(expireTime) / 1_000) }),
-  };
-}
+const noBytes: Uint8Array = new Uint8Array(0);

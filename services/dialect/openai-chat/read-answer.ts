@@ -35,7 +35,7 @@ function readChoice(
   const reader = createChoiceReader(index, replyId);
   if (!reader.read(message, choice["logprobs"], out)) return undefined;
   if (typeof reason === "string") reader.finish(reason, typeof stopSequence === "string" ? stopSequence : "");
-  return reader.end();
+  return reader.end(out);
 }
 
 /** More choices than a request may ask for; what a provider invents beyond is not followed. */
