@@ -13,7 +13,7 @@ export function readAnswer(body: JsonObject): AnswerReading | undefined {
   const reply = createReplyReader();
   reply.start(body, events);
   for (const [index, block] of content.entries()) {
-    reply.startBlock(index, isObject(block) ? block : {}, events);
+    if (!reply.startBlock(index, isObject(block) ? block : {}, events)) return undefined;
     reply.stopBlock(index, events);
   }
   reply.noteEnd(body);

@@ -1,7 +1,6 @@
-import type { JsonObject as Struct } from "@bufbuild/protobuf";
 import type { Citation } from "@weir/gen/weir/chat/v1/conversation_pb";
 import { isObject, type JsonObject } from "../json.ts";
-import { holdsRawNumber } from "./fields.ts";
+import { isHoldable } from "./fields.ts";
 
 const locationTypes: ReadonlySet<unknown> = new Set([
   "char_location",
@@ -25,7 +24,7 @@ export function readCitation(json: JsonObject, end: number): Citation {
     url: asText(json["url"] ?? json["source"]),
     quote: asText(json["cited_text"]),
   };
-  if (!holdsRawNumber(json)) citation.details = json as Struct;
+  if (isHoldable(json)) citation.details = json;
   return citation;
 }
 

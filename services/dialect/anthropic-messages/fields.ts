@@ -79,19 +79,28 @@ const isPlainName = /^\w{1,64}$/;
 
 /**
  * Members as a Struct holds them.
- * @throws WeirError INVALID_REQUEST when they hold a number that a double cannot
+ * @throws WeirError INVALID_REQUEST when they cannot be held
  */
 export function holdJson(members: JsonObject, param: string): Struct {
-  if (holdsRawNumber(members)) {
-    throw invalid(`\`${param}\` holds a number of more digits than can be translated; send it as a text.`, param);
-  }
-  return members as Struct;
+  if (isHoldable(members)) return members;
+  throw invalid(`\`${param}\` holds a number of more digits than can be translated; send it as a text.`, param);
 }
 
-/** Whether numbers that `parseExact` kept as they stood are anywhere inside a value. */
-export function holdsRawNumber(value: unknown): boolean {
-  if (typeof value !== "object" || value === null) return false;
-  return isRawNumber(value) || Object.values(value).some(holdsRawNumber);
+/** Whether a Struct can hold members: no number in them was kept as it stood by `parseExact`, and they nest no deeper than bodies may. */
+export function isHoldable(members: JsonObject): members is Struct {
+  return every(members, levelsMax, (value) => !isRawNumber(value));
+}
+
+/** Whether a value nests no deeper than bodies may, so that it can be written again. */
+export function isShallow(value: unknown): boolean {
+  return every(value, levelsMax, () => true);
+}
+
+const levelsMax = 128;
+
+function every(value: unknown, levels: number, holds: (value: unknown) => boolean): boolean {
+  if (typeof value !== "object" || value === null) return true;
+  return levels > 0 && holds(value) && Object.values(value).every((inner) => every(inner, levels - 1, holds));
 }
 
 /** Whether a value is an object of JSON, not a number that `parseExact` kept as it stood. */

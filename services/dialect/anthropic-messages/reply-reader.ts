@@ -13,7 +13,7 @@ import {
 } from "../events.ts";
 import { isObject, type JsonObject } from "../json.ts";
 import { codePoints, readCitation } from "./citations.ts";
-import { holdsRawNumber, isMembers } from "./fields.ts";
+import { isHoldable, isMembers, isShallow } from "./fields.ts";
 import { readRedacted, readThinking } from "./sealed.ts";
 import { readStopReason } from "./stop-reason.ts";
 import { readInput } from "./tool-input.ts";
@@ -21,7 +21,10 @@ import { readInput } from "./tool-input.ts";
 /** Turns the blocks of one reply into events. Lenient: what it does not know says nothing. */
 export interface ReplyReader {
   start(message: JsonObject, out: GenerateEvent[]): void;
-  /** Begins a block, which may hold all of it already. False when one of this index has begun before. */
+  /**
+   * Begins a block, which may hold all of it already. False when one of this index has begun before, or its arguments nest
+   * absurdly.
+   */
   startBlock(index: number, block: JsonObject, out: GenerateEvent[]): boolean;
   /** Continues a block. False when none of this index is open. */
   appendBlock(index: number, delta: JsonObject, out: GenerateEvent[]): boolean;
@@ -76,6 +79,7 @@ export function createReplyReader(): ReplyReader {
         startRedacted(index, asText(block["data"]), out);
         return true;
       case "tool_use":
+        if (!isShallow(block["input"])) return false;
         startToolUse(open(index, "tool_use"), block, out);
         return true;
       default:
@@ -160,7 +164,7 @@ export function createReplyReader(): ReplyReader {
     if (typeof members["stop_sequence"] === "string") stopSequence = members["stop_sequence"];
     for (const name of endDetails) {
       const value = members[name];
-      if (isObject(value) && !holdsRawNumber(value)) details = { ...details, [name]: value as Struct };
+      if (isObject(value) && isHoldable(value)) details = { ...details, [name]: value };
     }
   }
 

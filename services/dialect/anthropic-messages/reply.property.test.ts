@@ -8,7 +8,8 @@ import { parseExact, writeJson } from "../json.ts";
 import { readCitation } from "./citations.ts";
 import { anthropicMessages } from "./codec.ts";
 
-const numRuns = Number(process.env["WEIR_PROPERTY_RUNS"] ?? 2000);
+const numRuns = Number(process.env["WEIR_PROPERTY_RUNS"] ?? 1_000);
+const timeout = 600_000;
 
 const options: AnswerOptions = { id: "msg_weir", createTimeMs: 0, model: "m", includeUsage: true, request: {} };
 
@@ -225,7 +226,7 @@ function readFrames(frames: readonly Frame[]) {
   return { events, reader };
 }
 
-test("a whole answer comes back as it was", () => {
+test("a whole answer comes back as it was", { timeout }, () => {
   fc.assert(
     fc.property(reply(jsonText, true), (events) => {
       const json = parseExact(anthropicMessages.writeAnswer(events, options)) ?? {};
@@ -237,7 +238,7 @@ test("a whole answer comes back as it was", () => {
   );
 });
 
-test("a stream comes back as it was, arguments byte for byte", () => {
+test("a stream comes back as it was, arguments byte for byte", { timeout }, () => {
   fc.assert(
     fc.property(reply(fc.oneof(jsonText, someText), false), (events) => {
       const { events: read, reader } = readFrames(framesOf(events));
@@ -250,7 +251,7 @@ test("a stream comes back as it was, arguments byte for byte", () => {
   );
 });
 
-test("a stream that is cut after any frame says the same so far, and never that it ended", () => {
+test("a stream that is cut after any frame says the same so far, and never that it ended", { timeout }, () => {
   fc.assert(
     fc.property(reply(jsonText, false), (events) => {
       const frames = framesOf(events);
@@ -266,7 +267,7 @@ test("a stream that is cut after any frame says the same so far, and never that 
   );
 });
 
-test("a block that begins is ended before the next begins, and indexes count up from 0", () => {
+test("a block that begins is ended before the next begins, and indexes count up from 0", { timeout }, () => {
   fc.assert(
     fc.property(reply(jsonText, false), (events) => {
       let open: unknown;

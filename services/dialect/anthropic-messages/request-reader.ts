@@ -148,7 +148,7 @@ function readExtension(
 ): Struct | undefined {
   const kept = Object.entries({ ...body, ...rests }).filter(([name, value]) => {
     if (heldMembers.has(name) || value === null) return false;
-    return !partlyHeld.some((held) => held === name) || Object.keys(value as JsonObject).length > 0;
+    return !partlyHeld.some((held) => held === name) || Object.keys(value).length > 0;
   });
   if (kept.length === 0) return undefined;
   for (const [name, value] of kept) holdJson({ value }, /^\w{1,64}$/.test(name) ? name : "body");

@@ -19,7 +19,7 @@ const hello: MessageInit = { role: Role.USER, parts: [{ content: { case: "text",
 const tool = { kind: { case: "function" as const, value: { name: "f", parametersSchema: '{"type":"object"}' } } };
 
 function write(init: Init, model = "claude-sonnet-4-6") {
-  const request = create(GenerateRequestSchema, { model: "alias", messages: [hello], ...init } as typeof init);
+  const request = create(GenerateRequestSchema, { model: "alias", messages: [hello], ...init });
   const { body, warnings, headers } = writeRequest(request, { model, stream: false, maxOutputTokensDefault: 4_096 });
   return {
     body: JSON.parse(writeJson(body)) as JsonObject,
