@@ -127,7 +127,8 @@ function writeResultPart({ content }: Part, param: string, scope: Scope): JsonOb
     if (inner.case === "text") texts.push(inner.value.text);
     else if (inner.case === "image" || inner.case === "audio" || inner.case === "file") {
       if (!scope.traits.isModern) throw unsupported("This model takes only text as the result of a tool.", path);
-      media.push(writeMediaPart(inner.value, `${path}.${inner.case}`, scope));
+      if (inner.value.detail !== "") scope.omissions.drop(`${path}.${inner.case}.detail`);
+      media.push(writeMedia(inner.value, `${path}.${inner.case}`));
     } else throw unsupported("Gemini takes only text and media as the result of a tool.", path);
   }
   const text = texts.length === 0 ? undefined : texts.join("\n");

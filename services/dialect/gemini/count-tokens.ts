@@ -34,9 +34,8 @@ export function writeCountTokensRequest(request: GenerateRequest, options: Reque
   return { body: { generateContentRequest: { model, ...body } }, warnings };
 }
 
-/** The tokens that an answer of `countTokens` reports; undefined when it reports none. Proto JSON leaves a zero out. */
-export function readCountTokensAnswer(body: JsonObject): number | undefined {
-  const { totalTokens = body["error"] === undefined ? 0 : undefined } = body;
+/** The tokens that an answer of `countTokens` reports; undefined when it reports none. */
+export function readCountTokensAnswer({ totalTokens }: JsonObject): number | undefined {
   return Number.isInteger(totalTokens) && (totalTokens as number) >= 0 ? (totalTokens as number) : undefined;
 }
 

@@ -2,7 +2,7 @@ import type { JsonObject as Struct } from "@bufbuild/protobuf";
 import type { GenerateRequest } from "@weir/gen/weir/chat/v1/chat_service_pb";
 import type { JsonObject } from "../json.ts";
 import { dialectName, invalid } from "./faults.ts";
-import { isJsonObject, isRawNumber, memberPath } from "./members.ts";
+import { isJsonObject, isRawNumber, memberNames, memberPath, sortMembers } from "./members.ts";
 import type { Omissions } from "./omissions.ts";
 
 /**
@@ -24,11 +24,25 @@ function refuseRaw(value: unknown, param: string): void {
   }
 }
 
-/** Adds this dialect's extension to a body, without changing what is set; others are noted as left out. */
+// What a budget was reserved for.
+const limitNames = memberNames("maxOutputTokens candidateCount");
+const configNames = memberNames("generationConfig");
+
+/**
+ * Adds this dialect's extension to a body, without changing what is set, and without limits of the output, which have fields
+ * of their own. Other dialects' are noted as left out.
+ */
 export function addExtensions(body: JsonObject, { extensions }: GenerateRequest, omissions: Omissions): JsonObject {
   for (const name of Object.keys(extensions)) if (name !== dialectName) omissions.drop(`extensions.${name}`);
   const own = extensions[dialectName];
-  return own === undefined ? body : join(body, own);
+  if (own === undefined) return body;
+  const path = `extensions.${dialectName}`;
+  const { known, rest } = sortMembers(own, configNames, path);
+  const config = known["generationConfig"];
+  if (!isJsonObject(config)) return join(body, rest);
+  const { known: limits, rest: settings } = sortMembers(config, limitNames, `${path}.generationConfig`);
+  for (const name of Object.keys(limits)) omissions.drop(`${path}.generationConfig.${name}`);
+  return join(body, Object.keys(settings).length === 0 ? rest : { ...rest, generationConfig: settings });
 }
 
 /** Both objects' members; of one that both have, the first one's value, joined in turn when both are plain objects. */
