@@ -6,6 +6,7 @@ import { ollama } from "@weir/dialect/ollama/codec";
 import { openaiChat } from "@weir/dialect/openai-chat/codec";
 import { openaiCompletions } from "@weir/dialect/openai-completions/codec";
 import { openaiResponses } from "@weir/dialect/openai-responses/codec";
+import { weirChat } from "@weir/dialect/weir-chat/codec";
 import { weirGenerate } from "@weir/dialect/weir-generate/codec";
 import type { Dialect } from "@weir/gen/weir/chat/v1/wire_pb";
 
@@ -18,6 +19,7 @@ const codecs: readonly Codec[] = [
   bedrockConverse,
   ollama,
   weirGenerate,
+  weirChat,
 ];
 
 const byDialect: ReadonlyMap<Dialect, Codec> = new Map(codecs.map((codec) => [codec.dialect, codec]));

@@ -3,8 +3,7 @@ import type { Codec, Frame } from "@weir/dialect/codec";
 import { choiceEnd, endEvent, startEvent, textEvent, toolCallEvent } from "@weir/dialect/events";
 import { createFrameSplitter } from "@weir/dialect/framing/splitter";
 import { writeFrames } from "@weir/dialect/framing/writer";
-import type { GenerateEvent } from "@weir/gen/weir/chat/v1/event_pb";
-import { StopReason } from "@weir/gen/weir/chat/v1/event_pb";
+import { type GenerateEvent, StopReason } from "@weir/gen/weir/chat/v1/event_pb";
 import { Dialect } from "@weir/gen/weir/chat/v1/wire_pb";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import { UsageSource } from "@weir/gen/weir/common/v1/usage_pb";
@@ -74,6 +73,11 @@ const clients: readonly (readonly [string, Dialect, JsonObject])[] = [
     { model: "alias", max_tokens: 100, messages: [{ role: "user", content: "hi" }] },
   ],
   ["gemini", Dialect.GEMINI, { contents: [{ role: "user", parts: [{ text: "hi" }] }] }],
+  [
+    "weir-chat",
+    Dialect.WEIR_CHAT,
+    { model: "alias", messages: [{ role: "ROLE_USER", parts: [{ text: { text: "hi" } }] }] },
+  ],
 ];
 
 /** A pool before a vendor of a dialect that answers with given bytes, and ends or breaks. */
@@ -238,7 +242,7 @@ function createFrameReaderOver(codec: Codec, frames: readonly Frame[]): boolean 
   return reader.complete;
 }
 
-test.each(clients.filter(([, dialect]) => dialect !== Dialect.OPENAI_CHAT))(
+test.each(clients.filter(([, dialect]) => dialect !== Dialect.OPENAI_CHAT && dialect !== Dialect.WEIR_CHAT))(
   "a client of %s gets the bytes of a provider that speaks it",
   async (_, dialect, body) => {
     const codec = known(dialect);

@@ -4,6 +4,7 @@ import { gemini } from "@weir/dialect/gemini/codec";
 import { openaiChat } from "@weir/dialect/openai-chat/codec";
 import { openaiCompletions } from "@weir/dialect/openai-completions/codec";
 import { openaiResponses } from "@weir/dialect/openai-responses/codec";
+import { weirChat } from "@weir/dialect/weir-chat/codec";
 import { weirGenerate } from "@weir/dialect/weir-generate/codec";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import { WeirError } from "@weir/kit/weir-error";
@@ -17,6 +18,7 @@ const bodyDialects: readonly (readonly [path: string, codec: Codec])[] = [
   ["/responses", openaiResponses],
   ["/messages", anthropicMessages],
   ["/generate", weirGenerate],
+  ["/chat", weirChat],
 ];
 
 /** The routes of all public dialects in which clients ask for a model's reply. */
