@@ -12,11 +12,15 @@ import type { AnswerOptions } from "../codec.ts";
 import { type JsonObject, writeJson } from "../json.ts";
 import { writeBase64 } from "../openai-chat/data-url.ts";
 import { writeDetails } from "./details.ts";
+import { brokenCall } from "./errors.ts";
 import { createPendingCalls } from "./pending-calls.ts";
 import { writeStopReason } from "./stop-reason.ts";
 import { writeUsage } from "./usage.ts";
 
-/** Writes a whole answer. Its message has one text: texts and refusals are joined, and so is reasoning. */
+/**
+ * Writes a whole answer. Its message has one text: texts and refusals are joined, and so is reasoning. A call that cannot be
+ * written makes it an error.
+ */
 export function writeAnswer(events: readonly GenerateEvent[], options: AnswerOptions): string {
   const calls = createPendingCalls();
   const logprobs: TokenLogprob[] = [];
@@ -39,6 +43,7 @@ export function writeAnswer(events: readonly GenerateEvent[], options: AnswerOpt
     else if (piece.case === "image") images.push(...imageData(piece.value));
   }
   const toolCalls = calls.takeRest(endReason(end));
+  if (toolCalls === undefined) return brokenCall;
   return writeJson({
     ...head,
     message: {

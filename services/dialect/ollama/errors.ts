@@ -2,7 +2,7 @@ import type { WeirError } from "@weir/kit/weir-error";
 import type { ProviderError, RenderedError } from "../codec.ts";
 import type { JsonObject } from "../json.ts";
 import { renderError as renderOpenaiError } from "../openai-chat/errors.ts";
-import { readProviderError } from "../openai-chat/provider-error.ts";
+import { readError as readOpenaiError } from "../openai-chat/read-error.ts";
 
 // https://docs.ollama.com/api/errors: the body and the line of a stream are `{"error": "..."}`, and only the status says more.
 
@@ -23,5 +23,10 @@ function errorBody(error: WeirError): string {
 
 /** The error that a body or a line reports. A text has no code; servers in between send OpenAI's object. */
 export function readError(body: JsonObject): ProviderError | undefined {
-  return readProviderError(body);
+  return readOpenaiError(body);
 }
+
+/** What a server says, in place of an answer or of its last line, when a model's call cannot be read. */
+export const brokenCall: string = JSON.stringify({
+  error: "The model wrote a tool call whose arguments are not a JSON object.",
+});

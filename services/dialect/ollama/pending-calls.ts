@@ -1,6 +1,4 @@
 import { StopReason, type ToolCallDelta } from "@weir/gen/weir/chat/v1/event_pb";
-import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
-import { WeirError } from "@weir/kit/weir-error";
 import type { JsonObject } from "../json.ts";
 import { argumentsObject } from "./tool-calls.ts";
 
@@ -18,9 +16,9 @@ export interface PendingCalls {
   takeWhole(): JsonObject[];
   /**
    * Takes all calls at the end of the reply. One whose arguments were cut off with the reply is left out, as a server does.
-   * @throws WeirError STREAM_TRUNCATED for arguments that are no JSON object for any other reason
+   * @returns undefined when arguments are no JSON object for any other reason
    */
-  takeRest(reason: StopReason): JsonObject[];
+  takeRest(reason: StopReason): JsonObject[] | undefined;
 }
 
 const cutReasons: ReadonlySet<StopReason> = new Set([
@@ -68,14 +66,9 @@ export function createPendingCalls(): PendingCalls {
       for (const call of calls.values()) {
         const whole = write(call);
         if (whole !== undefined) written.push(whole);
-        else if (!cutReasons.has(reason)) throw brokenArguments();
+        else if (!cutReasons.has(reason)) return undefined;
       }
       return take(written);
     },
   };
-}
-
-function brokenArguments(): WeirError {
-  const text = "The model wrote a tool call whose arguments are not a JSON object, which this format cannot express.";
-  return new WeirError(ErrorReason.STREAM_TRUNCATED, { text });
 }

@@ -3,11 +3,12 @@ import type { Usage } from "@weir/gen/weir/common/v1/usage_pb";
 import type { AnswerOptions, Frame, FrameWriter } from "../codec.ts";
 import { type JsonObject, writeJson } from "../json.ts";
 import { endReason, imageData, mergeUsage, writeEnd, writeHead, writeLogprob } from "./answer-writer.ts";
+import { brokenCall } from "./errors.ts";
 import { createPendingCalls } from "./pending-calls.ts";
 
 /**
- * Writes a streamed answer. A call is written whole, when something else follows it or at the end.
- * `write` throws STREAM_TRUNCATED for a call whose arguments are no JSON object.
+ * Writes a streamed answer. A call is written whole, when something else follows it or at the end; one that cannot be is an
+ * error in place of the last line.
  */
 export function createFrameWriter(options: AnswerOptions): FrameWriter {
   const calls = createPendingCalls();
@@ -55,7 +56,9 @@ export function createFrameWriter(options: AnswerOptions): FrameWriter {
   }
 
   function finish(end: ReplyEnd): readonly Frame[] {
-    const frames = callFrames(calls.takeRest(endReason(end)));
+    const rest = calls.takeRest(endReason(end));
+    if (rest === undefined) return [{ type: "", data: brokenCall }];
+    const frames = callFrames(rest);
     frames.push(line('""', "", JSON.stringify(writeEnd(end, usage)).slice(1, -1)));
     return frames;
   }

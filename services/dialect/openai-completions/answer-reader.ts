@@ -2,14 +2,14 @@ import { type ChoiceEnd, type GenerateEvent, StopReason } from "@weir/gen/weir/c
 import type { AnswerReading } from "../codec.ts";
 import { choiceEnd, endEvent, startEvent, textEvent } from "../events.ts";
 import { isObject, type JsonObject } from "../json.ts";
-import { readProviderError } from "../openai-chat/provider-error.ts";
+import { readError } from "../openai-chat/read-error.ts";
 import { readStopReason } from "../openai-chat/stop-reason.ts";
 import { readUsage } from "../openai-chat/usage.ts";
 import { readLogprobs } from "./logprobs.ts";
 
 /** Reads a whole answer; undefined when the body is none. */
 export function readAnswer(body: JsonObject): AnswerReading | undefined {
-  if (!Array.isArray(body["choices"]) || readProviderError(body) !== undefined) return undefined;
+  if (!Array.isArray(body["choices"]) || readError(body) !== undefined) return undefined;
   const events = [readStart(body)];
   const choices = createChoices();
   if (!choices.read(body, events)) return undefined;

@@ -356,7 +356,10 @@ test.each(reasons)("reason %i renders its row", (reason) => {
     error: { message: row.text, type: row.openai.type, param: null, code: row.openai.code },
   });
   expect(openaiCompletions.renderErrorEvent(new WeirError(reason), "r")).toBe(`data: ${body}\n\n`);
-  expect(openaiCompletions.readError(parse(body))).toEqual({ type: row.openai.type, code: row.openai.code ?? "" });
+  expect(openaiCompletions.readError(parse(body))).toMatchObject({
+    type: row.openai.type,
+    code: row.openai.code ?? "",
+  });
 });
 
 test("an error event ends no stream", () => {

@@ -2,7 +2,7 @@ import type { GenerateEvent } from "@weir/gen/weir/chat/v1/event_pb";
 import type { FrameReader, ProviderError, StreamFault, UsageReading } from "../codec.ts";
 import { endEvent } from "../events.ts";
 import { type JsonObject, parseObject } from "../json.ts";
-import { readProviderError } from "../openai-chat/provider-error.ts";
+import { readError } from "../openai-chat/read-error.ts";
 import { readUsage } from "../openai-chat/usage.ts";
 import { createChoices, readStart } from "./answer-reader.ts";
 
@@ -44,7 +44,7 @@ export function createFrameReader(): FrameReader {
         return;
       }
       const json = parseObject(data);
-      const error = (json && readProviderError(json)) ?? (type === "error" ? unnamedError : undefined);
+      const error = (json && readError(json)) ?? (type === "error" ? unnamedError : undefined);
       if (error !== undefined) fault = { kind: "error", error };
       else if (json === undefined) fault = { kind: "malformed" };
       else readChunk(json, out);

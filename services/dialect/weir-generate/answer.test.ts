@@ -195,6 +195,6 @@ test.each(reasons)("reason %i renders its row", (reason) => {
   const { openai } = errorTable[reason];
   const { status, body } = weirGenerate.renderError(new WeirError(reason), "r");
   expect(status).toBe(openai.status);
-  expect(weirGenerate.readError(parse(body))).toEqual({ type: openai.type, code: openai.code ?? "" });
+  expect(weirGenerate.readError(parse(body))).toMatchObject({ type: openai.type, code: openai.code ?? "" });
   expect(weirGenerate.renderErrorEvent(new WeirError(reason), "r")).toBe(`data: ${body}\n\n`);
 });

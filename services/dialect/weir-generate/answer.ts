@@ -3,7 +3,7 @@ import type { Usage } from "@weir/gen/weir/common/v1/usage_pb";
 import type { AnswerOptions, AnswerReading, UsageReading } from "../codec.ts";
 import { choiceEnd, endEvent, startEvent, textEvent } from "../events.ts";
 import type { JsonObject } from "../json.ts";
-import { readProviderError } from "../openai-chat/provider-error.ts";
+import { readError } from "../openai-chat/read-error.ts";
 import { readStopReason } from "../openai-chat/stop-reason.ts";
 import { readUsage } from "../openai-chat/usage.ts";
 import { finishReason } from "../openai-completions/answer-writer.ts";
@@ -12,7 +12,7 @@ import { mergeUsage, writeUsage } from "../openai-completions/usage.ts";
 /** Reads a whole answer; undefined when the body is none. */
 export function readAnswer(body: JsonObject): AnswerReading | undefined {
   const { id, model, generated_text: text } = body;
-  if (typeof text !== "string" || readProviderError(body) !== undefined) return undefined;
+  if (typeof text !== "string" || readError(body) !== undefined) return undefined;
   const start = startEvent({ id: typeof id === "string" ? id : "", model: typeof model === "string" ? model : "" });
   const usage = readUsage(body["usage"]);
   const said = text === "" ? [] : [textEvent(0, 0, text)];

@@ -2,7 +2,7 @@ import type { GenerateEvent } from "@weir/gen/weir/chat/v1/event_pb";
 import type { FrameReader, StreamFault, UsageReading } from "../codec.ts";
 import { startEvent, textEvent } from "../events.ts";
 import { type JsonObject, parseObject } from "../json.ts";
-import { readProviderError } from "../openai-chat/provider-error.ts";
+import { readError } from "../openai-chat/read-error.ts";
 import { readUsage } from "../openai-chat/usage.ts";
 import { readEnd } from "./answer.ts";
 
@@ -40,7 +40,7 @@ export function createFrameReader(): FrameReader {
         return;
       }
       const json = parseObject(data);
-      const error = json && readProviderError(json);
+      const error = json && readError(json);
       if (error !== undefined) fault = { kind: "error", error };
       else if (json === undefined) fault = { kind: "malformed" };
       else readFrame(json, out);

@@ -117,7 +117,7 @@ test("the official client raises on an error body", async () => {
   });
 });
 
-test("the official client raises on an error line, and on a stream without end", async () => {
+test("the official client raises on an error line, a stream without end and a call that is none", async () => {
   const begun = streamed(events.slice(0, 3));
   const read = async (body: string) => {
     const { client } = await connect({ body });
@@ -125,6 +125,8 @@ test("the official client raises on an error line, and on a stream without end",
   };
   await expect(read(begun + ollama.renderErrorEvent(failure, "r"))).rejects.toThrow(failure.message);
   await expect(read(begun)).rejects.toThrow("done");
+  const broken = [...events.slice(0, 5), endEvent([choiceEnd(0, StopReason.TOOL_CALLS, "tool_calls")], undefined)];
+  await expect(read(streamed(broken))).rejects.toThrow("tool call");
 });
 
 test("a request of the official client is read, and written as the client itself sends it", async () => {
