@@ -127,6 +127,8 @@ export function createChoiceReader(choice: number, replyId: string): ChoiceReade
       // A proof that comes without text is that of the text beside it.
       if (detail.text === "" && plain !== undefined && !reasoningParts.has(key)) reasoningParts.set(key, plain);
       appendReasoning(key, detail, out);
+      // Without an index, a proof is the only sign that a piece is at its end.
+      if (detail.signature.length > 0) reasoningParts.delete(detailReasoning);
     }
   }
 

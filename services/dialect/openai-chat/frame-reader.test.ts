@@ -169,6 +169,19 @@ test.each<[string, Json[], unknown[]]>([
     [{ reasoning: { text: "hm" } }, { reasoning: { text: "", signature: Buffer.from("sig") } }],
   ],
   [
+    "two blocks with proofs, without index",
+    [
+      detail(undefined, { type: "reasoning.text", text: "a" }),
+      detail(undefined, { type: "reasoning.text", signature: "s1" }),
+      detail(undefined, { type: "reasoning.text", text: "b", signature: "s2" }),
+    ],
+    [
+      { reasoning: { text: "a" } },
+      { reasoning: { text: "", signature: Buffer.from("s1") } },
+      { part: 1, reasoning: { text: "b", signature: Buffer.from("s2") } },
+    ],
+  ],
+  [
     "details of no known type and without index",
     [detail(undefined, { type: "reasoning.smell" }), detail(undefined, { type: "reasoning.text", text: "a" })],
     [{ reasoning: { text: "a" } }],

@@ -47,7 +47,7 @@ export function createFrameReader(): FrameReader {
     if (list.length === 0 && reported === undefined) return true;
     start(json, out);
     for (const choice of list as readonly unknown[]) {
-      if (!isObject(choice) || !readChoice(choice, readReplyId(json), out)) return false;
+      if (!isObject(choice) || !readChoice(choice, json, out)) return false;
     }
     if (reported !== undefined) {
       usage = reported;
@@ -62,10 +62,10 @@ export function createFrameReader(): FrameReader {
     out.push(readReplyStart(json));
   }
 
-  function readChoice(choice: JsonObject, replyId: string, out: GenerateEvent[]): boolean {
+  function readChoice(choice: JsonObject, chunk: JsonObject, out: GenerateEvent[]): boolean {
     const index = choice["index"] ?? 0;
     if (!isChoiceIndex(index)) return false;
-    const reader = (choices[index] ??= createChoiceReader(index, replyId));
+    const reader = (choices[index] ??= createChoiceReader(index, readReplyId(chunk)));
     const { delta, finish_reason: reason, stop_reason: stopSequence } = choice;
     if (isObject(delta)) {
       if (!reader.read(delta, choice["logprobs"], out)) return false;

@@ -13,6 +13,7 @@ const numRuns = Number(process.env["WEIR_PROPERTY_RUNS"] ?? 500);
 const compatible: TargetTraits = {
   outputLimit: "max_tokens",
   endUser: "user",
+  developerRole: true,
   streamsUsage: false,
   reasoning: "reasoning_details",
   cacheMarks: "cache_control",

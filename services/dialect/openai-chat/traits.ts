@@ -7,6 +7,8 @@ export interface TargetTraits {
   readonly outputLimit: "max_completion_tokens" | "max_tokens";
   /** The member for the end user. OpenAI has deprecated `user`, which is the only one that others know. */
   readonly endUser: "safety_identifier" | "user";
+  /** Whether it knows the role `developer`; where not, `system` says the same. */
+  readonly developerRole: boolean;
   /** Whether it knows `stream_options.include_usage`. */
   readonly streamsUsage: boolean;
   /**
@@ -32,6 +34,7 @@ export interface TargetTraits {
 export const openaiTraits: TargetTraits = {
   outputLimit: "max_completion_tokens",
   endUser: "safety_identifier",
+  developerRole: true,
   streamsUsage: true,
   reasoning: "none",
   cacheMarks: "none",

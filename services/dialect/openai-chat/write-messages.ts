@@ -19,11 +19,12 @@ export function writeMessages(messages: readonly Message[], target: MessageTarge
 
 function writeMessage(message: Message, param: string, target: MessageTarget): JsonObject[] {
   const name = message.name === "" ? {} : { name: message.name };
+  const developerRole = target.traits.developerRole ? "developer" : "system";
   switch (message.role) {
     case Role.SYSTEM:
       return [{ role: "system", content: writeInstructions(message, param, target), ...name }];
     case Role.DEVELOPER:
-      return [{ role: "developer", content: writeInstructions(message, param, target), ...name }];
+      return [{ role: developerRole, content: writeInstructions(message, param, target), ...name }];
     case Role.USER: {
       const parts = message.parts.map((part, index) => writeMediaPart(part, `${param}.parts[${index}]`, target));
       return [{ role: "user", content: contentOf(parts), ...name }];

@@ -264,6 +264,18 @@ test("a stream is asked to report its usage, where the target knows how", () => 
   expect(write({}).body).toEqual({ model: "target", messages: [] });
 });
 
+test("an end user's name that is too long for OpenAI is left out", () => {
+  const long = { user: "u".repeat(129) };
+  expect(write(long).body).not.toHaveProperty("safety_identifier");
+  expect(write(long).warnings.map(({ param }) => param)).toEqual(["user"]);
+  expect(write(long, { ...openaiTraits, endUser: "user" })).toMatchObject({ body: long, warnings: [] });
+});
+
+test("developers speak as `system` where the target knows no other role", () => {
+  const { body } = write(say(Role.DEVELOPER, text), { ...openaiTraits, developerRole: false });
+  expect(body["messages"]).toEqual([{ role: "system", content: "hi" }]);
+});
+
 test("labels go to a reply that is stored", () => {
   const { body, warnings } = write({ metadata: { a: "b" }, store: true });
   expect(body).toMatchObject({ metadata: { a: "b" }, store: true });

@@ -43,7 +43,7 @@ export function writeRequest(request: GenerateRequest, options: RequestOptions, 
       modalities: writeModalities(request.modalities, traits),
       audio: request.audio && { voice: request.audio.voice, format: request.audio.format },
       prediction: prediction.length === 0 ? undefined : { type: "content", content: contentOf(prediction) },
-      [traits.endUser]: word(request.user),
+      [traits.endUser]: writeUser(request.user, traits, omissions),
       service_tier: word(request.serviceTier),
       store: request.store,
       metadata: writeMetadata(request, omissions),
@@ -96,6 +96,15 @@ function writeModalities(modalities: readonly string[], traits: TargetTraits): s
   const foreign = modalities.find((name) => !traits.modalities.includes(name));
   if (foreign !== undefined) throw unsupported("modalities", "This target does not answer in a modality asked for.");
   return modalities.length === 0 ? undefined : ["text", ...modalities];
+}
+
+/** OpenAI's limit of `safety_identifier`. */
+const identifierLengthMax = 128;
+
+function writeUser(user: string, { endUser }: TargetTraits, omissions: Omissions): string | undefined {
+  if (endUser === "user" || user.length <= identifierLengthMax) return word(user);
+  omissions.add("user");
+  return undefined;
 }
 
 /** OpenAI refuses labels for a reply that it shall not store. */
