@@ -1,3 +1,4 @@
+import { conversePath } from "@weir/dialect/bedrock-converse/path";
 import { Dialect } from "@weir/gen/weir/chat/v1/wire_pb";
 import { type ProviderConfig, ProviderKind } from "@weir/gen/weir/config/v1/config_pb";
 
@@ -50,8 +51,7 @@ const vertexPath: PathOf = (base, { project, region }) => {
 };
 
 /** https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.html */
-const bedrockPath: PathOf = (base) => (model, stream) =>
-  `${base}/model/${encodeURIComponent(model)}/${stream ? "converse-stream" : "converse"}`;
+const bedrockPath: PathOf = (base) => (model, stream) => base + conversePath({ model, stream });
 
 /** What a kind speaks, the dialect for translated requests first. */
 const kinds: Readonly<Partial<Record<ProviderKind, ReadonlyMap<Dialect, PathOf>>>> = {

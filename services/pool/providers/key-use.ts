@@ -1,7 +1,7 @@
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import type { Clock } from "@weir/kit/clock";
 import type { WeirError } from "@weir/kit/weir-error";
-const signPost = (_: object): Promise<string[]> => Promise.reject(new Error("soon"));
+import { signPost } from "../auth/sigv4.ts";
 import { unavailable } from "../classify.ts";
 import type { ProviderSettings } from "../provider-set.ts";
 import type { UpstreamCall } from "../upstream.ts";
@@ -69,16 +69,36 @@ export function createKeys(clock: Clock): Keys {
         case "header":
           return keyUse(provider, ring, index, [credential.name, credential.value]);
         case "aws":
-          return signPost({
-            ...credential,
-            origin: provider.origin,
-            path: call.path,
-            body: call.body,
-            nowMs: clock.now(),
-          }).then((headers) => keyUse(provider, ring, index, headers));
+          return sign(provider, call, credential, clock.now()).then((headers) =>
+            keyUse(provider, ring, index, headers),
+          );
       }
     },
   };
 }
 
 const noCredential: Credential = { kind: "none" };
+
+/** Signs a call with the headers that say what it is; the others may change on the way. */
+function sign(
+  { origin, headers }: ProviderSettings,
+  { path, body }: UpstreamCall,
+  credential: Extract<Credential, { kind: "aws" }>,
+  nowMs: number,
+): Promise<string[]> {
+  const { region, accessKeyId, secretAccessKey, sessionToken } = credential;
+  const [plain = "", query] = path.split("?", 2);
+  const type = headers.indexOf("content-type");
+  return signPost(
+    {
+      origin,
+      path: plain,
+      ...(query === undefined ? {} : { query }),
+      headers: type < 0 ? [] : headers.slice(type, type + 2),
+      body,
+    },
+    { region, service: "bedrock" },
+    { accessKeyId, secretAccessKey, ...(sessionToken === undefined ? {} : { sessionToken }) },
+    nowMs,
+  );
+}
