@@ -12,7 +12,7 @@ import {
   OpenRequestSchema,
 } from "@weir/gen/weir/link/v1/link_service_pb";
 import { ByteWriter } from "../byte-writer.ts";
-import { type Metadata, metadataNames } from "../call.ts";
+import type { Metadata } from "../call.ts";
 import { encode } from "../codec.ts";
 import { WeirError } from "../weir-error.ts";
 import { LinkFault } from "./fault.ts";
@@ -171,7 +171,7 @@ function readStart(bytes: Buffer, from: number, to: number): StartFrame {
     const tag = cursor.varint();
     switch (tag) {
       case 0x0a:
-        method = cursor.text();
+        method = cursor.usualText();
         break;
       case 0x10:
         timeoutMs = cursor.varint();
@@ -200,7 +200,7 @@ function readEntry(cursor: Cursor, metadata: Record<string, string>): void {
   let value = "";
   while (cursor.at < entryEnd) {
     const tag = cursor.varint();
-    if (tag === 0x0a) name = cursor.name();
+    if (tag === 0x0a) name = cursor.usualText();
     else if (tag === 0x12) value = cursor.text();
     else cursor.skip(tag & 7);
   }
@@ -220,10 +220,26 @@ function malformed(): LinkFault {
   return new LinkFault("a message of the link is not valid protobuf");
 }
 
-/** Names of metadata that travel with every call, by length; all lengths differ. */
-const usualNames: ReadonlyMap<number, { readonly name: string; readonly bytes: Buffer }> = new Map(
-  Object.values(metadataNames).map((name) => [name.length, { name, bytes: Buffer.from(name) }]),
-);
+/**
+ * Texts that come again and again: methods, and names of metadata. One of them is found by its length and last byte, and
+ * read without making a text anew. What was read last takes the place of another text of the same length and last byte.
+ */
+const usualTexts: (string | undefined)[] = Array.from({ length: 64 * 64 });
+
+function usualText(bytes: Buffer, start: number, end: number): string {
+  const length = end - start;
+  if (length >= 64 || length === 0) return bytes.toString("utf8", start, end);
+  const slot = length * 64 + ((bytes[end - 1] as number) & 63);
+  const known = usualTexts[slot];
+  if (known !== undefined && known.length === length) {
+    let at = 0;
+    while (at < length && bytes[start + at] === known.charCodeAt(at)) at += 1;
+    if (at === length) return known;
+  }
+  const text = bytes.toString("utf8", start, end);
+  usualTexts[slot] = text;
+  return text;
+}
 
 /** A place in a range of bytes that cannot be left. */
 class Cursor {
@@ -265,14 +281,12 @@ class Cursor {
   }
 
   /** A text that is likely one of a few. */
-  name(): string {
+  usualText(): string {
     const length = this.varint();
     const start = this.at;
     if (length > this.end - start) throw malformed();
     this.at = start + length;
-    const known = usualNames.get(length);
-    if (known !== undefined && known.bytes.compare(this.bytes, start, this.at) === 0) return known.name;
-    return this.bytes.toString("utf8", start, this.at);
+    return usualText(this.bytes, start, this.at);
   }
 
   skip(wireType: number): void {

@@ -15,6 +15,14 @@ interface Outgoing {
   sent: number;
 }
 
+/** Who sends messages that may have to wait. */
+export interface Sender {
+  /** Nothing is pending any more, and there is credit. */
+  writable(): void;
+  /** The last pending message has just left; what is written now follows it. */
+  emptied(): void;
+}
+
 /** The sending side of one call. */
 export class OutgoingCall {
   readonly id: number;
@@ -22,16 +30,15 @@ export class OutgoingCall {
   credit: number;
   /** What does not leave at once: messages that are large or lack credit. */
   readonly pending: Outgoing[] = [];
-  /** To be told when nothing is pending and there is credit again. */
-  onWritable: (() => void) | undefined;
-  /** Called once when the last pending message has left; what it writes follows that message. */
-  afterPending: (() => void) | undefined;
+  /** Undefined: one who sends one message and does not wait for it. */
+  readonly sender: Sender | undefined;
   queued = false;
   closed = false;
 
-  constructor(id: number, credit: number) {
+  constructor(id: number, credit: number, sender?: Sender) {
     this.id = id;
     this.credit = credit;
+    this.sender = sender;
   }
 }
 
@@ -74,8 +81,8 @@ export class Outbox {
   }
 
   /**
-   * Sends a message that was just encoded. False: the caller should hold further messages of this call back until
-   * `onWritable`.
+   * Sends a message that was just encoded. False: the caller should hold further messages of this call back until the
+   * sender is told that the call is writable.
    */
   send(call: OutgoingCall, message: ByteWriter): boolean {
     const { length } = message;
@@ -98,15 +105,16 @@ export class Outbox {
     call.credit += bytes;
     if (call.credit <= 0) return;
     if (call.pending.length > 0) this.enqueue(call);
-    else if (this.writable(call)) call.onWritable?.();
+    else if (this.writable(call)) call.sender?.writable();
   }
 
   /** Forgets what the call still had to send. */
   drop(call: OutgoingCall): void {
     call.closed = true;
+    this.waiting.delete(call);
+    if (call.pending.length === 0) return;
     for (const { bytes, sent } of call.pending) this.pendingBytes -= bytes.length - sent;
     call.pending.length = 0;
-    this.waiting.delete(call);
   }
 
   /** Calls back once when all that is in `batch` has been written; nothing is sent after that. */
@@ -143,10 +151,8 @@ export class Outbox {
   }
 
   private pendingLeft(call: OutgoingCall): void {
-    const { afterPending } = call;
-    call.afterPending = undefined;
-    afterPending?.();
-    if (!call.closed && this.writable(call)) call.onWritable?.();
+    call.sender?.emptied();
+    if (!call.closed && this.writable(call)) call.sender?.writable();
   }
 
   private readonly flush = (): void => {
@@ -192,7 +198,7 @@ export class Outbox {
     const calls = [...this.waiting];
     this.waiting.clear();
     for (const call of calls) {
-      if (!call.closed && this.writable(call)) call.onWritable?.();
+      if (!call.closed && this.writable(call)) call.sender?.writable();
     }
   }
 }

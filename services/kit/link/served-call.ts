@@ -7,7 +7,7 @@ import { toStatus } from "../status.ts";
 import { CallCancelled, WeirError } from "../weir-error.ts";
 import { LinkFault } from "./fault.ts";
 import type { StartFrame } from "./frame.ts";
-import { type Outbox, OutgoingCall } from "./outbox.ts";
+import { type Outbox, OutgoingCall, type Sender } from "./outbox.ts";
 
 /** What a served call needs of its link. */
 export interface CallHost {
@@ -31,7 +31,7 @@ export function sendError(outbox: Outbox, id: number, error: WeirError): void {
 }
 
 /** One call on the serving side of a link: gathers its request, runs it, and sends what it answers. */
-export class ServedCall implements ReplySink {
+export class ServedCall implements ReplySink, Sender {
   readonly outgoing: OutgoingCall;
   private readonly host: CallHost;
   private readonly method: ServedMethod;
@@ -40,12 +40,13 @@ export class ServedCall implements ReplySink {
   private partsBytes = 0;
   private begun = false;
   private headersSent = false;
+  /** The call has ended well, and what it sent has not left yet. */
+  private ending = false;
 
   constructor(host: CallHost, id: number, start: StartFrame, method: ServedMethod) {
     this.host = host;
     this.method = method;
-    this.outgoing = new OutgoingCall(id, start.credit);
-    this.outgoing.onWritable = () => this.serving.resume();
+    this.outgoing = new OutgoingCall(id, start.credit, this);
     this.serving = new Serving(method, "link", start.metadata, start.timeoutMs, this);
   }
 
@@ -84,17 +85,22 @@ export class ServedCall implements ReplySink {
   }
 
   end(error: WeirError | undefined): void {
-    const { outbox } = this.host;
-    const { outgoing } = this;
     this.release();
-    if (error === undefined && outgoing.pending.length > 0) {
-      outgoing.afterPending = () => this.sendEnd();
-      return;
-    }
-    outbox.drop(outgoing);
-    this.host.forget(outgoing.id);
+    this.ending = error === undefined;
+    if (this.ending && this.outgoing.pending.length > 0) return;
+    this.leave();
     if (error === undefined) this.sendEnd();
-    else sendError(outbox, outgoing.id, error);
+    else sendError(this.host.outbox, this.outgoing.id, error);
+  }
+
+  writable(): void {
+    this.serving.resume();
+  }
+
+  emptied(): void {
+    if (!this.ending) return;
+    this.leave();
+    this.sendEnd();
   }
 
   settled(): void {
@@ -123,7 +129,13 @@ export class ServedCall implements ReplySink {
     return whole;
   }
 
+  private leave(): void {
+    this.host.outbox.drop(this.outgoing);
+    this.host.forget(this.outgoing.id);
+  }
+
   private release(): void {
+    if (this.partsBytes === 0) return;
     this.host.bufferedBytes -= this.partsBytes;
     this.partsBytes = 0;
     this.parts = [];
@@ -143,8 +155,6 @@ export class ServedCall implements ReplySink {
     const { outbox } = this.host;
     const { id } = this.outgoing;
     this.sendHeaders();
-    outbox.drop(this.outgoing);
-    this.host.forget(id);
     const metadata = this.serving.context.trailingMetadata();
     if (metadata === noMetadata) outbox.batch.endWell(id);
     else outbox.batch.frame(id, { case: "end", value: { metadata: { ...metadata } } });
@@ -154,5 +164,7 @@ export class ServedCall implements ReplySink {
 
 /** Memory of its own: a request is kept for its whole call, and must not keep the batch that it came in. */
 function copied(bytes: Buffer, start: number, end: number): Buffer {
-  return Buffer.from(bytes.subarray(start, end));
+  const copy = Buffer.allocUnsafe(end - start);
+  bytes.copy(copy, 0, start, end);
+  return copy;
 }
