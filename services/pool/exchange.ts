@@ -74,7 +74,13 @@ export class Exchange implements Dispatcher.DispatchHandler {
   }
 
   onResponseEnd(): void {
-    if (this.close()) this.sink.ended();
+    if (!this.close()) return;
+    try {
+      this.sink.ended();
+    } catch (thrown) {
+      // A defect while the end is read: undici tells nobody any more, and the call must be settled all the same.
+      this.sink.broke(thrown instanceof Error ? thrown : new Error("a defect"));
+    }
   }
 
   onResponseError(_: Dispatcher.DispatchController, error: Error): void {

@@ -24,7 +24,7 @@ export function createEventWatch(reader: FrameReader): EventWatch {
       return content;
     },
     get complete() {
-      return reader.complete;
+      return reader.complete && bytesFault === undefined;
     },
     get fault() {
       return bytesFault ?? reader.fault;

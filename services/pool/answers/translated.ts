@@ -3,7 +3,7 @@ import { createFrameSplitter } from "@weir/dialect/framing/splitter";
 import { writeFrames } from "@weir/dialect/framing/writer";
 import { parseExact } from "@weir/dialect/json";
 import type { GenerateEvent } from "@weir/gen/weir/chat/v1/event_pb";
-import { type AnswerPath, mediaTypes, type Piece, type StreamPath } from "./answer-path.ts";
+import { type AnswerPath, mediaTypes, type Piece, type StreamPath, type WholeAnswer } from "./answer-path.ts";
 import { contentBytes, createEventWatch, replyIdOf } from "./events.ts";
 
 /** Who gets the answer: a client of a dialect, or a caller of the canonical form. */
@@ -19,21 +19,29 @@ export function translated(source: Codec, reader: Reader): AnswerPath {
     },
     openStream: () => translateStream(source, reader),
     readWhole(body) {
-      const json = parseExact(body.toString());
-      if (json === undefined) return { kind: "malformed" };
-      const error = source.readError(json);
-      if (error !== undefined) return { kind: "error", error, piece: undefined };
-      const answer = source.readAnswer(json);
-      if (answer === undefined) return { kind: "malformed" };
-      const { events, usage } = answer;
-      return {
-        kind: "answer",
-        usage,
-        outputTokens: Math.ceil(contentBytes(events) / 4),
-        replyId: replyIdOf(events),
-        piece: reader === "canonical" ? events : Buffer.from(reader.codec.writeAnswer(events, reader.options)),
-      };
+      try {
+        return readWhole(source, reader, body);
+      } catch {
+        return { kind: "malformed" }; // it cannot be said in the client's dialect
+      }
     },
+  };
+}
+
+function readWhole(source: Codec, reader: Reader, body: Buffer): WholeAnswer {
+  const json = parseExact(body.toString());
+  if (json === undefined) return { kind: "malformed" };
+  const error = source.readError(json);
+  if (error !== undefined) return { kind: "error", error, piece: undefined };
+  const answer = source.readAnswer(json);
+  if (answer === undefined) return { kind: "malformed" };
+  const { events, usage } = answer;
+  return {
+    kind: "answer",
+    usage,
+    outputTokens: Math.ceil(contentBytes(events) / 4),
+    replyId: replyIdOf(events),
+    piece: reader === "canonical" ? events : Buffer.from(reader.codec.writeAnswer(events, reader.options)),
   };
 }
 
@@ -57,7 +65,13 @@ function translateStream(source: Codec, to: Reader): StreamPath {
   function handOn(events: GenerateEvent[]): Piece | undefined {
     if (events.length === 0) return undefined;
     watch.see(events);
-    return writer === undefined ? events : writeEvents(writer, framing, events);
+    if (writer === undefined) return events;
+    try {
+      return writeEvents(writer, framing, events);
+    } catch {
+      watch.fail({ kind: "malformed" }); // it cannot be said in the client's dialect
+      return undefined;
+    }
   }
 
   return {
