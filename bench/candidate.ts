@@ -9,6 +9,8 @@ export interface Running {
   readonly url: string;
   readonly key: string;
   readonly model: string;
+  /** A model that streams at a fixed pace, for clients of Anthropic Messages; undefined where nothing translates. */
+  readonly pacedModel?: string;
   /** The processes through which a request goes. */
   readonly pids: readonly number[];
   /** The processes that write the ledger behind it, the embedded database included. Counted apart. */
@@ -104,6 +106,8 @@ interface ExternalCandidate {
   readonly ready: string;
   readonly key: string;
   readonly model: string;
+  /** A model that streams at a fixed pace, for clients of Anthropic Messages; undefined where nothing translates. */
+  readonly pacedModel?: string;
 }
 
 /** Reads the file that names other gateways: a JSON array of their descriptions. */

@@ -5,6 +5,8 @@ export type LoadPlan = {
   readonly url: string;
   readonly key: string;
   readonly model: string;
+  /** The client's dialect. Default: OpenAI's chat completions, which the upstream speaks. */
+  readonly dialect?: "openai" | "anthropic";
 } & (
   | {
       readonly kind: "chats";
@@ -44,16 +46,31 @@ export function percentiles(values: number[]): Percentiles {
   return { p50: at(0.5), p90: at(0.9), p99: at(0.99) };
 }
 
-const path = "/v1/chat/completions";
+/** Of a stream in a dialect that is translated: the script of the upstream does not travel in such a body. */
+export const pacedChunks = 80;
+export const pacedGapMs = 50;
+
+/** How a dialect asks, and how its stream begins a piece of text and ends. */
+const dialects = {
+  openai: { path: "/v1/chat/completions", fields: {}, mark: '"content":"@', end: "data: [DONE]" },
+  anthropic: { path: "/v1/messages", fields: { max_tokens: 4096 }, mark: '"text":"@', end: "event: message_stop" },
+} as const;
+
 const chatPrompt = "Say hello to the people who measure you, in one short sentence. ";
 
 /** Chats at a fixed rate, started on time whether or not earlier ones have ended; a few big prompts may run beside them. */
 async function chats(plan: LoadPlan & { kind: "chats" }): Promise<LoadResult> {
   const url = new URL(plan.url);
   const prompt = chatPrompt.repeat(Math.max(1, Math.round(plan.promptBytes / chatPrompt.length)));
-  const bytes = postBytes(url, path, plan.key, { model: plan.model, messages: [{ role: "user", content: prompt }] });
+  const { path, fields } = dialects[plan.dialect ?? "openai"];
+  const bytes = postBytes(url, path, plan.key, {
+    model: plan.model,
+    ...fields,
+    messages: [{ role: "user", content: prompt }],
+  });
   const big = postBytes(url, path, plan.key, {
     model: plan.model,
+    ...fields,
     messages: [{ role: "user", content: chatPrompt.repeat(Math.ceil(400_000 / chatPrompt.length)) }],
   });
   const free: ReturnType<typeof createConnection>[] = [];
@@ -133,17 +150,22 @@ async function chats(plan: LoadPlan & { kind: "chats" }): Promise<LoadResult> {
 }
 
 /** About 200 bytes in a chunk, its JSON included. */
-const chunkTokens = 8;
-const stampMark = Buffer.from('"content":"@');
+export const chunkTokens = 8;
 
 /** Many streams at once; each chunk carries the upstream's clock, which is this machine's monotonic one. */
 async function streams(plan: LoadPlan & { kind: "streams" }): Promise<LoadResult> {
   const url = new URL(plan.url);
+  const { path, fields, mark, end } = dialects[plan.dialect ?? "openai"];
+  const stampMark = Buffer.from(mark);
   const bytes = postBytes(url, path, plan.key, {
     model: plan.model,
+    ...fields,
     stream: true,
     messages: [{ role: "user", content: chatPrompt }],
-    x_sim: { tokens: plan.chunks * chunkTokens, chunkTokens, gapMs: plan.gapMs, stamp: true },
+    x_sim:
+      plan.dialect === "anthropic"
+        ? undefined
+        : { tokens: plan.chunks * chunkTokens, chunkTokens, gapMs: plan.gapMs, stamp: true },
   });
   const firstByte: number[] = [];
   const latency: number[] = [];
@@ -169,10 +191,10 @@ async function streams(plan: LoadPlan & { kind: "streams" }): Promise<LoadResult
           if (stop > from && delays.length < 200_000) delays.push(now - Number(body.toString("latin1", from, stop)));
           at = body.indexOf(stampMark, from);
         }
-        if (body.includes("data: [DONE]")) ended = true;
+        if (body.includes(end)) ended = true;
       });
       if (answer.status !== 200) throw new Error(`status ${answer.status}`);
-      if (!ended) throw new Error("a stream ended without [DONE]");
+      if (!ended) throw new Error("a stream ended without its end");
       firstByte.push(firstContentMs);
       latency.push(answer.totalMs);
     } catch (error) {

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { parseArgs, promisify } from "node:util";
 import { bareProxy, type Candidate, direct, externalCandidates, nginx, type Running } from "./candidate.ts";
 import { measureHops } from "./hops.ts";
-import type { LoadPlan, LoadResult } from "./load.ts";
+import { type LoadPlan, type LoadResult, pacedChunks, pacedGapMs } from "./load.ts";
 import { consumption, start } from "./processes.ts";
 import { renderReport, type Report, type Sample } from "./report.ts";
 import { weirOneProcess, weirThreeProcesses } from "./weir.ts";
@@ -14,7 +14,7 @@ const help = `Measures gateways side by side, in one run, by the CPU time that t
 
   npm run bench                                   everything; about fifteen minutes
   npm run bench -- --rounds 3 --seconds 2         quicker and noisier
-  npm run bench -- --only chat,streams            some of: chat, streams, latency, memory, big, hops
+  npm run bench -- --only chat,streams            some of: chat, streams, translated, latency, memory, big, hops
   npm run bench -- --candidates others.json       with other gateways beside Weir; see bench/README.md
   npm run bench -- --json results.json            where the numbers go (default: bench/results.json)
 `;
@@ -26,7 +26,7 @@ const { values: options } = parseArgs({
     rate: { type: "string", default: "1000" },
     warmup: { type: "string", default: "5" },
     streams: { type: "string", default: "300" },
-    only: { type: "string", default: "chat,streams,latency,memory,big,hops" },
+    only: { type: "string", default: "chat,streams,translated,latency,memory,big,hops" },
     candidates: { type: "string" },
     json: { type: "string", default: join(import.meta.dirname, "results.json") },
     help: { type: "boolean", default: false },
@@ -122,7 +122,7 @@ candidates.push(weirOneProcess, weirThreeProcesses);
 if (options.candidates !== undefined) candidates.push(...externalCandidates(options.candidates));
 
 const samples: Sample[] = [];
-if (["chat", "streams", "latency", "memory", "big"].some((name) => only.has(name))) {
+if (["chat", "streams", "translated", "latency", "memory", "big"].some((name) => only.has(name))) {
   console.log("starting the upstream and the candidates ...");
   const upstream = await start(
     [process.execPath, join(import.meta.dirname, "..", "test", "provider", "main.ts"), "--port", "0", "--no-count"],
@@ -168,6 +168,26 @@ if (["chat", "streams", "latency", "memory", "big"].some((name) => only.has(name
           samples.push(await measure("chat", name, gateway, chat(gateway, rate, seconds)));
         if (only.has("streams") && name !== direct.name)
           samples.push(await measure("streams", name, gateway, streams(gateway)));
+        if (only.has("translated") && name !== direct.name) {
+          const large = { ...chat(gateway, rate / 2, seconds), promptBytes: 16_384 };
+          samples.push(await measure("large", name, gateway, large));
+          const { pacedModel } = gateway;
+          if (pacedModel !== undefined) {
+            samples.push(await measure("large, translated", name, gateway, { ...large, dialect: "anthropic" }));
+            samples.push(
+              await measure("streams, translated", name, gateway, {
+                ...streams(gateway),
+                kind: "streams",
+                ...common(gateway),
+                model: pacedModel,
+                dialect: "anthropic",
+                streams: streamCount,
+                chunks: pacedChunks,
+                gapMs: pacedGapMs,
+              }),
+            );
+          }
+        }
         if (only.has("latency")) samples.push(await measure("latency", name, gateway, chat(gateway, 50, seconds)));
         if (only.has("latency"))
           samples.push(

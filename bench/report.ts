@@ -112,6 +112,36 @@ export function renderReport(report: Report): string {
       ),
     );
   }
+  const translating = names.filter((name) => of(report, "streams, translated", name).length > 0);
+  if (translating.length > 0) {
+    // The bare pipe translates nothing: a translated chunk is compared with one that passes it as bytes.
+    const bare = median(of(report, "streams", yardstick).map(cpu));
+    sections.push(
+      table(
+        [
+          "Anthropic's client, OpenAI's upstream",
+          "CPU for a translated chunk, us",
+          "x bare pipe",
+          "CPU for a chat of 16 KB, same dialect, us",
+          "translated, us",
+          "ratio",
+        ],
+        translating.map((name) => {
+          const chunk = median(of(report, "streams, translated", name).map(cpu));
+          const same = median(of(report, "large", name).map(cpu));
+          const other = median(of(report, "large, translated", name).map(cpu));
+          return [
+            name,
+            number(chunk, 1),
+            number(chunk / bare, 2),
+            number(same, 1),
+            number(other, 1),
+            number(other / same, 2),
+          ];
+        }),
+      ),
+    );
+  }
   if (of(report, "latency", yardstick).length > 0) {
     sections.push(
       table(

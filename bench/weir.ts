@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import type { Candidate } from "./candidate.ts";
+import { chunkTokens, pacedChunks, pacedGapMs } from "./load.ts";
 import { start, withChildren } from "./processes.ts";
 
 const main = join(import.meta.dirname, "..", "services", "weir", "main.ts");
@@ -18,10 +19,17 @@ function createFolder(upstreamUrl: string): { path: string; config: string; remo
 discovery: { environment: false, local: false, demo: false }
 providers:
   upstream: { kind: openai, base_url: "${upstreamUrl}/v1", models: [bench] }
+  # A script in a translated body would not reach the upstream, so this one always streams as the other is asked to.
+  paced:
+    kind: openai
+    base_url: "${upstreamUrl}/v1"
+    headers: { x-sim-tokens: "${pacedChunks * chunkTokens}", x-sim-chunk-tokens: "${chunkTokens}", x-sim-gap-ms: "${pacedGapMs}", x-sim-stamp: "true" }
 aliases:
   bench: { targets: [{ provider: upstream, model: bench-model }] }
+  paced: { targets: [{ provider: paced, model: bench-model }] }
 prices:
   - { provider: upstream, model: bench-model, input_usd_per_million: "2.50", output_usd_per_million: "10" }
+  - { provider: paced, model: bench-model, input_usd_per_million: "2.50", output_usd_per_million: "10" }
 `,
   );
   return { path, config, remove: () => rmSync(path, { recursive: true, force: true, maxRetries: 3 }) };
@@ -51,6 +59,7 @@ export const weirOneProcess: Candidate = {
       url: gateway.ready[1] ?? "",
       key: gateway.ready[2] ?? "",
       model: "bench",
+      pacedModel: "paced",
       pids: [gateway.pid],
       ledgerPids: withChildren([gateway.pid]).filter((pid) => pid !== gateway.pid),
       async stop() {
@@ -101,6 +110,7 @@ export const weirThreeProcesses: Candidate = {
       url,
       key: key.trim(),
       model: "bench",
+      pacedModel: "paced",
       pids: children.slice(1).map((child) => child.pid ?? 0),
       ledgerPids: children.slice(0, 1).map((child) => child.pid ?? 0),
       async stop() {
