@@ -108,7 +108,10 @@ export function readList(value: unknown, param: string): readonly unknown[] | un
 
 /** A list of texts; absent is empty. */
 export function readTexts(value: unknown, param: string): string[] {
-  return (readList(value, param) ?? []).map((item, index) => required(readText(item, param), `${param}[${index}]`));
+  return (readList(value, param) ?? []).map((item, index) => {
+    const path = `${param}[${index}]`;
+    return required(readText(item, path), path);
+  });
 }
 
 /** What must be there. */
