@@ -2,16 +2,13 @@ import { create } from "@bufbuild/protobuf";
 import { type CacheControl, CacheControlSchema } from "@weir/gen/weir/chat/v1/conversation_pb";
 import type { JsonObject } from "../json.ts";
 import { invalid } from "./faults.ts";
-import { readMembers, readText, refuseUnknown } from "./fields.ts";
+import { readMembers, readText } from "./fields.ts";
 
-const members: ReadonlySet<string> = new Set(["type", "ttl"]);
-
-/** Reads `cache_control`. A lifetime of 0 is the vendor's default, five minutes. */
+/** Reads `cache_control`. A lifetime of 0 is the vendor's default, five minutes; what else is asked of the cache is a hint. */
 export function readCacheControl(value: unknown, param: string): CacheControl | undefined {
   const control = readMembers(value, param);
   if (control === undefined) return undefined;
   if (control["type"] !== "ephemeral") throw invalid(`\`${param}.type\` must be \`ephemeral\`.`, `${param}.type`);
-  refuseUnknown(control, members, param);
   const ttl = readText(control["ttl"], `${param}.ttl`);
   if (ttl !== undefined && ttl !== "5m" && ttl !== "1h") {
     throw invalid(`\`${param}.ttl\` must be \`5m\` or \`1h\`.`, `${param}.ttl`);

@@ -6,6 +6,7 @@ const numRuns = Number(process.env["WEIR_PROPERTY_RUNS"] ?? 2_000);
 const timeout = 600_000;
 
 const bytes = fc.oneof(
+  fc.constant(new Uint8Array()),
   fc.uint8Array({ maxLength: 12 }),
   fc.constantFrom("weir:a.b.c", "weir:..", "weir-call:a.b").map((text) => Buffer.from(text)),
 );
@@ -13,7 +14,7 @@ const reasoning = fc.record({
   text: fc.string({ unit: "binary" }),
   signature: bytes,
   sealed: bytes,
-  id: fc.string({ unit: "binary" }),
+  id: fc.oneof(fc.constant(""), fc.string({ unit: "binary" })),
 });
 
 test("reasoning of any vendor comes back from a client as it was", { timeout }, () => {

@@ -20,6 +20,7 @@ test.each([
   ["anthropic/claude-opus-4.8", newest],
   ["claude-sonnet-5", newest],
   ["claude-fable-5-2", newest],
+  ["claude-opus-10-1", newest],
   ["claude-mythos-preview", newer],
   ["deepseek-chat", older],
   ["glm-4.6", older],

@@ -22,19 +22,19 @@ export function traitsOf(model: string): ModelTraits {
   }
   const version = versionOf(model);
   return {
-    adaptiveThinking: version === undefined || version >= 4.06,
-    budgetThinking: version !== undefined && version < 4.07,
-    sampling: version !== undefined && version < 4.07,
-    systemMessages: version !== undefined && version >= 4.08,
+    adaptiveThinking: version === undefined || version >= 406,
+    budgetThinking: version !== undefined && version < 407,
+    sampling: version !== undefined && version < 407,
+    systemMessages: version !== undefined && version >= 408,
   };
 }
 
 // `claude-3-5-sonnet-20241022`, `claude-opus-4-20250514`, `claude-sonnet-4-6`, `claude-opus-4.8`, `claude-2.1`; a date is no
 // minor version.
-const versionShape = /claude-(?:v|[a-z]+-)?(\d)(?:[-.](\d{1,2})(?!\d))?/;
+const versionShape = /claude-(?:v|[a-z]+-)?(\d{1,2})(?!\d)(?:[-.](\d{1,2})(?!\d))?/;
 
-/** Major version plus a hundredth for each minor one. */
+/** A hundred for each major version, one for each minor. */
 function versionOf(model: string): number | undefined {
   const [, major, minor = "0"] = versionShape.exec(model) ?? [];
-  return major === undefined ? undefined : Number(major) + Number(minor) / 100;
+  return major === undefined ? undefined : Number(major) * 100 + Number(minor);
 }
