@@ -18,6 +18,7 @@ import { WeirError } from "../weir-error.ts";
 import { LinkFault } from "./fault.ts";
 import { prefixBytes, writePrefix } from "./message-splitter.ts";
 import { startBytesMax } from "./settings.ts";
+import { usualText } from "./usual-text.ts";
 
 /** Version of the link's protocol. */
 export const linkVersion = 1;
@@ -218,27 +219,6 @@ function parse<S extends DescMessage>(schema: S, bytes: Buffer, start: number, e
 
 function malformed(): LinkFault {
   return new LinkFault("a message of the link is not valid protobuf");
-}
-
-/**
- * Texts that come again and again: methods, and names of metadata. One of them is found by its length and last byte, and
- * read without making a text anew. What was read last takes the place of another text of the same length and last byte.
- */
-const usualTexts: (string | undefined)[] = Array.from({ length: 64 * 64 });
-
-function usualText(bytes: Buffer, start: number, end: number): string {
-  const length = end - start;
-  if (length >= 64 || length === 0) return bytes.toString("utf8", start, end);
-  const slot = length * 64 + ((bytes[end - 1] as number) & 63);
-  const known = usualTexts[slot];
-  if (known !== undefined && known.length === length) {
-    let at = 0;
-    while (at < length && bytes[start + at] === known.charCodeAt(at)) at += 1;
-    if (at === length) return known;
-  }
-  const text = bytes.toString("utf8", start, end);
-  usualTexts[slot] = text;
-  return text;
 }
 
 /** A place in a range of bytes that cannot be left. */
