@@ -96,6 +96,8 @@ test("a reply of another vendor without id, model or start gets those of the gat
     "content_block_delta 0",
   ]);
   expect(order(write(end))).toEqual(["message_start", "message_delta", "message_stop"]);
+  const twice = write(startEvent({ id: "a", model: "m" }), startEvent({ id: "b", model: "m" }));
+  expect(order(twice)).toEqual(["message_start"]);
 });
 
 test("empty pieces open nothing", () => {

@@ -3,6 +3,7 @@ import type {
   ReasoningDelta,
   ReplyDelta,
   ReplyEnd,
+  ReplyStart,
   ToolCallDelta,
 } from "@weir/gen/weir/chat/v1/event_pb";
 import type { Usage } from "@weir/gen/weir/common/v1/usage_pb";
@@ -56,11 +57,8 @@ export function createFrameWriter(options: AnswerOptions): FrameWriter {
   function write(event: GenerateEvent): readonly Frame[] {
     const { kind } = event;
     switch (kind.case) {
-      case "start": {
-        started = true;
-        const message = writeMessage(kind.value, options, usage);
-        return [frame("message_start", { message })];
-      }
+      case "start":
+        return begin(kind.value);
       case "delta": {
         const frames = begin();
         if (kind.value.choice === 0) writeDelta(kind.value, frames);
@@ -83,10 +81,11 @@ export function createFrameWriter(options: AnswerOptions): FrameWriter {
     }
   }
 
-  function begin(): Frame[] {
+  /** Begins the message, unless it has begun. */
+  function begin(start?: ReplyStart): Frame[] {
     if (started) return [];
     started = true;
-    return [frame("message_start", { message: writeMessage(undefined, options, usage) })];
+    return [frame("message_start", { message: writeMessage(start, options, usage) })];
   }
 
   function writeDelta({ part, content }: ReplyDelta, frames: Frame[]): void {
