@@ -135,28 +135,28 @@ export function createCandidateReader(choice: number, callId: (call: number) => 
     const call = part["functionCall"];
     if (!isObject(call)) return false;
     const { id, name, args, partialArgs, willContinue } = call;
-    const isNew = typeof name === "string" && name !== "";
-    if (!isNew && openCall === undefined) return false;
-    if (isNew) {
+    const { thoughtSignature } = part;
+    const signature = typeof thoughtSignature === "string" ? readProof(thoughtSignature).signature : noBytes;
+    if (typeof name === "string" && name !== "") {
       finish(out);
       const isPartial = willContinue === true || partialArgs != null;
       if (!isPartial && args != null && !isObject(args)) return false;
-      const { thoughtSignature } = part;
       const at = begin("");
       out.push(
         toolCallEvent(choice, at, {
           id: typeof id === "string" && id !== "" ? id : callId(calls),
           name,
           arguments: isPartial ? "" : writeJson(args ?? {}),
-          signature: typeof thoughtSignature === "string" ? readProof(thoughtSignature).signature : noBytes,
+          signature,
         }),
       );
       calls += 1;
       if (!isPartial) return true;
       openCall = { part: at, args: createPartialArgs() };
-    }
+    } else if (openCall === undefined) return false;
+    else if (signature.length > 0) out.push(toolCallEvent(choice, openCall.part, { signature }));
     for (const piece of Array.isArray(partialArgs) ? (partialArgs as unknown[]) : []) {
-      if (openCall?.args.add(piece) === false) return false;
+      if (!openCall.args.add(piece)) return false;
     }
     if (willContinue !== true) finish(out);
     return true;

@@ -118,13 +118,17 @@ test("a call that Vertex AI streams in pieces is put together", () => {
     piece({ name: "f", id: "c", willContinue: true }),
     piece({ partialArgs: [{ jsonPath: "$.place", stringValue: "New ", willContinue: true }], willContinue: true }),
     piece({ partialArgs: [{ jsonPath: "$.place", stringValue: "Delhi" }], willContinue: true }),
-    piece({ partialArgs: [{ jsonPath: "$.days[0]", numberValue: 2 }], willContinue: true }),
+    said({
+      functionCall: { partialArgs: [{ jsonPath: "$.days[0]", numberValue: 2 }], willContinue: true },
+      thoughtSignature: "QQ==",
+    }),
     piece({}),
     piece({ name: "g", args: {} }),
     end(),
   ]);
   expect(deltas(events)).toMatchObject([
     [0, "toolCall", { id: "c", name: "f", arguments: "" }],
+    [0, "toolCall", { id: "", arguments: "", signature: markOwn("QQ==") }],
     [0, "toolCall", { id: "", arguments: '{"place":"New Delhi","days":[2]}' }],
     [1, "toolCall", { name: "g", arguments: "{}" }],
   ]);

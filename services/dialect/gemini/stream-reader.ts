@@ -1,6 +1,6 @@
 import type { GenerateEvent } from "@weir/gen/weir/chat/v1/event_pb";
 import type { FrameReader, ProviderError, StreamFault } from "../codec.ts";
-import { type JsonObject, parseExact } from "../json.ts";
+import { type JsonObject, parseExact, parseObject } from "../json.ts";
 import { readError } from "./provider-error.ts";
 import { createResponseReader } from "./response-reader.ts";
 
@@ -16,7 +16,7 @@ export function createFrameReader(): FrameReader {
 
   function read(type: string, data: string, out: GenerateEvent[]): void {
     if (complete || fault !== undefined || data.trim() === "") return;
-    const json = parseExact(data);
+    const json = holdsArguments.test(data) ? parseExact(data) : parseObject(data);
     const error = json === undefined ? readListedError(data) : readError(json);
     if (error !== undefined) fault = { kind: "error", error };
     else if (type === "error") fault = { kind: "error", error: { code: "", type: "" } };
@@ -42,6 +42,9 @@ export function createFrameReader(): FrameReader {
     },
   };
 }
+
+// Ids and signatures look like long numbers now and then, and to keep those is slow; only arguments may hold them.
+const holdsArguments = /"(?:functionCall|toolCall|toolResponse)"/;
 
 /** An error that stands alone in a list, which is how it looks where frames are the items of one. */
 function readListedError(data: string): ProviderError | undefined {
