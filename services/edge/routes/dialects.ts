@@ -21,6 +21,9 @@ const bodyDialects: readonly (readonly [path: string, codec: Codec])[] = [
   ["/chat", weirChat],
 ];
 
+/** Google's library calls the first one since its version 3. https://ai.google.dev/gemini-api/docs/api-versions */
+const geminiVersions = ["/v1", "/v1beta", "/v1alpha"];
+
 /** The routes of all public dialects in which clients ask for a model's reply. */
 export function createDialectRoutes(deps: GenerateDeps): Route[] {
   const plain = bodyDialects.flatMap(([path, codec]) =>
@@ -34,14 +37,17 @@ export function createDialectRoutes(deps: GenerateDeps): Route[] {
   );
   return [
     ...plain,
-    {
-      method: "POST",
-      path: "/v1beta/models/{call=**}",
-      label: "/v1beta/models:generateContent",
-      access: "key",
-      voice: gemini,
-      handle: createGenerate(deps, gemini, "/v1beta/models:generateContent", readGeminiPath),
-    },
+    ...geminiVersions.map(
+      (version): Route => ({
+        method: "POST",
+        // The name is that of `GET /v1/models/...`: one path has one template.
+        path: `${version}/models/{id=**}`,
+        label: `${version}/models:generateContent`,
+        access: "key",
+        voice: gemini,
+        handle: createGenerate(deps, gemini, `${version}/models:generateContent`, readGeminiPath),
+      }),
+    ),
     {
       method: "POST",
       path: "/openai/deployments/{deployment}/chat/completions",
@@ -58,7 +64,7 @@ export function createDialectRoutes(deps: GenerateDeps): Route[] {
 
 /** `MODEL:generateContent`, `MODEL:streamGenerateContent?alt=sse`. https://ai.google.dev/api/generate-content */
 function readGeminiPath({ params, exchange }: KeyedCall): PathFacts {
-  const call = params["call"] ?? "";
+  const call = params["id"] ?? "";
   const colon = call.lastIndexOf(":");
   const verb = call.slice(colon + 1);
   const model = call.slice(0, Math.max(colon, 0));
