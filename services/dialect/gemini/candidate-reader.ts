@@ -2,6 +2,7 @@ import type { GenerateEvent } from "@weir/gen/weir/chat/v1/event_pb";
 import { audioEvent, imageEvent, reasoningEvent, textEvent, toolCallEvent } from "../events.ts";
 import { isObject, type JsonObject, writeJson } from "../json.ts";
 import { mediaKind, readAnswerMedia } from "./media.ts";
+import { isJsonObject } from "./members.ts";
 import { createPartialArgs, type PartialArgs } from "./partial-args.ts";
 import { readLogprobs } from "./logprobs.ts";
 import { markOwn, noBytes, type Proof, readProof } from "./signature.ts";
@@ -140,7 +141,7 @@ export function createCandidateReader(choice: number, callId: (call: number) => 
     if (typeof name === "string" && name !== "") {
       finish(out);
       const isPartial = willContinue === true || partialArgs != null;
-      if (!isPartial && args != null && !isObject(args)) return false;
+      if (!isPartial && args != null && !isJsonObject(args)) return false;
       const at = begin("");
       out.push(
         toolCallEvent(choice, at, {

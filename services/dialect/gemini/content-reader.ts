@@ -21,13 +21,13 @@ import {
 import { markOwn, readProof } from "./signature.ts";
 import { readResponse } from "./tool-result.ts";
 
-export type MessageInit = MessageInitShape<typeof MessageSchema>;
+type MessageInit = MessageInitShape<typeof MessageSchema>;
 type PartInit = MessageInitShape<typeof PartSchema>;
 
 const contentNames = memberNames("role parts");
 const partNames = memberNames(
   // `partMetadata` is the client's own note, which the model does not see.
-  "text thought thoughtSignature inlineData fileData functionCall functionResponse mediaResolution " + "partMetadata",
+  "text thought thoughtSignature inlineData fileData functionCall functionResponse mediaResolution partMetadata",
 );
 
 /** Members of a part of which one is there: what the part holds. */

@@ -186,7 +186,10 @@ function writeCall(call: ToolCall, param: string, { omissions }: Scope): JsonObj
   };
 }
 
-/** Writes reasoning; a signature alone is that of the text or medium before it. What another vendor sealed or signed is left out. */
+/**
+ * Writes reasoning; a signature alone is that of the text or medium before it. What another vendor sealed or signed is left
+ * out.
+ */
 function addReasoning(reasoning: Reasoning, param: string, list: PartList, omissions: Omissions): void {
   const { text, id } = reasoning;
   const thoughtSignature = ownText(reasoning.signature);

@@ -2,7 +2,10 @@ import type { Warning } from "@weir/gen/weir/chat/v1/event_pb";
 import { dropped, warning } from "../events.ts";
 import { dialectName } from "./faults.ts";
 
-/** What a request loses on its way to a target, each field with a warning. Of a field of many messages, parts or tools only the first is noted. */
+/**
+ * What a request loses on its way to a target, each field with a warning. Of a field of many messages, parts or tools only
+ * the first is noted.
+ */
 export interface Omissions {
   /** A hint that was left out. @param param a path of the canonical request */
   drop(param: string): void;

@@ -69,7 +69,8 @@ export function writeThoughtProof(thought: GatheredThought): ProofWriting {
   const part = parseExact(ownText(thought.sealed) ?? "");
   if (part !== undefined) return { kind: "part", part };
   const own = ownText(thought.signature);
-  if (own !== undefined && thought.text === "") return { kind: "signature", thoughtSignature: own };
+  const isAlone = thought.text === "" && thought.sealed.length === 0 && thought.id === "";
+  if (own !== undefined && isAlone) return { kind: "signature", thoughtSignature: own };
   return { kind: "mark", ...writeSignature(thought) };
 }
 

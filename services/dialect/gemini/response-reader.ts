@@ -130,7 +130,10 @@ function addCitations(choice: number, { details, texts }: CandidateReader, out: 
   for (const { text, citation } of found) out.push(citationEvent(choice, parts[text] ?? 0, citation));
 }
 
-/** An id for a call that Gemini gave none, of letters that every vendor allows: another one in each answer, but always the same. */
+/**
+ * An id for a call that Gemini gave none, of letters that every vendor allows: another one in each answer, but always the
+ * same for the same call.
+ */
 function makeCallId(replyId: string, choice: number, call: number): string {
   return `call_${hash("sha256", `${replyId} ${choice} ${call}`).slice(0, 24)}`;
 }

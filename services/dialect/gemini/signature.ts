@@ -38,9 +38,10 @@ export function ownText(bytes: Uint8Array): string | undefined {
  * @returns undefined when there is nothing to prove
  */
 export function writeProof({ signature, sealed, id }: Proof): string | undefined {
-  const own = ownText(signature);
-  if (own !== undefined) return own;
-  if (signature.length === 0 && sealed.length === 0 && id === "") return undefined;
+  if (sealed.length === 0 && id === "") {
+    const own = ownText(signature);
+    if (own !== undefined || signature.length === 0) return own;
+  }
   const pieces = [signature, sealed, Buffer.from(id)].map((bytes) => asBuffer(bytes).toString("base64url"));
   return Buffer.from(`weir:${pieces.join(".")}`).toString("base64");
 }

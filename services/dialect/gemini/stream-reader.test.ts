@@ -270,6 +270,10 @@ test.each<[string, object | string]>([
   ["a call that is a text", said({ functionCall: "f" })],
   ["a piece of a call that never began", said({ functionCall: { partialArgs: [] } })],
   ["arguments that are a list", said({ functionCall: { name: "f", args: [] } })],
+  [
+    "arguments that are a long number",
+    '{"candidates":[{"content":{"parts":[{"functionCall":{"name":"f","args":12345678901234567890}}]}}]}',
+  ],
   ["a piece without a path", said({ functionCall: { name: "f", partialArgs: [{ stringValue: "a" }] } })],
 ])("malformed: %s", (_, frame) => {
   const { reader, kinds } = run([hello, frame, hello, end()]);
