@@ -31,7 +31,7 @@ import { type Route, versioned } from "./routes/route.ts";
 export type { DependencyHealth } from "./routes/health.ts";
 
 export interface EdgeDeps {
-  readonly chat: Pick<Client<typeof ChatService>, "generate">;
+  readonly chat: Pick<Client<typeof ChatService>, "generate" | "countTokens">;
   readonly routes: Pick<Client<typeof RouteService>, "listRoutes" | "listTargetHealth">;
   readonly accounts: Pick<Client<typeof AccountService>, "watchKeys">;
   /** Secret under which keys are hashed: the one that metering has. */

@@ -28,6 +28,7 @@ import { createPrincipalReader } from "./principals.ts";
 import type { ProviderSet, ProviderSettings } from "./provider-set.ts";
 import { createKeys, type KeyUse } from "./providers/key-use.ts";
 import { createRecentIds } from "./recent-ids.ts";
+import { countTokens } from "./token-count.ts";
 import { prepareCall } from "./upstream.ts";
 import { reserve } from "./usage-counts.ts";
 
@@ -226,7 +227,17 @@ export function createPool(options: PoolOptions): Pool {
   }
 
   return {
-    service: { runAttempt },
+    service: {
+      runAttempt,
+      async countTargetTokens(message) {
+        const { generate, target, provider } = readRequest(message, providerSet());
+        return countTokens(generate, provider, target.model, {
+          dispatcherOf: (origin) => connections.of(origin),
+          keys,
+          nowMs: () => clock.now(),
+        });
+      },
+    },
     status: () => ({
       openAttempts: open.size,
       draining,
@@ -247,7 +258,7 @@ interface Request {
   readonly provider: ProviderSettings;
 }
 
-function readRequest({ request, target }: RunAttemptRequest, set: ProviderSet): Request {
+function readRequest({ request, target }: Pick<RunAttemptRequest, "request" | "target">, set: ProviderSet): Request {
   if (request === undefined) {
     throw new WeirError(ErrorReason.INVALID_REQUEST, { text: "`request` is missing.", metadata: { param: "request" } });
   }

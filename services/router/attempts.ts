@@ -59,8 +59,8 @@ const timerMs: Readonly<Record<string, (timeouts: AttemptTimeouts) => number>> =
 
 /**
  * The failure that helps the caller most, of all attempts of a request: a provider's rate limit before a limit of ours,
- * before a timeout, before an outage; of several, the one that may be over first. Its text is the reason's own, never an
- * attempt's.
+ * before a timeout, before an outage; of several, the one that may be over first. Its text is the reason's own, not an
+ * attempt's, but for what a target cannot express.
  */
 export function mostUseful(failures: readonly WeirError[]): WeirError {
   const rank = (error: WeirError) => {
@@ -74,7 +74,8 @@ export function mostUseful(failures: readonly WeirError[]): WeirError {
     return delay(a) === delay(b) ? 0 : delay(a) - delay(b);
   });
   if (first === undefined) return new WeirError(ErrorReason.PROVIDER_UNAVAILABLE);
-  return withoutText(first);
+  // Its text names what to leave out, in our own words.
+  return first.reason === ErrorReason.TARGET_UNSUPPORTED ? first : withoutText(first);
 }
 
 const usefulness: readonly Reason[] = [

@@ -21,7 +21,7 @@ import { GenerateCall, type GenerateDeps } from "./generate-call.ts";
 import { type CircuitState, createHealth, type TargetHealthView } from "./health.ts";
 import { createMetrics } from "./metrics.ts";
 import { findRoute, planRequest } from "./plan.ts";
-import { routeOrder } from "./policy.ts";
+import { choose, routeOrder } from "./policy.ts";
 import type { Route, RouteTarget, RoutingSnapshot } from "./snapshot.ts";
 
 export interface RouterDeps {
@@ -77,6 +77,26 @@ export function createRouter(deps: RouterDeps): Router {
 
   return {
     chat: {
+      async countTokens({ request }, context) {
+        if (request === undefined) {
+          throw new WeirError(ErrorReason.INVALID_REQUEST, { metadata: { param: "request" } });
+        }
+        checkForm(request);
+        const { targets } = planRequest(routing(), request.model, clock.now());
+        const candidates = targets.map((target, position) => ({
+          target,
+          position,
+          tries: 0,
+          standing: health.standing(target),
+        }));
+        const choice = choose(candidates, routeOrder);
+        const target = choice.kind === "call" ? choice.candidate.target : targets[0];
+        const { inputTokens, estimated } = await attempts.countTargetTokens(
+          { ...(target === undefined ? {} : { target: target.message }), request },
+          { metadata: metadataBelow(context, undefined), timeoutMs: countTimeoutMs },
+        );
+        return { inputTokens, estimated };
+      },
       generate(request, context) {
         checkForm(request);
         const snapshot = routing();
@@ -122,6 +142,9 @@ export function createRouter(deps: RouterDeps): Router {
     },
   };
 }
+
+/** For a count, which its caller waits for before it does anything. */
+const countTimeoutMs = 10_000;
 
 /** A conversation without a message has nothing to answer; bodies of public dialects are judged where they are read. */
 function checkForm(request: GenerateRequest): void {

@@ -1,6 +1,9 @@
 import { anthropicMessages } from "@weir/dialect/anthropic-messages/codec";
+import { writeTokenCount } from "@weir/dialect/anthropic-messages/count-tokens";
 import type { Codec } from "@weir/dialect/codec";
 import { gemini } from "@weir/dialect/gemini/codec";
+import { writeCountTokensAnswer } from "@weir/dialect/gemini/count-tokens";
+import { isObject } from "@weir/dialect/json";
 import { openaiChat } from "@weir/dialect/openai-chat/codec";
 import { openaiCompletions } from "@weir/dialect/openai-completions/codec";
 import { openaiResponses } from "@weir/dialect/openai-responses/codec";
@@ -8,6 +11,7 @@ import { weirChat } from "@weir/dialect/weir-chat/codec";
 import { weirGenerate } from "@weir/dialect/weir-generate/codec";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import { WeirError } from "@weir/kit/weir-error";
+import { type CountDialect, createCountTokens } from "./count-tokens.ts";
 import { createGenerate, type GenerateDeps, type PathFacts } from "./generate.ts";
 import { type KeyedCall, type Route, versioned } from "./route.ts";
 
@@ -37,6 +41,13 @@ export function createDialectRoutes(deps: GenerateDeps): Route[] {
   );
   return [
     ...plain,
+    ...versioned({
+      method: "POST",
+      path: "/messages/count_tokens",
+      access: "key",
+      voice: anthropicMessages,
+      handle: createCountTokens(deps, anthropicCount),
+    }),
     ...geminiVersions.map(
       (version): Route => ({
         method: "POST",
@@ -45,7 +56,7 @@ export function createDialectRoutes(deps: GenerateDeps): Route[] {
         label: `${version}/models:generateContent`,
         access: "key",
         voice: gemini,
-        handle: createGenerate(deps, gemini, `${version}/models:generateContent`, readGeminiPath),
+        handle: createGeminiCall(deps, `${version}/models:generateContent`),
       }),
     ),
     {
@@ -60,6 +71,34 @@ export function createDialectRoutes(deps: GenerateDeps): Route[] {
       })),
     },
   ];
+}
+
+/** Requests for a count lack the limit that a reply would have. */
+const anthropicCount: CountDialect = {
+  codec: anthropicMessages,
+  toRequest: (body) => ({ max_tokens: 1, ...body }),
+  write: writeTokenCount,
+};
+
+const geminiCount: CountDialect = {
+  codec: gemini,
+  toRequest(body) {
+    const inner = body["generateContentRequest"] ?? body["generate_content_request"];
+    if (!isObject(inner)) return body;
+    const { model: _, ...request } = inner;
+    return request;
+  },
+  write: writeCountTokensAnswer,
+  readPath: ({ params }) => ({ model: (params["id"] ?? "").slice(0, -countVerb.length) }),
+};
+
+const countVerb = ":countTokens";
+
+/** A call of one of a model's verbs. */
+function createGeminiCall(deps: GenerateDeps, label: string): (call: KeyedCall) => Promise<void> {
+  const generate = createGenerate(deps, gemini, label, readGeminiPath);
+  const count = createCountTokens(deps, geminiCount);
+  return (call) => (call.params["id"]?.endsWith(countVerb) ? count(call) : generate(call));
 }
 
 /** `MODEL:generateContent`, `MODEL:streamGenerateContent?alt=sse`. https://ai.google.dev/api/generate-content */

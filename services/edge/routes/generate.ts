@@ -17,7 +17,7 @@ import { Relay } from "./relay.ts";
 import type { KeyedCall } from "./route.ts";
 
 export interface GenerateDeps {
-  readonly chat: Pick<Client<typeof ChatService>, "generate">;
+  readonly chat: Pick<Client<typeof ChatService>, "generate" | "countTokens">;
   readonly limits: Limits;
   readonly settings: () => EdgeSettings;
   readonly memory: BodyMemory;
@@ -81,14 +81,15 @@ export function createGenerate(
 const noFacts: PathFacts = {};
 
 // Copied, which costs a tenth of making one.
-const emptyRequest = create(GenerateRequestSchema);
+export const emptyRequest = create(GenerateRequestSchema);
 
-function passingHeaders(rules: HeaderRules, { request }: Exchange): Record<string, string> {
+/** What of a client's headers its provider may see. */
+export function passingHeaders(rules: HeaderRules, { request }: Exchange): Record<string, string> {
   return rules.client.length === 0 ? {} : pickClientHeaders(rules, request.headers);
 }
 
 /** The name that scopes and routes know; `models/` before it says nothing. */
-function aliasOf(model: string): string {
+export function aliasOf(model: string): string {
   let alias = model;
   while (alias.startsWith("models/")) alias = alias.slice("models/".length);
   if (alias === "")

@@ -3,6 +3,8 @@ import { connect, type Socket } from "node:net";
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { type WatchKeysResponse, WatchKeysResponseSchema } from "@weir/gen/weir/account/v1/account_service_pb";
 import {
+  type CountTokensRequest,
+  CountTokensResponseSchema,
   type GenerateRequest,
   type GenerateResponse,
   GenerateResponseSchema,
@@ -77,6 +79,8 @@ export interface Harness {
   readonly keyId: string;
   /** Calls so far, the oldest first. */
   readonly calls: FakeCall[];
+  /** Requests for counts so far; the first is answered by a vendor, later ones with a guess. */
+  readonly counted: CountTokensRequest[];
   /** Log lines so far. */
   readonly logs: string[];
   /** Sends to whoever watches keys. */
@@ -105,6 +109,7 @@ export async function startEdge(options: HarnessOptions = {}): Promise<Harness> 
   const key = createKeyText(randomBytes);
   const record = { id: key.id, digest: keyDigest(pepper, key.text), tenant: "acme", scope: options.scope ?? {} };
   const calls: FakeCall[] = [];
+  const counted: CountTokensRequest[] = [];
   const logs: string[] = [];
   const queue: WatchKeysResponse[] = [];
   let wake: (() => void) | undefined;
@@ -121,6 +126,10 @@ export async function startEdge(options: HarnessOptions = {}): Promise<Harness> 
         const call = { request: request as GenerateRequest, options: callOptions, signal: left.signal };
         calls.push(call);
         return leavable((options.chat ?? friendly)(call), left);
+      },
+      countTokens(request) {
+        counted.push(request as CountTokensRequest);
+        return Promise.resolve(create(CountTokensResponseSchema, { inputTokens: 7, estimated: counted.length > 1 }));
       },
     },
     routes: {
@@ -166,6 +175,7 @@ export async function startEdge(options: HarnessOptions = {}): Promise<Harness> 
     key: key.text,
     keyId: key.id,
     calls,
+    counted,
     logs,
     feed,
     post: (body, init = {}) =>

@@ -19,7 +19,56 @@ import type { JsonObject, Message } from "@bufbuild/protobuf";
  * Describes the file weir/chat/v1/chat_service.proto.
  */
 export const file_weir_chat_v1_chat_service: GenFile = /*@__PURE__*/
-  fileDesc("Ch93ZWlyL2NoYXQvdjEvY2hhdF9zZXJ2aWNlLnByb3RvEgx3ZWlyLmNoYXQudjEikwkKD0dlbmVyYXRlUmVxdWVzdBIZCgVtb2RlbBgBIAEoCUIKukgHcgUQARiABBIzCghtZXNzYWdlcxgCIAMoCzIVLndlaXIuY2hhdC52MS5NZXNzYWdlQgq6SAeSAQQQoI0GEiwKBXRvb2xzGAMgAygLMhIud2Vpci5jaGF0LnYxLlRvb2xCCbpIBpIBAxDoBxIsChFtYXhfb3V0cHV0X3Rva2VucxgEIAEoDUIMukgJKgcYgK3iBCgBSACIAQESLQoLdG9vbF9jaG9pY2UYBSABKAsyGC53ZWlyLmNoYXQudjEuVG9vbENob2ljZRIgChNwYXJhbGxlbF90b29sX2NhbGxzGAYgASgISAGIAQESMQoNb3V0cHV0X2Zvcm1hdBgHIAEoCzIaLndlaXIuY2hhdC52MS5PdXRwdXRGb3JtYXQSMQoJcmVhc29uaW5nGAggASgLMh4ud2Vpci5jaGF0LnYxLlJlYXNvbmluZ09wdGlvbnMSLwoIc2FtcGxpbmcYCSABKAsyHS53ZWlyLmNoYXQudjEuU2FtcGxpbmdPcHRpb25zEiAKDnN0b3Bfc2VxdWVuY2VzGAogAygJQgi6SAWSAQIQQBIlCgxjaG9pY2VfY291bnQYCyABKA1CCrpIByoFGIABKAFIAogBARIiCgx0b3BfbG9ncHJvYnMYDCABKA1CB7pIBCoCGBRIA4gBARIUCgxzZXJ2aWNlX3RpZXIYDSABKAkSRwoIbWV0YWRhdGEYDiADKAsyKy53ZWlyLmNoYXQudjEuR2VuZXJhdGVSZXF1ZXN0Lk1ldGFkYXRhRW50cnlCCLpIBZoBAhBAEhYKBHVzZXIYDyABKAlCCLpIBXIDGIACEhgKEHByb21wdF9jYWNoZV9rZXkYECABKAkSHgoWcHJvbXB0X2NhY2hlX3JldGVudGlvbhgRIAEoCRISCgptb2RhbGl0aWVzGBIgAygJEigKBWF1ZGlvGBMgASgLMhkud2Vpci5jaGF0LnYxLkF1ZGlvT3V0cHV0EiYKCnByZWRpY3Rpb24YFCADKAsyEi53ZWlyLmNoYXQudjEuUGFydBIRCgl2ZXJib3NpdHkYFSABKAkSEgoFc3RvcmUYFiABKAhIBIgBARJBCgpleHRlbnNpb25zGBcgAygLMi0ud2Vpci5jaGF0LnYxLkdlbmVyYXRlUmVxdWVzdC5FeHRlbnNpb25zRW50cnkSJwoEd2lyZRgeIAEoCzIZLndlaXIuY2hhdC52MS5XaXJlUmVxdWVzdBovCg1NZXRhZGF0YUVudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEaSgoPRXh0ZW5zaW9uc0VudHJ5EgsKA2tleRgBIAEoCRImCgV2YWx1ZRgCIAEoCzIXLmdvb2dsZS5wcm90b2J1Zi5TdHJ1Y3Q6AjgBQhQKEl9tYXhfb3V0cHV0X3Rva2Vuc0IWChRfcGFyYWxsZWxfdG9vbF9jYWxsc0IPCg1fY2hvaWNlX2NvdW50Qg8KDV90b3BfbG9ncHJvYnNCCAoGX3N0b3JlInQKEEdlbmVyYXRlUmVzcG9uc2USJwoEd2lyZRgBIAEoCzIXLndlaXIuY2hhdC52MS5XaXJlQ2h1bmtIABIsCgVldmVudBgCIAEoCzIbLndlaXIuY2hhdC52MS5HZW5lcmF0ZUV2ZW50SABCCQoHcGF5bG9hZDKFAQoLQ2hhdFNlcnZpY2USdgoIR2VuZXJhdGUSHS53ZWlyLmNoYXQudjEuR2VuZXJhdGVSZXF1ZXN0Gh4ud2Vpci5jaGF0LnYxLkdlbmVyYXRlUmVzcG9uc2UiKYLT5JMCIzoBKiIeL3YxL3ttb2RlbD1tb2RlbHMvKip9OmdlbmVyYXRlMAFiBnByb3RvMw", [file_buf_validate_validate, file_google_api_annotations, file_google_protobuf_struct, file_weir_chat_v1_conversation, file_weir_chat_v1_event, file_weir_chat_v1_wire]);
+  fileDesc("Ch93ZWlyL2NoYXQvdjEvY2hhdF9zZXJ2aWNlLnByb3RvEgx3ZWlyLmNoYXQudjEiTAoSQ291bnRUb2tlbnNSZXF1ZXN0EjYKB3JlcXVlc3QYASABKAsyHS53ZWlyLmNoYXQudjEuR2VuZXJhdGVSZXF1ZXN0Qga6SAPIAQEiPgoTQ291bnRUb2tlbnNSZXNwb25zZRIUCgxpbnB1dF90b2tlbnMYASABKA0SEQoJZXN0aW1hdGVkGAIgASgIIpMJCg9HZW5lcmF0ZVJlcXVlc3QSGQoFbW9kZWwYASABKAlCCrpIB3IFEAEYgAQSMwoIbWVzc2FnZXMYAiADKAsyFS53ZWlyLmNoYXQudjEuTWVzc2FnZUIKukgHkgEEEKCNBhIsCgV0b29scxgDIAMoCzISLndlaXIuY2hhdC52MS5Ub29sQgm6SAaSAQMQ6AcSLAoRbWF4X291dHB1dF90b2tlbnMYBCABKA1CDLpICSoHGICt4gQoAUgAiAEBEi0KC3Rvb2xfY2hvaWNlGAUgASgLMhgud2Vpci5jaGF0LnYxLlRvb2xDaG9pY2USIAoTcGFyYWxsZWxfdG9vbF9jYWxscxgGIAEoCEgBiAEBEjEKDW91dHB1dF9mb3JtYXQYByABKAsyGi53ZWlyLmNoYXQudjEuT3V0cHV0Rm9ybWF0EjEKCXJlYXNvbmluZxgIIAEoCzIeLndlaXIuY2hhdC52MS5SZWFzb25pbmdPcHRpb25zEi8KCHNhbXBsaW5nGAkgASgLMh0ud2Vpci5jaGF0LnYxLlNhbXBsaW5nT3B0aW9ucxIgCg5zdG9wX3NlcXVlbmNlcxgKIAMoCUIIukgFkgECEEASJQoMY2hvaWNlX2NvdW50GAsgASgNQgq6SAcqBRiAASgBSAKIAQESIgoMdG9wX2xvZ3Byb2JzGAwgASgNQge6SAQqAhgUSAOIAQESFAoMc2VydmljZV90aWVyGA0gASgJEkcKCG1ldGFkYXRhGA4gAygLMisud2Vpci5jaGF0LnYxLkdlbmVyYXRlUmVxdWVzdC5NZXRhZGF0YUVudHJ5Qgi6SAWaAQIQQBIWCgR1c2VyGA8gASgJQgi6SAVyAxiAAhIYChBwcm9tcHRfY2FjaGVfa2V5GBAgASgJEh4KFnByb21wdF9jYWNoZV9yZXRlbnRpb24YESABKAkSEgoKbW9kYWxpdGllcxgSIAMoCRIoCgVhdWRpbxgTIAEoCzIZLndlaXIuY2hhdC52MS5BdWRpb091dHB1dBImCgpwcmVkaWN0aW9uGBQgAygLMhIud2Vpci5jaGF0LnYxLlBhcnQSEQoJdmVyYm9zaXR5GBUgASgJEhIKBXN0b3JlGBYgASgISASIAQESQQoKZXh0ZW5zaW9ucxgXIAMoCzItLndlaXIuY2hhdC52MS5HZW5lcmF0ZVJlcXVlc3QuRXh0ZW5zaW9uc0VudHJ5EicKBHdpcmUYHiABKAsyGS53ZWlyLmNoYXQudjEuV2lyZVJlcXVlc3QaLwoNTWV0YWRhdGFFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBGkoKD0V4dGVuc2lvbnNFbnRyeRILCgNrZXkYASABKAkSJgoFdmFsdWUYAiABKAsyFy5nb29nbGUucHJvdG9idWYuU3RydWN0OgI4AUIUChJfbWF4X291dHB1dF90b2tlbnNCFgoUX3BhcmFsbGVsX3Rvb2xfY2FsbHNCDwoNX2Nob2ljZV9jb3VudEIPCg1fdG9wX2xvZ3Byb2JzQggKBl9zdG9yZSJ0ChBHZW5lcmF0ZVJlc3BvbnNlEicKBHdpcmUYASABKAsyFy53ZWlyLmNoYXQudjEuV2lyZUNodW5rSAASLAoFZXZlbnQYAiABKAsyGy53ZWlyLmNoYXQudjEuR2VuZXJhdGVFdmVudEgAQgkKB3BheWxvYWQy/AEKC0NoYXRTZXJ2aWNlEnYKCEdlbmVyYXRlEh0ud2Vpci5jaGF0LnYxLkdlbmVyYXRlUmVxdWVzdBoeLndlaXIuY2hhdC52MS5HZW5lcmF0ZVJlc3BvbnNlIimC0+STAiM6ASoiHi92MS97bW9kZWw9bW9kZWxzLyoqfTpnZW5lcmF0ZTABEnUKC0NvdW50VG9rZW5zEiAud2Vpci5jaGF0LnYxLkNvdW50VG9rZW5zUmVxdWVzdBohLndlaXIuY2hhdC52MS5Db3VudFRva2Vuc1Jlc3BvbnNlIiGC0+STAhs6ASoiFi92MS9tb2RlbHM6Y291bnRUb2tlbnNiBnByb3RvMw", [file_buf_validate_validate, file_google_api_annotations, file_google_protobuf_struct, file_weir_chat_v1_conversation, file_weir_chat_v1_event, file_weir_chat_v1_wire]);
+
+/**
+ * A request whose input is to be counted.
+ *
+ * @generated from message weir.chat.v1.CountTokensRequest
+ */
+export type CountTokensRequest = Message<"weir.chat.v1.CountTokensRequest"> & {
+  /**
+   * The request as it would be sent to Generate; what concerns the reply alone is not read.
+   *
+   * @generated from field: weir.chat.v1.GenerateRequest request = 1;
+   */
+  request?: GenerateRequest | undefined;
+};
+
+/**
+ * Describes the message weir.chat.v1.CountTokensRequest.
+ * Use `create(CountTokensRequestSchema)` to create a new message.
+ */
+export const CountTokensRequestSchema: GenMessage<CountTokensRequest> = /*@__PURE__*/
+  messageDesc(file_weir_chat_v1_chat_service, 0);
+
+/**
+ * How long an input is.
+ *
+ * @generated from message weir.chat.v1.CountTokensResponse
+ */
+export type CountTokensResponse = Message<"weir.chat.v1.CountTokensResponse"> & {
+  /**
+   * Tokens of the input, tools and instructions included.
+   *
+   * @generated from field: uint32 input_tokens = 1;
+   */
+  inputTokens: number;
+
+  /**
+   * Whether Weir guessed.
+   *
+   * @generated from field: bool estimated = 2;
+   */
+  estimated: boolean;
+};
+
+/**
+ * Describes the message weir.chat.v1.CountTokensResponse.
+ * Use `create(CountTokensResponseSchema)` to create a new message.
+ */
+export const CountTokensResponseSchema: GenMessage<CountTokensResponse> = /*@__PURE__*/
+  messageDesc(file_weir_chat_v1_chat_service, 1);
 
 /**
  * A conversation to continue. Absent options mean the model's default.
@@ -203,7 +252,7 @@ export type GenerateRequest = Message<"weir.chat.v1.GenerateRequest"> & {
  * Use `create(GenerateRequestSchema)` to create a new message.
  */
 export const GenerateRequestSchema: GenMessage<GenerateRequest> = /*@__PURE__*/
-  messageDesc(file_weir_chat_v1_chat_service, 0);
+  messageDesc(file_weir_chat_v1_chat_service, 2);
 
 /**
  * More of the reply.
@@ -240,7 +289,7 @@ export type GenerateResponse = Message<"weir.chat.v1.GenerateResponse"> & {
  * Use `create(GenerateResponseSchema)` to create a new message.
  */
 export const GenerateResponseSchema: GenMessage<GenerateResponse> = /*@__PURE__*/
-  messageDesc(file_weir_chat_v1_chat_service, 1);
+  messageDesc(file_weir_chat_v1_chat_service, 3);
 
 /**
  * Conversations with models. Edge and router speak it; whoever calls names an alias, and the
@@ -264,6 +313,19 @@ export const ChatService: GenService<{
     methodKind: "server_streaming";
     input: typeof GenerateRequestSchema;
     output: typeof GenerateResponseSchema;
+  },
+  /**
+   * Counts the input tokens of a request without having it answered. Costs nothing and writes no
+   * usage. Idempotent. The first target of the model counts where its vendor can; elsewhere, or when
+   * it does not answer in time, Weir guesses by the length of the text.
+   * Fails with INVALID_REQUEST, TARGET_UNSUPPORTED, MODEL_NOT_FOUND or PROVIDER_REJECTED.
+   *
+   * @generated from rpc weir.chat.v1.ChatService.CountTokens
+   */
+  countTokens: {
+    methodKind: "unary";
+    input: typeof CountTokensRequestSchema;
+    output: typeof CountTokensResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_weir_chat_v1_chat_service, 0);

@@ -21,7 +21,63 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file weir/routing/v1/attempt_service.proto.
  */
 export const file_weir_routing_v1_attempt_service: GenFile = /*@__PURE__*/
-  fileDesc("CiV3ZWlyL3JvdXRpbmcvdjEvYXR0ZW1wdF9zZXJ2aWNlLnByb3RvEg93ZWlyLnJvdXRpbmcudjEijgIKEVJ1bkF0dGVtcHRSZXF1ZXN0EhwKCmF0dGVtcHRfaWQYASABKAlCCLpIBXIDsAEBEh4KCnJlcXVlc3RfaWQYAiABKAlCCrpIB3IFEAEYgAESDQoFYWxpYXMYAyABKAkSLwoGdGFyZ2V0GAQgASgLMhcud2Vpci5yb3V0aW5nLnYxLlRhcmdldEIGukgDyAEBEisKCHRpbWVvdXRzGAUgASgLMhkud2Vpci5yb3V0aW5nLnYxLlRpbWVvdXRzEjYKB3JlcXVlc3QYBiABKAsyHS53ZWlyLmNoYXQudjEuR2VuZXJhdGVSZXF1ZXN0Qga6SAPIAQESFgoOYWxsb3dfdW5wcmljZWQYByABKAgidgoSUnVuQXR0ZW1wdFJlc3BvbnNlEicKBHdpcmUYASABKAsyFy53ZWlyLmNoYXQudjEuV2lyZUNodW5rSAASLAoFZXZlbnQYAiABKAsyGy53ZWlyLmNoYXQudjEuR2VuZXJhdGVFdmVudEgAQgkKB3BheWxvYWQiuQEKCFRpbWVvdXRzEioKB2Nvbm5lY3QYASABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SLgoLZmlyc3RfdG9rZW4YAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SJwoEaWRsZRgDIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIoCgV0b3RhbBgEIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbjJpCg5BdHRlbXB0U2VydmljZRJXCgpSdW5BdHRlbXB0EiIud2Vpci5yb3V0aW5nLnYxLlJ1bkF0dGVtcHRSZXF1ZXN0GiMud2Vpci5yb3V0aW5nLnYxLlJ1bkF0dGVtcHRSZXNwb25zZTABYgZwcm90bzM", [file_buf_validate_validate, file_google_protobuf_duration, file_weir_chat_v1_chat_service, file_weir_chat_v1_event, file_weir_chat_v1_wire, file_weir_routing_v1_target]);
+  fileDesc("CiV3ZWlyL3JvdXRpbmcvdjEvYXR0ZW1wdF9zZXJ2aWNlLnByb3RvEg93ZWlyLnJvdXRpbmcudjEigwEKGENvdW50VGFyZ2V0VG9rZW5zUmVxdWVzdBIvCgZ0YXJnZXQYASABKAsyFy53ZWlyLnJvdXRpbmcudjEuVGFyZ2V0Qga6SAPIAQESNgoHcmVxdWVzdBgCIAEoCzIdLndlaXIuY2hhdC52MS5HZW5lcmF0ZVJlcXVlc3RCBrpIA8gBASJEChlDb3VudFRhcmdldFRva2Vuc1Jlc3BvbnNlEhQKDGlucHV0X3Rva2VucxgBIAEoDRIRCgllc3RpbWF0ZWQYAiABKAgijgIKEVJ1bkF0dGVtcHRSZXF1ZXN0EhwKCmF0dGVtcHRfaWQYASABKAlCCLpIBXIDsAEBEh4KCnJlcXVlc3RfaWQYAiABKAlCCrpIB3IFEAEYgAESDQoFYWxpYXMYAyABKAkSLwoGdGFyZ2V0GAQgASgLMhcud2Vpci5yb3V0aW5nLnYxLlRhcmdldEIGukgDyAEBEisKCHRpbWVvdXRzGAUgASgLMhkud2Vpci5yb3V0aW5nLnYxLlRpbWVvdXRzEjYKB3JlcXVlc3QYBiABKAsyHS53ZWlyLmNoYXQudjEuR2VuZXJhdGVSZXF1ZXN0Qga6SAPIAQESFgoOYWxsb3dfdW5wcmljZWQYByABKAgidgoSUnVuQXR0ZW1wdFJlc3BvbnNlEicKBHdpcmUYASABKAsyFy53ZWlyLmNoYXQudjEuV2lyZUNodW5rSAASLAoFZXZlbnQYAiABKAsyGy53ZWlyLmNoYXQudjEuR2VuZXJhdGVFdmVudEgAQgkKB3BheWxvYWQiuQEKCFRpbWVvdXRzEioKB2Nvbm5lY3QYASABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SLgoLZmlyc3RfdG9rZW4YAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SJwoEaWRsZRgDIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIoCgV0b3RhbBgEIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbjLVAQoOQXR0ZW1wdFNlcnZpY2USVwoKUnVuQXR0ZW1wdBIiLndlaXIucm91dGluZy52MS5SdW5BdHRlbXB0UmVxdWVzdBojLndlaXIucm91dGluZy52MS5SdW5BdHRlbXB0UmVzcG9uc2UwARJqChFDb3VudFRhcmdldFRva2VucxIpLndlaXIucm91dGluZy52MS5Db3VudFRhcmdldFRva2Vuc1JlcXVlc3QaKi53ZWlyLnJvdXRpbmcudjEuQ291bnRUYXJnZXRUb2tlbnNSZXNwb25zZWIGcHJvdG8z", [file_buf_validate_validate, file_google_protobuf_duration, file_weir_chat_v1_chat_service, file_weir_chat_v1_event, file_weir_chat_v1_wire, file_weir_routing_v1_target]);
+
+/**
+ * A request whose input one target is to count.
+ *
+ * @generated from message weir.routing.v1.CountTargetTokensRequest
+ */
+export type CountTargetTokensRequest = Message<"weir.routing.v1.CountTargetTokensRequest"> & {
+  /**
+   * Who counts.
+   *
+   * @generated from field: weir.routing.v1.Target target = 1;
+   */
+  target?: Target | undefined;
+
+  /**
+   * What is counted. `model` is the alias.
+   *
+   * @generated from field: weir.chat.v1.GenerateRequest request = 2;
+   */
+  request?: GenerateRequest | undefined;
+};
+
+/**
+ * Describes the message weir.routing.v1.CountTargetTokensRequest.
+ * Use `create(CountTargetTokensRequestSchema)` to create a new message.
+ */
+export const CountTargetTokensRequestSchema: GenMessage<CountTargetTokensRequest> = /*@__PURE__*/
+  messageDesc(file_weir_routing_v1_attempt_service, 0);
+
+/**
+ * How long an input is for one target.
+ *
+ * @generated from message weir.routing.v1.CountTargetTokensResponse
+ */
+export type CountTargetTokensResponse = Message<"weir.routing.v1.CountTargetTokensResponse"> & {
+  /**
+   * Tokens of the input.
+   *
+   * @generated from field: uint32 input_tokens = 1;
+   */
+  inputTokens: number;
+
+  /**
+   * Whether Weir guessed.
+   *
+   * @generated from field: bool estimated = 2;
+   */
+  estimated: boolean;
+};
+
+/**
+ * Describes the message weir.routing.v1.CountTargetTokensResponse.
+ * Use `create(CountTargetTokensResponseSchema)` to create a new message.
+ */
+export const CountTargetTokensResponseSchema: GenMessage<CountTargetTokensResponse> = /*@__PURE__*/
+  messageDesc(file_weir_routing_v1_attempt_service, 1);
 
 /**
  * One call to one target. Who pays comes in the metadata entry `weir-principal-bin`.
@@ -84,7 +140,7 @@ export type RunAttemptRequest = Message<"weir.routing.v1.RunAttemptRequest"> & {
  * Use `create(RunAttemptRequestSchema)` to create a new message.
  */
 export const RunAttemptRequestSchema: GenMessage<RunAttemptRequest> = /*@__PURE__*/
-  messageDesc(file_weir_routing_v1_attempt_service, 0);
+  messageDesc(file_weir_routing_v1_attempt_service, 2);
 
 /**
  * More of the answer.
@@ -121,7 +177,7 @@ export type RunAttemptResponse = Message<"weir.routing.v1.RunAttemptResponse"> &
  * Use `create(RunAttemptResponseSchema)` to create a new message.
  */
 export const RunAttemptResponseSchema: GenMessage<RunAttemptResponse> = /*@__PURE__*/
-  messageDesc(file_weir_routing_v1_attempt_service, 1);
+  messageDesc(file_weir_routing_v1_attempt_service, 3);
 
 /**
  * How long to wait for a target. Each timer that fires ends the attempt with PROVIDER_TIMEOUT.
@@ -163,7 +219,7 @@ export type Timeouts = Message<"weir.routing.v1.Timeouts"> & {
  * Use `create(TimeoutsSchema)` to create a new message.
  */
 export const TimeoutsSchema: GenMessage<Timeouts> = /*@__PURE__*/
-  messageDesc(file_weir_routing_v1_attempt_service, 2);
+  messageDesc(file_weir_routing_v1_attempt_service, 4);
 
 /**
  * Single calls to single targets, served by the pool. The pool meters each of them; it neither
@@ -188,6 +244,17 @@ export const AttemptService: GenService<{
     methodKind: "server_streaming";
     input: typeof RunAttemptRequestSchema;
     output: typeof RunAttemptResponseSchema;
+  },
+  /**
+   * Counts the input tokens of a request as one target would, see ChatService.CountTokens. Not
+   * metered. Idempotent. Fails with INVALID_REQUEST, TARGET_UNSUPPORTED or PROVIDER_REJECTED.
+   *
+   * @generated from rpc weir.routing.v1.AttemptService.CountTargetTokens
+   */
+  countTargetTokens: {
+    methodKind: "unary";
+    input: typeof CountTargetTokensRequestSchema;
+    output: typeof CountTargetTokensResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_weir_routing_v1_attempt_service, 0);

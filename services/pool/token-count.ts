@@ -1,0 +1,130 @@
+import { countTokensBody, readTokenCount } from "@weir/dialect/anthropic-messages/count-tokens";
+import type { Codec } from "@weir/dialect/codec";
+import { readCountTokensAnswer } from "@weir/dialect/gemini/count-tokens";
+import { type JsonObject, parseExact, parseObject, writeJson } from "@weir/dialect/json";
+import { estimateInputTokens } from "@weir/dialect/wire-request";
+import type { GenerateRequest } from "@weir/gen/weir/chat/v1/chat_service_pb";
+import { Dialect } from "@weir/gen/weir/chat/v1/wire_pb";
+import { WeirError } from "@weir/kit/weir-error";
+import type { Dispatcher } from "undici";
+import { codecOf } from "./codecs.ts";
+import { rejected } from "./classify.ts";
+import type { ProviderSettings } from "./provider-set.ts";
+import type { Keys } from "./providers/key-use.ts";
+import { prepareCall, type UpstreamCall } from "./upstream.ts";
+
+/** How long an input is. */
+export interface TokenCount {
+  readonly inputTokens: number;
+  /** Whether it was guessed by the length of the text. */
+  readonly estimated: boolean;
+}
+
+export interface TokenCountDeps {
+  readonly dispatcherOf: (origin: string) => Dispatcher;
+  readonly keys: Keys;
+  readonly nowMs: () => number;
+}
+
+/** How long a provider may take; who asks waits for the count to decide on something else. */
+const timeoutMs = 5_000;
+const answerBytesMax = 65_536;
+
+/** How a dialect's vendor counts. */
+interface Counter {
+  path(generatePath: string): string;
+  body(generateBody: JsonObject, model: string, path: string): JsonObject;
+  read(answer: JsonObject): number | undefined;
+}
+
+const counters: Readonly<Partial<Record<Dialect, Counter>>> = {
+  // https://platform.claude.com/docs/en/api/messages-count-tokens
+  [Dialect.ANTHROPIC_MESSAGES]: {
+    path: (path) => path.replace(/(?=\?|$)/, "/count_tokens"),
+    body: countTokensBody,
+    read: readTokenCount,
+  },
+  // https://ai.google.dev/api/tokens; Vertex takes the members themselves.
+  [Dialect.GEMINI]: {
+    path: (path) => path.replace(/:(?:streamGenerateContent\?alt=sse&?|generateContent)/, ":countTokens"),
+    body: (body, model, path) =>
+      path.includes("/publishers/")
+        ? body
+        : { generateContentRequest: { model: model.includes("/") ? model : `models/${model}`, ...body } },
+    read: readCountTokensAnswer,
+  },
+};
+
+/**
+ * Counts the input of a request for one target: by its vendor where that can count, else by a guess.
+ * @throws WeirError INVALID_REQUEST, TARGET_UNSUPPORTED; PROVIDER_REJECTED when the vendor finds the request at fault
+ */
+export async function countTokens(
+  request: GenerateRequest,
+  provider: ProviderSettings,
+  model: string,
+  deps: TokenCountDeps,
+): Promise<TokenCount> {
+  const endpoint = provider.endpoints.find(({ dialect }) => counters[dialect] !== undefined);
+  const counter = endpoint && counters[endpoint.dialect];
+  const facts = { attemptId: "", startTimeMs: deps.nowMs(), model };
+  if (endpoint === undefined || counter === undefined) return guess(prepareCall(request, provider, facts));
+  const call = prepareCall(unstreamed(request), { ...provider, endpoints: [endpoint] }, facts);
+  const json = parseExact(call.body.toString());
+  if (json === undefined) return guess(call);
+  const counting: UpstreamCall = {
+    ...call,
+    path: counter.path(call.path),
+    body: Buffer.from(writeJson(counter.body(json, model, call.path))),
+  };
+  try {
+    const answer = await ask(provider, counting, knownCodec(endpoint.dialect), deps);
+    const inputTokens = answer && counter.read(answer);
+    return inputTokens === undefined ? guess(call) : { inputTokens, estimated: false };
+  } catch (thrown) {
+    if (thrown instanceof WeirError) throw thrown;
+    return guess(call); // it could not be reached, or not in time
+  }
+}
+
+function unstreamed(request: GenerateRequest): GenerateRequest {
+  return request.wire === undefined ? request : { ...request, wire: { ...request.wire, stream: false } };
+}
+
+function guess(call: UpstreamCall): TokenCount {
+  return { inputTokens: estimateInputTokens(call.body), estimated: true };
+}
+
+async function ask(
+  provider: ProviderSettings,
+  call: UpstreamCall,
+  codec: Codec,
+  { dispatcherOf, keys }: TokenCountDeps,
+): Promise<JsonObject | undefined> {
+  const key = await keys.use(provider, call);
+  const { statusCode, body } = await dispatcherOf(provider.origin).request({
+    method: "POST",
+    path: call.path,
+    headers: [...provider.headers, ...call.headers, ...key.headers],
+    body: call.body,
+    signal: AbortSignal.timeout(timeoutMs),
+  });
+  const parts: Buffer[] = [];
+  let bytes = 0;
+  for await (const part of body as AsyncIterable<Buffer>) {
+    bytes += part.length;
+    if (bytes > answerBytesMax) return undefined;
+    parts.push(part);
+  }
+  const json = parseObject(Buffer.concat(parts).toString());
+  if (statusCode === 400 || statusCode === 413 || statusCode === 422) {
+    throw rejected(provider.id, statusCode, json && codec.readError(json));
+  }
+  return statusCode === 200 ? json : undefined;
+}
+
+function knownCodec(dialect: Dialect): Codec {
+  const codec = codecOf(dialect);
+  if (codec === undefined) throw new Error("a counter without a codec");
+  return codec;
+}
