@@ -233,6 +233,29 @@ describe.each(vendors)("a provider of %s", (_, dialect, init) => {
   });
 });
 
+test("a turn that another vendor reasoned goes back without its proof, and not as bytes", async () => {
+  const codec = known(Dialect.ANTHROPIC_MESSAGES);
+  const bytes = writeFrames("sse", framesOf(codec));
+  await using at = await vendor(codec, { kind: ProviderKind.ANTHROPIC }, [bytes]);
+  const thinking = { type: "thinking", thinking: "hm", signature: "" };
+  const body = {
+    model: "alias",
+    max_tokens: 100,
+    stream: true,
+    messages: [
+      { role: "user", content: "hi" },
+      { role: "assistant", content: [thinking, { type: "text", text: "hello" }] },
+      { role: "user", content: "again" },
+    ],
+  };
+  const request = attemptRequest(body, {}, codec);
+  const answer = await readAll(at.pool.client.runAttempt(request, { metadata: principalMetadata }));
+  expect(answer.error).toBeUndefined();
+  expect(at.provider.received[0]?.body).not.toContain("thinking");
+  expect(at.provider.received[0]?.body).toContain("hello");
+  expect(answer.head?.warnings.length).toBeGreaterThan(0);
+});
+
 /** Whether frames alone are a complete answer. */
 function createFrameReaderOver(codec: Codec, frames: readonly Frame[]): boolean {
   const reader = codec.createFrameReader();

@@ -48,9 +48,27 @@ export function prepareCall(request: GenerateRequest, provider: ProviderSettings
   const { wire } = request;
   if (wire === undefined) return translate(request, undefined, provider, facts);
   const endpoint = provider.endpoints.find(({ dialect }) => dialect === wire.dialect);
-  return endpoint === undefined
-    ? translate(request, wire, provider, facts)
+  if (endpoint === undefined) return translate(request, wire, provider, facts);
+  return holdsOurMarks(wire)
+    ? translate(request, wire, { ...provider, endpoints: [endpoint] }, facts)
     : passThrough(wire, endpoint, provider, facts);
+}
+
+/**
+ * By what a conversation shows that another vendor answered a turn of it: proofs and ids that have no place in the client's dialect travel in
+ * fields that only their own vendor understands, marked so. A vendor refuses what it did not seal itself.
+ */
+const ourMarks: Readonly<Partial<Record<Dialect, readonly string[]>>> = {
+  [Dialect.OPENAI_RESPONSES]: ['"weir:', "rs_weir_"],
+  [Dialect.ANTHROPIC_MESSAGES]: ['"weir:', '"weir-call:', '"signature":""'],
+};
+
+/** Whether a body of the provider's own dialect must be read and written again for it. */
+function holdsOurMarks({ dialect, body }: WireRequest): boolean {
+  const marks = ourMarks[dialect];
+  if (marks === undefined) return false;
+  const bytes = asBuffer(body);
+  return marks.some((mark) => bytes.includes(mark));
 }
 
 function passThrough(
