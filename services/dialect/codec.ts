@@ -168,6 +168,8 @@ export interface ProviderError {
   readonly type: string;
   /** The HTTP status that the vendor documents for it, or that it names itself. Absent: unknown. */
   readonly status?: number;
+  /** When it wants to be asked again, in milliseconds from now, where the body says so rather than a header. */
+  readonly retryAfterMs?: number;
 }
 
 /** An error as clients of a dialect read it. */

@@ -27,7 +27,7 @@ const rules: Readonly<Partial<Record<Dialect, HeaderRules>>> = {
     client: ["anthropic-beta", "anthropic-version"],
     answer: [["request-id", "x-provider-request-id"]],
   },
-  [Dialect.GEMINI]: { client: [], answer: [] },
+  [Dialect.GEMINI]: { client: ["x-server-timeout"], answer: [] },
 };
 
 const none: HeaderRules = { client: [], answer: [] };

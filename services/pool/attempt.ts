@@ -323,7 +323,9 @@ export class Attempt implements ExchangeSink {
       this.settle(AttemptOutcome.REJECTED, undefined);
       this.outbox.end({ $typeName: "weir.chat.v1.WireTail", usage: unused.usage, usageSource: unused.source });
     } else {
-      this.fail(rejected(provider.id, this.status, error), AttemptOutcome.REJECTED);
+      const tooLong = error?.code === contextTooLong;
+      const refusal = tooLong ? new WeirError(ErrorReason.CONTEXT_TOO_LONG) : rejected(provider.id, this.status, error);
+      this.fail(refusal, AttemptOutcome.REJECTED);
     }
   }
 
@@ -425,6 +427,9 @@ export class Attempt implements ExchangeSink {
     };
   }
 }
+
+/** How every codec reads that a conversation does not fit its model. */
+const contextTooLong = "context_length_exceeded";
 
 /** The answer to a call that a pool on its way out cannot serve: another one can. */
 export function closing(): WeirError {

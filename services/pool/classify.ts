@@ -39,6 +39,9 @@ const spentWords: ReadonlySet<string> = new Set([
   "project_spend_limit_exceeded",
 ]);
 
+/** Statuses that concern the gateway's account, not the client's request. */
+const ownFaults: ReadonlySet<number> = new Set([401, 402, 403, 429]);
+
 /**
  * Judges an HTTP status other than 2xx.
  * @returns undefined when the request itself is at fault, so that the client should see the provider's answer
@@ -50,7 +53,11 @@ export function judgeStatus(
   error: ProviderError | undefined,
   nowMs: number,
 ): WeirError | undefined {
-  const retryAfterMs = readRetryAfter(headers, nowMs);
+  const retryAfterMs = readRetryAfter(headers, nowMs) ?? error?.retryAfterMs;
+  // Some vendors answer 400 and say inside that it is our key or our rate.
+  if (status === 400 && error?.status !== undefined && ownFaults.has(error.status)) {
+    return judgeStatus(provider, error.status, headers, error, nowMs);
+  }
   if (status === 429) {
     if (error && (spentWords.has(error.code) || spentWords.has(error.type))) return unavailable(provider, "credential");
     return rateLimited(provider, retryAfterMs);

@@ -286,3 +286,50 @@ test.each(clients.filter(([, dialect]) => dialect !== Dialect.OPENAI_CHAT && dia
     }
   },
 );
+
+const geminiError = (status: string, code: number, details: object[]) =>
+  JSON.stringify({ error: { code, message: "CANARY", status, details } });
+const unknownKey = { "@type": "type.googleapis.com/google.rpc.ErrorInfo", reason: "API_KEY_INVALID" };
+const retryInfo = { "@type": "type.googleapis.com/google.rpc.RetryInfo", retryDelay: "7s" };
+
+test.each<[string, ProviderInit, number, string, object]>([
+  [
+    "our own key, though with status 400",
+    { kind: ProviderKind.GEMINI },
+    400,
+    geminiError("INVALID_ARGUMENT", 400, [unknownKey]),
+    { reason: ErrorReason.PROVIDER_UNAVAILABLE, metadata: { cause: "credential" } },
+  ],
+  [
+    "a rate, with the delay in the body",
+    { kind: ProviderKind.GEMINI },
+    429,
+    geminiError("RESOURCE_EXHAUSTED", 429, [retryInfo]),
+    { reason: ErrorReason.PROVIDER_RATE_LIMITED, retryAfterMs: 7_000 },
+  ],
+  [
+    "overload",
+    { kind: ProviderKind.ANTHROPIC },
+    529,
+    '{"type":"error","error":{"type":"overloaded_error","message":"CANARY"}}',
+    { reason: ErrorReason.PROVIDER_UNAVAILABLE, metadata: { cause: "server" } },
+  ],
+  [
+    "a request that another dialect's client sent",
+    { kind: ProviderKind.ANTHROPIC },
+    400,
+    '{"type":"error","error":{"type":"invalid_request_error","message":"CANARY"}}',
+    { reason: ErrorReason.PROVIDER_REJECTED, message: expect.stringContaining("invalid_request_error") as string },
+  ],
+])("%s is judged by what the vendor says", async (_, init, status, body, expected) => {
+  await using provider = await startProvider((response) =>
+    response.writeHead(status, { "content-type": "application/json" }).end(body),
+  );
+  await using pool = createTestPool(provider.url, init);
+  const answer = await readAll(
+    pool.client.runAttempt(attemptRequest(clients[0]?.[2] ?? {}), { metadata: principalMetadata }),
+  );
+  expect(answer.error).toMatchObject(expected);
+  expect(String(answer.error)).not.toContain("CANARY");
+  expect(pool.journal.events).toHaveLength(1);
+});

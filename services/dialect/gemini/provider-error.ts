@@ -34,10 +34,12 @@ export function readError(body: JsonObject): ProviderError | undefined {
   const code = readCode(error) || (typeof number === "number" ? String(number) : word(number));
   // Gemini answers 400 to a key that it does not know.
   const status = code === "API_KEY_INVALID" ? 401 : isStatus(number) ? number : statuses[type];
+  const retryAfterMs = readRetryDelay(body);
   return {
     code,
     type,
     ...(status === undefined ? {} : { status }),
+    ...(retryAfterMs === undefined ? {} : { retryAfterMs }),
   };
 }
 
