@@ -3,7 +3,7 @@ import { AttemptService } from "@weir/gen/weir/routing/v1/attempt_service_pb";
 import { RouteService } from "@weir/gen/weir/routing/v1/route_service_pb";
 import { createRouter } from "@weir/router/service";
 import { type RoutingSnapshot, routingFromConfig } from "@weir/router/snapshot";
-import { uuidv7 } from "uuidv7";
+import { createAttemptIds } from "../attempt-id.ts";
 import type { Snapshot } from "../configuration.ts";
 import type { Part, Root } from "./part.ts";
 
@@ -22,7 +22,7 @@ export function startRouter(root: Root): Part {
     routing: () => routing,
     clock,
     random: Math.random,
-    newAttemptId: uuidv7,
+    newAttemptId: createAttemptIds(),
     meter: telemetry.meter,
     tracer: telemetry.tracer,
     log,
