@@ -3,6 +3,7 @@ import type { Dialect } from "@weir/gen/weir/chat/v1/wire_pb";
 import { type Config, type ProviderConfig, ProviderKind } from "@weir/gen/weir/config/v1/config_pb";
 import { usualBaseUrl } from "@weir/kit/config/vendors";
 import { dialectOfName } from "./codecs.ts";
+import { type EmbeddingRoutes, embeddingRoutesOf } from "./embeddings/routes.ts";
 import { type Credential, credentialsOf } from "./providers/credentials.ts";
 import { type Endpoint, endpointsOf } from "./providers/endpoints.ts";
 
@@ -13,6 +14,7 @@ export interface ProviderSettings {
   readonly origin: string;
   /** The dialects that it speaks, the one for translated requests first; at least one. */
   readonly endpoints: readonly Endpoint[];
+  readonly embeddings: EmbeddingRoutes;
   /** Headers of every call, for undici: name, value, name, value. May hold secrets: never log them. */
   readonly headers: readonly string[];
   /** At least one. */
@@ -79,12 +81,14 @@ function readProvider(id: string, config: ProviderConfig): ProviderSettings {
     ["user-agent", "weir"],
     ...Object.entries(config.headers).map(([name, value]) => [name.toLowerCase(), value]),
   ];
+  const base = url.pathname.replace(/\/+$/, "");
   return {
     id,
     origin: url.origin,
-    endpoints: endpointsOf(id, config, url.pathname.replace(/\/+$/, ""), config.dialects.flatMap(dialectsOf)).map(
-      (endpoint) => withQuery(endpoint, url.search),
+    endpoints: endpointsOf(id, config, base, config.dialects.flatMap(dialectsOf)).map((endpoint) =>
+      withQuery(endpoint, url.search),
     ),
+    embeddings: embeddingRoutesOf(config, base, url.search),
     // A header of the configuration takes the place of ours.
     headers: [...new Map(headers as [string, string][])].flat(),
     credentials: credentialsOf(config),

@@ -12,6 +12,7 @@ import { chatBytes } from "./answers/chat-bytes.ts";
 import { translated } from "./answers/translated.ts";
 import { watchedBytes } from "./answers/watched-bytes.ts";
 import { codecOf } from "./codecs.ts";
+import { embeddingClientOf, prepareEmbeddings } from "./embeddings/prepare.ts";
 import type { ProviderSettings } from "./provider-set.ts";
 import type { Endpoint } from "./providers/endpoints.ts";
 
@@ -47,6 +48,8 @@ export interface CallFacts {
 export function prepareCall(request: GenerateRequest, provider: ProviderSettings, facts: CallFacts): UpstreamCall {
   const { wire } = request;
   if (wire === undefined) return translate(request, undefined, provider, facts);
+  const embeddings = embeddingClientOf(wire.dialect);
+  if (embeddings !== undefined) return prepareEmbeddings(embeddings, wire, provider, facts);
   const endpoint = provider.endpoints.find(({ dialect }) => dialect === wire.dialect);
   if (endpoint === undefined) return translate(request, wire, provider, facts);
   return holdsOurMarks(wire)

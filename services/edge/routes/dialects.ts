@@ -1,6 +1,11 @@
 import { anthropicMessages } from "@weir/dialect/anthropic-messages/codec";
 import { writeTokenCount } from "@weir/dialect/anthropic-messages/count-tokens";
 import type { Codec } from "@weir/dialect/codec";
+import {
+  geminiBatchEmbedContentsDoor,
+  geminiEmbedContentDoor,
+  openaiEmbeddingsDoor,
+} from "@weir/dialect/embeddings/door";
 import { gemini } from "@weir/dialect/gemini/codec";
 import { writeCountTokensAnswer } from "@weir/dialect/gemini/count-tokens";
 import { isObject } from "@weir/dialect/json";
@@ -20,6 +25,7 @@ const bodyDialects: readonly (readonly [path: string, codec: Codec])[] = [
   ["/chat/completions", openaiChat],
   ["/completions", openaiCompletions],
   ["/responses", openaiResponses],
+  ["/embeddings", openaiEmbeddingsDoor],
   ["/messages", anthropicMessages],
   ["/generate", weirGenerate],
   ["/chat", weirChat],
@@ -59,18 +65,22 @@ export function createDialectRoutes(deps: GenerateDeps): Route[] {
         handle: createGeminiCall(deps, `${version}/models:generateContent`),
       }),
     ),
-    {
-      method: "POST",
-      path: "/openai/deployments/{deployment}/chat/completions",
-      label: "/openai/deployments/chat/completions",
-      access: "key",
-      voice: openaiChat,
-      // As in OpenAI's dialect on Azure: the deployment is the model. https://learn.microsoft.com/azure/ai-foundry/openai/reference
-      handle: createGenerate(deps, openaiChat, "/openai/deployments/chat/completions", ({ params }) => ({
-        model: params["deployment"] ?? "",
-      })),
-    },
+    deploymentRoute(deps, "/chat/completions", openaiChat),
+    deploymentRoute(deps, "/embeddings", openaiEmbeddingsDoor),
   ];
+}
+
+/** As in OpenAI's dialects on Azure: the deployment is the model. https://learn.microsoft.com/azure/ai-foundry/openai/reference */
+function deploymentRoute(deps: GenerateDeps, path: string, codec: Codec): Route {
+  const label = `/openai/deployments${path}`;
+  return {
+    method: "POST",
+    path: `/openai/deployments/{deployment}${path}`,
+    label,
+    access: "key",
+    voice: codec,
+    handle: createGenerate(deps, codec, label, ({ params }) => ({ model: params["deployment"] ?? "" })),
+  };
 }
 
 /** Requests for a count lack the limit that a reply would have. */
@@ -97,8 +107,23 @@ const countVerb = ":countTokens";
 /** A call of one of a model's verbs. */
 function createGeminiCall(deps: GenerateDeps, label: string): (call: KeyedCall) => Promise<void> {
   const generate = createGenerate(deps, gemini, label, readGeminiPath);
-  const count = createCountTokens(deps, geminiCount);
-  return (call) => (call.params["id"]?.endsWith(countVerb) ? count(call) : generate(call));
+  const others = new Map([
+    [countVerb, createCountTokens(deps, geminiCount)],
+    [":embedContent", createGenerate(deps, geminiEmbedContentDoor, label, readModelPath)],
+    [":batchEmbedContents", createGenerate(deps, geminiBatchEmbedContentsDoor, label, readModelPath)],
+  ]);
+  return (call) => (others.get(verbOf(call)) ?? generate)(call);
+}
+
+/** The verb of a call, with its colon; empty when it has none. */
+function verbOf({ params: { id = "" } }: KeyedCall): string {
+  const colon = id.lastIndexOf(":");
+  return colon < 0 ? "" : id.slice(colon);
+}
+
+/** The model of a call that has a verb. */
+function readModelPath(call: KeyedCall): PathFacts {
+  return { model: call.params["id"]?.slice(0, -verbOf(call).length) ?? "" };
 }
 
 /** `MODEL:generateContent`, `MODEL:streamGenerateContent?alt=sse`. https://ai.google.dev/api/generate-content */

@@ -26,7 +26,7 @@ const openaiPaths: ReadonlyMap<Dialect, PathOf> = new Map([
 ]);
 
 /** https://learn.microsoft.com/azure/ai-foundry/openai/reference: with a version by deployment, without one its v1 API. */
-const azurePath =
+export const azurePath =
   (path: string): PathOf =>
   (base, { apiVersion }) => {
     if (apiVersion === "") return () => `${base}/openai/v1${path}`;
@@ -35,20 +35,26 @@ const azurePath =
     return (model) => `${base}/openai/deployments/${encodeURIComponent(model)}${path}${query}`;
   };
 
-/** https://ai.google.dev/api/generate-content: a model name may bring its collection (`tunedModels/x`). */
-const geminiPath: PathOf = (base) => (model, stream) => {
-  const name = model.includes("/")
+/** A model below the Gemini API's version; its name may bring its collection (`tunedModels/x`). https://ai.google.dev/api/models */
+export function geminiModel(model: string): string {
+  return model.includes("/")
     ? model.split("/").map(encodeURIComponent).join("/")
     : `models/${encodeURIComponent(model)}`;
-  return `${base}/${name}:${stream ? "streamGenerateContent?alt=sse" : "generateContent"}`;
-};
+}
 
-/** https://cloud.google.com/vertex-ai/generative-ai/docs/model-reference/inference; without a project, its express mode. */
-const vertexPath: PathOf = (base, { project, region }) => {
+/** https://ai.google.dev/api/generate-content */
+const geminiPath: PathOf = (base) => (model, stream) =>
+  `${base}/${geminiModel(model)}:${stream ? "streamGenerateContent?alt=sse" : "generateContent"}`;
+
+/** A model below Vertex AI's version; without a project, as its express mode has it. */
+export function vertexModel({ project, region }: ProviderConfig, model: string): string {
   const scope = project === "" ? "" : `/projects/${project}/locations/${region || "global"}`;
-  return (model, stream) =>
-    `${base}${scope}/publishers/google/models/${encodeURIComponent(model)}:${stream ? "streamGenerateContent?alt=sse" : "generateContent"}`;
-};
+  return `${scope}/publishers/google/models/${encodeURIComponent(model)}`;
+}
+
+/** https://cloud.google.com/vertex-ai/generative-ai/docs/model-reference/inference */
+const vertexPath: PathOf = (base, config) => (model, stream) =>
+  `${base}${vertexModel(config, model)}:${stream ? "streamGenerateContent?alt=sse" : "generateContent"}`;
 
 /** https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.html */
 const bedrockPath: PathOf = (base) => (model, stream) => base + conversePath({ model, stream });
