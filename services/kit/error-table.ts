@@ -195,7 +195,7 @@ export const errorTable = {
   },
   [ErrorReason.TARGET_UNSUPPORTED]: {
     code: Code.FailedPrecondition,
-    retry: "other-target",
+    retry: "never",
     text: "The model's provider cannot express a part of this request; leave it out, or call another model.",
     openai: { status: 400, type: "invalid_request_error", code: "unsupported_parameter" },
     anthropic: { status: 400, type: "invalid_request_error" },

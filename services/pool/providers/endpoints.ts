@@ -62,7 +62,7 @@ const bedrockPath: PathOf = (base) => (model, stream) => base + conversePath({ m
 /** What a kind speaks, the dialect for translated requests first. */
 const kinds: Readonly<Partial<Record<ProviderKind, ReadonlyMap<Dialect, PathOf>>>> = {
   [ProviderKind.OPENAI]: openaiPaths,
-  [ProviderKind.DEMO]: openaiPaths,
+  [ProviderKind.DEMO]: new Map([[Dialect.OPENAI_CHAT, fixed("/chat/completions")]]),
   [ProviderKind.ANTHROPIC]: new Map([[Dialect.ANTHROPIC_MESSAGES, fixed("/messages")]]),
   [ProviderKind.AZURE]: new Map([
     [Dialect.OPENAI_CHAT, azurePath("/chat/completions")],
@@ -95,7 +95,7 @@ export function endpointsOf(
   named: readonly Dialect[],
 ): readonly Endpoint[] {
   const paths = kinds[config.kind] ?? openaiPaths;
-  const isOpenai = config.kind === ProviderKind.OPENAI || config.kind === ProviderKind.DEMO;
+  const isOpenai = config.kind === ProviderKind.OPENAI;
   const usual = [...paths.keys()].filter(
     (dialect) => !isOpenai || !onDemand.has(dialect) || (id === "openai" && dialect === Dialect.OPENAI_RESPONSES),
   );
