@@ -2,6 +2,7 @@ import { trace, type Meter, type Tracer } from "@opentelemetry/api";
 import { PrometheusExporter, PrometheusSerializer } from "@opentelemetry/exporter-prometheus";
 import { type Resource, resourceFromAttributes } from "@opentelemetry/resources";
 import { MeterProvider } from "@opentelemetry/sdk-metrics";
+import { createHistograms } from "./histograms.ts";
 import { observeProcess } from "./process.ts";
 
 export interface TelemetryOptions {
@@ -34,10 +35,12 @@ const shutdownTimeoutMs = 3_000;
 export async function startTelemetry(options: TelemetryOptions): Promise<Telemetry> {
   // Named by hand: the SDK's detectors would publish the command line, paths and the host's id.
   const resource = resourceFromAttributes({ "service.name": options.service, "service.version": options.version });
-  const exporter = new PrometheusExporter({ preventServerStart: true });
+  const histograms = createHistograms(resource);
+  const exporter = new PrometheusExporter({ preventServerStart: true, metricProducers: [histograms.producer] });
   const serializer = new PrometheusSerializer("", false, undefined, true, true);
   const metrics = new MeterProvider({ resource, readers: [exporter] });
-  const meter = metrics.getMeter("weir");
+  const { createHistogram } = histograms;
+  const meter: Meter = Object.assign(Object.create(metrics.getMeter("weir")) as Meter, { createHistogram });
   const stopObserving = observeProcess(meter, options.service, options.version);
   const traces = options.otlpEndpoint
     ? await startTraces(options.otlpEndpoint, options.sampleRatio ?? 1, resource)
