@@ -4,6 +4,7 @@ import { type Config, type ProviderConfig, ProviderKind } from "@weir/gen/weir/c
 import { usualBaseUrl } from "@weir/kit/config/vendors";
 import { dialectOfName } from "./codecs.ts";
 import { type EmbeddingRoutes, embeddingRoutesOf } from "./embeddings/routes.ts";
+import { type CapabilityTable, createCapabilityTable } from "./providers/capabilities.ts";
 import { type Credential, credentialsOf } from "./providers/credentials.ts";
 import { type Endpoint, endpointsOf } from "./providers/endpoints.ts";
 
@@ -33,6 +34,7 @@ export interface ProviderSettings {
   readonly maxOutputTokensDefault: number;
   /** Version of the API as the configuration names it; empty: the kind's default. */
   readonly apiVersion: string;
+  readonly capabilities: CapabilityTable;
 }
 
 /** The providers of one configuration. Immutable; a reload makes a new one. */
@@ -99,6 +101,7 @@ function readProvider(id: string, config: ProviderConfig): ProviderSettings {
     usesMaxTokens: config.usesMaxTokens ?? !(id === "openai" || config.kind === ProviderKind.AZURE),
     maxOutputTokensDefault: config.maxOutputTokensDefault ?? outputTokensDefault,
     apiVersion: config.apiVersion,
+    capabilities: createCapabilityTable(url.origin, config.capabilities),
   };
 }
 

@@ -14,6 +14,8 @@ import { watchedBytes } from "./answers/watched-bytes.ts";
 import { codecOf } from "./codecs.ts";
 import { embeddingClientOf, prepareEmbeddings } from "./embeddings/prepare.ts";
 import type { ProviderSettings } from "./provider-set.ts";
+import type { Capabilities } from "./providers/capabilities.ts";
+import { mustRead, requireCapabilities, requireStreaming } from "./providers/capabilities-check.ts";
 import type { Endpoint } from "./providers/endpoints.ts";
 
 /** One call as its provider gets it, and what becomes of the answer. */
@@ -43,7 +45,7 @@ export interface CallFacts {
 /**
  * Prepares a call. In a dialect that the provider speaks the body passes as it came, but for the model's name; in any other, and for
  * canonical requests, it is translated into the first of the provider's dialects.
- * @throws WeirError INVALID_REQUEST or TARGET_UNSUPPORTED, with `param` as the caller knows it
+ * @throws WeirError INVALID_REQUEST or TARGET_UNSUPPORTED, with `param` as the caller knows it; CONTEXT_TOO_LONG
  */
 export function prepareCall(request: GenerateRequest, provider: ProviderSettings, facts: CallFacts): UpstreamCall {
   const { wire } = request;
@@ -77,9 +79,11 @@ function holdsOurMarks({ dialect, body }: WireRequest): boolean {
 function passThrough(
   wire: WireRequest,
   { dialect, path }: Endpoint,
-  { streamsUsage, apiVersion }: ProviderSettings,
+  provider: ProviderSettings,
   { model }: CallFacts,
 ): UpstreamCall {
+  const { streamsUsage, apiVersion, capabilities } = provider;
+  checkBytes(wire, capabilities.declared(model), provider);
   const rules = headerRules(dialect);
   const isChat = dialect === Dialect.OPENAI_CHAT || dialect === Dialect.OPENAI_COMPLETIONS;
   const inPath = wire.model === undefined && dialect === Dialect.GEMINI;
@@ -94,6 +98,29 @@ function passThrough(
   };
 }
 
+/** Of bytes that pass, no more is read than the provider's own declarations need. */
+function checkBytes(wire: WireRequest, capabilities: Capabilities, provider: ProviderSettings): void {
+  const read = mustRead(capabilities, wire.body.length);
+  if (!read && capabilities.streaming !== false) return;
+  const client = knownCodec(wire.dialect);
+  asCallerKnows(provider, client, () => {
+    requireStreaming(wire.stream, capabilities);
+    const canonical = read ? readLeniently(client, wire.body) : undefined;
+    if (canonical !== undefined) requireCapabilities(canonical, capabilities);
+  });
+}
+
+/** A request of the provider's own dialect; undefined for one that only the provider can judge. */
+function readLeniently(client: Codec, body: Uint8Array): GenerateRequest | undefined {
+  const json = parseExact(asBuffer(body).toString());
+  try {
+    return json && client.readRequest(json);
+  } catch (thrown) {
+    if (thrown instanceof WeirError) return undefined;
+    throw thrown;
+  }
+}
+
 function translate(
   request: GenerateRequest,
   wire: WireRequest | undefined,
@@ -103,8 +130,8 @@ function translate(
   const [endpoint] = provider.endpoints;
   if (endpoint === undefined) throw new WeirError(ErrorReason.INTERNAL);
   const target = knownCodec(endpoint.dialect);
-  // A canonical caller reads events as they come.
-  const stream = wire?.stream ?? true;
+  // A canonical caller reads events as they come, or all at once.
+  const stream = wire?.stream ?? provider.capabilities.known(facts.model).streaming !== false;
   if (wire === undefined) {
     const writing = write(target, request, stream, provider, facts, undefined);
     return translatedCall(
@@ -162,10 +189,20 @@ function write(
   { model }: CallFacts,
   client: Codec | undefined,
 ): RequestWriting {
-  const { maxOutputTokensDefault } = provider;
-  try {
+  const { maxOutputTokensDefault, capabilities } = provider;
+  return asCallerKnows(provider, client, () => {
+    const known = capabilities.known(model);
+    requireStreaming(stream, known);
+    requireCapabilities(request, known);
     const writing = target.writeRequest(request, { model, stream, maxOutputTokensDefault });
     return target.dialect === Dialect.OPENAI_CHAT ? asVendorWants(writing, stream, provider) : writing;
+  });
+}
+
+/** Runs what may refuse a request; a refusal names the provider, and its `param` as the client's dialect calls it. */
+function asCallerKnows<T>(provider: ProviderSettings, client: Codec | undefined, run: () => T): T {
+  try {
+    return run();
   } catch (thrown) {
     if (!(thrown instanceof WeirError) || thrown.reason !== ErrorReason.TARGET_UNSUPPORTED) throw thrown;
     const { param } = thrown.metadata;

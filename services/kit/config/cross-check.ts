@@ -66,6 +66,11 @@ function providerFaults(config: Config): ConfigFault[] {
       if (reservedHeaders.has(name.toLowerCase())) faults.push({ path: header, text: "Weir sets this header itself" });
       if (!isHeaderValue(value)) faults.push({ path: header, text: "has characters that a header cannot carry" });
     }
+    for (const model of Object.keys(provider.capabilities)) {
+      if (model.slice(0, -1).includes("*")) {
+        faults.push({ path: pathOf(`${path}.capabilities`, model), text: "a `*` may only stand at the end" });
+      }
+    }
   }
   return faults;
 }

@@ -224,3 +224,17 @@ test("reads files that the configuration names, relative to it, and says which",
   await expect(loadConfig({ path: join(folder, "none.yaml"), env: {} })).rejects.toThrow("cannot be read (ENOENT)");
   expect((await loadConfig({ env: {} })).aliases).toEqual({});
 });
+
+test("capabilities are named by model, with a star at the end at most", () => {
+  const provider = (capabilities: string) =>
+    `providers: { p: { kind: openai, base_url: "https://h/v1", capabilities: ${capabilities} } }`;
+  const { providers } = parse(provider(`{ "a-*": { images: false, context_tokens: 8192 }, "*": { streaming: true } }`));
+  expect(providers["p"]?.capabilities).toMatchObject({
+    "a-*": { images: false, contextTokens: 8_192 },
+    "*": { streaming: true },
+  });
+  expect(faultsOf(provider(`{ "*-a": {} }`))).toEqual([
+    'providers.p.capabilities["*-a"]: a `*` may only stand at the end',
+  ]);
+  expect(faultsOf(provider("{ a: { pictures: false } }"))).toHaveLength(1);
+});

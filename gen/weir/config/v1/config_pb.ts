@@ -13,7 +13,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file weir/config/v1/config.proto.
  */
 export const file_weir_config_v1_config: GenFile = /*@__PURE__*/
-  fileDesc("Cht3ZWlyL2NvbmZpZy92MS9jb25maWcucHJvdG8SDndlaXIuY29uZmlnLnYxIscECgZDb25maWcSKAoEZWRnZRgBIAEoCzIaLndlaXIuY29uZmlnLnYxLkVkZ2VDb25maWcSXwoJcHJvdmlkZXJzGAIgAygLMiUud2Vpci5jb25maWcudjEuQ29uZmlnLlByb3ZpZGVyc0VudHJ5QiW6SCKaAR8Q6AciGnIYMhZeW2Etel1bYS16MC05LV17MCw2Mn0kEkgKB2FsaWFzZXMYAyADKAsyIy53ZWlyLmNvbmZpZy52MS5Db25maWcuQWxpYXNlc0VudHJ5QhK6SA+aAQwQkE4iB3IFEAEYgAQSNwoGcHJpY2VzGAQgAygLMhsud2Vpci5jb25maWcudjEuUHJpY2VDb25maWdCCrpIB5IBBBCgjQYSLAoGcm91dGVyGAUgASgLMhwud2Vpci5jb25maWcudjEuUm91dGVyQ29uZmlnEi4KB2pvdXJuYWwYBiABKAsyHS53ZWlyLmNvbmZpZy52MS5Kb3VybmFsQ29uZmlnEjIKCWRpc2NvdmVyeRgHIAEoCzIfLndlaXIuY29uZmlnLnYxLkRpc2NvdmVyeUNvbmZpZxpQCg5Qcm92aWRlcnNFbnRyeRILCgNrZXkYASABKAkSLQoFdmFsdWUYAiABKAsyHi53ZWlyLmNvbmZpZy52MS5Qcm92aWRlckNvbmZpZzoCOAEaSwoMQWxpYXNlc0VudHJ5EgsKA2tleRgBIAEoCRIqCgV2YWx1ZRgCIAEoCzIbLndlaXIuY29uZmlnLnYxLkFsaWFzQ29uZmlnOgI4ASKZBAoKRWRnZUNvbmZpZxIqCg5ib2R5X2J5dGVzX21heBgBIAEoDUINukgKKggYgICAHiiACEgAiAEBEikKE3JlcXVlc3RzX3Blcl9taW51dGUYAiABKA1CB7pIBCoCKAFIAYgBARInChF0b2tlbnNfcGVyX21pbnV0ZRgDIAEoDUIHukgEKgIoAUgCiAEBEiIKDHJlcXVlc3RzX21heBgEIAEoDUIHukgEKgIoAUgDiAEBEh8KDGNvcnNfb3JpZ2lucxgFIAMoCUIJukgGkgEDEOgHEjgKCWhlYXJ0YmVhdBgGIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkIKukgHqgEEMgIIARI7Cgxob2xkX2hlYWRlcnMYByABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CCrpIB6oBBDICCAESOgoLd3JpdGVfc3RhbGwYCCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CCrpIB6oBBDICCAESKAoFZHJhaW4YCSABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SFwoPbWV0cmljc19hZGRyZXNzGAogASgJQhEKD19ib2R5X2J5dGVzX21heEIWChRfcmVxdWVzdHNfcGVyX21pbnV0ZUIUChJfdG9rZW5zX3Blcl9taW51dGVCDwoNX3JlcXVlc3RzX21heCKQBwoOUHJvdmlkZXJDb25maWcSNgoEa2luZBgBIAEoDjIcLndlaXIuY29uZmlnLnYxLlByb3ZpZGVyS2luZEIKukgHggEEEAEgABIdCghiYXNlX3VybBgCIAEoCUILukgI2AEBcgOIAQESFAoHYXBpX2tleRgDIAEoCUIDgAEBEkYKB2hlYWRlcnMYBCADKAsyKy53ZWlyLmNvbmZpZy52MS5Qcm92aWRlckNvbmZpZy5IZWFkZXJzRW50cnlCCLpIBZoBAhBAEh8KCWNhbGxzX21heBgFIAEoDUIHukgEKgIoAUgAiAEBEhYKCXF1ZXVlX21heBgGIAEoDUgBiAEBEiAKE3N0b3BzX29uX2Rpc2Nvbm5lY3QYByABKAhIAogBARIZCgZtb2RlbHMYCCADKAlCCbpIBpIBAxCQThIaCg1zdHJlYW1zX3VzYWdlGAkgASgISAOIAQESHQoIYXBpX2tleXMYCiADKAlCC4ABAbpIBZIBAhBkEocBCghkaWFsZWN0cxgLIAMoCUJ1ukhykgFvEAgia3JpUgtvcGVuYWktY2hhdFIQb3BlbmFpLXJlc3BvbnNlc1ISb3BlbmFpLWNvbXBsZXRpb25zUhJhbnRocm9waWMtbWVzc2FnZXNSBmdlbWluaVIQYmVkcm9jay1jb252ZXJzZVIGb2xsYW1hEhMKC2FwaV92ZXJzaW9uGAwgASgJEigKBnJlZ2lvbhgNIAEoCUIYukgVchMyEV5bYS16MC05LV17MCw2M30kEisKB3Byb2plY3QYDiABKAlCGrpIF3IVMhNeW2EtejAtOTouLV17MCw2M30kEisKA2F3cxgPIAEoCzIeLndlaXIuY29uZmlnLnYxLkF3c0NyZWRlbnRpYWxzEi8KGW1heF9vdXRwdXRfdG9rZW5zX2RlZmF1bHQYECABKA1CB7pIBCoCKAFIBIgBARIcCg91c2VzX21heF90b2tlbnMYESABKAhIBYgBARouCgxIZWFkZXJzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4AUIMCgpfY2FsbHNfbWF4QgwKCl9xdWV1ZV9tYXhCFgoUX3N0b3BzX29uX2Rpc2Nvbm5lY3RCEAoOX3N0cmVhbXNfdXNhZ2VCHAoaX21heF9vdXRwdXRfdG9rZW5zX2RlZmF1bHRCEgoQX3VzZXNfbWF4X3Rva2VucyJzCg5Bd3NDcmVkZW50aWFscxIeCg1hY2Nlc3Nfa2V5X2lkGAEgASgJQge6SARyAhABEiUKEXNlY3JldF9hY2Nlc3Nfa2V5GAIgASgJQgqAAQG6SARyAhABEhoKDXNlc3Npb25fdG9rZW4YAyABKAlCA4ABASLJAQoLQWxpYXNDb25maWcSOQoHdGFyZ2V0cxgBIAMoCzIcLndlaXIuY29uZmlnLnYxLlRhcmdldENvbmZpZ0IKukgHkgEECAEQQBIWCg5hbGxvd191bnByaWNlZBgCIAEoCBIwCgh0aW1lb3V0cxgDIAEoCzIeLndlaXIuY29uZmlnLnYxLlRpbWVvdXRzQ29uZmlnEiQKDGF0dGVtcHRzX21heBgEIAEoDUIJukgGKgQYCigBSACIAQFCDwoNX2F0dGVtcHRzX21heCJCCgxUYXJnZXRDb25maWcSGQoIcHJvdmlkZXIYASABKAlCB7pIBHICEAESFwoFbW9kZWwYAiABKAlCCLpIBXIDGIACIucBCg5UaW1lb3V0c0NvbmZpZxI0Cgdjb25uZWN0GAEgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQgi6SAWqAQIqABI4CgtmaXJzdF90b2tlbhgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkIIukgFqgECKgASMQoEaWRsZRgDIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkIIukgFqgECKgASMgoFdG90YWwYBCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CCLpIBaoBAioAIpoDCgxSb3V0ZXJDb25maWcSMAoIdGltZW91dHMYASABKAsyHi53ZWlyLmNvbmZpZy52MS5UaW1lb3V0c0NvbmZpZxIkCgxhdHRlbXB0c19tYXgYAiABKA1CCbpIBioEGAooAUgAiAEBEiMKDXJldHJ5X3BlcmNlbnQYAyABKA1CB7pIBCoCGGRIAYgBARIjChZyZXRyaWVzX3Blcl9zZWNvbmRfbWluGAQgASgNSAKIAQESMgoPcmV0cnlfYWZ0ZXJfbWF4GAUgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEiYKEGNpcmN1aXRfZmFpbHVyZXMYBiABKA1CB7pIBCoCKAFIA4gBARI5CgxjaXJjdWl0X29wZW4YByABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CCLpIBaoBAioAQg8KDV9hdHRlbXB0c19tYXhCEAoOX3JldHJ5X3BlcmNlbnRCGQoXX3JldHJpZXNfcGVyX3NlY29uZF9taW5CEwoRX2NpcmN1aXRfZmFpbHVyZXMisgEKDUpvdXJuYWxDb25maWcSMAoNc3luY19pbnRlcnZhbBgBIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIhCglieXRlc19tYXgYAiABKARCCbpIBjIEKICAQEgAiAEBEj4KEXByb2dyZXNzX2ludGVydmFsGAMgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQgi6SAWqAQIqAEIMCgpfYnl0ZXNfbWF4InUKD0Rpc2NvdmVyeUNvbmZpZxIYCgtlbnZpcm9ubWVudBgBIAEoCEgAiAEBEhIKBWxvY2FsGAIgASgISAGIAQESEQoEZGVtbxgDIAEoCEgCiAEBQg4KDF9lbnZpcm9ubWVudEIICgZfbG9jYWxCBwoFX2RlbW8ilAMKC1ByaWNlQ29uZmlnEhkKCHByb3ZpZGVyGAEgASgJQge6SARyAhABEhYKBW1vZGVsGAIgASgJQge6SARyAhABEjIKDmVmZmVjdGl2ZV90aW1lGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBJBChVpbnB1dF91c2RfcGVyX21pbGxpb24YBCABKAlCIrpIH3IdMhteWzAtOV17MSw5fShcLlswLTldezEsOX0pPyQSQgoWb3V0cHV0X3VzZF9wZXJfbWlsbGlvbhgFIAEoCUIiukgfch0yG15bMC05XXsxLDl9KFwuWzAtOV17MSw5fSk/JBJLChxjYWNoZWRfaW5wdXRfdXNkX3Blcl9taWxsaW9uGAYgASgJQiW6SCJyIDIeXihbMC05XXsxLDl9KFwuWzAtOV17MSw5fSk/KT8kEkoKG2NhY2hlX3dyaXRlX3VzZF9wZXJfbWlsbGlvbhgHIAEoCUIlukgiciAyHl4oWzAtOV17MSw5fShcLlswLTldezEsOX0pPyk/JCr+AQoMUHJvdmlkZXJLaW5kEh0KGVBST1ZJREVSX0tJTkRfVU5TUEVDSUZJRUQQABIYChRQUk9WSURFUl9LSU5EX09QRU5BSRABEhYKElBST1ZJREVSX0tJTkRfREVNTxACEhsKF1BST1ZJREVSX0tJTkRfQU5USFJPUElDEAMSFwoTUFJPVklERVJfS0lORF9BWlVSRRAEEhgKFFBST1ZJREVSX0tJTkRfR0VNSU5JEAUSGAoUUFJPVklERVJfS0lORF9WRVJURVgQBhIZChVQUk9WSURFUl9LSU5EX0JFRFJPQ0sQBxIYChRQUk9WSURFUl9LSU5EX09MTEFNQRAIYgZwcm90bzM", [file_buf_validate_validate, file_google_protobuf_duration, file_google_protobuf_timestamp]);
+  fileDesc("Cht3ZWlyL2NvbmZpZy92MS9jb25maWcucHJvdG8SDndlaXIuY29uZmlnLnYxIscECgZDb25maWcSKAoEZWRnZRgBIAEoCzIaLndlaXIuY29uZmlnLnYxLkVkZ2VDb25maWcSXwoJcHJvdmlkZXJzGAIgAygLMiUud2Vpci5jb25maWcudjEuQ29uZmlnLlByb3ZpZGVyc0VudHJ5QiW6SCKaAR8Q6AciGnIYMhZeW2Etel1bYS16MC05LV17MCw2Mn0kEkgKB2FsaWFzZXMYAyADKAsyIy53ZWlyLmNvbmZpZy52MS5Db25maWcuQWxpYXNlc0VudHJ5QhK6SA+aAQwQkE4iB3IFEAEYgAQSNwoGcHJpY2VzGAQgAygLMhsud2Vpci5jb25maWcudjEuUHJpY2VDb25maWdCCrpIB5IBBBCgjQYSLAoGcm91dGVyGAUgASgLMhwud2Vpci5jb25maWcudjEuUm91dGVyQ29uZmlnEi4KB2pvdXJuYWwYBiABKAsyHS53ZWlyLmNvbmZpZy52MS5Kb3VybmFsQ29uZmlnEjIKCWRpc2NvdmVyeRgHIAEoCzIfLndlaXIuY29uZmlnLnYxLkRpc2NvdmVyeUNvbmZpZxpQCg5Qcm92aWRlcnNFbnRyeRILCgNrZXkYASABKAkSLQoFdmFsdWUYAiABKAsyHi53ZWlyLmNvbmZpZy52MS5Qcm92aWRlckNvbmZpZzoCOAEaSwoMQWxpYXNlc0VudHJ5EgsKA2tleRgBIAEoCRIqCgV2YWx1ZRgCIAEoCzIbLndlaXIuY29uZmlnLnYxLkFsaWFzQ29uZmlnOgI4ASKZBAoKRWRnZUNvbmZpZxIqCg5ib2R5X2J5dGVzX21heBgBIAEoDUINukgKKggYgICAHiiACEgAiAEBEikKE3JlcXVlc3RzX3Blcl9taW51dGUYAiABKA1CB7pIBCoCKAFIAYgBARInChF0b2tlbnNfcGVyX21pbnV0ZRgDIAEoDUIHukgEKgIoAUgCiAEBEiIKDHJlcXVlc3RzX21heBgEIAEoDUIHukgEKgIoAUgDiAEBEh8KDGNvcnNfb3JpZ2lucxgFIAMoCUIJukgGkgEDEOgHEjgKCWhlYXJ0YmVhdBgGIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkIKukgHqgEEMgIIARI7Cgxob2xkX2hlYWRlcnMYByABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CCrpIB6oBBDICCAESOgoLd3JpdGVfc3RhbGwYCCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CCrpIB6oBBDICCAESKAoFZHJhaW4YCSABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SFwoPbWV0cmljc19hZGRyZXNzGAogASgJQhEKD19ib2R5X2J5dGVzX21heEIWChRfcmVxdWVzdHNfcGVyX21pbnV0ZUIUChJfdG9rZW5zX3Blcl9taW51dGVCDwoNX3JlcXVlc3RzX21heCLFCAoOUHJvdmlkZXJDb25maWcSNgoEa2luZBgBIAEoDjIcLndlaXIuY29uZmlnLnYxLlByb3ZpZGVyS2luZEIKukgHggEEEAEgABIdCghiYXNlX3VybBgCIAEoCUILukgI2AEBcgOIAQESFAoHYXBpX2tleRgDIAEoCUIDgAEBEkYKB2hlYWRlcnMYBCADKAsyKy53ZWlyLmNvbmZpZy52MS5Qcm92aWRlckNvbmZpZy5IZWFkZXJzRW50cnlCCLpIBZoBAhBAEh8KCWNhbGxzX21heBgFIAEoDUIHukgEKgIoAUgAiAEBEhYKCXF1ZXVlX21heBgGIAEoDUgBiAEBEiAKE3N0b3BzX29uX2Rpc2Nvbm5lY3QYByABKAhIAogBARIZCgZtb2RlbHMYCCADKAlCCbpIBpIBAxCQThIaCg1zdHJlYW1zX3VzYWdlGAkgASgISAOIAQESHQoIYXBpX2tleXMYCiADKAlCC4ABAbpIBZIBAhBkEocBCghkaWFsZWN0cxgLIAMoCUJ1ukhykgFvEAgia3JpUgtvcGVuYWktY2hhdFIQb3BlbmFpLXJlc3BvbnNlc1ISb3BlbmFpLWNvbXBsZXRpb25zUhJhbnRocm9waWMtbWVzc2FnZXNSBmdlbWluaVIQYmVkcm9jay1jb252ZXJzZVIGb2xsYW1hEhMKC2FwaV92ZXJzaW9uGAwgASgJEigKBnJlZ2lvbhgNIAEoCUIYukgVchMyEV5bYS16MC05LV17MCw2M30kEisKB3Byb2plY3QYDiABKAlCGrpIF3IVMhNeW2EtejAtOTouLV17MCw2M30kEisKA2F3cxgPIAEoCzIeLndlaXIuY29uZmlnLnYxLkF3c0NyZWRlbnRpYWxzEi8KGW1heF9vdXRwdXRfdG9rZW5zX2RlZmF1bHQYECABKA1CB7pIBCoCKAFIBIgBARIcCg91c2VzX21heF90b2tlbnMYESABKAhIBYgBARJaCgxjYXBhYmlsaXRpZXMYEiADKAsyMC53ZWlyLmNvbmZpZy52MS5Qcm92aWRlckNvbmZpZy5DYXBhYmlsaXRpZXNFbnRyeUISukgPmgEMEJBOIgdyBRABGIACGi4KDEhlYWRlcnNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBGlcKEUNhcGFiaWxpdGllc0VudHJ5EgsKA2tleRgBIAEoCRIxCgV2YWx1ZRgCIAEoCzIiLndlaXIuY29uZmlnLnYxLkNhcGFiaWxpdGllc0NvbmZpZzoCOAFCDAoKX2NhbGxzX21heEIMCgpfcXVldWVfbWF4QhYKFF9zdG9wc19vbl9kaXNjb25uZWN0QhAKDl9zdHJlYW1zX3VzYWdlQhwKGl9tYXhfb3V0cHV0X3Rva2Vuc19kZWZhdWx0QhIKEF91c2VzX21heF90b2tlbnMivQIKEkNhcGFiaWxpdGllc0NvbmZpZxISCgV0b29scxgBIAEoCEgAiAEBEhMKBmltYWdlcxgCIAEoCEgBiAEBEhIKBWF1ZGlvGAMgASgISAKIAQESEgoFZmlsZXMYBCABKAhIA4gBARIYCgtqc29uX3NjaGVtYRgFIAEoCEgEiAEBEhYKCXJlYXNvbmluZxgGIAEoCEgFiAEBEhYKCXN0cmVhbWluZxgHIAEoCEgGiAEBEiQKDmNvbnRleHRfdG9rZW5zGAggASgNQge6SAQqAigBSAeIAQFCCAoGX3Rvb2xzQgkKB19pbWFnZXNCCAoGX2F1ZGlvQggKBl9maWxlc0IOCgxfanNvbl9zY2hlbWFCDAoKX3JlYXNvbmluZ0IMCgpfc3RyZWFtaW5nQhEKD19jb250ZXh0X3Rva2VucyJzCg5Bd3NDcmVkZW50aWFscxIeCg1hY2Nlc3Nfa2V5X2lkGAEgASgJQge6SARyAhABEiUKEXNlY3JldF9hY2Nlc3Nfa2V5GAIgASgJQgqAAQG6SARyAhABEhoKDXNlc3Npb25fdG9rZW4YAyABKAlCA4ABASLJAQoLQWxpYXNDb25maWcSOQoHdGFyZ2V0cxgBIAMoCzIcLndlaXIuY29uZmlnLnYxLlRhcmdldENvbmZpZ0IKukgHkgEECAEQQBIWCg5hbGxvd191bnByaWNlZBgCIAEoCBIwCgh0aW1lb3V0cxgDIAEoCzIeLndlaXIuY29uZmlnLnYxLlRpbWVvdXRzQ29uZmlnEiQKDGF0dGVtcHRzX21heBgEIAEoDUIJukgGKgQYCigBSACIAQFCDwoNX2F0dGVtcHRzX21heCJCCgxUYXJnZXRDb25maWcSGQoIcHJvdmlkZXIYASABKAlCB7pIBHICEAESFwoFbW9kZWwYAiABKAlCCLpIBXIDGIACIucBCg5UaW1lb3V0c0NvbmZpZxI0Cgdjb25uZWN0GAEgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQgi6SAWqAQIqABI4CgtmaXJzdF90b2tlbhgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkIIukgFqgECKgASMQoEaWRsZRgDIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkIIukgFqgECKgASMgoFdG90YWwYBCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CCLpIBaoBAioAIpoDCgxSb3V0ZXJDb25maWcSMAoIdGltZW91dHMYASABKAsyHi53ZWlyLmNvbmZpZy52MS5UaW1lb3V0c0NvbmZpZxIkCgxhdHRlbXB0c19tYXgYAiABKA1CCbpIBioEGAooAUgAiAEBEiMKDXJldHJ5X3BlcmNlbnQYAyABKA1CB7pIBCoCGGRIAYgBARIjChZyZXRyaWVzX3Blcl9zZWNvbmRfbWluGAQgASgNSAKIAQESMgoPcmV0cnlfYWZ0ZXJfbWF4GAUgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEiYKEGNpcmN1aXRfZmFpbHVyZXMYBiABKA1CB7pIBCoCKAFIA4gBARI5CgxjaXJjdWl0X29wZW4YByABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CCLpIBaoBAioAQg8KDV9hdHRlbXB0c19tYXhCEAoOX3JldHJ5X3BlcmNlbnRCGQoXX3JldHJpZXNfcGVyX3NlY29uZF9taW5CEwoRX2NpcmN1aXRfZmFpbHVyZXMisgEKDUpvdXJuYWxDb25maWcSMAoNc3luY19pbnRlcnZhbBgBIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIhCglieXRlc19tYXgYAiABKARCCbpIBjIEKICAQEgAiAEBEj4KEXByb2dyZXNzX2ludGVydmFsGAMgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQgi6SAWqAQIqAEIMCgpfYnl0ZXNfbWF4InUKD0Rpc2NvdmVyeUNvbmZpZxIYCgtlbnZpcm9ubWVudBgBIAEoCEgAiAEBEhIKBWxvY2FsGAIgASgISAGIAQESEQoEZGVtbxgDIAEoCEgCiAEBQg4KDF9lbnZpcm9ubWVudEIICgZfbG9jYWxCBwoFX2RlbW8ilAMKC1ByaWNlQ29uZmlnEhkKCHByb3ZpZGVyGAEgASgJQge6SARyAhABEhYKBW1vZGVsGAIgASgJQge6SARyAhABEjIKDmVmZmVjdGl2ZV90aW1lGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBJBChVpbnB1dF91c2RfcGVyX21pbGxpb24YBCABKAlCIrpIH3IdMhteWzAtOV17MSw5fShcLlswLTldezEsOX0pPyQSQgoWb3V0cHV0X3VzZF9wZXJfbWlsbGlvbhgFIAEoCUIiukgfch0yG15bMC05XXsxLDl9KFwuWzAtOV17MSw5fSk/JBJLChxjYWNoZWRfaW5wdXRfdXNkX3Blcl9taWxsaW9uGAYgASgJQiW6SCJyIDIeXihbMC05XXsxLDl9KFwuWzAtOV17MSw5fSk/KT8kEkoKG2NhY2hlX3dyaXRlX3VzZF9wZXJfbWlsbGlvbhgHIAEoCUIlukgiciAyHl4oWzAtOV17MSw5fShcLlswLTldezEsOX0pPyk/JCr+AQoMUHJvdmlkZXJLaW5kEh0KGVBST1ZJREVSX0tJTkRfVU5TUEVDSUZJRUQQABIYChRQUk9WSURFUl9LSU5EX09QRU5BSRABEhYKElBST1ZJREVSX0tJTkRfREVNTxACEhsKF1BST1ZJREVSX0tJTkRfQU5USFJPUElDEAMSFwoTUFJPVklERVJfS0lORF9BWlVSRRAEEhgKFFBST1ZJREVSX0tJTkRfR0VNSU5JEAUSGAoUUFJPVklERVJfS0lORF9WRVJURVgQBhIZChVQUk9WSURFUl9LSU5EX0JFRFJPQ0sQBxIYChRQUk9WSURFUl9LSU5EX09MTEFNQRAIYgZwcm90bzM", [file_buf_validate_validate, file_google_protobuf_duration, file_google_protobuf_timestamp]);
 
 /**
  * The file `weir.yaml`. Names may be written in snake_case or lowerCamelCase; an unknown name is
@@ -308,6 +308,16 @@ export type ProviderConfig = Message<"weir.config.v1.ProviderConfig"> & {
    * @generated from field: optional bool uses_max_tokens = 17;
    */
   usesMaxTokens?: boolean | undefined;
+
+  /**
+   * What models of the provider can take, by the model's name; a `*` at the end stands for any rest.
+   * Of several that fit, the longest name that says something of a capability decides on it. A
+   * request that needs what its target lacks goes to the next target, and nothing is sent. What
+   * nobody says is allowed.
+   *
+   * @generated from field: map<string, weir.config.v1.CapabilitiesConfig> capabilities = 18;
+   */
+  capabilities: { [key: string]: CapabilitiesConfig };
 };
 
 /**
@@ -316,6 +326,79 @@ export type ProviderConfig = Message<"weir.config.v1.ProviderConfig"> & {
  */
 export const ProviderConfigSchema: GenMessage<ProviderConfig> = /*@__PURE__*/
   messageDesc(file_weir_config_v1_config, 2);
+
+/**
+ * What a model can take. Absent: what is built in for models whose vendor documents it, else
+ * allowed. A request in a dialect that the provider speaks is judged only by what stands here, and
+ * read for it only when something is false or its length is in doubt.
+ *
+ * @generated from message weir.config.v1.CapabilitiesConfig
+ */
+export type CapabilitiesConfig = Message<"weir.config.v1.CapabilitiesConfig"> & {
+  /**
+   * Tools that the model may call.
+   *
+   * @generated from field: optional bool tools = 1;
+   */
+  tools?: boolean | undefined;
+
+  /**
+   * Pictures in the conversation.
+   *
+   * @generated from field: optional bool images = 2;
+   */
+  images?: boolean | undefined;
+
+  /**
+   * Sound in the conversation.
+   *
+   * @generated from field: optional bool audio = 3;
+   */
+  audio?: boolean | undefined;
+
+  /**
+   * Documents in the conversation.
+   *
+   * @generated from field: optional bool files = 4;
+   */
+  files?: boolean | undefined;
+
+  /**
+   * Replies that follow a JSON schema.
+   *
+   * @generated from field: optional bool json_schema = 5;
+   */
+  jsonSchema?: boolean | undefined;
+
+  /**
+   * Being told to reason: an effort other than `none`, or a budget.
+   *
+   * @generated from field: optional bool reasoning = 6;
+   */
+  reasoning?: boolean | undefined;
+
+  /**
+   * Replies that come in pieces.
+   *
+   * @generated from field: optional bool streaming = 7;
+   */
+  streaming?: boolean | undefined;
+
+  /**
+   * Tokens that fit into the model's context. Input whose text alone is guessed to be more than
+   * twice as long is refused with CONTEXT_TOO_LONG.
+   *
+   * @generated from field: optional uint32 context_tokens = 8;
+   */
+  contextTokens?: number | undefined;
+};
+
+/**
+ * Describes the message weir.config.v1.CapabilitiesConfig.
+ * Use `create(CapabilitiesConfigSchema)` to create a new message.
+ */
+export const CapabilitiesConfigSchema: GenMessage<CapabilitiesConfig> = /*@__PURE__*/
+  messageDesc(file_weir_config_v1_config, 3);
 
 /**
  * An access key of Amazon Web Services.
@@ -350,7 +433,7 @@ export type AwsCredentials = Message<"weir.config.v1.AwsCredentials"> & {
  * Use `create(AwsCredentialsSchema)` to create a new message.
  */
 export const AwsCredentialsSchema: GenMessage<AwsCredentials> = /*@__PURE__*/
-  messageDesc(file_weir_config_v1_config, 3);
+  messageDesc(file_weir_config_v1_config, 4);
 
 /**
  * How an alias is served.
@@ -393,7 +476,7 @@ export type AliasConfig = Message<"weir.config.v1.AliasConfig"> & {
  * Use `create(AliasConfigSchema)` to create a new message.
  */
 export const AliasConfigSchema: GenMessage<AliasConfig> = /*@__PURE__*/
-  messageDesc(file_weir_config_v1_config, 4);
+  messageDesc(file_weir_config_v1_config, 5);
 
 /**
  * A provider and one of its models.
@@ -422,7 +505,7 @@ export type TargetConfig = Message<"weir.config.v1.TargetConfig"> & {
  * Use `create(TargetConfigSchema)` to create a new message.
  */
 export const TargetConfigSchema: GenMessage<TargetConfig> = /*@__PURE__*/
-  messageDesc(file_weir_config_v1_config, 5);
+  messageDesc(file_weir_config_v1_config, 6);
 
 /**
  * How long to wait for a target.
@@ -465,7 +548,7 @@ export type TimeoutsConfig = Message<"weir.config.v1.TimeoutsConfig"> & {
  * Use `create(TimeoutsConfigSchema)` to create a new message.
  */
 export const TimeoutsConfigSchema: GenMessage<TimeoutsConfig> = /*@__PURE__*/
-  messageDesc(file_weir_config_v1_config, 6);
+  messageDesc(file_weir_config_v1_config, 7);
 
 /**
  * Retries and timeouts.
@@ -529,7 +612,7 @@ export type RouterConfig = Message<"weir.config.v1.RouterConfig"> & {
  * Use `create(RouterConfigSchema)` to create a new message.
  */
 export const RouterConfigSchema: GenMessage<RouterConfig> = /*@__PURE__*/
-  messageDesc(file_weir_config_v1_config, 7);
+  messageDesc(file_weir_config_v1_config, 8);
 
 /**
  * The journal of attempts.
@@ -566,7 +649,7 @@ export type JournalConfig = Message<"weir.config.v1.JournalConfig"> & {
  * Use `create(JournalConfigSchema)` to create a new message.
  */
 export const JournalConfigSchema: GenMessage<JournalConfig> = /*@__PURE__*/
-  messageDesc(file_weir_config_v1_config, 8);
+  messageDesc(file_weir_config_v1_config, 9);
 
 /**
  * Which providers are found without being named.
@@ -601,7 +684,7 @@ export type DiscoveryConfig = Message<"weir.config.v1.DiscoveryConfig"> & {
  * Use `create(DiscoveryConfigSchema)` to create a new message.
  */
 export const DiscoveryConfigSchema: GenMessage<DiscoveryConfig> = /*@__PURE__*/
-  messageDesc(file_weir_config_v1_config, 9);
+  messageDesc(file_weir_config_v1_config, 10);
 
 /**
  * What a model costs. Amounts are USD as decimal text (`"2.50"`), never floating point.
@@ -665,7 +748,7 @@ export type PriceConfig = Message<"weir.config.v1.PriceConfig"> & {
  * Use `create(PriceConfigSchema)` to create a new message.
  */
 export const PriceConfigSchema: GenMessage<PriceConfig> = /*@__PURE__*/
-  messageDesc(file_weir_config_v1_config, 10);
+  messageDesc(file_weir_config_v1_config, 11);
 
 /**
  * The dialect that a provider speaks.
