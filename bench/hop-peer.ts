@@ -37,7 +37,7 @@ const piece = Buffer.from(`data: {"id":"x","choices":[{"index":0,"delta":{"conte
 const gapMs = 50;
 
 /** Answers a chat with one message, or a stream with one message each 50 ms, as many as `maxOutputTokens` says. */
-const service: ServiceImpl<typeof ChatService> = {
+const service: Pick<ServiceImpl<typeof ChatService>, "generate"> = {
   async *generate(request) {
     if (request.wire?.stream !== true) {
       yield {
