@@ -28,6 +28,13 @@ function checkHeld(value: unknown, param: string): void {
 /** How deep members of an extension join objects that the canonical form has set: `outputConfig.textFormat`. */
 const joinDepth = 2;
 
+/** Where output limits stand. Weir reserves by the request's own, so that an extension sets none. */
+const limits: readonly (readonly [record: string, name: string])[] = [
+  ["inferenceConfig", "maxTokens"],
+  ["additionalModelRequestFields", "max_tokens"],
+  ["additionalModelRequestFields", "max_completion_tokens"],
+];
+
 /** Adds this dialect's extension to a body, without changing what is set; other dialects' are warned of. */
 export function writeExtensions(
   { extensions }: GenerateRequest,
@@ -35,9 +42,22 @@ export function writeExtensions(
   warnings: Warning[],
 ): void {
   for (const [name, members] of Object.entries(extensions)) {
-    if (name === dialectName) join(body, members, joinDepth);
+    if (name === dialectName) join(body, withoutLimits(members, warnings), joinDepth);
     else warnings.push(dropped(`extensions.${name}`));
   }
+}
+
+function withoutLimits(members: JsonObject, warnings: Warning[]): JsonObject {
+  const kept = new Map(Object.entries(members));
+  for (const [record, name] of limits) {
+    const value = kept.get(record);
+    if (!isRecord(value) || !Object.hasOwn(value, name)) continue;
+    warnings.push(dropped(`extensions.${dialectName}.${record}.${name}`));
+    const others = Object.entries(value).filter(([other]) => other !== name);
+    if (others.length === 0) kept.delete(record);
+    else kept.set(record, Object.fromEntries(others));
+  }
+  return Object.fromEntries(kept);
 }
 
 function join(target: Record<string, unknown>, members: JsonObject, depth: number): void {

@@ -524,7 +524,7 @@ test("an extension of this dialect joins the body, and changes nothing that is s
     reasoning: high,
     extensions: {
       "bedrock-converse": {
-        inferenceConfig: { maxTokens: 9, future: 1 },
+        inferenceConfig: { future: 1 },
         additionalModelRequestFields: { thinking: { type: "disabled", future: 2 }, anthropic_beta: ["x"] },
         messages: [{ role: "user", content: [{ text: "a" }] }],
         ["__proto__"]: { polluted: true },
@@ -539,4 +539,16 @@ test("an extension of this dialect joins the body, and changes nothing that is s
     ["__proto__"]: { polluted: true },
   });
   expect({}).not.toHaveProperty("polluted");
+});
+
+test("an extension sets no output limit, which nobody would have reserved for", () => {
+  const fields = { max_tokens: 9, extra: 1 };
+  const members = { inferenceConfig: { maxTokens: 9, extra: 1 }, additionalModelRequestFields: fields };
+  expect(write({ extensions: { "bedrock-converse": members } })).toEqual({
+    body: { inferenceConfig: { extra: 1 }, additionalModelRequestFields: { extra: 1 } },
+    warnings: [
+      "field_dropped extensions.bedrock-converse.inferenceConfig.maxTokens",
+      "field_dropped extensions.bedrock-converse.additionalModelRequestFields.max_tokens",
+    ],
+  });
 });
