@@ -1,10 +1,13 @@
-import { readdirSync } from "node:fs";
+import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { ProviderKind, ProviderKindSchema } from "@weir/gen/weir/config/v1/config_pb";
+import { createDialectRoutes } from "@weir/edge/routes/dialects";
+import { type Config, ProviderKind, ProviderKindSchema } from "@weir/gen/weir/config/v1/config_pb";
 import { parseConfig } from "@weir/kit/config/load";
 import { localServers, vendors } from "@weir/kit/config/vendors";
 import { codecOf } from "@weir/pool/codecs";
 import { createProviderSet } from "@weir/pool/provider-set";
+import { loadPlugins } from "@weir/pool/providers/plugin-load";
 import { describe, expect, test } from "vitest";
 import { blocksOf, textOf } from "./blocks.ts";
 
@@ -35,9 +38,32 @@ function wordsOf(cell = ""): string[] {
   return Array.from(cell.matchAll(/`([^`]+)`/g), ([, word = ""]) => word);
 }
 
+/** What the pool makes of a configuration; modules of plugins are stood in for. */
+function providersOf(config: Config) {
+  const pluginIds = Object.entries(config.providers).flatMap(([id, { module }]) => (module === "" ? [] : [id]));
+  const plugin = { dialects: ["openai-chat"], path: () => "/", headers: () => ({}) };
+  return createProviderSet(config, new Map(pluginIds.map((id) => [id, plugin]))).providers;
+}
+
 test.each(snippets)("snippet $index of $page is a good configuration that the pool can use", ({ text }) => {
   const config = load(text);
-  expect(createProviderSet(config).providers.map(({ id }) => id)).toEqual(Object.keys(config.providers));
+  expect(providersOf(config).map(({ id }) => id)).toEqual(Object.keys(config.providers));
+});
+
+test("the module that the page of plugins shows can be loaded", async () => {
+  const [source = "", ...others] = blocksOf(`${folder}/plugin.md`, "ts");
+  expect(others).toEqual([]);
+  const directory = mkdtempSync(join(tmpdir(), "weir-pages-"));
+  try {
+    const module = join(directory, "provider.ts");
+    writeFileSync(module, source);
+    const config = load(`providers: { p: { kind: plugin, module: ${module}, base_url: "https://host.example" } }`);
+    const plugins = await loadPlugins(config);
+    expect(plugins.get("p")?.path("a/b", false, "openai-chat")).toBe("/deployments/a%2Fb/chat");
+    expect(plugins.get("p")?.headers("k")).toEqual({ "x-vendor-key": "k" });
+  } finally {
+    rmSync(directory, { recursive: true });
+  }
 });
 
 test("each page of a kind begins with a provider of that kind and an alias", () => {
@@ -62,7 +88,9 @@ describe("the table of kinds", () => {
     expect(new Set([...linked, `${folder}/README.md`])).toEqual(new Set(pages));
   });
 
-  test.each(rows.map(([link = "", , dialects, key]) => ({ kind: /^\[(\w+)\]/.exec(link)?.[1] ?? "", dialects, key })))(
+  const built = rows.filter(([link = ""]) => !link.startsWith("[plugin]"));
+
+  test.each(built.map(([link = "", , dialects, key]) => ({ kind: /^\[(\w+)\]/.exec(link)?.[1] ?? "", dialects, key })))(
     "says the dialects of $kind, and how its key is sent",
     ({ kind, dialects, key }) => {
       const [provider] = createProviderSet(
@@ -88,12 +116,30 @@ test("the table of ids says where each vendor is and which variable holds its ke
   expect(rows).toEqual(openai.map(({ id, baseUrl, keyVariables }) => [id, baseUrl, keyVariables[0]]));
 });
 
-test("the ids that work on when one hangs up are those that the page names", () => {
+test("the ids and kinds that work on when one hangs up are those that the page names", () => {
+  const page = textOf(`${folder}/README.md`);
+  const kindNames = rowsOf(`${folder}/README.md`, /^\[/).map(([link = ""]) => /^\[(\w+)\]/.exec(link)?.[1] ?? "");
+  const kindsThatGoOn = kindNames.filter((kind) => {
+    if (kind === "plugin") return false;
+    const config = load(`providers: { p: { kind: ${kind}, base_url: "https://host.example", region: eu } }`);
+    return createProviderSet(config).get("p")?.stopsOnDisconnect === false;
+  });
+  const named = /false for the kinds ([^,]+), ([^,]+) and\s+([^,]+), and for the ids ([^:]+):/.exec(page) ?? [];
+  expect(named.slice(1, 4).toSorted()).toEqual(kindsThatGoOn.toSorted());
   const ids = [...vendors, ...localServers].map(({ id }) => id);
-  const named = textOf(`${folder}/README.md`).match(/false for the ids ([^:]+):/)?.[1];
   const goOn = ids.filter((id) => {
     const config = load(`providers: { ${id}: { kind: openai, base_url: "https://host.example" } }`);
     return createProviderSet(config).get(id)?.stopsOnDisconnect === false;
   });
-  expect(wordsOf(named).toSorted()).toEqual(goOn.toSorted());
+  expect(wordsOf(named[4]).toSorted()).toEqual(goOn.toSorted());
+});
+
+test("the paths that the README names for clients are served", () => {
+  const served = createDialectRoutes({} as never).map(({ path }) => path);
+  const named = rowsOf("README.md", /^(OpenAI|Anthropic|Gemini|nobody)$/).flatMap(([, paths]) => wordsOf(paths));
+  expect(named.length).toBeGreaterThanOrEqual(8);
+  for (const path of named) {
+    const template = path.replace(/\/models\/.*/, "/models/{id=**}");
+    expect(served).toContain(template);
+  }
 });

@@ -313,10 +313,11 @@ export class Attempt implements ExchangeSink {
     const body = this.wholeBody();
     const answer = this.plan.call.answers.readWhole(body);
     const error = answer.kind === "error" ? answer.error : undefined;
-    const failure = judgeStatus(provider.id, this.status, this.headers, error, this.around.clock.now());
+    const status = provider.statusFor?.(this.status, error) ?? this.status;
+    const failure = judgeStatus(provider.id, status, this.headers, error, this.around.clock.now());
     if (failure !== undefined) {
       this.fail(this.around.judgeCredential(failure), AttemptOutcome.FAILED);
-    } else if (answer.kind === "error" && answer.piece !== undefined) {
+    } else if (answer.kind === "error" && answer.piece !== undefined && status === this.status) {
       // The client's own fault, in the provider's own words.
       this.outbox.begin(this.wireHead(this.plan.call.answers.contentTypes.whole));
       this.outbox.push(answer.piece);
@@ -324,7 +325,7 @@ export class Attempt implements ExchangeSink {
       this.outbox.end({ $typeName: "weir.chat.v1.WireTail", usage: unused.usage, usageSource: unused.source });
     } else {
       const tooLong = error?.code === contextTooLong;
-      const refusal = tooLong ? new WeirError(ErrorReason.CONTEXT_TOO_LONG) : rejected(provider.id, this.status, error);
+      const refusal = tooLong ? new WeirError(ErrorReason.CONTEXT_TOO_LONG) : rejected(provider.id, status, error);
       this.fail(refusal, AttemptOutcome.REJECTED);
     }
   }
@@ -341,8 +342,11 @@ export class Attempt implements ExchangeSink {
   /** The provider reported an error under a good status, before any content. */
   private endError(error: ProviderError): void {
     this.unserved = true;
-    const failure = judgeError(this.plan.provider.id, error);
-    this.fail(failure, isRefusal(failure) ? AttemptOutcome.REJECTED : AttemptOutcome.FAILED);
+    const { id, statusFor } = this.plan.provider;
+    const status = statusFor?.(this.status, error);
+    const failure = judgeError(id, status === undefined ? error : { ...error, status });
+    const outcome = isRefusal(failure) ? AttemptOutcome.REJECTED : AttemptOutcome.FAILED;
+    this.fail(this.around.judgeCredential(failure), outcome);
   }
 
   private failBefore(cause: "connect" | "protocol"): void {

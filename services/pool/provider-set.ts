@@ -1,4 +1,5 @@
 import { type Duration, durationMs } from "@bufbuild/protobuf/wkt";
+import type { ProviderError } from "@weir/dialect/codec";
 import type { Dialect } from "@weir/gen/weir/chat/v1/wire_pb";
 import { type Config, type ProviderConfig, ProviderKind } from "@weir/gen/weir/config/v1/config_pb";
 import { usualBaseUrl } from "@weir/kit/config/vendors";
@@ -8,6 +9,8 @@ import { type CapabilityTable, createCapabilityTable } from "./providers/capabil
 import { type Credential, credentialsOf } from "./providers/credentials.ts";
 import { type Endpoint, endpointsOf } from "./providers/endpoints.ts";
 
+import type { Plugins, ProviderPlugin } from "./providers/plugin.ts";
+import { pluginCredentials, pluginEndpoints, pluginStatus } from "./providers/plugin-use.ts";
 /** How to call one provider. */
 export interface ProviderSettings {
   readonly id: string;
@@ -37,6 +40,8 @@ export interface ProviderSettings {
   readonly capabilities: CapabilityTable;
 }
 
+  /** The status that an answer with an error stands for, where a plugin says so. Never throws. */
+  readonly statusFor?: (status: number, error: ProviderError | undefined) => number | undefined;
 /** The providers of one configuration. Immutable; a reload makes a new one. */
 export interface ProviderSet {
   get(id: string): ProviderSettings | undefined;
@@ -57,10 +62,13 @@ const streamUsageUnasked: ReadonlySet<string> = new Set(["mistral"]);
 
 /**
  * Reads the providers of a configuration that has been checked.
- * @throws RangeError when a provider has no usable base URL, or names a dialect that its kind has no way for
+ * @param plugins by provider id: a module for each provider of kind plugin
+ * @throws RangeError when a provider has no usable base URL, names a dialect that its kind has no way for, or is without its plugin
  */
-export function createProviderSet(config: Config): ProviderSet {
-  const providers = Object.entries(config.providers).map(([id, provider]) => readProvider(id, provider));
+export function createProviderSet(config: Config, plugins: Plugins = noPlugins): ProviderSet {
+  const providers = Object.entries(config.providers).map(([id, provider]) =>
+    readProvider(id, provider, plugins.get(id)),
+  );
   const byId = new Map(providers.map((provider) => [provider.id, provider]));
   return {
     get: (id) => byId.get(id),
@@ -69,7 +77,12 @@ export function createProviderSet(config: Config): ProviderSet {
   };
 }
 
-function readProvider(id: string, config: ProviderConfig): ProviderSettings {
+const noPlugins: Plugins = new Map();
+
+function readProvider(id: string, config: ProviderConfig, plugin: ProviderPlugin | undefined): ProviderSettings {
+  if (config.kind === ProviderKind.PLUGIN && plugin === undefined) {
+    throw new RangeError(`providers.${id}.module is not loaded`);
+  }
   const baseUrl = config.baseUrl === "" ? usualBaseUrl(id, config) : config.baseUrl;
   const url = baseUrl !== undefined && URL.canParse(baseUrl) ? new URL(baseUrl) : undefined;
   if (url === undefined || !["http:", "https:"].includes(url.protocol) || url.username !== "" || url.password !== "") {
@@ -87,13 +100,15 @@ function readProvider(id: string, config: ProviderConfig): ProviderSettings {
   return {
     id,
     origin: url.origin,
-    endpoints: endpointsOf(id, config, base, config.dialects.flatMap(dialectsOf)).map((endpoint) =>
-      withQuery(endpoint, url.search),
-    ),
-    embeddings: embeddingRoutesOf(config, base, url.search),
+    endpoints: (plugin === undefined
+      ? endpointsOf(id, config, base, config.dialects.flatMap(dialectsOf))
+      : pluginEndpoints(plugin, base)
+    ).map((endpoint) => withQuery(endpoint, url.search)),
+    embeddings: plugin === undefined ? embeddingRoutesOf(config, base, url.search) : () => undefined,
+    embeddingBatch: readBatch(config),
     // A header of the configuration takes the place of ours.
     headers: [...new Map(headers as [string, string][])].flat(),
-    credentials: credentialsOf(config),
+    credentials: plugin === undefined ? credentialsOf(config) : pluginCredentials(plugin, config),
     callsMax: config.callsMax ?? callsMaxDefault,
     queueMax: config.queueMax ?? queueMaxDefault,
     stopsOnDisconnect: config.stopsOnDisconnect ?? !goOnAfterDisconnect.has(id),
@@ -109,16 +124,29 @@ const accept = "application/json, text/event-stream, application/x-ndjson, appli
 
 function dialectsOf(name: string): Dialect[] {
   const dialect = dialectOfName(name);
+    ...(plugin?.judge === undefined ? {} : { statusFor: pluginStatus(plugin) }),
+  };
+}
+
+/** A model on one's own machine gains by larger calls, and nobody bills for its tokens. */
+const ollamaBatchWaitMs = 2;
+
+function readBatch({ kind, embeddingBatch }: ProviderConfig): BatchSettings {
+  const waitMs = kind === ProviderKind.OLLAMA ? ollamaBatchWaitMs : 0;
+  return {
+    waitMs: embeddingBatch?.wait === undefined ? waitMs : durationMs(embeddingBatch.wait),
+    inputsMax: embeddingBatch?.inputsMax ?? 128,
+    bytesMax: embeddingBatch?.bytesMax ?? 256 * 1024,
   return dialect === undefined ? [] : [dialect];
 }
 
 /** A query of the base URL goes with every call. */
-function withQuery({ dialect, path }: Endpoint, search: string): Endpoint {
-  if (search === "") return { dialect, path };
+function withQuery(endpoint: Endpoint, search: string): Endpoint {
+  if (search === "") return endpoint;
   return {
-    dialect,
+    ...endpoint,
     path(model, stream) {
-      const plain = path(model, stream);
+      const plain = endpoint.path(model, stream);
       return plain.includes("?") ? `${plain}&${search.slice(1)}` : plain + search;
     },
   };

@@ -20,6 +20,7 @@ import type { Endpoint } from "./providers/endpoints.ts";
 
 /** One call as its provider gets it, and what becomes of the answer. */
 export interface UpstreamCall {
+import type { TargetCodec } from "./providers/plugin.ts";
   /** Path and query. */
   readonly path: string;
   /** Headers of this call alone, for undici: name, value, name, value. */
@@ -129,7 +130,7 @@ function translate(
 ): UpstreamCall {
   const [endpoint] = provider.endpoints;
   if (endpoint === undefined) throw new WeirError(ErrorReason.INTERNAL);
-  const target = knownCodec(endpoint.dialect);
+  const target = endpoint.codec ?? knownCodec(endpoint.dialect);
   // A canonical caller reads events as they come, or all at once.
   const stream = wire?.stream ?? provider.capabilities.known(facts.model).streaming !== false;
   if (wire === undefined) {
@@ -182,7 +183,7 @@ function translatedCall(
 }
 
 function write(
-  target: Codec,
+  target: TargetCodec,
   request: GenerateRequest,
   stream: boolean,
   provider: ProviderSettings,

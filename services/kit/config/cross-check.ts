@@ -1,4 +1,4 @@
-import { type Config, ProviderKind } from "@weir/gen/weir/config/v1/config_pb";
+import { type Config, type ProviderConfig, ProviderKind } from "@weir/gen/weir/config/v1/config_pb";
 import { type ConfigFault, pathOf } from "./fault.ts";
 import { nearestName } from "./nearest.ts";
 import { demoProvider, localServers, vendors } from "./vendors.ts";
@@ -40,6 +40,7 @@ function providerFaults(config: Config): ConfigFault[] {
     for (const [index, key] of provider.apiKeys.entries()) {
       if (key === "" || !isHeaderValue(key)) {
         faults.push({
+    faults.push(...moduleFaults(path, provider));
           path: `${path}.api_keys[${index}]`,
           text: "is empty or has characters that a header cannot carry",
         });
@@ -81,6 +82,22 @@ function missingUrl(path: string, kind: ProviderKind): ConfigFault {
       return { path: `${path}.region`, text: "missing; the region to call, such as eu-central-1" };
     case ProviderKind.AZURE:
       return { path: `${path}.base_url`, text: "missing; the resource: https://NAME.openai.azure.com" };
+/** A module is for one kind, and that kind says by it what `dialects` says for the others. */
+function moduleFaults(path: string, { kind, module, dialects }: ProviderConfig): ConfigFault[] {
+  const isPlugin = kind === ProviderKind.PLUGIN;
+  if (!isPlugin) return module === "" ? [] : [{ path: `${path}.module`, text: "is for `kind: plugin`" }];
+  const faults: ConfigFault[] = [];
+  if (module === "") faults.push({ path: `${path}.module`, text: "missing; a file such as ./my-provider.ts" });
+  else if (!/\.m?[jt]s$/.test(module) || /^[A-Za-z][A-Za-z0-9+.-]+:/.test(module)) {
+    faults.push({
+      path: `${path}.module`,
+      text: "expected a file of this machine that ends in .ts, .mts, .js or .mjs",
+    });
+  }
+  if (dialects.length > 0) faults.push({ path: `${path}.dialects`, text: "the module says them" });
+  return faults;
+}
+
     default:
       return { path: `${path}.base_url`, text: "missing; the URL up to and with the version: https://host/v1" };
   }

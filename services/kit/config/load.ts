@@ -5,7 +5,7 @@ import { createValidator } from "@bufbuild/protovalidate";
 import { type Config, ConfigSchema } from "@weir/gen/weir/config/v1/config_pb";
 import { LineCounter, parseDocument } from "yaml";
 import { crossCheck } from "./cross-check.ts";
-import { ConfigError, type ConfigFault } from "./fault.ts";
+import { ConfigError, type ConfigFault, pathOf } from "./fault.ts";
 import { interpolate } from "./interpolate.ts";
 import { readMessage } from "./read-message.ts";
 import { usualBaseUrl } from "./vendors.ts";
@@ -20,7 +20,7 @@ export interface LoadOptions {
 /** A configuration and what it was made of. */
 export interface LoadedConfig {
   readonly config: Config;
-  /** Absolute paths of the file and of every `file:` in it. */
+  /** Absolute paths of the file and of every `file:` and `module` in it. */
   readonly files: readonly string[];
 }
 
@@ -49,7 +49,11 @@ export async function loadConfigFiles(options: LoadOptions): Promise<LoadedConfi
       readFile: (name) => readText(absolute(name), secretBytesMax),
       source: basename(path),
     });
-    return { config, files: [path, ...files.map(absolute)] };
+    const modules = resolveModules(config, absolute);
+    const faults = modules.flatMap(({ fault }) => fault ?? []);
+    const read = [...files, ...modules.map(({ file }) => file)];
+    if (faults.length > 0) throw new ConfigError(basename(path), faults, read);
+    return { config, files: [path, ...read.map(absolute)] };
   } catch (error) {
     if (error instanceof ConfigError)
       throw new ConfigError(error.source, error.faults, [path, ...error.files.map(absolute)]);
@@ -57,6 +61,17 @@ export async function loadConfigFiles(options: LoadOptions): Promise<LoadedConfi
     if (code === "unknown") throw error;
     throw new ConfigError(options.path, [{ path: "", text: `the file cannot be read (${code})` }], [path]);
   }
+}
+
+/** Makes the paths of plugins absolute, so that they mean the same wherever they are used. */
+function resolveModules(config: Config, absolute: (name: string) => string): { file: string; fault?: ConfigFault }[] {
+  return Object.entries(config.providers).flatMap(([id, provider]) => {
+    if (provider.module === "") return [];
+    provider.module = absolute(provider.module);
+    const isFile = statSync(provider.module, { throwIfNoEntry: false })?.isFile() ?? false;
+    const path = `${pathOf("providers", id)}.module`;
+    return [{ file: provider.module, ...(isFile ? {} : { fault: { path, text: "there is no such file" } }) }];
+  });
 }
 
 function refuse(): string {

@@ -9,8 +9,11 @@ import { contentBytes, createEventWatch, replyIdOf } from "./events.ts";
 /** Who gets the answer: a client of a dialect, or a caller of the canonical form. */
 export type Reader = { readonly codec: Codec; readonly options: AnswerOptions } | "canonical";
 
+/** What reads a provider's answers. */
+type Source = Pick<Codec, "framing" | "readAnswer" | "readError" | "createFrameReader">;
+
 /** Answers of one dialect to callers of another, or of the canonical form. */
-export function translated(source: Codec, reader: Reader): AnswerPath {
+export function translated(source: Source, reader: Reader): AnswerPath {
   return {
     streamType: mediaTypes[source.framing],
     contentTypes: {
@@ -28,7 +31,7 @@ export function translated(source: Codec, reader: Reader): AnswerPath {
   };
 }
 
-function readWhole(source: Codec, reader: Reader, body: Buffer): WholeAnswer {
+function readWhole(source: Source, reader: Reader, body: Buffer): WholeAnswer {
   const json = parseExact(body.toString());
   if (json === undefined) return { kind: "malformed" };
   const error = source.readError(json);
@@ -45,7 +48,7 @@ function readWhole(source: Codec, reader: Reader, body: Buffer): WholeAnswer {
   };
 }
 
-function translateStream(source: Codec, to: Reader): StreamPath {
+function translateStream(source: Source, to: Reader): StreamPath {
   const splitter = createFrameSplitter(source.framing);
   const reader = source.createFrameReader();
   const watch = createEventWatch(reader);

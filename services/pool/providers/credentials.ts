@@ -5,6 +5,8 @@ export type Credential =
   | { readonly kind: "none" }
   /** One header, as undici takes it. */
   | { readonly kind: "header"; readonly name: string; readonly value: string }
+  /** Several: name, value, name, value. */
+  | { readonly kind: "headers"; readonly headers: readonly string[] }
   /** Each call is signed: AWS Signature Version 4. */
   | {
       readonly kind: "aws";

@@ -1,10 +1,13 @@
 import { conversePath } from "@weir/dialect/bedrock-converse/path";
 import { Dialect } from "@weir/gen/weir/chat/v1/wire_pb";
 import { type ProviderConfig, ProviderKind } from "@weir/gen/weir/config/v1/config_pb";
+import type { TargetCodec } from "./plugin.ts";
 
 /** How calls in one dialect reach a provider. */
 export interface Endpoint {
   readonly dialect: Dialect;
+  /** The format of a dialect that only the provider knows; its `dialect` is UNSPECIFIED, so that no client's is like it. */
+  readonly codec?: TargetCodec;
   /** Path and query of a call. */
   path(model: string, stream: boolean): string;
 }

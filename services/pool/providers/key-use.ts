@@ -74,6 +74,8 @@ export function createKeys(clock: Clock): Keys {
           );
       }
     },
+        case "headers":
+          return keyUse(provider, ring, index, credential.headers);
   };
 }
 

@@ -6,9 +6,10 @@ import { createDrain, type Drain, type Sink } from "@weir/pool/journal/drain";
 import { type Journal, openJournal } from "@weir/pool/journal/journal";
 import { createDirectSink } from "@weir/pool/journal/sink-direct";
 import { createJetStreamSink } from "@weir/pool/journal/sink-jetstream";
-import { createProviderSet } from "@weir/pool/provider-set";
+import { createProviderSet, type ProviderSet } from "@weir/pool/provider-set";
+import { loadPlugins } from "@weir/pool/providers/plugin-load";
 import { createPool } from "@weir/pool/service";
-import { readConfig } from "../configuration.ts";
+import { readConfig, type Snapshot } from "../configuration.ts";
 import { type NatsLink, startNats } from "../nats.ts";
 import type { Part, Root } from "./part.ts";
 
@@ -24,9 +25,9 @@ export async function startPool(root: Root): Promise<Part> {
     log,
   });
   try {
-    let providers = readConfig(() => createProviderSet(configuration.current().config));
-    configuration.onChange((next) => {
-      const nextProviders = readConfig(() => createProviderSet(next.config));
+    let providers = await loadProviders(configuration.current());
+    configuration.onChange(async (next) => {
+      const nextProviders = await loadProviders(next);
       return () => {
         providers = nextProviders;
       };
@@ -59,6 +60,12 @@ export async function startPool(root: Root): Promise<Part> {
     await journal.close();
     throw error;
   }
+}
+
+/** @throws ConfigError, also for a module that cannot be used */
+async function loadProviders({ config }: Snapshot): Promise<ProviderSet> {
+  const plugins = await loadPlugins(config);
+  return readConfig(() => createProviderSet(config, plugins));
 }
 
 interface Carriage {
