@@ -8,9 +8,9 @@ import { type EmbeddingRoutes, embeddingRoutesOf } from "./embeddings/routes.ts"
 import { type CapabilityTable, createCapabilityTable } from "./providers/capabilities.ts";
 import { type Credential, credentialsOf } from "./providers/credentials.ts";
 import { type Endpoint, endpointsOf } from "./providers/endpoints.ts";
-
 import type { Plugins, ProviderPlugin } from "./providers/plugin.ts";
 import { pluginCredentials, pluginEndpoints, pluginStatus } from "./providers/plugin-use.ts";
+
 /** How to call one provider. */
 export interface ProviderSettings {
   readonly id: string;
@@ -38,10 +38,10 @@ export interface ProviderSettings {
   /** Version of the API as the configuration names it; empty: the kind's default. */
   readonly apiVersion: string;
   readonly capabilities: CapabilityTable;
-}
-
   /** The status that an answer with an error stands for, where a plugin says so. Never throws. */
   readonly statusFor?: (status: number, error: ProviderError | undefined) => number | undefined;
+}
+
 /** The providers of one configuration. Immutable; a reload makes a new one. */
 export interface ProviderSet {
   get(id: string): ProviderSettings | undefined;
@@ -105,7 +105,6 @@ function readProvider(id: string, config: ProviderConfig, plugin: ProviderPlugin
       : pluginEndpoints(plugin, base)
     ).map((endpoint) => withQuery(endpoint, url.search)),
     embeddings: plugin === undefined ? embeddingRoutesOf(config, base, url.search) : () => undefined,
-    embeddingBatch: readBatch(config),
     // A header of the configuration takes the place of ours.
     headers: [...new Map(headers as [string, string][])].flat(),
     credentials: plugin === undefined ? credentialsOf(config) : pluginCredentials(plugin, config),
@@ -117,6 +116,7 @@ function readProvider(id: string, config: ProviderConfig, plugin: ProviderPlugin
     maxOutputTokensDefault: config.maxOutputTokensDefault ?? outputTokensDefault,
     apiVersion: config.apiVersion,
     capabilities: createCapabilityTable(url.origin, config.capabilities),
+    ...(plugin?.judge === undefined ? {} : { statusFor: pluginStatus(plugin) }),
   };
 }
 
@@ -124,19 +124,6 @@ const accept = "application/json, text/event-stream, application/x-ndjson, appli
 
 function dialectsOf(name: string): Dialect[] {
   const dialect = dialectOfName(name);
-    ...(plugin?.judge === undefined ? {} : { statusFor: pluginStatus(plugin) }),
-  };
-}
-
-/** A model on one's own machine gains by larger calls, and nobody bills for its tokens. */
-const ollamaBatchWaitMs = 2;
-
-function readBatch({ kind, embeddingBatch }: ProviderConfig): BatchSettings {
-  const waitMs = kind === ProviderKind.OLLAMA ? ollamaBatchWaitMs : 0;
-  return {
-    waitMs: embeddingBatch?.wait === undefined ? waitMs : durationMs(embeddingBatch.wait),
-    inputsMax: embeddingBatch?.inputsMax ?? 128,
-    bytesMax: embeddingBatch?.bytesMax ?? 256 * 1024,
   return dialect === undefined ? [] : [dialect];
 }
 
