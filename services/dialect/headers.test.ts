@@ -25,7 +25,7 @@ test("a client's betas pass, what could break a header or is overlong does not",
 
 test("the provider's request id passes under another name than ours", () => {
   const rules = headerRules(Dialect.OPENAI_CHAT);
-  expect(pickAnswerHeaders(rules, { "x-request-id": "req_1", "set-cookie": ["a=b"], server: "x" })).toEqual({
-    "x-provider-request-id": "req_1",
-  });
+  const headers = { "x-request-id": "req_1", "openai-processing-ms": "12", "set-cookie": ["a=b"], server: "x" };
+  expect(pickAnswerHeaders(rules, headers)).toEqual({ "openai-processing-ms": "12", "x-provider-request-id": "req_1" });
+  expect(pickAnswerHeaders(rules, { "x-request-id": "a\u0001b" })).toEqual({});
 });

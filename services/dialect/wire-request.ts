@@ -55,20 +55,12 @@ const streamOptionMembers: ReadonlySet<string> = new Set(["include_usage"]);
  * @throws WeirError INVALID_REQUEST with `param`, the member at fault; never quotes the body
  */
 export function readWireRequest(codec: Codec, body: Buffer, pathModel?: string): WireReading {
-  if (!isUtf8(body)) throw invalid("The body is not UTF-8.");
-  if (body[0] === 0xef && body[1] === 0xbb && body[2] === 0xbf) {
-    throw invalid("The body begins with a byte order mark; send the JSON without it.");
-  }
-  const members = scanMembers(body, ownMembers, depthMax);
-  if (members?.tooDeep) throw invalid(`The body nests deeper than ${depthMax} levels.`);
+  const members = scanBody(body);
   if (pathModel !== undefined && "model" in codec.params && members !== undefined && !members.spans.has("model")) {
     return readWireRequest(codec, withModel(body, members, pathModel));
   }
   const json = parseBody(body);
   if (json === undefined || members === undefined) throw invalid("The body is not a JSON object.");
-  if (members.duplicate !== undefined) {
-    throw invalid(`\`${members.duplicate}\` stands more than once.`, members.duplicate);
-  }
   const streamOptions = span(members, "stream_options");
   if (streamOptions !== undefined) refuseDoubledUsage(body.subarray(streamOptions.start, streamOptions.end));
   return {
@@ -78,6 +70,29 @@ export function readWireRequest(codec: Codec, body: Buffer, pathModel?: string):
     model: span(members, "model"),
     streamOptions,
   };
+}
+
+/**
+ * Checks a body that is to be rewritten before it is read: that it is UTF-8, not too deep, and says nothing twice of what Weir reads.
+ * @throws WeirError INVALID_REQUEST
+ */
+export function checkBody(body: Buffer): void {
+  if (scanBody(body) === undefined) throw invalid("The body is not a JSON object.");
+}
+
+function scanBody(body: Buffer): Members | undefined {
+  if (!isUtf8(body)) throw invalid("The body is not UTF-8.");
+  if (body[0] === 0xef && body[1] === 0xbb && body[2] === 0xbf) {
+    throw invalid("The body begins with a byte order mark; send the JSON without it.");
+  }
+  const members = scanMembers(body, ownMembers, depthMax);
+  if (members?.tooDeep) throw invalid(`The body nests deeper than ${depthMax} levels.`);
+  if (members?.duplicate !== undefined) {
+    // What is not JSON has no members.
+    parseBody(body);
+    throw invalid(`\`${members.duplicate}\` stands more than once.`, members.duplicate);
+  }
+  return members;
 }
 
 /** The request as it travels in the mesh. */

@@ -54,3 +54,29 @@ test("refusals are in the dialect's own form", async () => {
   expect([unknown.status, await unknown.json()]).toMatchObject([401, { error: { type: "authentication_error" } }]);
   expect(edge.counted).toEqual([]);
 });
+
+test.each([
+  ["GET", "/v1/messages/batches", 404, { type: "error", error: { type: "not_found_error" } }],
+  ["PUT", "/v1/messages", 405, { type: "error", error: { type: "invalid_request_error" } }],
+  ["POST", "/v1beta/models", 404, { error: { status: "NOT_FOUND" } }],
+  ["DELETE", "/v1/models/x", 405, { error: { code: "method_not_allowed" } }],
+])("%s %s is refused as its vendor would", async (method, path, status, body) => {
+  const edge = await startEdge();
+  const answer = await fetch(edge.url + path, { method });
+  expect([answer.status, await answer.json()]).toMatchObject([status, body]);
+});
+
+test.each<[string, string]>([
+  ["nests too deep", `{"model":"small","messages":${"[".repeat(100_000)}${"]".repeat(100_000)}}`],
+  ["names two models", '{"model":"small","model":"other","messages":[{"role":"user","content":"x"}]}'],
+  ["is no JSON", '{"model":'],
+])("a count whose body %s is refused", async (_, body) => {
+  const edge = await startEdge();
+  const answer = await fetch(`${edge.url}/v1/messages/count_tokens`, {
+    method: "POST",
+    headers: { "x-api-key": edge.key, "content-type": "application/json" },
+    body,
+  });
+  expect([answer.status, await answer.json()]).toMatchObject([400, { error: { type: "invalid_request_error" } }]);
+  expect(edge.counted).toEqual([]);
+});

@@ -9,6 +9,7 @@ import { optionsHeaders } from "./cors.ts";
 import type { Exchange } from "./http/exchange.ts";
 import type { RouteTable } from "./http/route-table.ts";
 import type { Limits } from "./limits/limits.ts";
+import { voiceOfPath } from "./routes/dialects.ts";
 import type { Route } from "./routes/route.ts";
 
 export interface DispatcherDeps {
@@ -30,14 +31,18 @@ export function createDispatcher(deps: DispatcherDeps): (exchange: Exchange) => 
 
   return (exchange) => {
     const { request } = exchange;
-    const found = table.find(pathOf(request));
-    if (found === undefined) throw new WeirError(ErrorReason.NOT_FOUND);
+    const pathText = pathOf(request);
+    const found = table.find(pathText);
+    if (found === undefined) {
+      exchange.voice = voiceOfPath(pathText) ?? exchange.voice;
+      throw new WeirError(ErrorReason.NOT_FOUND);
+    }
     const { path, params } = found;
     const method = request.method ?? "";
     const route = path.byMethod.get(method);
     const row = route ?? path.byMethod.values().next().value;
     exchange.label = row?.label ?? exchange.label;
-    exchange.voice = row?.voice ?? exchange.voice;
+    exchange.voice = (route === undefined ? voiceOfPath(pathText) : route.voice) ?? exchange.voice;
     if (route === undefined) {
       if (method !== "OPTIONS") {
         throw new WeirError(ErrorReason.METHOD_NOT_ALLOWED, { metadata: { allow: path.allow } });

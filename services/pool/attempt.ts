@@ -24,6 +24,7 @@ import {
   unavailable,
 } from "./classify.ts";
 import { Exchange, type ExchangeSink } from "./exchange.ts";
+import { joinHeaders } from "./join-headers.ts";
 import { Outbox } from "./outbox.ts";
 import type { ProviderSettings } from "./provider-set.ts";
 import type { UpstreamCall } from "./upstream.ts";
@@ -143,7 +144,7 @@ export class Attempt implements ExchangeSink {
     this.exchange.start(this.around.dispatcher, {
       method: "POST",
       path: call.path,
-      headers: [...provider.headers, ...call.headers, ...credentialHeaders, "x-client-request-id", attemptId],
+      headers: joinHeaders(provider.headers, [...call.headers, ...credentialHeaders, "x-client-request-id", attemptId]),
       body: call.body,
     });
   }
@@ -389,9 +390,10 @@ export class Attempt implements ExchangeSink {
 
   /** What the attempt used, as far as is known now. */
   private metered(): Metered {
-    if (this.sentMs === undefined || this.unserved) return unused;
+    if (this.sentMs === undefined) return unused;
     const reading = this.reading();
     if (reading !== undefined) return fromReading(reading, () => this.counted());
+    if (this.unserved) return unused;
     if (!this.isUnknown()) return { usage: this.counted(), source: UsageSource.COUNTED };
     // Work that stopped when we hung up, before its first byte: nobody knows how far it had come.
     const stopped = this.mode === "none" && this.hungUp && this.plan.provider.stopsOnDisconnect;

@@ -256,6 +256,42 @@ test("a turn that another vendor reasoned goes back without its proof, and not a
   expect(answer.head?.warnings.length).toBeGreaterThan(0);
 });
 
+test("a text that speaks of Weir's marks passes as bytes", async () => {
+  const codec = known(Dialect.ANTHROPIC_MESSAGES);
+  await using at = await vendor(codec, { kind: ProviderKind.ANTHROPIC }, [writeFrames("sse", framesOf(codec))]);
+  const content = 'what is {"signature":"weir:abc"} and rs_weir_1?';
+  const sent = { model: "alias", max_tokens: 9, stream: true, messages: [{ role: "user", content }], unknown: 1 };
+  const request = attemptRequest(sent, {}, codec);
+  await readAll(at.pool.client.runAttempt(request, { metadata: principalMetadata }));
+  expect(at.provider.received[0]?.body).toBe(JSON.stringify(sent).replace('"alias"', '"target-model"'));
+});
+
+test("an Anthropic stream that is cut off is billed by what came, not by its first count", async () => {
+  const codec = known(Dialect.ANTHROPIC_MESSAGES);
+  const begin = {
+    type: "message_start",
+    message: { id: "m", role: "assistant", content: [], usage: { input_tokens: 25, output_tokens: 1 } },
+  };
+  const block = { type: "content_block_start", index: 0, content_block: { type: "text", text: "" } };
+  const delta = { type: "content_block_delta", index: 0, delta: { type: "text_delta", text: "word" } };
+  const frames = [begin, block, ...Array.from({ length: 50 }, () => delta)].map((json) => ({
+    type: json.type,
+    data: JSON.stringify(json),
+  }));
+  for (const [, dialect, body] of clients.slice(0, 3)) {
+    await using at = await vendor(codec, { kind: ProviderKind.ANTHROPIC }, [writeFrames("sse", frames)], true);
+    const request = attemptRequest(streaming(body, dialect), {}, known(dialect), true);
+    await readAll(at.pool.client.runAttempt(request, { metadata: principalMetadata }));
+    expect(at.pool.journal.events).toMatchObject([
+      {
+        outcome: AttemptOutcome.TRUNCATED,
+        usageSource: UsageSource.COUNTED,
+        usage: { inputTokens: 25, outputTokens: 50 },
+      },
+    ]);
+  }
+});
+
 /** Whether frames alone are a complete answer. */
 function createFrameReaderOver(codec: Codec, frames: readonly Frame[]): boolean {
   const reader = codec.createFrameReader();

@@ -2,6 +2,7 @@ import type { GenerateEvent } from "@weir/gen/weir/chat/v1/event_pb";
 import type { WireHead, WireTail } from "@weir/gen/weir/chat/v1/wire_pb";
 import type { RunAttemptResponse } from "@weir/gen/weir/routing/v1/attempt_service_pb";
 import type { Piece } from "./answers/answer-path.ts";
+import { contentBytes } from "./answers/events.ts";
 
 /**
  * What an attempt has for its caller: held back until it is released, then given in messages of all that is ready. The
@@ -36,8 +37,10 @@ export class Outbox {
       this.bytes += piece.length;
       return;
     }
-    for (const event of piece) this.events.push(event);
-    this.bytes += piece.length * eventBytes;
+    for (const event of piece) {
+      this.events.push(event);
+      this.bytes += eventBytes + contentBytes([event]);
+    }
   }
 
   /** From now on nothing can be taken back. */
@@ -108,7 +111,7 @@ export class Outbox {
   private takeEvent(): RunAttemptResponse {
     const value = this.events[this.eventsRead] as GenerateEvent;
     this.eventsRead += 1;
-    this.bytes -= eventBytes;
+    this.bytes -= eventBytes + contentBytes([value]);
     if (this.eventsRead === this.events.length) {
       this.drop();
       this.taken();
@@ -123,7 +126,7 @@ export class Outbox {
   }
 }
 
-/** What an event is taken to weigh, for the bound on what waits. */
+/** What an event is taken to weigh beside its content, for the bound on what waits. */
 const eventBytes = 256;
 const nothing = Buffer.alloc(0);
 const none = {};

@@ -4,6 +4,7 @@ import type { Dialect } from "@weir/gen/weir/chat/v1/wire_pb";
 import { type Config, type ProviderConfig, ProviderKind } from "@weir/gen/weir/config/v1/config_pb";
 import { usualBaseUrl } from "@weir/kit/config/vendors";
 import { dialectOfName } from "./codecs.ts";
+import type { BatchSettings } from "./embeddings/batches.ts";
 import { type EmbeddingRoutes, embeddingRoutesOf } from "./embeddings/routes.ts";
 import { type CapabilityTable, createCapabilityTable } from "./providers/capabilities.ts";
 import { type Credential, credentialsOf } from "./providers/credentials.ts";
@@ -19,6 +20,7 @@ export interface ProviderSettings {
   /** The dialects that it speaks, the one for translated requests first; at least one. */
   readonly endpoints: readonly Endpoint[];
   readonly embeddings: EmbeddingRoutes;
+  readonly embeddingBatch: BatchSettings;
   /** Headers of every call, for undici: name, value, name, value. May hold secrets: never log them. */
   readonly headers: readonly string[];
   /** At least one. */
@@ -57,6 +59,11 @@ const outputTokensDefault = 4_096;
 
 // https://openrouter.ai/docs/features/streaming#stream-cancellation lists who stops and who does not.
 const goOnAfterDisconnect: ReadonlySet<string> = new Set(["google", "groq", "mistral"]);
+const kindsThatGoOn: ReadonlySet<ProviderKind> = new Set([
+  ProviderKind.GEMINI,
+  ProviderKind.VERTEX,
+  ProviderKind.BEDROCK,
+]);
 // Mistral refuses members that it does not know, and reports the usage of streams unasked: https://docs.mistral.ai/api/.
 const streamUsageUnasked: ReadonlySet<string> = new Set(["mistral"]);
 
@@ -105,18 +112,31 @@ function readProvider(id: string, config: ProviderConfig, plugin: ProviderPlugin
       : pluginEndpoints(plugin, base)
     ).map((endpoint) => withQuery(endpoint, url.search)),
     embeddings: plugin === undefined ? embeddingRoutesOf(config, base, url.search) : () => undefined,
+    embeddingBatch: readBatch(config),
     // A header of the configuration takes the place of ours.
     headers: [...new Map(headers as [string, string][])].flat(),
     credentials: plugin === undefined ? credentialsOf(config) : pluginCredentials(plugin, config),
     callsMax: config.callsMax ?? callsMaxDefault,
     queueMax: config.queueMax ?? queueMaxDefault,
-    stopsOnDisconnect: config.stopsOnDisconnect ?? !goOnAfterDisconnect.has(id),
+    stopsOnDisconnect: config.stopsOnDisconnect ?? !(goOnAfterDisconnect.has(id) || kindsThatGoOn.has(config.kind)),
     streamsUsage: config.streamsUsage ?? !streamUsageUnasked.has(id),
     usesMaxTokens: config.usesMaxTokens ?? !(id === "openai" || config.kind === ProviderKind.AZURE),
     maxOutputTokensDefault: config.maxOutputTokensDefault ?? outputTokensDefault,
     apiVersion: config.apiVersion,
     capabilities: createCapabilityTable(url.origin, config.capabilities),
     ...(plugin?.judge === undefined ? {} : { statusFor: pluginStatus(plugin) }),
+  };
+}
+
+/** A model on one's own machine gains by larger calls, and nobody bills for its tokens. */
+const ollamaBatchWaitMs = 2;
+
+function readBatch({ kind, embeddingBatch }: ProviderConfig): BatchSettings {
+  const waitMs = kind === ProviderKind.OLLAMA ? ollamaBatchWaitMs : 0;
+  return {
+    waitMs: embeddingBatch?.wait === undefined ? waitMs : durationMs(embeddingBatch.wait),
+    inputsMax: embeddingBatch?.inputsMax ?? 128,
+    bytesMax: embeddingBatch?.bytesMax ?? 256 * 1024,
   };
 }
 

@@ -22,6 +22,7 @@ import type { AttemptTimeouts } from "./attempt-timer.ts";
 import { type CallLimit, createCallLimit } from "./call-limit.ts";
 import { unavailable } from "./classify.ts";
 import { createConnections } from "./connections.ts";
+import { createBatches } from "./embeddings/batches.ts";
 import type { Intent, Journal } from "./journal/journal.ts";
 import { createMeasures, outcomeWord } from "./measures.ts";
 import { createPrincipalReader } from "./principals.ts";
@@ -80,6 +81,15 @@ export function createPool(options: PoolOptions): Pool {
   const limits = new Map<string, CallLimit>();
   const readPrincipal = createPrincipalReader();
   const recentIds = createRecentIds(recentIdsMin);
+  const batches = createBatches({
+    clock,
+    keys,
+    takePlace,
+    leavePlace: ({ provider }) => limitOf(provider.id).leave(),
+    intend: (plan) => journal.intend(toIntent(plan)),
+    begin,
+    isClosed: () => closed,
+  });
   const open = new Set<Attempt>();
   let openStreams = 0;
   let draining = 0;
@@ -107,6 +117,10 @@ export function createPool(options: PoolOptions): Pool {
     let limit = limits.get(id);
     if (limit === undefined) limits.set(id, (limit = createCallLimit(clock)));
     return limit;
+  }
+
+  function takePlace({ provider, timeouts }: AttemptPlan, signal: () => AbortSignal): Promise<void> | undefined {
+    return limitOf(provider.id).enter(provider, Math.min(queueWaitMs, timeouts.totalMs), signal);
   }
 
   async function* runAttempt(
@@ -142,7 +156,8 @@ export function createPool(options: PoolOptions): Pool {
       requestBody,
       reserved: reserve(
         requestBody.length,
-        wire === undefined ? generate.maxOutputTokens : wire.maxOutputTokens,
+        // Of a canonical request the limit is for each reply, of a wire request for all of them.
+        wire === undefined ? times(generate.maxOutputTokens, generate.choiceCount) : wire.maxOutputTokens,
         (wire === undefined ? generate.choiceCount : wire.choiceCount) ?? 1,
       ),
       timeouts: readTimeouts(request.timeouts),
@@ -153,8 +168,18 @@ export function createPool(options: PoolOptions): Pool {
       throw new WeirError(ErrorReason.ALREADY_EXISTS, { text: "An attempt of this id was made before." });
     }
     if (hasEnded(context)) throw new CallCancelled();
-    const limit = limitOf(provider.id);
-    const entering = limit.enter(provider, Math.min(queueWaitMs, plan.timeouts.totalMs), () => context.signal);
+    const traceParent = requestMetadata(context, metadataNames.traceParent);
+    const seat = batches.enter(plan, () => recordEnd(plan, traceParent));
+    if (seat !== undefined) {
+      onCallEnd(context, () => seat.leave());
+      const message = seat.turn === undefined ? undefined : await seat.turn;
+      if (message !== undefined) {
+        yield message;
+        return;
+      }
+      if (hasEnded(context)) throw new CallCancelled();
+    }
+    const entering = takePlace(plan, () => context.signal);
     if (entering !== undefined) await entering;
     let attempt: Attempt;
     try {
@@ -164,9 +189,9 @@ export function createPool(options: PoolOptions): Pool {
       // A promise only in strict mode; the call may not leave before.
       const recorded = journal.intend(toIntent(plan));
       if (recorded !== undefined) await recorded;
-      attempt = begin(plan, limit, key, set.progressIntervalMs, requestMetadata(context, metadataNames.traceParent));
+      attempt = begin(plan, key, recordEnd(plan, traceParent));
     } catch (error) {
-      limit.leave();
+      limitOf(provider.id).leave();
       throw error;
     }
     if (closed) attempt.giveUp();
@@ -188,21 +213,14 @@ export function createPool(options: PoolOptions): Pool {
     }
   }
 
-  /** Makes an attempt whose intent is on record; it will be settled. */
-  function begin(
-    plan: AttemptPlan,
-    limit: CallLimit,
-    key: KeyUse,
-    progressIntervalMs: number,
-    traceParent: string | undefined,
-  ): Attempt {
-    const { span } = joinTrace(tracer, "attempt", traceParent);
+  /** Makes an attempt whose intent is on record, and which has a place under its provider's limit; it will be settled. */
+  function begin(plan: AttemptPlan, key: KeyUse, settled: (end: AttemptEnd) => void): Attempt {
     const attempt: Attempt = new Attempt(plan, {
       clock,
       dispatcher: connections.of(plan.provider.origin),
       credentialHeaders: key.headers,
       judgeCredential: (failure) => key.failed(failure),
-      progressIntervalMs,
+      progressIntervalMs: providerSet().progressIntervalMs,
       progress: (usage) => journal.progress(plan.attemptId, usage),
       admitDrain() {
         if (draining >= drainsMax) return false;
@@ -214,16 +232,24 @@ export function createPool(options: PoolOptions): Pool {
         if (plan.stream) openStreams -= 1;
         if (end.outcome === AttemptOutcome.COMPLETED) key.accepted();
         if (end.drained) draining -= 1;
-        limit.leave();
-        journal.settle(toUsageEvent(plan, end));
-        measures.ended(plan.provider.id, plan.stream, end);
-        if (end.failure !== undefined) logFailure(log, plan, end, end.failure);
-        traceEnd(span, plan, end);
+        limitOf(plan.provider.id).leave();
+        settled(end);
       },
     });
     open.add(attempt);
     if (plan.stream) openStreams += 1;
     return attempt;
+  }
+
+  /** Opens the span of an attempt; gives what puts its end on record. */
+  function recordEnd(plan: AttemptPlan, traceParent: string | undefined): (end: AttemptEnd) => void {
+    const { span } = joinTrace(tracer, "attempt", traceParent);
+    return (end) => {
+      journal.settle(toUsageEvent(plan, end));
+      measures.ended(plan.provider.id, plan.stream, end);
+      if (end.failure !== undefined) logFailure(log, plan, end, end.failure);
+      traceEnd(span, plan, end);
+    };
   }
 
   return {
@@ -245,6 +271,7 @@ export function createPool(options: PoolOptions): Pool {
     }),
     async close() {
       closed = true;
+      batches.close();
       for (const attempt of open) attempt.giveUp();
       await connections.close();
       measures.close();
@@ -269,6 +296,10 @@ function readRequest({ request, target }: Pick<RunAttemptRequest, "request" | "t
   // The router knows it and we do not: the two see different configurations for a moment.
   if (provider === undefined) throw unavailable(target.provider, "connect");
   return { generate: request, target, provider };
+}
+
+function times(tokens: number | undefined, count = 1): number | undefined {
+  return tokens === undefined ? undefined : tokens * count;
 }
 
 /** Whether a message ends its answer. */
@@ -345,7 +376,7 @@ function traceEnd(span: Span | undefined, plan: AttemptPlan, end: AttemptEnd): v
   endSpan(
     span,
     {
-      "gen_ai.operation.name": "chat",
+      "gen_ai.operation.name": plan.call.embeddings === undefined ? "chat" : "embeddings",
       "gen_ai.provider.name": plan.provider.id,
       "gen_ai.request.model": plan.target.model,
       "weir.attempt.id": plan.attemptId,

@@ -8,7 +8,8 @@ import { Dialect } from "@weir/gen/weir/chat/v1/wire_pb";
 import { WeirError } from "@weir/kit/weir-error";
 import type { Dispatcher } from "undici";
 import { codecOf } from "./codecs.ts";
-import { rejected } from "./classify.ts";
+import { judgeStatus, rejected } from "./classify.ts";
+import { joinHeaders } from "./join-headers.ts";
 import type { ProviderSettings } from "./provider-set.ts";
 import type { Keys } from "./providers/key-use.ts";
 import { prepareCall, type UpstreamCall } from "./upstream.ts";
@@ -46,7 +47,10 @@ const counters: Readonly<Partial<Record<Dialect, Counter>>> = {
   },
   // https://ai.google.dev/api/tokens; Vertex takes the members themselves.
   [Dialect.GEMINI]: {
-    path: (path) => path.replace(/:(?:streamGenerateContent\?alt=sse&?|generateContent)/, ":countTokens"),
+    path: (path) =>
+      path.replace(/:(?:streamGenerateContent\?alt=sse(&|$)|generateContent)/, (_, more) =>
+        more === "&" ? ":countTokens?" : ":countTokens",
+      ),
     body: (body, model, path) =>
       path.includes("/publishers/")
         ? body
@@ -102,10 +106,10 @@ async function ask(
   { dispatcherOf, keys }: TokenCountDeps,
 ): Promise<JsonObject | undefined> {
   const key = await keys.use(provider, call);
-  const { statusCode, body } = await dispatcherOf(provider.origin).request({
+  const { statusCode, headers, body } = await dispatcherOf(provider.origin).request({
     method: "POST",
     path: call.path,
-    headers: [...provider.headers, ...call.headers, ...key.headers],
+    headers: joinHeaders(provider.headers, [...call.headers, ...key.headers]),
     body: call.body,
     signal: AbortSignal.timeout(timeoutMs),
   });
@@ -117,8 +121,12 @@ async function ask(
     parts.push(part);
   }
   const json = parseObject(Buffer.concat(parts).toString());
+  const error = json && codec.readError(json);
+  const failure = statusCode === 200 ? undefined : judgeStatus(provider.id, statusCode, headers, error, 0);
+  if (failure !== undefined) key.failed(failure);
+  else key.accepted();
   if (statusCode === 400 || statusCode === 413 || statusCode === 422) {
-    throw rejected(provider.id, statusCode, json && codec.readError(json));
+    if (failure === undefined) throw rejected(provider.id, statusCode, error);
   }
   return statusCode === 200 ? json : undefined;
 }

@@ -12,15 +12,18 @@ import { chatBytes } from "./answers/chat-bytes.ts";
 import { translated } from "./answers/translated.ts";
 import { watchedBytes } from "./answers/watched-bytes.ts";
 import { codecOf } from "./codecs.ts";
-import { embeddingClientOf, prepareEmbeddings } from "./embeddings/prepare.ts";
+import { clientDialectOf } from "./embeddings/client-dialects.ts";
+import type { Joining } from "./embeddings/joining.ts";
+import { prepareEmbeddings } from "./embeddings/prepare.ts";
+import { joinHeaders } from "./join-headers.ts";
 import type { ProviderSettings } from "./provider-set.ts";
 import type { Capabilities } from "./providers/capabilities.ts";
 import { mustRead, requireCapabilities, requireStreaming } from "./providers/capabilities-check.ts";
 import type { Endpoint } from "./providers/endpoints.ts";
+import type { TargetCodec } from "./providers/plugin.ts";
 
 /** One call as its provider gets it, and what becomes of the answer. */
 export interface UpstreamCall {
-import type { TargetCodec } from "./providers/plugin.ts";
   /** Path and query. */
   readonly path: string;
   /** Headers of this call alone, for undici: name, value, name, value. */
@@ -33,6 +36,11 @@ import type { TargetCodec } from "./providers/plugin.ts";
   readonly headerRules: HeaderRules | undefined;
   /** What the target could not express; `param` is a path of the caller's request. */
   readonly warnings: readonly Warning[];
+  /** Of a call for embeddings. */
+  readonly embeddings?: {
+    /** How it may be made together with others; undefined: it cannot. */
+    joining(): Joining | undefined;
+  };
 }
 
 /** Facts that answers need which the provider leaves out. */
@@ -51,13 +59,17 @@ export interface CallFacts {
 export function prepareCall(request: GenerateRequest, provider: ProviderSettings, facts: CallFacts): UpstreamCall {
   const { wire } = request;
   if (wire === undefined) return translate(request, undefined, provider, facts);
-  const embeddings = embeddingClientOf(wire.dialect);
+  const embeddings = clientDialectOf(wire.dialect);
   if (embeddings !== undefined) return prepareEmbeddings(embeddings, wire, provider, facts);
   const endpoint = provider.endpoints.find(({ dialect }) => dialect === wire.dialect);
   if (endpoint === undefined) return translate(request, wire, provider, facts);
-  return holdsOurMarks(wire)
-    ? translate(request, wire, { ...provider, endpoints: [endpoint] }, facts)
-    : passThrough(wire, endpoint, provider, facts);
+  // Only server-sent events pass as bytes: no client has the other framings.
+  if (codecOf(wire.dialect)?.framing !== "sse") return translate(request, wire, provider, facts);
+  if (!holdsOurMarks(wire)) return passThrough(wire, endpoint, provider, facts);
+  const rewritten = translate(request, wire, { ...provider, endpoints: [endpoint] }, facts);
+  const rules = headerRules(wire.dialect);
+  const picked = Object.entries(pickClientHeaders(rules, wire.headers)).flat();
+  return { ...rewritten, headers: joinHeaders(rewritten.headers, picked), headerRules: rules };
 }
 
 /**
@@ -65,9 +77,14 @@ export function prepareCall(request: GenerateRequest, provider: ProviderSettings
  * fields that only their own vendor understands, marked so. A vendor refuses what it did not seal itself.
  */
 const ourMarks: Readonly<Partial<Record<Dialect, readonly string[]>>> = {
-  [Dialect.OPENAI_RESPONSES]: ['"weir:', "rs_weir_"],
-  [Dialect.ANTHROPIC_MESSAGES]: ['"weir:', '"weir-call:', '"signature":""'],
+  [Dialect.OPENAI_RESPONSES]: valuesThatBegin("weir:", "rs_weir_"),
+  [Dialect.ANTHROPIC_MESSAGES]: [...valuesThatBegin("weir:", "weir-call:"), '"signature":""', '"signature": ""'],
 };
+
+/** Values of members, as JSON is written; inside a text the quote would be escaped. */
+function valuesThatBegin(...marks: readonly string[]): string[] {
+  return marks.flatMap((mark) => [`:"${mark}`, `: "${mark}`]);
+}
 
 /** Whether a body of the provider's own dialect must be read and written again for it. */
 function holdsOurMarks({ dialect, body }: WireRequest): boolean {

@@ -13,6 +13,7 @@ export interface Plan {
 
 const resourcePrefix = "models/";
 const modelLengthMax = 256;
+const dotSegment = /(?:^|[\\/])\.{1,2}(?:[\\/]|$)/;
 
 /**
  * Finds the targets of an alias: those of its own route, else of the longest alias with a star that fits. Pure.
@@ -48,6 +49,7 @@ export function findRoute(snapshot: RoutingSnapshot, alias: string): Plan | unde
 /** A target of a route with a star, for one alias; none when the alias leaves no model to name. */
 function fillIn(target: RouteTarget, rest: string): RouteTarget[] {
   if (target.model !== "") return [target];
-  if (rest === "" || rest.length > modelLengthMax) return [];
+  // A name becomes a part of a path: one that a proxy could read as another's is no name.
+  if (rest === "" || rest.length > modelLengthMax || !rest.isWellFormed() || dotSegment.test(rest)) return [];
   return [createRouteTarget(target.provider, rest)];
 }

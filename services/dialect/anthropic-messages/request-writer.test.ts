@@ -189,8 +189,8 @@ test("an extension never overrides what a field has set", () => {
   });
 });
 
-test("headers: the version always, betas for what needs them", () => {
-  expect(write({}).headers).toEqual({ "anthropic-version": "2023-06-01" });
+test("betas for what needs them", () => {
+  expect(write({}).headers).toBeUndefined();
   const { headers } = write({
     tools: [{ kind: { case: "server", value: { type: "computer_20251124", settings: { name: "computer" } } } }],
     extensions: { "anthropic-messages": { context_management: {}, inference_geo: "us" } },

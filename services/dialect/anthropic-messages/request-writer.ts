@@ -6,7 +6,6 @@ import type { RequestOptions, RequestWriting } from "../codec.ts";
 import { isObject, type JsonObject, parseObject, rawJson } from "../json.ts";
 import { betasOf } from "./betas.ts";
 import { dialectName, unsupported } from "./faults.ts";
-import { anthropicVersion } from "./headers.ts";
 import { writeThinking } from "./thinking-writer.ts";
 import { writeToolChoice, writeTools } from "./tools-writer.ts";
 import { type ModelTraits, traitsOf } from "./traits.ts";
@@ -48,7 +47,7 @@ export function writeRequest(request: GenerateRequest, options: RequestOptions):
   return {
     body: whole,
     warnings,
-    headers: { "anthropic-version": anthropicVersion, ...(betas === "" ? {} : { "anthropic-beta": betas }) },
+    ...(betas === "" ? {} : { headers: { "anthropic-beta": betas } }),
   };
 }
 

@@ -13,6 +13,7 @@ import { mergeUsage, readUsage } from "./usage.ts";
 export function createFrameReader(): FrameReader {
   const reply = createReplyReader();
   let started = false;
+  let firstOutput: unknown = null;
   let complete = false;
   let fault: StreamFault | undefined;
   let usageMembers: JsonObject = {};
@@ -44,7 +45,7 @@ export function createFrameReader(): FrameReader {
       case "message_delta":
         if (!started) return false;
         if (isObject(json["delta"])) reply.noteEnd(json["delta"]);
-        noteUsage(json["usage"], out);
+        noteUsage({ output_tokens: firstOutput, ...(isObject(json["usage"]) ? json["usage"] : {}) }, out);
         return true;
       case "message_stop":
         if (!started) return false;
@@ -66,7 +67,11 @@ export function createFrameReader(): FrameReader {
     started = true;
     reply.start(message, out);
     reply.noteEnd(message);
-    noteUsage(message["usage"], out);
+    if (!isObject(message["usage"])) return true;
+    // One token, as the answer begins: a total only of answers that end here, and no count of one that is cut off later.
+    const { output_tokens: output, ...input } = message["usage"];
+    firstOutput = output ?? null;
+    noteUsage(input, out);
     return true;
   }
 

@@ -1,79 +1,12 @@
-import { isUtf8 } from "node:buffer";
 import type { WireRequest } from "@weir/gen/weir/chat/v1/wire_pb";
 import type { WeirError } from "@weir/kit/weir-error";
-import { isObject, type JsonObject } from "../json.ts";
-import { type ChatEnvelope, missingModel, readEnvelope } from "./envelope.ts";
 import { invalid } from "./fields.ts";
-import { type Members, scanMembers, type Span } from "./members.ts";
-
-/** What Weir reads from a chat completions request. The rest is the provider's to judge. */
-export interface ChatRequest extends ChatEnvelope {
-  /** A guess at the tokens of the input, by its bytes; see {@link estimateInputTokens}. */
-  readonly inputTokensEstimate: number;
-  /** Where the values stand that a target may need changed. */
-  readonly wire: { readonly model: Span; readonly streamOptions?: Span };
-}
+import { scanMembers, type Span } from "./members.ts";
 
 /** Deepest nesting of a body. Tools with large schemas stay far below. */
 const depthMax = 128;
 
-// Every member that Weir reads or sets. Two of one name would be read one way here and another way elsewhere, so that
-// what was checked and what is served would differ.
-const ownMembers: ReadonlySet<string> = new Set([
-  "model",
-  "messages",
-  "stream",
-  "stream_options",
-  "max_tokens",
-  "max_completion_tokens",
-  "n",
-  "user",
-  "safety_identifier",
-]);
-
 const streamOptionMembers: ReadonlySet<string> = new Set(["include_usage"]);
-
-/**
- * Reads a request body: one linear scan and one `JSON.parse`. Of the messages only their shape and roles are checked.
- * @throws WeirError INVALID_REQUEST with `param`, the member at fault; never quotes the body
- */
-export function readChatRequest(body: Buffer): ChatRequest {
-  if (!isUtf8(body)) throw invalid("The body is not UTF-8.");
-  if (body[0] === 0xef && body[1] === 0xbb && body[2] === 0xbf) {
-    throw invalid("The body begins with a byte order mark; send the JSON without it.");
-  }
-  const members = scanMembers(body, ownMembers, depthMax);
-  if (members?.tooDeep) throw invalid(`The body nests deeper than ${depthMax} levels.`);
-  const json = readBody(body);
-  if (json === undefined || members === undefined) throw invalid("The body is not a JSON object.");
-  if (members.duplicate !== undefined) {
-    throw invalid(`\`${members.duplicate}\` stands more than once.`, members.duplicate);
-  }
-  const modelSpan = members.spans.get("model");
-  if (modelSpan === undefined) throw missingModel();
-  const streamOptionsSpan = members.spans.get("stream_options");
-  if (streamOptionsSpan !== undefined) {
-    refuseDoubledUsage(body.subarray(streamOptionsSpan.start, streamOptionsSpan.end));
-  }
-  return {
-    ...readEnvelope(json),
-    inputTokensEstimate: estimate(body, members),
-    wire: { model: modelSpan, ...(streamOptionsSpan === undefined ? {} : { streamOptions: streamOptionsSpan }) },
-  };
-}
-
-/**
- * A guess at the tokens of a request: a token for every four bytes of the whole body, which suits English prose and
- * code and is low by up to half for scripts of three bytes a letter; 1,000 tokens for each embedded `data:` URL, whatever its size. Costs one scan.
- */
-export function estimateInputTokens(body: Buffer): number {
-  const members = scanMembers(body, new Set(), depthMax);
-  return members === undefined ? Math.ceil(body.length / 4) : estimate(body, members);
-}
-
-function estimate(body: Buffer, members: Members): number {
-  return Math.ceil((body.length - members.dataBytes) / 4) + 1_000 * members.dataCount;
-}
 
 /**
  * The body for a target: the client's bytes with the target's model in place of the alias and, for a stream, with
@@ -139,21 +72,4 @@ function badSpan(param: string): WeirError {
 
 function asBuffer(bytes: Uint8Array): Buffer {
   return Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-}
-
-function readBody(body: Buffer): JsonObject | undefined {
-  let json: unknown;
-  try {
-    json = JSON.parse(body.toString());
-  } catch (error) {
-    // The engine's text quotes the body; only its position may be told.
-    const position = /at position (\d+)/.exec(error instanceof Error ? error.message : "")?.[1];
-    throw invalid(`The body is not valid JSON${position === undefined ? "" : `; see character ${position}`}.`);
-  }
-  return isObject(json) ? json : undefined;
-}
-
-function refuseDoubledUsage(streamOptions: Buffer): void {
-  if (scanMembers(streamOptions, streamOptionMembers, depthMax)?.duplicate === undefined) return;
-  throw invalid("`include_usage` stands more than once.", "stream_options.include_usage");
 }

@@ -40,8 +40,15 @@ export function writeRequest(request: GenerateRequest, options: RequestOptions):
     store: request.store,
   });
   const own = Object.hasOwn(request.extensions, dialectName) ? request.extensions[dialectName] : undefined;
-  return { body: own === undefined ? body : withExtensions(body, own), warnings };
+  if (own === undefined) return { body, warnings };
+  const refused = Object.keys(own).filter((name) => governed.has(name));
+  for (const name of refused) warnings.push(dropped(`extensions.${dialectName}.${name}`, dialectName));
+  const allowed = Object.fromEntries(Object.entries(own).filter(([name]) => !governed.has(name)));
+  return { body: withExtensions(body, allowed), warnings };
 }
+
+/** Members that an extension never sets: what limits, routing and metering go by. */
+const governed: ReadonlySet<string> = new Set(["model", "input", "stream", "background", "max_output_tokens"]);
 
 /** Fields that change what the answer is, and that this dialect lacks. */
 function refuseWhatHasNoPlace(request: GenerateRequest): void {

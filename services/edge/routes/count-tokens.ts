@@ -1,7 +1,7 @@
 import type { Codec } from "@weir/dialect/codec";
 import { headerRules } from "@weir/dialect/headers";
 import { isObject, type JsonObject, parseExact, writeJson } from "@weir/dialect/json";
-import { readWireRequest, wireRequest } from "@weir/dialect/wire-request";
+import { checkBody, readWireRequest, wireRequest } from "@weir/dialect/wire-request";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import { callMetadata } from "@weir/kit/call";
 import { WeirError } from "@weir/kit/weir-error";
@@ -33,6 +33,7 @@ export function createCountTokens(deps: GenerateDeps, dialect: CountDialect): (c
       stallMs: settings.bodyStallMs,
       memory: deps.memory,
     });
+    checkBody(sent);
     const json = parseExact(sent.toString());
     if (!isObject(json)) throw new WeirError(ErrorReason.INVALID_REQUEST, { text: "The body is not a JSON object." });
     const reading = readWireRequest(codec, Buffer.from(writeJson(dialect.toRequest(json))), path.model);

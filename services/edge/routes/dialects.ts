@@ -17,6 +17,7 @@ import { weirGenerate } from "@weir/dialect/weir-generate/codec";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import { WeirError } from "@weir/kit/weir-error";
 import { type CountDialect, createCountTokens } from "./count-tokens.ts";
+import type { ErrorVoice } from "../http/exchange.ts";
 import { createGenerate, type GenerateDeps, type PathFacts } from "./generate.ts";
 import { type KeyedCall, type Route, versioned } from "./route.ts";
 
@@ -142,4 +143,10 @@ function readGeminiPath({ params, exchange }: KeyedCall): PathFacts {
     });
   }
   return { model, stream: true };
+}
+
+/** How failures are told where no route answers: by the vendor whose paths begin so. Undefined: as OpenAI does. */
+export function voiceOfPath(path: string): ErrorVoice | undefined {
+  if (/^(?:\/v1)?\/messages(?:\/|$)/.test(path)) return anthropicMessages;
+  return /^\/v1(?:beta|alpha)/.test(path) ? gemini : undefined;
 }

@@ -16,7 +16,13 @@ const reservedHeaders = new Set([
   "trailer",
   "transfer-encoding",
   "upgrade",
+  // Credentials of the kinds.
+  "api-key",
+  "x-amz-date",
+  "x-amz-security-token",
+  "x-api-key",
   "x-client-request-id",
+  "x-goog-api-key",
 ]);
 
 /** What the rules of single fields cannot say: names that must exist elsewhere, pairs that exclude each other. Pure. */
@@ -34,13 +40,13 @@ function providerFaults(config: Config): ConfigFault[] {
     if (provider.baseUrl === "" && provider.kind !== ProviderKind.DEMO && provider.kind !== ProviderKind.UNSPECIFIED) {
       faults.push(missingUrl(path, provider.kind));
     }
+    faults.push(...moduleFaults(path, provider));
     if (provider.kind === ProviderKind.BEDROCK && provider.aws !== undefined && provider.region === "") {
       faults.push({ path: `${path}.region`, text: "missing; calls are signed for one region, such as eu-central-1" });
     }
     for (const [index, key] of provider.apiKeys.entries()) {
       if (key === "" || !isHeaderValue(key)) {
         faults.push({
-    faults.push(...moduleFaults(path, provider));
           path: `${path}.api_keys[${index}]`,
           text: "is empty or has characters that a header cannot carry",
         });
@@ -76,12 +82,6 @@ function providerFaults(config: Config): ConfigFault[] {
   return faults;
 }
 
-function missingUrl(path: string, kind: ProviderKind): ConfigFault {
-  switch (kind) {
-    case ProviderKind.BEDROCK:
-      return { path: `${path}.region`, text: "missing; the region to call, such as eu-central-1" };
-    case ProviderKind.AZURE:
-      return { path: `${path}.base_url`, text: "missing; the resource: https://NAME.openai.azure.com" };
 /** A module is for one kind, and that kind says by it what `dialects` says for the others. */
 function moduleFaults(path: string, { kind, module, dialects }: ProviderConfig): ConfigFault[] {
   const isPlugin = kind === ProviderKind.PLUGIN;
@@ -98,6 +98,12 @@ function moduleFaults(path: string, { kind, module, dialects }: ProviderConfig):
   return faults;
 }
 
+function missingUrl(path: string, kind: ProviderKind): ConfigFault {
+  switch (kind) {
+    case ProviderKind.BEDROCK:
+      return { path: `${path}.region`, text: "missing; the region to call, such as eu-central-1" };
+    case ProviderKind.AZURE:
+      return { path: `${path}.base_url`, text: "missing; the resource: https://NAME.openai.azure.com" };
     default:
       return { path: `${path}.base_url`, text: "missing; the URL up to and with the version: https://host/v1" };
   }

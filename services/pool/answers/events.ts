@@ -79,6 +79,8 @@ function deltaBytes({ content }: ReplyDelta): number {
       return content.value.name.length + content.value.arguments.length;
     case "audio":
       return content.value.data.length + content.value.transcript.length;
+    case "image":
+      return content.value.source.case === "data" ? content.value.source.value.length : 0;
     default:
       return 0;
   }

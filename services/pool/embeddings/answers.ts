@@ -4,13 +4,54 @@ import type {
   EmbeddingTarget,
   Expectation,
 } from "@weir/dialect/embeddings/embedding";
-import { meetExpectation } from "@weir/dialect/embeddings/expectation";
+import { checkVectors, encodeVectors } from "@weir/dialect/embeddings/expectation";
+import type { Vector } from "@weir/dialect/embeddings/vector";
 import { parseObject } from "@weir/dialect/json";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import { WeirError } from "@weir/kit/weir-error";
 import { type AnswerPath, mediaTypes, type WholeAnswer } from "../answers/answer-path.ts";
 
-/** What becomes of an answer. */
+/** An answer whose vectors are what was asked for, as the target sent them. */
+export interface CheckedReading extends EmbeddingReading {
+  readonly vectors: readonly Vector[];
+}
+
+/**
+ * The answers to a request for embeddings: one JSON body, held against what was asked for.
+ * @param dimensions for each input the length of its vector; undefined: the model's own
+ * @param pieceOf what the caller gets; undefined when the answer cannot be written for it
+ * @param tellsErrors whether the caller may read the target's own words when it refuses
+ */
+export function wholeAnswers(
+  target: EmbeddingTarget,
+  dimensions: Expectation["dimensions"],
+  pieceOf: (reading: CheckedReading, body: Buffer) => Buffer | undefined,
+  tellsErrors: boolean,
+): AnswerPath {
+  function readWhole(body: Buffer): WholeAnswer {
+    const json = parseObject(body.toString());
+    if (json === undefined) return malformed;
+    const error = target.readError(json);
+    if (error !== undefined) return { kind: "error", error, piece: tellsErrors ? body : undefined };
+    const reading = target.readAnswer(json, dimensions.length);
+    const vectors = reading && checkVectors(reading.vectors, dimensions);
+    const piece = vectors && pieceOf({ ...reading, vectors }, body);
+    if (reading === undefined || piece === undefined) return malformed;
+    return { kind: "answer", usage: reading.usage, outputTokens: 0, replyId: "", piece };
+  }
+  return {
+    streamType: mediaTypes.sse,
+    contentTypes: { stream: mediaTypes.sse, whole: "application/json" },
+    openStream() {
+      throw new WeirError(ErrorReason.INTERNAL); // no call asks for one
+    },
+    readWhole,
+  };
+}
+
+const malformed: WholeAnswer = { kind: "malformed" };
+
+/** What becomes of the answer to one request. */
 export interface EmbeddingReader {
   readonly target: EmbeddingTarget;
   readonly expectation: Expectation;
@@ -24,42 +65,20 @@ export interface EmbeddingReader {
   countInput(): number;
 }
 
-/** The answers to a request for embeddings: one JSON body, held against what was asked for. */
+/** The answers to one request. */
 export function embeddingAnswers(reader: EmbeddingReader): AnswerPath {
-  return {
-    streamType: mediaTypes.sse,
-    contentTypes: { stream: mediaTypes.sse, whole: "application/json" },
-    openStream() {
-      throw new WeirError(ErrorReason.INTERNAL); // no call asks for one
+  const { target, expectation, model, same, write, countInput } = reader;
+  return wholeAnswers(
+    target,
+    expectation.dimensions,
+    (reading, body) => {
+      const vectors = encodeVectors(reading.vectors, expectation.encoding);
+      if (vectors === undefined) return undefined;
+      const asAsked = reading.ordered && vectors.every((vector, index) => vector === reading.vectors[index]);
+      if (same && asAsked) return body;
+      const inputTokens = reading.usage?.usage.inputTokens ?? countInput();
+      return Buffer.from(write({ vectors, model: reading.model || model, inputTokens }));
     },
-    readWhole: (body) => readWhole(reader, body),
-  };
-}
-
-const malformed: WholeAnswer = { kind: "malformed" };
-
-function readWhole(reader: EmbeddingReader, body: Buffer): WholeAnswer {
-  const { target, expectation, same } = reader;
-  const json = parseObject(body.toString());
-  if (json === undefined) return malformed;
-  const error = target.readError(json);
-  if (error !== undefined) return { kind: "error", error, piece: same ? body : undefined };
-  const reading = target.readAnswer(json, expectation.dimensions.length);
-  const vectors = reading && meetExpectation(reading.vectors, expectation);
-  if (reading === undefined || vectors === undefined) return malformed;
-  const asAsked = same && reading.ordered && vectors.every((vector, index) => vector === reading.vectors[index]);
-  return {
-    kind: "answer",
-    usage: reading.usage,
-    outputTokens: 0,
-    replyId: "",
-    piece: asAsked ? body : Buffer.from(reader.write({ ...facts(reader, reading), vectors })),
-  };
-}
-
-function facts({ model, countInput }: EmbeddingReader, reading: EmbeddingReading): Omit<EmbeddingAnswer, "vectors"> {
-  return {
-    model: reading.model === "" ? model : reading.model,
-    inputTokens: reading.usage?.usage.inputTokens ?? countInput(),
-  };
+    same,
+  );
 }

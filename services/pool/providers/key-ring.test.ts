@@ -9,16 +9,28 @@ test("keys take turns", () => {
 
 test("a refused key is left alone, for longer each time, until it is accepted", () => {
   const ring = createKeyRing(2);
-  ring.refused(0, 0);
+  ring.refused(0, 0, 0);
   expect([1, 2, 3].map((nowMs) => ring.take(nowMs))).toEqual([1, 1, 1]);
   expect(ring.hasOther(1, 59_999)).toBe(false);
   expect(ring.hasOther(1, 60_000)).toBe(true);
-  ring.refused(0, 60_000);
+  ring.refused(0, 60_000, 60_000);
   expect(ring.hasOther(1, 179_999)).toBe(false);
   expect(ring.hasOther(1, 180_000)).toBe(true);
-  ring.accepted(0);
-  ring.refused(0, 200_000);
+  ring.accepted(0, 190_000);
+  ring.refused(0, 200_000, 195_000);
   expect(ring.hasOther(1, 260_000)).toBe(true);
+});
+
+test("many calls that were under way when a key was refused are one refusal, and none of them frees it", () => {
+  const ring = createKeyRing(2);
+  for (let call = 0; call < 7; call += 1) ring.refused(0, 100 + call, 50);
+  expect(ring.hasOther(1, 60_099)).toBe(false);
+  expect(ring.hasOther(1, 60_100)).toBe(true);
+  ring.limited(1, 200, 5_000);
+  ring.accepted(1, 150);
+  expect(ring.hasOther(0, 5_199)).toBe(false);
+  ring.accepted(1, 250);
+  expect(ring.hasOther(0, 300)).toBe(true);
 });
 
 test("a limited key returns when its provider said", () => {
@@ -32,7 +44,7 @@ test("when all are parked, the one that returns first is taken", () => {
   const ring = createKeyRing(3);
   ring.limited(0, 0, 900);
   ring.limited(1, 0, 300);
-  ring.refused(2, 0);
+  ring.refused(2, 0, 0);
   expect(ring.take(10)).toBe(1);
 });
 
@@ -53,7 +65,7 @@ test("whatever happens, a key is parked only while a model of it says so, and a 
           ring.limited(index, nowMs, waitMs);
           readyMs[index] = nowMs + waitMs;
         } else if (kind === "accepted") {
-          ring.accepted(index);
+          ring.accepted(index, nowMs + 0.5);
           readyMs[index] = 0;
         } else nowMs += waitMs;
         const anyFree = readyMs.some((at) => at <= nowMs);

@@ -1,3 +1,4 @@
+import { hash } from "node:crypto";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import type { Clock } from "@weir/kit/clock";
 import type { WeirError } from "@weir/kit/weir-error";
@@ -28,6 +29,7 @@ export interface Keys {
 }
 
 interface Ring {
+  readonly identity: string;
   readonly credentials: readonly Credential[];
   readonly ring: KeyRing;
 }
@@ -39,19 +41,23 @@ export function createKeys(clock: Clock): Keys {
   function ringOf({ id, credentials }: ProviderSettings): KeyRing {
     const known = rings.get(id);
     if (known?.credentials === credentials) return known.ring;
+    // By content: a reload of the configuration makes new objects, and what is parked stays so.
+    const identity = hash("sha256", JSON.stringify(credentials));
+    if (known?.identity === identity) return known.ring;
     const ring = createKeyRing(credentials.length);
-    rings.set(id, { credentials, ring });
+    rings.set(id, { identity, credentials, ring });
     return ring;
   }
 
   function keyUse(provider: ProviderSettings, ring: KeyRing, index: number, headers: readonly string[]): KeyUse {
+    const takenMs = clock.monotonic();
     return {
       headers,
-      accepted: () => ring.accepted(index),
+      accepted: () => ring.accepted(index, takenMs),
       failed(failure) {
         const nowMs = clock.monotonic();
         if (failure.reason === ErrorReason.PROVIDER_RATE_LIMITED) ring.limited(index, nowMs, failure.retryAfterMs);
-        else if (failure.metadata["cause"] === "credential") ring.refused(index, nowMs);
+        else if (failure.metadata["cause"] === "credential") ring.refused(index, nowMs, takenMs);
         else return failure;
         return ring.hasOther(index, nowMs) ? unavailable(provider.id, "key") : failure;
       },
@@ -68,14 +74,14 @@ export function createKeys(clock: Clock): Keys {
           return keyUse(provider, ring, index, []);
         case "header":
           return keyUse(provider, ring, index, [credential.name, credential.value]);
+        case "headers":
+          return keyUse(provider, ring, index, credential.headers);
         case "aws":
           return sign(provider, call, credential, clock.now()).then((headers) =>
             keyUse(provider, ring, index, headers),
           );
       }
     },
-        case "headers":
-          return keyUse(provider, ring, index, credential.headers);
   };
 }
 
