@@ -19,7 +19,7 @@ test("the configuration of the README is good", () => {
   expect(blocks).toHaveLength(1);
   for (const block of blocks) {
     const { config } = parseConfig(block, {
-      env: { OPENAI_API_KEY: "sk-test" },
+      env: { OPENAI_API_KEY: "sk-test", ANTHROPIC_API_KEY: "sk-test" },
       readFile: () => {
         throw new Error("no files here");
       },
