@@ -40,18 +40,19 @@ export function verdictOn(failure: Error): Verdict {
 export function sharedEnd(
   plan: AttemptPlan,
   call: AttemptEnd,
-  share: Metered,
-  verdict: Verdict,
+  { usage, source }: Metered,
+  { outcome, failure }: Verdict,
   nowMs: number,
 ): AttemptEnd {
-  return { ...call, ...share, ...verdict, durationMs: nowMs - plan.startMs, drained: false };
+  return { ...call, usage, source, outcome, failure, durationMs: nowMs - plan.startMs, drained: false };
 }
 
 /** The end of an attempt that is on record and was not sent. */
-export function unsentEnd(plan: AttemptPlan, verdict: Verdict, nowMs: number): AttemptEnd {
+export function unsentEnd(plan: AttemptPlan, { outcome, failure }: Verdict, nowMs: number): AttemptEnd {
   return {
     ...unused,
-    ...verdict,
+    outcome,
+    failure,
     status: 0,
     replyId: "",
     firstContentMs: undefined,
