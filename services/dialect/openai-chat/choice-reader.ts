@@ -16,6 +16,7 @@ import { isDataUrl, readBase64, readDataUrl } from "./data-url.ts";
 import { readLogprobs } from "./logprobs.ts";
 import { opaqueBytes } from "./opaque.ts";
 import { readReasoningDetail, readReasoningText, type ReasoningDetail } from "./reasoning-details.ts";
+import { isTime } from "./reply-start.ts";
 import { readStopReason } from "./stop-reason.ts";
 
 /** Reads one choice of an answer: a whole message, or its deltas one after another. */
@@ -145,7 +146,7 @@ export function createChoiceReader(choice: number, replyId: string): ChoiceReade
     const bytes = typeof data === "string" ? readSound(data) : noBytes;
     if (bytes === undefined) return false;
     if (audioPart === unknownPart) audioPart = nextPart();
-    const expires = typeof expiresAt === "number" && expiresAt > 0;
+    const expires = isTime(expiresAt);
     soundEnded = expires && typeof data !== "string" && typeof transcript !== "string";
     const delta = {
       ...(typeof id === "string" && { id }),

@@ -309,6 +309,12 @@ test("sound whose base64 is cut between characters, and that ends with its expir
   expect(events.at(-1)?.kind.value).toMatchObject({ choices: [{ reason: StopReason.END, rawReason: "" }] });
 });
 
+test.each(["0", "-1", "1e400", "1700000000000", '"soon"'])("a time of expiry of %s is none", (time) => {
+  const { reader, events } = read([`{"choices":[{"delta":{"audio":{"expires_at":${time}}}}]}`]);
+  expect(reader.fault).toBeUndefined();
+  expect(events[1]?.kind.value).not.toHaveProperty("content.value.expireTime");
+});
+
 test("the last characters of sound without padding, and what is none", () => {
   const { reader, events } = read([chunk({ audio: { data: "AQ" } }), stop, done]);
   expect(reader.complete).toBe(true);

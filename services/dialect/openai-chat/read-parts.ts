@@ -26,7 +26,7 @@ export function readContent(value: unknown, param: string, types: readonly PartT
 
 const partsMax = 10_000;
 
-export function textPart(text: string): PartInit {
+function textPart(text: string): PartInit {
   return { content: { case: "text", value: { text } } };
 }
 

@@ -9,14 +9,18 @@ const secondsEnd = 253_402_300_800;
 /** Reads what an answer, or the first chunk of one, says of itself. */
 export function readReplyStart(json: JsonObject): GenerateEvent {
   const { created } = json;
-  const known = typeof created === "number" && created > 0 && created < secondsEnd;
   return startEvent({
     id: readReplyId(json),
     model: textOf(json["model"]),
-    createTimeMs: known ? created * 1_000 : undefined,
+    createTimeMs: isTime(created) ? created * 1_000 : undefined,
     systemFingerprint: textOf(json["system_fingerprint"]),
     serviceTier: textOf(json["service_tier"]),
   });
+}
+
+/** Whether a value is a time in seconds since 1970. Zero is what vendors put where they know none. */
+export function isTime(value: unknown): value is number {
+  return typeof value === "number" && value > 0 && value < secondsEnd;
 }
 
 function textOf(value: unknown): string {
