@@ -379,6 +379,12 @@ test.each<[string, string | readonly [string, string]]>([
   expect(events).toHaveLength(1);
 });
 
+test("a chunk that is at fault says nothing, whatever stands before the fault", () => {
+  const { reader, events } = read([role, chunk({ content: "a", audio: "AQ==" })]);
+  expect(reader.fault).toEqual({ kind: "malformed" });
+  expect(events).toHaveLength(1);
+});
+
 test.each<[string, string | readonly [string, string], object]>([
   ["OpenAI's", '{"error":{"message":"m","type":"server_error","code":null}}', { type: "server_error", status: 500 }],
   ["with its status", '{"error":{"code":429,"message":"m"},"choices":[]}', { code: "429", status: 429 }],
