@@ -32,7 +32,7 @@ export class BatchCall {
     for (const member of members) member.onGone = () => this.memberGone();
   }
 
-  /** Resolves when the call was sent, or will not be. Never rejects. */
+  /** Resolves when the call is on its way, or will not be made. Never rejects. */
   async run(): Promise<void> {
     const [first] = this.members;
     if (first === undefined || !(await this.takePlace(first.plan))) return;
@@ -40,7 +40,7 @@ export class BatchCall {
     this.members = recorded.map(({ member }) => member);
     const [only] = recorded;
     if (only === undefined) this.deps.leavePlace(first.plan);
-    else if (recorded.length === 1) await runSingle(only, true, this.deps);
+    else if (recorded.length === 1) void runSingle(only, true, this.deps);
     else await this.send(recorded);
   }
 

@@ -29,7 +29,7 @@ export interface RecordedMember {
   readonly settle: Settle;
 }
 
-/** Makes the attempt of one member by itself. @param hasPlace whether there is a place for it already */
+/** Makes the attempt of one member by itself. Never rejects. @param hasPlace whether there is a place for it already */
 export async function runSingle({ member, settle }: RecordedMember, hasPlace: boolean, deps: BatchDeps): Promise<void> {
   const { plan } = member;
   const fail = (failure: Error) => {
