@@ -53,7 +53,7 @@ afterAll(async () => {
   await Promise.all([db.end(), nats.stop()]);
 });
 beforeEach(async () => {
-  await db.query("truncate attempts, entries, conflicts, journals");
+  await db.query("truncate attempts, transfers, conflicts, journals");
   await (await jetstreamManager(connection)).streams.delete(usageStream.name).catch(() => undefined);
 });
 afterEach(async () => {

@@ -1,12 +1,11 @@
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
-import { PGlite } from "@electric-sql/pglite";
-import { createPgConfig } from "@electric-sql/pglite/node-postgres";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import { WeirError } from "@weir/kit/weir-error";
 import { drizzle, type NodePgDatabase } from "drizzle-orm/node-postgres";
 import pg from "pg";
 import { lockDirectory } from "./directory-lock.ts";
+import { type EmbeddedPostgres, openEmbedded } from "./embedded.ts";
 
 /** Where the ledger lives: a Postgres server (15 or later), or a directory that an embedded one keeps its files in. */
 export type DatabasePlace =
@@ -59,46 +58,31 @@ export async function openDatabase(place: DatabasePlace): Promise<Database> {
       query_timeout: statementTimeoutMs + 5_000,
       application_name: "weir-metering",
     });
-    return createDatabase("postgres", pool, () => pool.end());
+    return createDatabase("postgres", pool, { committed: async () => undefined, close: () => pool.end() });
   }
   await mkdir(place.embeddedDirectory, { recursive: true, mode: 0o700 });
   const unlock = lockDirectory(place.embeddedDirectory);
-  let engine: PGlite;
+  let embedded: EmbeddedPostgres;
   try {
-    engine = await PGlite.create({ dataDir: join(place.embeddedDirectory, "pgdata") });
+    embedded = await openEmbedded(join(place.embeddedDirectory, "pgdata"), statementTimeoutMs);
   } catch (thrown) {
     unlock();
     throw new Error(`the embedded database in ${place.embeddedDirectory} does not open`, { cause: thrown });
   }
-  // One session: a second connection would share its transactions. It is never dropped for idleness.
-  const pool = new pg.Pool({
-    ...embeddedConfig(engine),
-    max: 1,
-    idleTimeoutMillis: 0,
-    connectionTimeoutMillis: statementTimeoutMs,
-  });
-  return createDatabase("embedded", pool, async () => {
-    await pool.end();
-    await engine.close();
-    unlock();
+  return createDatabase("embedded", embedded.pool, {
+    committed: embedded.committed,
+    async close() {
+      await embedded.close();
+      unlock();
+    },
   });
 }
 
-/**
- * drizzle hands its parsers of result types over as `types`; PGlite takes that for a list of parameter types and fails,
- * where node-postgres' own connection ignores it.
- */
-function embeddedConfig(engine: PGlite): ReturnType<typeof createPgConfig> {
-  const config = createPgConfig(engine);
-  const { connection } = config;
-  const parse = connection.parse.bind(connection);
-  connection.parse = (query: { readonly name?: string; readonly text: string }) => {
-    parse({ name: query.name, text: query.text });
-  };
-  return config;
-}
-
-function createDatabase(engine: Database["engine"], pool: pg.Pool, close: () => Promise<void>): Database {
+function createDatabase(
+  engine: Database["engine"],
+  pool: pg.Pool,
+  { committed, close }: Pick<EmbeddedPostgres, "committed" | "close">,
+): Database {
   // A connection that dies while idle; the pool has dropped it already.
   pool.on("error", () => undefined);
   const queries = drizzle(pool);
@@ -139,7 +123,9 @@ function createDatabase(engine: Database["engine"], pool: pg.Pool, close: () => 
     async transaction(run) {
       for (let count = 1; ; count++) {
         try {
-          return await attempt(run);
+          const result = await attempt(run);
+          await committed();
+          return result;
         } catch (thrown) {
           if (count === attemptsMax || !isWorthRepeating(thrown)) throw storeError(thrown);
           await new Promise((resolve) => setTimeout(resolve, count * (10 + Math.random() * 20)));
@@ -158,7 +144,7 @@ function createDatabase(engine: Database["engine"], pool: pg.Pool, close: () => 
 }
 
 /**
- * The SQLSTATE of what a driver threw: five characters.
+ * The SQLSTATE of what a driver or a Database threw: five characters.
  * See https://www.postgresql.org/docs/15/errcodes-appendix.html
  */
 export function sqlState(thrown: unknown): string | undefined {
@@ -179,15 +165,21 @@ function isWorthRepeating(thrown: unknown): boolean {
 function storeError(thrown: unknown): WeirError {
   if (thrown instanceof WeirError) return thrown;
   const state = sqlState(thrown);
-  if (state?.startsWith("22")) {
-    return new WeirError(ErrorReason.INVALID_REQUEST, { text: "The request holds a value that cannot be stored." });
-  }
-  const cause = new Error(`database: ${state ?? (thrown instanceof Error ? thrown.name : "unknown")}`);
+  const cause = Object.assign(
+    new Error(`database: ${state ?? (thrown instanceof Error ? thrown.name : "unknown")}`),
+    state === undefined ? {} : { code: state },
+  );
   if (thrown instanceof Error && thrown.stack) {
     cause.stack = thrown.stack
       .split("\n")
       .filter((line) => line.startsWith("    at "))
       .join("\n");
+  }
+  if (state?.startsWith("22")) {
+    return new WeirError(ErrorReason.INVALID_REQUEST, {
+      text: "The request holds a value that cannot be stored.",
+      cause,
+    });
   }
   return new WeirError(ErrorReason.STORE_UNAVAILABLE, { retryAfterMs: 1_000, cause });
 }

@@ -5,27 +5,18 @@ import { AttemptOutcome, UsageEventSchema } from "@weir/gen/weir/metering/v1/usa
 import type { Price } from "@weir/price/price";
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { attemptFromEvent, entriesOf, MalformedEvent } from "./ledger.ts";
+import { attemptFromEvent, MalformedEvent } from "./ledger.ts";
 import { testEvent, testEventCost, testPrice } from "./testing.ts";
-
-const sum = (amounts: bigint[]) => amounts.reduce((total, amount) => total + amount, 0n);
 
 test("a settled attempt costs tokens times rates, and its tenant pays it", () => {
   const row = attemptFromEvent(testEvent(1), testPrice);
   expect(row).toMatchObject({ pricing: "priced", costNanoUsd: testEventCost, chargeNanoUsd: testEventCost });
-  expect(entriesOf(row)).toEqual([
-    { attemptId: row.attemptId, book: "cost", account: "provider/acme", amountNanoUsd: testEventCost },
-    { attemptId: row.attemptId, book: "cost", account: "usage/default", amountNanoUsd: -testEventCost },
-    { attemptId: row.attemptId, book: "charge", account: "revenue", amountNanoUsd: testEventCost },
-    { attemptId: row.attemptId, book: "charge", account: "tenant/default", amountNanoUsd: -testEventCost },
-  ]);
 });
 
 test("an attempt that gave no answer costs the operator and nobody else", () => {
   for (const outcome of [AttemptOutcome.FAILED, AttemptOutcome.REJECTED]) {
     const row = attemptFromEvent(testEvent(1, { outcome }), testPrice);
     expect(row).toMatchObject({ costNanoUsd: testEventCost, chargeNanoUsd: 0n });
-    expect(entriesOf(row).map((entry) => entry.book)).toEqual(["cost", "cost"]);
   }
   for (const outcome of [AttemptOutcome.CANCELLED, AttemptOutcome.TRUNCATED, AttemptOutcome.LOST]) {
     expect(attemptFromEvent(testEvent(1, { outcome }), testPrice).chargeNanoUsd).toBe(testEventCost);
@@ -43,7 +34,6 @@ test("what is not known is null, never zero", () => {
     pricing: "usage_unknown",
     costNanoUsd: null,
   });
-  expect(entriesOf(attemptFromEvent(testEvent(1), undefined))).toEqual([]);
 });
 
 test("no counts cost nothing where nothing can have been billed", () => {
@@ -117,7 +107,7 @@ test("the digest changes with anything that an event says, and with nothing else
   expect(new Set([digest(), ...others.map(digest)]).size).toBe(others.length + 1);
 });
 
-test("property: entries of each book sum to zero, amounts are never negative, parts stay parts", () => {
+test("property: amounts are never negative, and no tenant pays more than the provider bills", () => {
   const count = fc.option(fc.integer({ min: 0, max: 4_294_967_295 }), { nil: undefined });
   fc.assert(
     fc.property(
@@ -132,11 +122,6 @@ test("property: entries of each book sum to zero, amounts are never negative, pa
         const usage = create(UsageSchema);
         Object.assign(usage, Object.fromEntries(Object.entries(counts).filter(([, value]) => value !== undefined)));
         const row = attemptFromEvent(testEvent(1, { usage, outcome: outcome as AttemptOutcome }), price);
-        const entries = entriesOf(row);
-        for (const book of ["cost", "charge"]) {
-          expect(sum(entries.filter((entry) => entry.book === book).map((entry) => entry.amountNanoUsd))).toBe(0n);
-        }
-        expect(entries.every((entry) => entry.amountNanoUsd !== 0n)).toBe(true);
         if (row.costNanoUsd !== null) {
           expect(row.costNanoUsd >= (row.chargeNanoUsd ?? -1n) && (row.chargeNanoUsd ?? -1n) >= 0n).toBe(true);
         }

@@ -49,15 +49,6 @@ export interface AttemptRow extends PricedUsage {
   readonly contentDigest: string;
 }
 
-/** What an entry moves on one account of one book; amounts of an attempt and book sum to 0n. */
-export interface Entry {
-  readonly attemptId: string;
-  readonly book: "cost" | "charge";
-  readonly account: string;
-  /** Nano-USD, never 0n; positive: the account receives. */
-  readonly amountNanoUsd: bigint;
-}
-
 /** An event that no row can hold. */
 export class MalformedEvent extends Error {
   override readonly name = "MalformedEvent";
@@ -86,8 +77,10 @@ export function attemptFromEvent(event: UsageEvent, price: Price | undefined): A
   if (!outcome) throw new MalformedEvent("outcome");
   if (!usageSource) throw new MalformedEvent("usage_source");
   if (!countsAreWhole(usage)) throw new MalformedEvent("usage");
-  if (event.providerStatus > int4Max) throw new MalformedEvent("provider_status");
-  if (event.firstTokenUs !== undefined && event.firstTokenUs > int8Max) throw new MalformedEvent("first_token_us");
+  if (!isWhole(event.providerStatus, int4Max)) throw new MalformedEvent("provider_status");
+  const { firstTokenUs = null } = event;
+  if (firstTokenUs !== null && (firstTokenUs < 0n || firstTokenUs > int8Max))
+    throw new MalformedEvent("first_token_us");
   const startTimeUs = microseconds(event.startTime, "start_time");
   const endTimeUs = microseconds(event.endTime, "end_time");
   return {
@@ -110,31 +103,11 @@ export function attemptFromEvent(event: UsageEvent, price: Price | undefined): A
     startTimeUs,
     // A clock that stepped back in between makes no negative durations.
     endTimeUs: Math.max(startTimeUs, endTimeUs),
-    firstTokenUs: event.firstTokenUs ?? null,
+    firstTokenUs,
     providerStatus: event.providerStatus,
     providerReplyId: storable(event.providerReplyId),
     contentDigest: digestOf(event),
   };
-}
-
-/**
- * Entries of one attempt. Pure. None where the amount is zero or not known.
- * @returns amounts in nano-USD that sum to exactly 0n for each book
- */
-export function entriesOf(
-  row: Pick<AttemptRow, "attemptId" | "tenant" | "provider" | "costNanoUsd" | "chargeNanoUsd">,
-): Entry[] {
-  const entries: Entry[] = [];
-  const { attemptId, costNanoUsd: cost, chargeNanoUsd: charge } = row;
-  if (cost) {
-    entries.push({ attemptId, book: "cost", account: `provider/${row.provider}`, amountNanoUsd: cost });
-    entries.push({ attemptId, book: "cost", account: `usage/${row.tenant}`, amountNanoUsd: -cost });
-  }
-  if (charge) {
-    entries.push({ attemptId, book: "charge", account: "revenue", amountNanoUsd: charge });
-    entries.push({ attemptId, book: "charge", account: `tenant/${row.tenant}`, amountNanoUsd: -charge });
-  }
-  return entries;
 }
 
 /**
@@ -186,9 +159,11 @@ const usageSourceWords: Partial<Record<UsageSource, string>> = {
 
 /** Always so for what came over a wire. */
 function countsAreWhole(usage: Usage): boolean {
-  return Object.values(usage).every(
-    (count: unknown) => typeof count !== "number" || (Number.isInteger(count) && count >= 0 && count <= 0xffff_ffff),
-  );
+  return Object.values(usage).every((count: unknown) => typeof count !== "number" || isWhole(count, 0xffff_ffff));
+}
+
+function isWhole(number: number, max: number): boolean {
+  return Number.isInteger(number) && number >= 0 && number <= max;
 }
 
 const year2000Us = Date.UTC(2000, 0, 1) * 1000;

@@ -22,7 +22,9 @@ export async function migrate(database: Database): Promise<Migrated> {
   const files = await Promise.all(names.map(async (name) => read(name, join(folder, name))));
   const views = await read("views.sql", join(import.meta.dirname, "views.sql"));
   const outcome = await database.transaction(async (client): Promise<Migrated | string> => {
-    await client.query(`select pg_advisory_xact_lock(${advisoryLock})`);
+    // However long the rows take, and whoever else is at it.
+    await client.query("set local statement_timeout = 0; set local lock_timeout = 0");
+    await client.query(unhurried(`select pg_advisory_xact_lock(${advisoryLock})`));
     await client.query(
       `create table if not exists schema_migrations (
          name text primary key, checksum text not null, apply_time timestamptz not null default now())`,
@@ -37,7 +39,7 @@ export async function migrate(database: Database): Promise<Migrated> {
     const due = files.filter((file) => !known.has(file.name));
     if (!ahead && known.get(views.name) !== views.checksum) due.push(views);
     for (const file of due) {
-      await client.query(file.text);
+      await client.query(unhurried(file.text));
       await client.query(
         `insert into schema_migrations (name, checksum) values ($1, $2)
          on conflict (name) do update set checksum = excluded.checksum, apply_time = now()`,
@@ -52,6 +54,11 @@ export async function migrate(database: Database): Promise<Migrated> {
     );
   }
   return outcome;
+}
+
+/** The driver's own limit cannot be lifted for a single query, only set to the longest that a timer can be. */
+function unhurried(text: string): { readonly text: string; readonly query_timeout: number } {
+  return { text, query_timeout: 2 ** 31 - 1 };
 }
 
 /** Any number that no one else uses on the same database. */

@@ -2,10 +2,10 @@ import { create } from "@bufbuild/protobuf";
 import { type Usage, UsageSchema } from "@weir/gen/weir/common/v1/usage_pb";
 import type { Price, Rates } from "@weir/price/price";
 import type { ClientBase } from "pg";
-import { type ArrayColumn, arrayLiterals, unnested } from "./arrays.ts";
+import { type ArrayColumn, arrayParameters, unnested } from "./arrays.ts";
 import type { Database } from "./database.ts";
-import { entriesOf, type Outcome, priceUsage } from "./ledger.ts";
-import { entryColumns } from "./store.ts";
+import { type Outcome, priceUsage } from "./ledger.ts";
+import { postingOf } from "./transfers.ts";
 
 /** The prices that the ledger goes by. Failures are WeirError STORE_UNAVAILABLE. */
 export interface PriceStore {
@@ -13,7 +13,7 @@ export interface PriceStore {
   add(prices: readonly Price[]): Promise<readonly string[]>;
   /** Prices by id; those that are not there are left out. */
   read(ids: readonly string[]): Promise<readonly Price[]>;
-  /** Gives rows that wait for one of these prices their amounts and entries. @returns how many */
+  /** Gives rows that wait for one of these prices their amounts and transfers. @returns how many */
   settle(prices: readonly Price[]): Promise<number>;
 }
 
@@ -23,11 +23,10 @@ export function createPriceStore(database: Database): PriceStore {
       database.transaction(async (client) => {
         await client.query(
           `insert into prices (${priceColumns.map((column) => column.name).join(", ")})
-           select price_id, provider, model, 'epoch'::timestamptz + effective_time * interval '1 microsecond',
-             input_nano_usd_per_million, cached_input_nano_usd_per_million, cache_write_nano_usd_per_million,
-             cache_write_long_nano_usd_per_million, output_nano_usd_per_million, long_context, source
-           from ${unnested(priceColumns, 1, "t")} order by price_id on conflict (price_id) do nothing`,
-          arrayLiterals(priceColumns, prices),
+           select price_id, provider, model, effective_time, ${rateNames.map((name) => `${name}::numeric`).join(", ")},
+             long_context, source
+           from ${unnested(priceColumns, "t")} order by price_id on conflict (price_id) do nothing`,
+          arrayParameters(priceColumns, prices),
         );
         const standing = await selectPrices(
           client,
@@ -51,36 +50,37 @@ export function createPriceStore(database: Database): PriceStore {
 
 const rowsAtOnce = 1000;
 
+const rateNames = [
+  "input_nano_usd_per_million",
+  "cached_input_nano_usd_per_million",
+  "cache_write_nano_usd_per_million",
+  "cache_write_long_nano_usd_per_million",
+  "output_nano_usd_per_million",
+] as const;
+
+/** Rates under the names of the columns; text, since JSON numbers are read as floats by many. */
+type RatesRow = Readonly<Record<(typeof rateNames)[number], string>>;
+
+/** Rates travel as text: numeric has no form that is as simple. */
 const priceColumns: readonly ArrayColumn<Price>[] = [
   { name: "price_id", type: "text", value: (price) => price.id },
   { name: "provider", type: "text", value: (price) => price.provider },
   { name: "model", type: "text", value: (price) => price.model },
   {
     name: "effective_time",
-    type: "int8",
+    type: "timestamptz",
     value: (price) => (price.effectiveTime === undefined ? null : Math.round(price.effectiveTime * 1000)),
   },
-  { name: "input_nano_usd_per_million", type: "numeric", value: (price) => price.nanoUsdPerMillion.input },
-  { name: "cached_input_nano_usd_per_million", type: "numeric", value: (price) => price.nanoUsdPerMillion.cachedInput },
-  { name: "cache_write_nano_usd_per_million", type: "numeric", value: (price) => price.nanoUsdPerMillion.cacheWrite },
-  {
-    name: "cache_write_long_nano_usd_per_million",
-    type: "numeric",
-    value: ({ nanoUsdPerMillion: rates }) => rates.cacheWriteLong ?? rates.cacheWrite,
-  },
-  { name: "output_nano_usd_per_million", type: "numeric", value: (price) => price.nanoUsdPerMillion.output },
+  ...rateNames.map(
+    (name): ArrayColumn<Price> => ({
+      name,
+      type: "text",
+      value: (price) => toRatesRow(price.nanoUsdPerMillion)[name],
+    }),
+  ),
   { name: "long_context", type: "jsonb", value: (price) => longContextText(price) },
   { name: "source", type: "text", value: (price) => price.source },
 ];
-
-/** Rates under the names of the columns; text, since JSON numbers are read as floats by many. */
-interface RatesRow {
-  readonly input_nano_usd_per_million: string;
-  readonly cached_input_nano_usd_per_million: string;
-  readonly cache_write_nano_usd_per_million: string;
-  readonly cache_write_long_nano_usd_per_million: string;
-  readonly output_nano_usd_per_million: string;
-}
 
 interface PriceRow extends RatesRow {
   readonly price_id: string;
@@ -148,7 +148,7 @@ function contentOf(price: Price): string {
 
 async function settleSome(client: ClientBase, prices: ReadonlyMap<string, Price>): Promise<number> {
   const { rows: waiting } = await client.query<WaitingRow>(
-    `select attempt_id, tenant, provider, outcome, price_id, input_tokens, cached_input_tokens, cache_write_tokens,
+    `select attempt_id, outcome, price_id, input_tokens, cached_input_tokens, cache_write_tokens,
        cache_write_long_tokens, output_tokens, reasoning_tokens
      from attempts where pricing = 'price_unknown' and price_id = any($1::text[])
      order by attempt_id limit ${rowsAtOnce} for update`,
@@ -156,8 +156,6 @@ async function settleSome(client: ClientBase, prices: ReadonlyMap<string, Price>
   );
   const settled = waiting.map((row) => ({
     attemptId: row.attempt_id,
-    tenant: row.tenant,
-    provider: row.provider,
     ...priceUsage(row.outcome, toUsage(row), prices.get(row.price_id)),
   }));
   const columns: readonly ArrayColumn<(typeof settled)[number]>[] = [
@@ -167,13 +165,12 @@ async function settleSome(client: ClientBase, prices: ReadonlyMap<string, Price>
     { name: "charge", type: "int8", value: (row) => row.chargeNanoUsd },
   ];
   await client.query(
-    `update attempts set pricing = t.pricing, cost_nano_usd = t.cost, charge_nano_usd = t.charge
-     from ${unnested(columns, 1, "t")} where attempt_id = t.id`,
-    arrayLiterals(columns, settled),
-  );
-  await client.query(
-    `insert into entries (attempt_id, book, account, amount_nano_usd) select * from ${unnested(entryColumns, 1, "e")}`,
-    arrayLiterals(entryColumns, settled.flatMap(entriesOf)),
+    `with settled as (
+       update attempts set pricing = t.pricing, cost_nano_usd = t.cost, charge_nano_usd = t.charge
+       from ${unnested(columns, "t")} where attempt_id = t.id
+       returning attempt_id, tenant, provider, cost_nano_usd, charge_nano_usd
+     ) ${postingOf("settled")}`,
+    arrayParameters(columns, settled),
   );
   return waiting.length;
 }
@@ -188,8 +185,6 @@ type WaitingCount =
 
 interface WaitingRow extends Readonly<Record<WaitingCount, string | null>> {
   readonly attempt_id: string;
-  readonly tenant: string;
-  readonly provider: string;
   readonly outcome: Outcome;
   readonly price_id: string;
 }

@@ -23,7 +23,7 @@ beforeAll(async () => {
 });
 afterAll(() => db.end());
 beforeEach(async () => {
-  await db.query("truncate attempts, entries, conflicts, journals");
+  await db.query("truncate attempts, transfers, conflicts, journals");
 });
 
 const record = (...batches: UsageBatch[]) => metering.recorder.record(batches);

@@ -35,7 +35,7 @@ describe.each(["embedded", "postgres"] as const)("%s", (engine) => {
   });
   afterAll(() => db.end());
   beforeEach(async () => {
-    await db.query("truncate attempts, entries, conflicts, journals");
+    await db.query("truncate attempts, transfers, conflicts, journals");
   });
 
   const record = (...batches: UsageBatch[]) => metering.recorder.record(batches);
@@ -308,7 +308,7 @@ describe.each(["embedded", "postgres"] as const)("%s", (engine) => {
           .chain((extra) => fc.shuffledSubarray([...whole, ...extra], { minLength: whole.length + extra.length })),
         fc.array(fc.integer({ min: 1, max: 4 }), { minLength: 20, maxLength: 20 }),
         async (deliveries, sizes) => {
-          await db.query("truncate attempts, entries, conflicts, journals");
+          await db.query("truncate attempts, transfers, conflicts, journals");
           for (let at = 0, turn = 0; at < deliveries.length; turn++) {
             const size = sizes[turn] ?? 1;
             await record(...deliveries.slice(at, at + size));

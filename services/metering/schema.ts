@@ -5,6 +5,7 @@ import {
   integer,
   jsonb,
   numeric,
+  pgEnum,
   pgTable,
   primaryKey,
   text,
@@ -98,15 +99,18 @@ export const attempts = pgTable("attempts", {
   recordTime: instant("record_time").notNull().defaultNow(),
 });
 
-export const entries = pgTable(
-  "entries",
+const book = pgEnum("book", ["cost", "charge"]);
+
+export const transfers = pgTable(
+  "transfers",
   {
     attemptId: uuid("attempt_id").notNull(),
-    book: text("book").notNull(),
-    account: text("account").notNull(),
+    book: book("book").notNull(),
+    debitAccount: text("debit_account").notNull(),
+    creditAccount: text("credit_account").notNull(),
     amountNanoUsd: int8("amount_nano_usd").notNull(),
   },
-  (table) => [primaryKey({ columns: [table.attemptId, table.book, table.account] })],
+  (table) => [primaryKey({ columns: [table.attemptId, table.book] })],
 );
 
 export const conflicts = pgTable("conflicts", {

@@ -55,7 +55,7 @@ describe.each(["embedded", "postgres"] as const)("%s", (engine) => {
   });
   afterAll(() => db.end());
   beforeEach(async () => {
-    await db.query("truncate tenants, keys, attempts, entries, conflicts, journals");
+    await db.query("truncate tenants, keys, attempts, transfers, conflicts, journals");
   });
 
   describe("accounts", () => {

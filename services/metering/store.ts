@@ -1,10 +1,11 @@
 import { createHash } from "node:crypto";
 import { eq } from "drizzle-orm";
 import type { ClientBase } from "pg";
-import { type ArrayColumn, arrayLiterals, unnested } from "./arrays.ts";
+import { type ArrayColumn, arrayParameters, unnested } from "./arrays.ts";
 import { type Database, sqlState } from "./database.ts";
-import { type AttemptRow, type Entry, entriesOf } from "./ledger.ts";
+import type { AttemptRow } from "./ledger.ts";
 import { journals } from "./schema.ts";
+import { postingOf } from "./transfers.ts";
 
 /** An event that is kept aside, and why. */
 export interface Conflict {
@@ -41,7 +42,7 @@ export interface Applied {
 
 /** The ledger's tables. Failures are WeirError STORE_UNAVAILABLE. */
 export interface LedgerStore {
-  /** Writes rows, entries, conflicts and watermarks in one transaction. Idempotent. */
+  /** Writes rows, transfers, conflicts and watermarks in one transaction. Idempotent. */
   apply(rows: readonly Recordable[], conflicts: readonly Conflict[], runs: readonly Run[]): Promise<Applied>;
   /** How far a journal is committed; 0n when nothing of it is. @param journalId a UUID */
   watermark(journalId: string): Promise<bigint>;
@@ -49,15 +50,22 @@ export interface LedgerStore {
 
 export function createLedgerStore(database: Database): LedgerStore {
   return {
-    apply: (rows, conflicts, runs) =>
-      database.transaction(async (client) => {
-        // First the journals' rows, which stay locked until the end: batches of one journal go one after another.
-        const committed = new Map<string, bigint>();
-        for (const run of runs) committed.set(run.journalId, await advance(client, run));
-        const aside = [...conflicts];
-        const insertedCount = await insertAttempts(client, firstOfEach(rows, aside), aside);
-        return { insertedCount, conflictCount: await insertConflicts(client, aside), committed };
-      }),
+    async apply(rows, conflicts, runs) {
+      const write = (isSuspect: boolean) =>
+        database.transaction(async (client) => {
+          const { committed, areNew } = await advanceAll(client, runs);
+          const aside = [...conflicts];
+          const insert = isSuspect ? insertApart : areNew ? insertNew : insertMissing;
+          const insertedCount = await insert(client, firstOfEach(rows, aside), aside);
+          return { insertedCount, conflictCount: await insertConflicts(client, aside), committed };
+        });
+      try {
+        return await write(false);
+      } catch (thrown) {
+        if (!isValueAtFault(thrown)) throw thrown;
+        return write(true);
+      }
+    },
     async watermark(journalId) {
       const rows = await database.read((queries) =>
         queries
@@ -68,6 +76,36 @@ export function createLedgerStore(database: Database): LedgerStore {
       return rows[0]?.committed ?? 0n;
     },
   };
+}
+
+/**
+ * Moves watermarks. The journals' rows stay locked until the end: batches of one journal go one after another.
+ * @returns where they are now, and whether all runs begin right behind where they were, as the first delivery of a
+ *   batch nearly always does
+ */
+async function advanceAll(
+  client: ClientBase,
+  runs: readonly Run[],
+): Promise<{ readonly committed: ReadonlyMap<string, bigint>; readonly areNew: boolean }> {
+  const committed = new Map<string, bigint>();
+  let areNew = runs.length > 0;
+  for (const run of runs) {
+    const follows = await follow(client, run);
+    committed.set(run.journalId, follows ? run.last : await advance(client, run));
+    areNew &&= follows;
+  }
+  return { committed, areNew };
+}
+
+/** Moves a journal's watermark if the run begins right behind it: `advance` for most runs, for less. */
+async function follow(client: ClientBase, run: Run): Promise<boolean> {
+  const { rowCount } = await client.query({
+    name: "follow",
+    text: `update journals set committed_sequence = $3::int8, update_time = now()
+           where journal_id = $1 and committed_sequence = $2::int8 - 1`,
+    values: [run.journalId, String(run.first), String(run.last)],
+  });
+  return rowCount === 1;
 }
 
 /** Moves a journal's watermark over a run that joins it; a run beyond a gap moves nothing. */
@@ -86,7 +124,10 @@ async function advance(client: ClientBase, run: Run): Promise<bigint> {
   return BigInt(rows[0]?.committed_sequence ?? 0);
 }
 
-/** The same attempt may come twice in one batch: the first stands, another content is a conflict. */
+/**
+ * The same attempt may come twice in one batch: the first stands, another content is a conflict. Ordered by id: two
+ * consumers that insert the same rows wait for each other instead of dying of a deadlock.
+ */
 function firstOfEach(rows: readonly Recordable[], aside: Conflict[]): Recordable[] {
   const firsts = new Map<string, Recordable>();
   for (const recordable of rows) {
@@ -94,60 +135,71 @@ function firstOfEach(rows: readonly Recordable[], aside: Conflict[]): Recordable
     if (!first) firsts.set(recordable.row.attemptId, recordable);
     else if (first.row.contentDigest !== recordable.row.contentDigest) aside.push(recordable.aside("content"));
   }
-  return [...firsts.values()];
+  return [...firsts.values()].sort((a, b) => (a.row.attemptId < b.row.attemptId ? -1 : 1));
 }
 
-/**
- * Inserts what is new and adds to `aside` what stands with other content. When the server refuses a value that the
- * checks before it let through, halves of the batch are tried apart, until only the row at fault is kept aside.
- */
-async function insertAttempts(client: ClientBase, rows: readonly Recordable[], aside: Conflict[]): Promise<number> {
+/** Data exceptions and violated constraints: no other try would end otherwise. */
+function isValueAtFault(thrown: unknown): boolean {
+  const state = sqlState(thrown);
+  return state !== undefined && (state.startsWith("22") || state.startsWith("23"));
+}
+
+/** Inserts rows none of which is expected to stand already; if one does, that is a violated constraint. */
+async function insertNew(client: ClientBase, rows: readonly Recordable[]): Promise<number> {
   if (rows.length === 0) return 0;
-  await client.query("savepoint rows");
-  let insertedCount: number;
-  try {
-    insertedCount = await insertRows(
-      client,
-      rows.map(({ row }) => row),
-    );
-  } catch (thrown) {
-    const state = sqlState(thrown);
-    // Data exceptions and violated constraints: the value is at fault, not the server.
-    if (!state?.startsWith("22") && !state?.startsWith("23")) throw thrown;
-    await client.query("rollback to savepoint rows");
-    const [only] = rows;
-    if (rows.length === 1 && only) {
-      aside.push(only.aside(`sqlstate ${state}`));
-      return 0;
-    }
-    const middle = rows.length >> 1;
-    return (
-      (await insertAttempts(client, rows.slice(0, middle), aside)) +
-      (await insertAttempts(client, rows.slice(middle), aside))
-    );
-  }
-  await client.query("release savepoint rows");
+  await client.query({
+    name: "insert-new",
+    text: insertText(""),
+    values: arrayParameters(attemptColumns, rows),
+  });
+  return rows.length;
+}
+
+/** Inserts rows that do not stand yet, and adds to `aside` what stands with other content. */
+async function insertMissing(client: ClientBase, rows: readonly Recordable[], aside: Conflict[]): Promise<number> {
+  if (rows.length === 0) return 0;
+  const { rows: counts } = await client.query<{ count: string }>({
+    name: "insert-missing",
+    text: insertText("on conflict (attempt_id) do nothing"),
+    values: arrayParameters(attemptColumns, rows),
+  });
+  const insertedCount = Number(counts[0]?.count);
   if (insertedCount < rows.length) aside.push(...(await conflictsAmong(client, rows)));
   return insertedCount;
 }
 
-async function insertRows(client: ClientBase, rows: readonly AttemptRow[]): Promise<number> {
-  const { rows: counts } = await client.query<{ count: string }>({
-    name: "insert-attempts",
-    text: insertAttemptsText,
-    values: [...arrayLiterals(attemptColumns, rows), ...arrayLiterals(entryColumns, rows.flatMap(entriesOf))],
-  });
-  return Number(counts[0]?.count);
+/**
+ * For a batch of which the server refuses a value that the checks before it let through: its halves are tried apart,
+ * until only the row at fault is kept aside.
+ */
+async function insertApart(client: ClientBase, rows: readonly Recordable[], aside: Conflict[]): Promise<number> {
+  const apart: Conflict[] = [];
+  await client.query("savepoint rows");
+  try {
+    const insertedCount = await insertMissing(client, rows, apart);
+    await client.query("release savepoint rows");
+    aside.push(...apart);
+    return insertedCount;
+  } catch (thrown) {
+    if (!isValueAtFault(thrown)) throw thrown;
+    await client.query("rollback to savepoint rows");
+    const [only] = rows;
+    if (rows.length === 1 && only) {
+      aside.push(only.aside(`sqlstate ${sqlState(thrown)}`));
+      return 0;
+    }
+    const middle = rows.length >> 1;
+    return (
+      (await insertApart(client, rows.slice(0, middle), aside)) + (await insertApart(client, rows.slice(middle), aside))
+    );
+  }
 }
 
 async function conflictsAmong(client: ClientBase, rows: readonly Recordable[]): Promise<Conflict[]> {
   const { rows: standing } = await client.query<{ attempt_id: string; digest: string }>({
     name: "read-digests",
     text: `select attempt_id, encode(content_digest, 'hex') as digest from attempts where attempt_id = any($1::uuid[])`,
-    values: arrayLiterals(
-      [attemptColumns[0] as ArrayColumn<AttemptRow>],
-      rows.map(({ row }) => row),
-    ),
+    values: arrayParameters([attemptIds], rows),
   });
   const digests = new Map(standing.map((row) => [row.attempt_id, row.digest]));
   return rows
@@ -173,71 +225,54 @@ async function insertConflicts(client: ClientBase, conflicts: readonly Conflict[
   return rowCount ?? 0;
 }
 
-const attemptColumns: readonly ArrayColumn<AttemptRow>[] = [
-  { name: "attempt_id", type: "uuid", value: (row) => row.attemptId },
-  { name: "request_id", type: "text", value: (row) => row.requestId },
-  { name: "tenant", type: "text", value: (row) => row.tenant },
-  { name: "key", type: "text", value: (row) => row.key },
-  { name: "end_user", type: "text", value: (row) => row.endUser },
-  { name: "alias", type: "text", value: (row) => row.alias },
-  { name: "provider", type: "text", value: (row) => row.provider },
-  { name: "model", type: "text", value: (row) => row.model },
-  { name: "stream", type: "bool", value: (row) => row.stream },
-  { name: "outcome", type: "text", value: (row) => row.outcome },
-  { name: "usage_source", type: "text", value: (row) => row.usageSource },
-  { name: "input_tokens", type: "int8", value: (row) => row.usage.inputTokens },
-  { name: "cached_input_tokens", type: "int8", value: (row) => row.usage.cachedInputTokens },
-  { name: "cache_write_tokens", type: "int8", value: (row) => row.usage.cacheWriteTokens },
-  { name: "cache_write_long_tokens", type: "int8", value: (row) => row.usage.cacheWriteLongTokens },
-  { name: "audio_input_tokens", type: "int8", value: (row) => row.usage.audioInputTokens },
-  { name: "image_input_tokens", type: "int8", value: (row) => row.usage.imageInputTokens },
-  { name: "output_tokens", type: "int8", value: (row) => row.usage.outputTokens },
-  { name: "reasoning_tokens", type: "int8", value: (row) => row.usage.reasoningTokens },
-  { name: "audio_output_tokens", type: "int8", value: (row) => row.usage.audioOutputTokens },
-  { name: "image_output_tokens", type: "int8", value: (row) => row.usage.imageOutputTokens },
-  { name: "accepted_prediction_tokens", type: "int8", value: (row) => row.usage.acceptedPredictionTokens },
-  { name: "rejected_prediction_tokens", type: "int8", value: (row) => row.usage.rejectedPredictionTokens },
-  { name: "server_tool_uses", type: "jsonb", value: (row) => row.serverToolUses },
-  { name: "usage_inconsistent", type: "bool", value: (row) => row.usageInconsistent },
-  { name: "price_id", type: "text", value: (row) => row.priceId },
-  { name: "pricing", type: "text", value: (row) => row.pricing },
-  { name: "cost_nano_usd", type: "int8", value: (row) => row.costNanoUsd },
-  { name: "charge_nano_usd", type: "int8", value: (row) => row.chargeNanoUsd },
-  { name: "start_time", type: "int8", value: (row) => row.startTimeUs },
-  { name: "end_time", type: "int8", value: (row) => row.endTimeUs },
-  { name: "first_token_us", type: "int8", value: (row) => row.firstTokenUs },
-  { name: "provider_status", type: "int4", value: (row) => row.providerStatus },
-  { name: "provider_reply_id", type: "text", value: (row) => row.providerReplyId },
-  { name: "content_digest", type: "text", value: (row) => row.contentDigest },
+const attemptIds: ArrayColumn<Recordable> = { name: "attempt_id", type: "uuid", value: ({ row }) => row.attemptId };
+
+const attemptColumns: readonly ArrayColumn<Recordable>[] = [
+  attemptIds,
+  { name: "request_id", type: "text", value: ({ row }) => row.requestId },
+  { name: "tenant", type: "text", value: ({ row }) => row.tenant },
+  { name: "key", type: "text", value: ({ row }) => row.key },
+  { name: "end_user", type: "text", value: ({ row }) => row.endUser },
+  { name: "alias", type: "text", value: ({ row }) => row.alias },
+  { name: "provider", type: "text", value: ({ row }) => row.provider },
+  { name: "model", type: "text", value: ({ row }) => row.model },
+  { name: "stream", type: "bool", value: ({ row }) => row.stream },
+  { name: "outcome", type: "text", value: ({ row }) => row.outcome },
+  { name: "usage_source", type: "text", value: ({ row }) => row.usageSource },
+  { name: "input_tokens", type: "int8", value: ({ row }) => row.usage.inputTokens },
+  { name: "cached_input_tokens", type: "int8", value: ({ row }) => row.usage.cachedInputTokens },
+  { name: "cache_write_tokens", type: "int8", value: ({ row }) => row.usage.cacheWriteTokens },
+  { name: "cache_write_long_tokens", type: "int8", value: ({ row }) => row.usage.cacheWriteLongTokens },
+  { name: "audio_input_tokens", type: "int8", value: ({ row }) => row.usage.audioInputTokens },
+  { name: "image_input_tokens", type: "int8", value: ({ row }) => row.usage.imageInputTokens },
+  { name: "output_tokens", type: "int8", value: ({ row }) => row.usage.outputTokens },
+  { name: "reasoning_tokens", type: "int8", value: ({ row }) => row.usage.reasoningTokens },
+  { name: "audio_output_tokens", type: "int8", value: ({ row }) => row.usage.audioOutputTokens },
+  { name: "image_output_tokens", type: "int8", value: ({ row }) => row.usage.imageOutputTokens },
+  { name: "accepted_prediction_tokens", type: "int8", value: ({ row }) => row.usage.acceptedPredictionTokens },
+  { name: "rejected_prediction_tokens", type: "int8", value: ({ row }) => row.usage.rejectedPredictionTokens },
+  { name: "server_tool_uses", type: "jsonb", value: ({ row }) => row.serverToolUses },
+  { name: "usage_inconsistent", type: "bool", value: ({ row }) => row.usageInconsistent },
+  { name: "price_id", type: "text", value: ({ row }) => row.priceId },
+  { name: "pricing", type: "text", value: ({ row }) => row.pricing },
+  { name: "cost_nano_usd", type: "int8", value: ({ row }) => row.costNanoUsd },
+  { name: "charge_nano_usd", type: "int8", value: ({ row }) => row.chargeNanoUsd },
+  { name: "start_time", type: "timestamptz", value: ({ row }) => row.startTimeUs },
+  { name: "end_time", type: "timestamptz", value: ({ row }) => row.endTimeUs },
+  { name: "first_token_us", type: "int8", value: ({ row }) => row.firstTokenUs },
+  { name: "provider_status", type: "int4", value: ({ row }) => row.providerStatus },
+  { name: "provider_reply_id", type: "text", value: ({ row }) => row.providerReplyId },
+  { name: "content_digest", type: "bytea", value: ({ row }) => row.contentDigest },
 ];
 
-/** Columns of `entries`, for every statement that writes them. */
-export const entryColumns: readonly ArrayColumn<Entry>[] = [
-  { name: "attempt_id", type: "uuid", value: (entry) => entry.attemptId },
-  { name: "book", type: "text", value: (entry) => entry.book },
-  { name: "account", type: "text", value: (entry) => entry.account },
-  { name: "amount_nano_usd", type: "int8", value: (entry) => entry.amountNanoUsd },
-];
-
-/** What an array cannot carry as it is. */
-const conversions: Readonly<Record<string, string>> = {
-  start_time: "'epoch'::timestamptz + start_time * interval '1 microsecond'",
-  end_time: "'epoch'::timestamptz + end_time * interval '1 microsecond'",
-  content_digest: "decode(content_digest, 'hex')",
-};
-
-// One statement, so that an entry exists exactly when its attempt's row was inserted by the same statement. Ordered by
-// id: two consumers that insert the same rows wait for each other instead of dying of a deadlock.
-const insertAttemptsText = `
-  with inserted as (
-    insert into attempts (${attemptColumns.map((column) => column.name).join(", ")})
-    select ${attemptColumns.map(({ name }) => conversions[name] ?? name).join(", ")}
-    from ${unnested(attemptColumns, 1, "t")} order by attempt_id
-    on conflict (attempt_id) do nothing
-    returning attempt_id
-  ), posted as (
-    insert into entries (attempt_id, book, account, amount_nano_usd)
-    select attempt_id, book, account, amount_nano_usd
-    from ${unnested(entryColumns, attemptColumns.length + 1, "e")} join inserted using (attempt_id)
-  )
-  select count(*) from inserted`;
+/** One statement, so that a transfer exists exactly when its attempt's row was inserted by the same statement. */
+function insertText(onConflict: string): string {
+  return `
+    with inserted as (
+      insert into attempts (${attemptColumns.map((column) => column.name).join(", ")})
+      select * from ${unnested(attemptColumns, "t")}
+      ${onConflict}
+      returning attempt_id, tenant, provider, cost_nano_usd, charge_nano_usd
+    ), posted as (${postingOf("inserted")})
+    select count(*) from inserted`;
+}

@@ -1,0 +1,16 @@
+/**
+ * SQL that posts attempts to the books: in `cost` what the provider bills goes from the tenant's usage to the provider,
+ * in `charge` what the tenant pays goes from the tenant to the revenue. An amount of zero, or one that is not known,
+ * moves nothing.
+ * @param source has the columns attempt_id, tenant, provider, cost_nano_usd and charge_nano_usd of the attempts
+ */
+export function postingOf(source: string): string {
+  return `
+    insert into transfers (attempt_id, book, debit_account, credit_account, amount_nano_usd)
+    select attempt_id, t.book, t.debit_account, t.credit_account, t.amount_nano_usd
+    from ${source} cross join lateral (values
+      ('cost'::book, 'usage/' || tenant, 'provider/' || provider, cost_nano_usd),
+      ('charge', 'tenant/' || tenant, 'revenue', charge_nano_usd)
+    ) as t (book, debit_account, credit_account, amount_nano_usd)
+    where t.amount_nano_usd > 0`;
+}
