@@ -44,11 +44,6 @@ export class BatchCall {
     else await this.send(recorded);
   }
 
-  /** The pool takes no more work: members that still wait learn it now; a call under way is an attempt that the pool ends. */
-  close(): void {
-    this.waiting.abort();
-  }
-
   private memberGone(): void {
     if (!this.isDeserted()) return;
     this.waiting.abort();
@@ -64,8 +59,7 @@ export class BatchCall {
       await this.deps.takePlace(plan, () => this.waiting.signal);
       return true;
     } catch (thrown) {
-      const failure = this.deps.isClosed() ? closing() : thrown;
-      for (const member of this.members) member.fail(failure);
+      for (const member of this.members) member.fail(thrown);
       return false;
     }
   }

@@ -136,6 +136,19 @@ describe("bounds", () => {
     expect(at.waits()).toBe(1);
   });
 
+  test("who leaves makes room for others", async () => {
+    const bounds = { wait: durationFromMs(777), inputsMax: 3, bytesMax: 1_024 };
+    await using at = await startBatching({ embeddingBatch: bounds });
+    await at.ask({ input: "first" });
+    const leaving = await at.ask({ input: ["a", "x".repeat(600)] });
+    leaving.leave();
+    await at.ask({ input: "b" });
+    await at.ask({ input: "y".repeat(600) });
+    expect(at.calls).toHaveLength(1);
+    await at.endWaits();
+    expect((await at.called(2)).inputs).toEqual(["b", "y".repeat(600)]);
+  });
+
   test("a call that would fill one by itself is made at once", async () => {
     await using at = await startBatching({
       embeddingBatch: { wait: durationFromMs(777), inputsMax: 3, bytesMax: 1_024 },

@@ -25,7 +25,7 @@ export interface Batches {
    * @returns undefined for a call that cannot be joined
    */
   enter(plan: AttemptPlan, begin: () => Settle): Seat | undefined;
-  /** Those who wait for others, or for a place, learn that the pool closes. */
+  /** Those who wait for others learn that the pool closes. */
   close(): void;
 }
 
@@ -68,7 +68,6 @@ export function createBatches(deps: BatchDeps): Batches {
   // A new configuration makes new providers; calls to the old ones join no others.
   const states = new WeakMap<ProviderSettings, ProviderState>();
   const waiting = new Set<Forming>();
-  const calls = new Set<BatchCall>();
 
   function stateOf(provider: ProviderSettings): ProviderState {
     let state = states.get(provider);
@@ -103,8 +102,7 @@ export function createBatches(deps: BatchDeps): Batches {
     const call = new BatchCall([...forming.members], deps, () => {
       state.restsUntilMs = clock.monotonic() + restMs;
     });
-    calls.add(call);
-    void call.run().finally(() => calls.delete(call));
+    void call.run();
   }
 
   /** Waits with others. */
@@ -164,7 +162,6 @@ export function createBatches(deps: BatchDeps): Batches {
         for (const member of members) member.fail(closing());
       }
       waiting.clear();
-      for (const call of calls) call.close();
     },
   };
 }
