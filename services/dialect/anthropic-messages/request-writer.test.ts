@@ -108,7 +108,10 @@ const rules: Record<string, readonly (readonly [Init, unknown])[]> = {
   audio: [[{ audio: { voice: "v", format: "mp3" } }, refused("audio")]],
   prediction: [[{ prediction: [{ content: { case: "text", value: { text: "a" } } }] }, dropped("prediction")]],
   verbosity: [[{ verbosity: "low" }, dropped("verbosity")]],
-  store: [[{ store: false }, dropped("store")]],
+  store: [
+    [{ store: true }, dropped("store")],
+    [{ store: false }, written({})],
+  ],
   extensions: [
     [{ extensions: { "anthropic-messages": { container: "c" } } }, written({ container: "c" })],
     [{ extensions: { gemini: { a: 1 } } }, dropped("extensions.gemini")],
@@ -187,6 +190,32 @@ test("an extension never overrides what a field has set", () => {
     metadata: { user_id: "u", team: "t" },
     output_config: { effort: "low", task_budget: {} },
   });
+});
+
+test("a model that thinks gets no sampling that it refuses then", () => {
+  const reasoning = { effort: "high" };
+  const thinking = { thinking: { type: "adaptive" }, output_config: { effort: "high" } };
+  expect(outcome({ reasoning, sampling: { temperature: 0.5, topP: 0.9, topK: 5 } })).toEqual({
+    members: thinking,
+    params: ["sampling.temperature", "sampling.top_p", "sampling.top_k"],
+  });
+  const { members, params } = outcome({ reasoning, sampling: { temperature: 1, topP: 0.95 } });
+  expect({ members, params }).toEqual({ members: { ...thinking, temperature: 1, top_p: 0.95 }, params: [] });
+  expect(outcome({ reasoning: { effort: "none" }, sampling: { temperature: 0.5 } })).toEqual(
+    written({ thinking: { type: "disabled" }, temperature: 0.5 }),
+  );
+});
+
+test("a model that must call a tool does not think first", () => {
+  const reasoning = { budgetTokens: 2_000 };
+  const must = { tools: [tool], toolChoice: { mode: ToolChoice_Mode.REQUIRED } };
+  expect(outcome({ reasoning, ...must, sampling: { temperature: 0.5 } })).toMatchObject({
+    members: { tool_choice: { type: "any" }, temperature: 0.5 },
+    params: ["reasoning"],
+  });
+  expect(outcome({ reasoning, ...must }).members).not.toHaveProperty("thinking");
+  const may = { tools: [tool], toolChoice: { mode: ToolChoice_Mode.AUTO } };
+  expect(outcome({ reasoning, ...may })).toMatchObject({ members: { thinking: { type: "enabled" } }, params: [] });
 });
 
 test("betas for what needs them", () => {

@@ -6,6 +6,7 @@ import type { RequestOptions, RequestWriting } from "../codec.ts";
 import { isObject, type JsonObject, parseObject, rawJson } from "../json.ts";
 import { betasOf } from "./betas.ts";
 import { dialectName, unsupported } from "./faults.ts";
+import { samplingBesideThinking, thinkingBesideChoice } from "./thinking-limits.ts";
 import { writeThinking } from "./thinking-writer.ts";
 import { writeToolChoice, writeTools } from "./tools-writer.ts";
 import { type ModelTraits, traitsOf } from "./traits.ts";
@@ -22,7 +23,10 @@ export function writeRequest(request: GenerateRequest, options: RequestOptions):
   const turns = writeTurns(request.messages, traits, warnings);
   const tools = writeTools(request.tools, warnings);
   const toolChoice = writeToolChoice(request.toolChoice, request.parallelToolCalls, tools.length > 0, warnings);
-  const { thinking, effort } = writeThinking(request.reasoning, traits, maxTokens, warnings);
+  const { thinking: wanted, effort } = writeThinking(request.reasoning, traits, maxTokens, warnings);
+  const isForced = toolChoice?.["type"] === "any" || toolChoice?.["type"] === "tool";
+  const thinking = thinkingBesideChoice(wanted, isForced, warnings);
+  const sampling = samplingBesideThinking(request.sampling, thinking, warnings);
   const format = writeOutputFormat(request.outputFormat, warnings);
   const body: Record<string, unknown> = {
     model: options.model,
@@ -37,7 +41,7 @@ export function writeRequest(request: GenerateRequest, options: RequestOptions):
       : {
           output_config: { ...(effort === undefined ? {} : { effort }), ...(format === undefined ? {} : { format }) },
         }),
-    ...writeSampling(request.sampling, traits, warnings),
+    ...writeSampling(sampling, traits, warnings),
     ...(request.stopSequences.length === 0 ? {} : { stop_sequences: request.stopSequences }),
     ...writeServiceTier(request.serviceTier, warnings),
     ...(request.user === "" ? {} : { metadata: { user_id: request.user } }),
@@ -79,7 +83,7 @@ function dropHints(request: GenerateRequest, warnings: Warning[]): void {
   drop(request.promptCacheRetention !== "", "prompt_cache_retention");
   drop(request.prediction.length > 0, "prediction");
   drop(request.verbosity !== "", "verbosity");
-  drop(request.store !== undefined, "store");
+  drop(request.store === true, "store");
   for (const name of Object.keys(request.extensions)) drop(name !== dialectName, `extensions.${name}`);
 }
 

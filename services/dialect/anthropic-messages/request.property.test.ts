@@ -1,5 +1,5 @@
 import { create, type JsonObject, type MessageInitShape, toJsonString } from "@bufbuild/protobuf";
-import { GenerateRequestSchema } from "@weir/gen/weir/chat/v1/chat_service_pb";
+import { type GenerateRequest, GenerateRequestSchema } from "@weir/gen/weir/chat/v1/chat_service_pb";
 import { type MessageSchema, Role, ToolChoice_Mode, type ToolSchema } from "@weir/gen/weir/chat/v1/conversation_pb";
 import fc from "fast-check";
 import { expect, test } from "vitest";
@@ -216,6 +216,15 @@ const extension = fc
   .map((members) => Object.fromEntries(Object.entries(members).filter(([, value]) => value !== null)))
   .filter((members) => Object.keys(members).length > 0) as fc.Arbitrary<JsonObject>;
 
+function thinks({ reasoning: options }: GenerateRequest): boolean {
+  return options !== undefined && options.effort !== "none";
+}
+
+/** Whoever thinks takes no sampling, and must be free to call. */
+function isFreeToThink({ sampling: sampler, toolChoice: choice }: GenerateRequest): boolean {
+  return sampler === undefined && choice?.mode !== ToolChoice_Mode.REQUIRED;
+}
+
 function requestTo(model: string) {
   const traits = traitsOf(model);
   return fc
@@ -240,7 +249,8 @@ function requestTo(model: string) {
     )
     .map(([messages, tools, maxOutputTokens, options, sampler]) =>
       create(GenerateRequestSchema, { model, messages, maxOutputTokens, ...tools, ...options, ...sampler }),
-    );
+    )
+    .filter((request) => !thinks(request) || isFreeToThink(request));
 }
 
 test.each(["claude-opus-4-8", "claude-sonnet-4-6"])(

@@ -108,7 +108,7 @@ const fields: Readonly<Record<string, FieldCase>> = {
     rule: { dropped: "prediction" },
   },
   verbosity: { init: { verbosity: "low" }, rule: { dropped: "verbosity" } },
-  store: { init: { store: false }, rule: { dropped: "store" } },
+  store: { init: { store: true }, rule: { dropped: "store" } },
   extensions: { init: { extensions: { "openai-chat": { logit: 1 } } }, rule: { dropped: "extensions.openai-chat" } },
 };
 
@@ -497,6 +497,20 @@ test("top_k goes where the model's is known, and the newest models take no sampl
   expect(write(init, newest)).toEqual({
     body: {},
     warnings: ["field_dropped sampling.top_k", "field_dropped sampling.temperature", "field_dropped sampling.top_p"],
+  });
+});
+
+test("a Claude that thinks gets no sampling that it refuses then, and does not think when it must call a tool", () => {
+  const reasoning = { effort: "high" };
+  const sampling = { temperature: 0.5, topP: 0.9, topK: 5 };
+  expect(write({ reasoning, sampling })).toEqual({
+    body: { additionalModelRequestFields: { thinking: { type: "adaptive" } }, outputConfig: { effort: "high" } },
+    warnings: ["field_dropped sampling.temperature", "field_dropped sampling.top_p", "field_dropped sampling.top_k"],
+  });
+  const must = { tools: [add], toolChoice: { mode: ToolChoice_Mode.REQUIRED } };
+  expect(write({ reasoning, sampling, ...must })).toMatchObject({
+    body: { additionalModelRequestFields: { top_k: 5 }, inferenceConfig: { temperature: 0.5, topP: 0.9 } },
+    warnings: ["field_dropped reasoning"],
   });
 });
 

@@ -1,6 +1,7 @@
 import type { GenerateRequest } from "@weir/gen/weir/chat/v1/chat_service_pb";
-import type { OutputFormat } from "@weir/gen/weir/chat/v1/conversation_pb";
+import { type OutputFormat, type SamplingOptions, ToolChoice_Mode } from "@weir/gen/weir/chat/v1/conversation_pb";
 import type { Warning } from "@weir/gen/weir/chat/v1/event_pb";
+import { samplingBesideThinking, thinkingBesideChoice } from "../anthropic-messages/thinking-limits.ts";
 import type { RequestOptions, RequestWriting } from "../codec.ts";
 import type { JsonObject } from "../json.ts";
 import { writeConversation } from "./conversation-writer.ts";
@@ -24,14 +25,17 @@ export function writeRequest(request: GenerateRequest, options: RequestOptions):
   const { system, messages } = writeConversation(request.messages, model, warnings);
   const { toolConfig, toolChoiceField } = writeToolConfig(request, model, warnings);
   const maxTokens = request.maxOutputTokens ?? options.maxOutputTokensDefault;
-  const { thinking, effort } =
+  const { thinking: wanted, effort } =
     request.reasoning === undefined ? {} : writeThinking(request.reasoning, model, maxTokens, warnings);
+  const isForced = request.toolChoice?.mode === ToolChoice_Mode.REQUIRED;
+  const thinking = thinkingBesideChoice(wanted, isForced, warnings);
+  const sampling = samplingBesideThinking(request.sampling, thinking, warnings);
   const textFormat = request.outputFormat === undefined ? undefined : writeTextFormat(request.outputFormat, warnings);
-  const topK = request.sampling === undefined ? {} : writeTopK(request.sampling, model, warnings);
+  const topK = sampling === undefined ? {} : writeTopK(sampling, model, warnings);
   const body: Record<string, unknown> = {
     ...unlessEmpty("system", system),
     ...unlessEmpty("messages", messages),
-    ...unlessEmpty("inferenceConfig", writeInference(request, model, warnings)),
+    ...unlessEmpty("inferenceConfig", writeInference(request, sampling, model, warnings)),
     ...unlessEmpty("toolConfig", toolConfig),
     ...unlessEmpty("additionalModelRequestFields", present({ thinking, tool_choice: toolChoiceField, ...topK })),
     ...unlessEmpty("outputConfig", present({ textFormat, effort })),
@@ -65,9 +69,12 @@ function refuseUnsupported(request: GenerateRequest): void {
 // https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_InferenceConfiguration.html
 const temperatureMax = 1;
 
-function writeInference(request: GenerateRequest, { traits }: Model, warnings: Warning[]): JsonObject {
-  const { maxOutputTokens: maxTokens, stopSequences } = request;
-  const { temperature, topP } = request.sampling ?? {};
+function writeInference(
+  { maxOutputTokens: maxTokens, stopSequences }: GenerateRequest,
+  { temperature, topP }: Pick<SamplingOptions, "temperature" | "topP"> = {},
+  { traits }: Model,
+  warnings: Warning[],
+): JsonObject {
   if (stopSequences.includes("")) throw unsupported("Bedrock takes no empty stop sequences.", "stop_sequences");
   const others = present({ maxTokens, stopSequences: stopSequences.length === 0 ? undefined : stopSequences });
   if (!traits.sampling) {
@@ -127,7 +134,7 @@ function warnOfHints(request: GenerateRequest, warnings: Warning[]): void {
     prompt_cache_retention: request.promptCacheRetention !== "",
     prediction: request.prediction.length > 0,
     verbosity: request.verbosity !== "",
-    store: request.store !== undefined,
+    store: request.store === true,
   };
   for (const [param, isSet] of Object.entries(hints)) if (isSet) warnings.push(dropped(param));
 }

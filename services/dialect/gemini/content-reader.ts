@@ -62,10 +62,61 @@ export function readContents(value: unknown): MessageInit[] {
       return { path, part: requiredObject(part, path) };
     });
     if (isModel(role, `${param}.role`)) {
-      return [{ role: Role.ASSISTANT, parts: items.flatMap(({ part, path }) => readModelPart(part, path, ids)) }];
+      const parts = joinPieces(items).flatMap(({ part, path }) => readModelPart(part, path, ids));
+      return [{ role: Role.ASSISTANT, parts }];
     }
     return byRole(items.map(({ part, path }) => readUserPart(part, path, ids)));
   });
+}
+
+interface Item {
+  readonly path: string;
+  readonly part: JsonObject;
+}
+
+/**
+ * Joins what a stream said piece by piece: Google's library keeps every piece as a part of its own, and a signature that came
+ * at the end in one without text. Vendors that check a proof against its text must get the text whole.
+ */
+function joinPieces(items: readonly Item[]): Item[] {
+  const joined: Item[] = [];
+  let last: Piece | undefined;
+  for (const item of items) {
+    const piece = readPiece(item);
+    if (last !== undefined && piece !== undefined && continues(last, piece)) {
+      const { path } = joined.pop() ?? item;
+      last = { ...last, ...piece, text: last.text + piece.text };
+      joined.push({ path, part: { ...last } });
+    } else {
+      joined.push(item);
+      last = piece;
+    }
+  }
+  return joined;
+}
+
+/** A part that is text, or a thought, and nothing else. */
+interface Piece {
+  readonly text: string;
+  readonly thought: boolean;
+  readonly thoughtSignature?: unknown;
+}
+
+const pieceNames: ReadonlySet<string> = new Set(["text", "thought", "thoughtSignature", "partMetadata"]);
+
+function readPiece({ part, path }: Item): Piece | undefined {
+  const { known, rest } = sortMembers(part, partNames, path);
+  const { text, thought, thoughtSignature } = known;
+  const isPiece = Object.keys(known).every((name) => known[name] === undefined || pieceNames.has(name));
+  if (typeof text !== "string" || !isPiece || Object.keys(rest).length > 0) return undefined;
+  if (thought !== undefined && typeof thought !== "boolean") return undefined;
+  return { text, thought: thought === true, ...(thoughtSignature === undefined ? {} : { thoughtSignature }) };
+}
+
+/** A signature ends what it proves; behind a text it may also stand for what came before. */
+function continues(earlier: Piece, later: Piece): boolean {
+  if (earlier.thoughtSignature !== undefined || earlier.thought !== later.thought) return false;
+  return later.thought || later.thoughtSignature === undefined;
 }
 
 /** Whether the model speaks. `function` is an older word for the user who brings results. */

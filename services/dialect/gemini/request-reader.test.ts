@@ -135,6 +135,28 @@ test("signatures of texts, thoughts, media and calls are kept with them", () => 
   ]);
 });
 
+test("what a stream said in pieces is one text and one thought, with the signature that ends it", () => {
+  const own = (text: string) => ({ signature: markOwn(text) });
+  expect(
+    partsOf(
+      { text: "First ", thought: true },
+      { text: "this.", thought: true },
+      { text: "", thought: true, thoughtSignature: "AA==" },
+      { text: "Then that.", thought: true, thought_signature: "QQ==" },
+      { text: "Hel" },
+      { text: "lo", thought: false },
+      { text: "", thoughtSignature: "Qg==" },
+      { text: "!" },
+    ),
+  ).toMatchObject([
+    ["reasoning", { text: "First this.", ...own("AA==") }],
+    ["reasoning", { text: "Then that.", ...own("QQ==") }],
+    ["text", { text: "Hello" }],
+    ["reasoning", { text: "", ...own("Qg==") }],
+    ["text", { text: "!" }],
+  ]);
+});
+
 test("the signature that asks for no validation is none", () => {
   const parts = partsOf({
     functionCall: { name: "f", id: "1" },

@@ -197,6 +197,15 @@ const extension = fc.record(
 
 const metadataText = fc.stringMatching(/^[\w\s:@$#=/+,.-]{1,12}$/);
 
+function thinks({ reasoning: options }: GenerateRequest): boolean {
+  return options !== undefined && options.effort !== "none";
+}
+
+/** Whoever thinks takes no sampling, and must be free to call. */
+function isFreeToThink({ sampling, toolChoice }: GenerateRequest): boolean {
+  return sampling === undefined && toolChoice?.mode !== ToolChoice_Mode.REQUIRED;
+}
+
 function requests(model: string, newModel: boolean): fc.Arbitrary<RequestCase> {
   const sampling = fc.record({ temperature: fraction, topP: fraction, topK: fc.nat(500) }, { requiredKeys: [] });
   const options = fc.record(
@@ -216,10 +225,13 @@ function requests(model: string, newModel: boolean): fc.Arbitrary<RequestCase> {
     },
     { requiredKeys: [] },
   );
-  return fc.tuple(conversation(newModel), tools, options).map(([messages, called, rest]) => {
-    const members: object = { messages, ...called, ...rest };
-    return { model, request: create(GenerateRequestSchema, members as RequestInit) };
-  });
+  return fc
+    .tuple(conversation(newModel), tools, options)
+    .map(([messages, called, rest]) => {
+      const members: object = { messages, ...called, ...rest };
+      return { model, request: create(GenerateRequestSchema, members as RequestInit) };
+    })
+    .filter(({ request }) => !thinks(request) || isFreeToThink(request));
 }
 
 /** Requests that come back as they were, each for a target that takes them. */
