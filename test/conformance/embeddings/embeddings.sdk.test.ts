@@ -2,7 +2,7 @@ import { GoogleGenAI } from "@google/genai";
 import { OpenAIEmbeddings } from "@langchain/openai";
 import OpenAI, { APIError, AzureOpenAI } from "openai";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { type Setting, startSetting, vendorNames } from "./setting.ts";
+import { joinedInputsMax, joining, type Setting, startSetting, vendorNames } from "./setting.ts";
 import { ownLength, tokensOf, vectorOf } from "./vendors.ts";
 
 let started: Setting | undefined;
@@ -175,6 +175,40 @@ describe.each(vendorNames)("LangChain's embeddings before %s", (vendor) => {
     expect(await embeddings({ dimensions: 3, encodingFormat: "float" }).embedQuery("one")).toEqual(vectorOf("one", 3));
   });
 });
+
+test("calls that were joined are answered each for itself, and their rows add up to what the vendor billed", async () => {
+  const { openai: vendor } = running().vendors;
+  const before = vendor.calls.length;
+  const release = vendor.hold();
+  const model = `${joining}/embed`;
+  const input = (index: number) => "word ".repeat(index % 4).concat(String(index));
+  const ask = (index: number) =>
+    openai()
+      .embeddings.create({ model, input: input(index) })
+      .withResponse();
+  const first = ask(0);
+  await until(() => vendor.calls.length === before + 1);
+  const others = Array.from({ length: 4 * joinedInputsMax }, (_, index) => ask(index + 1));
+  await until(() => vendor.calls.length === before + 5);
+  release();
+  const answers = await Promise.all([first, ...others]);
+  expect(answers.map(({ data }) => data.data.map(({ embedding }) => embedding))).toEqual(
+    answers.map((_, index) => [vectorOf(input(index))]),
+  );
+  const rows = (await Promise.all(answers.map(({ request_id }) => ledgerRows(request_id)))).flat();
+  expect(rows).toHaveLength(answers.length);
+  const billed = answers.reduce((total, _, index) => total + tokensOf(input(index)), 0);
+  expect(rows.reduce((total, { inputTokens = 0 }) => total + inputTokens, 0)).toBe(billed);
+  expect(rows.map(({ usageSource }) => usageSource)).toEqual(["reported", ...others.map(() => "counted")]);
+  for (const [index, { data }] of answers.entries()) expect(data.usage.prompt_tokens).toBe(rows[index]?.inputTokens);
+});
+
+async function until(condition: () => boolean): Promise<void> {
+  for (let tries = 0; !condition(); tries += 1) {
+    if (tries === 400) throw new Error("waited in vain");
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+}
 
 /** The rows of a request, once it is settled. */
 async function ledgerRows(requestId: string | null) {

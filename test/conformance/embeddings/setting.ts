@@ -12,7 +12,13 @@ export interface Setting {
 export const vendorNames = ["openai", "plain", "gemini", "ollama"] as const;
 export type VendorName = (typeof vendorNames)[number];
 
-/** Starts it. Aliases are `VENDOR/MODEL`, for any model. */
+/** The provider whose small calls are joined; its vendor is `openai`. */
+export const joining = "joining";
+export const joinedInputsMax = 5;
+
+const providers: readonly string[] = [...vendorNames, joining];
+
+/** Starts it. Aliases are `PROVIDER/MODEL`, for any model. */
 export async function startSetting(): Promise<Setting> {
   const vendors = {
     openai: await startVendor("authorization", openaiVendor(true)),
@@ -29,15 +35,21 @@ export async function startSetting(): Promise<Setting> {
       plain: { kind: "openai", base_url: `${vendors.plain.url}/v1`, api_key },
       gemini: { kind: "gemini", base_url: `${vendors.gemini.url}/v1beta`, api_key },
       ollama: { kind: "ollama", base_url: vendors.ollama.url, api_key },
+      [joining]: {
+        kind: "openai",
+        base_url: `${vendors.openai.url}/v1`,
+        api_key,
+        embedding_batch: { wait: "1s", inputs_max: joinedInputsMax },
+      },
     },
-    prices: vendorNames.map((provider) => ({
+    prices: providers.map((provider) => ({
       provider,
       model: "*",
       input_usd_per_million: "2",
       output_usd_per_million: "10",
     })),
     router: { attempts_max: 1 },
-    aliases: Object.fromEntries(vendorNames.map((name) => [`${name}/*`, { targets: [{ provider: name }] }])),
+    aliases: Object.fromEntries(providers.map((name) => [`${name}/*`, { targets: [{ provider: name }] }])),
   };
   const weir = await oneProcess.start({ config: () => config });
   return {

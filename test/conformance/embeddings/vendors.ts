@@ -10,6 +10,8 @@ export interface EmbeddingVendor {
   readonly url: string;
   /** Paths and bodies that came, in order. */
   readonly calls: readonly { readonly path: string; readonly body: JsonObject }[];
+  /** Leaves calls unanswered from now on, until what it gives is called. */
+  hold(): () => void;
   close(): Promise<void>;
 }
 
@@ -19,11 +21,13 @@ export type Answer = (path: string, body: JsonObject) => JsonObject | number;
 /** Starts a vendor on 127.0.0.1. Calls without its key get status 401. */
 export async function startVendor(keyHeader: string, answer: Answer): Promise<EmbeddingVendor> {
   const calls: { path: string; body: JsonObject }[] = [];
+  let released = Promise.resolve();
   const server = createServer((request, response) => {
-    void text(request).then((received) => {
+    void text(request).then(async (received) => {
       const { url: path = "", headers } = request;
       const body = parseObject(received) ?? {};
       calls.push({ path, body });
+      await released;
       const said = String(headers[keyHeader]).endsWith(vendorKey) ? answer(path, body) : 401;
       const [status, json] =
         typeof said === "number" ? [said, { error: { message: "refused", type: "x" } }] : [200, said];
@@ -35,6 +39,11 @@ export async function startVendor(keyHeader: string, answer: Answer): Promise<Em
   return {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
     calls,
+    hold() {
+      const { promise, resolve } = Promise.withResolvers<void>();
+      released = promise;
+      return resolve;
+    },
     async close() {
       server.closeAllConnections();
       server.close();
