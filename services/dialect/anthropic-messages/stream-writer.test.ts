@@ -221,6 +221,12 @@ test("a citation stands with its text; one that comes too late is left out", () 
   expect(cited(write(textEvent(0, 0, "a"), textEvent(0, 1, "b"), citationEvent(0, 0, citation), end))).toEqual([]);
 });
 
+test("a thought without a proof ends with an empty signature, without which some clients do not return it", () => {
+  const events = write(reasoningEvent(0, 0, { text: "Hm." }), textEvent(0, 1, "Yes."), end);
+  expect(events[3]).toMatchObject({ index: 0, delta: { type: "signature_delta", signature: "" } });
+  expect(order(events)[4]).toBe("content_block_stop 0");
+});
+
 test("proofs of other vendors travel in blocks that clients return unread", () => {
   const events = write(
     reasoningEvent(0, 0, { id: "rs_1" }),

@@ -169,11 +169,10 @@ export function createFrameWriter(options: AnswerOptions): FrameWriter {
   }
 
   function close(block: TextBlock | ReasoningBlock, frames: Frame[]): void {
-    const proof = block.kind === "reasoning" ? writeProof(block) : "";
-    if (proof !== "") {
-      frames.push(
-        frame("content_block_delta", { index: block.index, delta: { type: "signature_delta", signature: proof } }),
-      );
+    if (block.kind === "reasoning") {
+      // Also an empty one: some clients return only thoughts that had a signature.
+      const signature = { type: "signature_delta", signature: writeProof(block) };
+      frames.push(frame("content_block_delta", { index: block.index, delta: signature }));
     }
     stopBlock(block.index, frames);
   }
