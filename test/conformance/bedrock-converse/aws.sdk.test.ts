@@ -107,17 +107,16 @@ const request: ConverseCommandInput = {
       ],
     },
   ],
-  inferenceConfig: { maxTokens: 2000, temperature: 0.5, topP: 0.25, stopSequences: ["###"] },
+  inferenceConfig: { maxTokens: 2000, stopSequences: ["###"] },
   toolConfig: {
     tools: [
       { toolSpec: { name: "look", description: "Looks", inputSchema: { json: { type: "object" } }, strict: true } },
       { cachePoint: { type: "default" } },
       { systemTool: { name: "nova_grounding" } },
     ],
-    toolChoice: { tool: { name: "look" } },
+    toolChoice: { auto: {} },
   },
   additionalModelRequestFields: {
-    top_k: 40,
     thinking: { type: "enabled", budget_tokens: 1024 },
     anthropic_beta: ["x"],
   },

@@ -1,3 +1,5 @@
+import type { Tokens } from "../vendors/counts.ts";
+
 /** A gateway and a key for it. */
 export interface Door {
   /** Base URL without `/v1`. */
@@ -16,6 +18,10 @@ export interface Ask {
   /** JSON Schema of the reply. */
   readonly schema?: object;
   readonly effort?: "high";
+  /** Whether the model must call a tool. */
+  readonly mustCall?: boolean;
+  /** How many replies to make. */
+  readonly replies?: number;
   /** Marks the end of `system` for the vendor's prompt cache. */
   readonly cached?: boolean;
   readonly signal?: AbortSignal;
@@ -48,6 +54,8 @@ export interface Seen {
   readonly text: string;
   readonly reasoning: string;
   readonly calls: readonly SeenCall[];
+  /** Texts of further replies. */
+  readonly others?: readonly string[];
   /** Why the reply ended, in the library's words. */
   readonly end: unknown;
   /** What was used, as the library has it. */
@@ -63,15 +71,6 @@ export interface SeenCall {
   readonly name: string;
   /** The arguments, parsed. */
   readonly input: unknown;
-}
-
-/** Tokens as a vendor counts them, every count but the totals a part of one of them. */
-export interface Tokens {
-  readonly input: number;
-  readonly cached?: number;
-  readonly written?: number;
-  readonly output: number;
-  readonly reasoning?: number;
 }
 
 /** An official library, as its users drive it. */

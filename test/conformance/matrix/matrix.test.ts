@@ -1,8 +1,18 @@
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { createCell } from "./cell.ts";
-import { clientNames, clients } from "./clients.ts";
-import { features } from "./features.ts";
+import { clientNames } from "./clients.ts";
+import { expectedOf } from "./expected/outcomes.ts";
+import { createFeatures, shownFeatures } from "./features.ts";
+import { ledgerFaults } from "./ledger-faults.ts";
+import { outcomeOf } from "./outcome.ts";
+import { createPassed, renderPage } from "./page.ts";
+import { rawCases } from "./raw/cases.ts";
 import { type Setting, startSetting, vendorNames } from "./setting.ts";
+
+const pagePath = join(import.meta.dirname, "../../../docs/dialects/matrix.md");
+const writesPage = process.env["WEIR_WRITE_MATRIX"] === "1";
 
 let setting: Setting | undefined;
 beforeAll(async () => {
@@ -15,16 +25,50 @@ function running(): Setting {
   return setting;
 }
 
-const featureNames = Object.keys(features) as (keyof typeof features)[];
+const features = createFeatures(() => running().weir.ledger);
+const passed = createPassed();
 
-describe.concurrent.each(clientNames)("%s", (clientName) => {
-  describe.each(vendorNames)("before %s", (vendorName) => {
-    test.each(featureNames)("%s", async (featureName) => {
-      await features[featureName](createCell(running(), clients[clientName], vendorName), "");
+describe.concurrent.each(clientNames)("%s", (client) => {
+  describe.each(vendorNames)("before %s", (vendor) => {
+    const runnable = shownFeatures.filter((feature) => expectedOf(client, vendor, feature).kind !== "none");
+    test.each(runnable)("%s", async (feature) => {
+      const expected = expectedOf(client, vendor, feature);
+      const outcome = await outcomeOf(features[feature], createCell(running(), client, vendor));
+      if (expected.kind === "refused" && outcome.kind === "refused") {
+        const { message, ...raised } = outcome.raised;
+        expect(raised).toEqual(expected.raised);
+        expect(message).toContain(expected.text);
+      } else {
+        expect(outcome).toEqual(expected);
+      }
+      passed.add(client, vendor, feature);
     });
   });
 });
 
-test("vendors got no call that is none of theirs", () => {
-  for (const name of vendorNames) expect(running().vendors[name].strangers).toEqual([]);
+describe.concurrent("raw requests", () => {
+  rawCases(running);
+});
+
+describe("after all that", () => {
+  test("vendors got no call that is none of theirs", () => {
+    for (const name of vendorNames) expect(running().vendors[name].strangers).toEqual([]);
+  });
+
+  test("the ledger has every call that vendors served, to the token, and no other", async () => {
+    const { weir, vendors } = running();
+    const served = vendorNames.flatMap((name) => vendors[name].served);
+    expect(served.length).toBeGreaterThan(500);
+    await vi.waitFor(async () => expect(ledgerFaults(await weir.ledger.rows(), served)).toEqual([]), {
+      timeout: 10_000,
+      interval: 250,
+    });
+  });
+
+  test("the page says what was found", () => {
+    const page = renderPage(passed);
+    console.log(page);
+    if (writesPage) writeFileSync(pagePath, page);
+    expect(readFileSync(pagePath, "utf8")).toBe(page);
+  });
 });

@@ -2,7 +2,8 @@ import { create } from "@bufbuild/protobuf";
 import { choiceEnd, endEvent, reasoningEvent, startEvent, textEvent, toolCallEvent } from "@weir/dialect/events";
 import { type GenerateEvent, StopReason } from "@weir/gen/weir/chat/v1/event_pb";
 import { type Usage, UsageSchema } from "@weir/gen/weir/common/v1/usage_pb";
-import type { AskTool, Tokens } from "./client.ts";
+import type { Tokens } from "../vendors/counts.ts";
+import type { AskTool } from "./client.ts";
 
 // What users ask and vendors say, in all cells alike.
 
@@ -11,6 +12,8 @@ export const instructions = 'Answer in one sentence; say "unknown" when you do n
 
 const said = ["Grüße ", "👋 aus ", 'der "Ferne".\n', "Ende."];
 export const spoken = said.join("");
+
+export const spokenAgain = "Noch ein Gruß";
 
 const thought = ["First the weather, ", "then the time."];
 export const thoughts = thought.join("");
@@ -61,6 +64,14 @@ export function usageOf({ input, cached, written, output, reasoning }: Tokens): 
 /** A text. */
 export function textReply(tokens = plainTokens, texts: readonly string[] = said): GenerateEvent[] {
   return reply(StopReason.END, tokens, () => texts.map((text) => textEvent(0, 0, text)));
+}
+
+/** Two texts, of which one is cut off. */
+export function twoReplies(): GenerateEvent[] {
+  const [start, ...first] = textReply().slice(0, -1);
+  const second = [spokenAgain.slice(0, 4), spokenAgain.slice(4)].map((text) => textEvent(1, 0, text));
+  const ends = [choiceEnd(0, StopReason.END, ""), choiceEnd(1, StopReason.LENGTH, "")];
+  return [...(start === undefined ? [] : [start]), ...first, ...second, endEvent(ends, usageOf(plainTokens))];
 }
 
 /** The beginning of a text. */

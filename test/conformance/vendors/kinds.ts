@@ -90,7 +90,7 @@ export const vendorKinds = {
   },
   gemini: {
     codec: gemini,
-    config: (url) => ({ kind: "gemini", base_url: `${url}/v1beta`, api_key: key("gemini") }),
+    config: (url) => ({ kind: "gemini", base_url: `${url}/v1beta`, api_key: key("gemini"), stops_on_disconnect: true }),
     readPath: readGeminiPath,
     isAuthorized: ({ headers }) => headers["x-goog-api-key"] === key("gemini"),
     refusals: geminiRefusals,
@@ -102,6 +102,7 @@ export const vendorKinds = {
       kind: "bedrock",
       base_url: url,
       region: signingKey.region,
+      stops_on_disconnect: true,
       aws: { access_key_id: signingKey.accessKeyId, secret_access_key: signingKey.secretAccessKey },
     }),
     readPath: readBedrockPath,

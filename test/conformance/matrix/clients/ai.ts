@@ -8,6 +8,7 @@ import {
   type LanguageModel,
   type ModelMessage,
   Output,
+  type StepResult,
   streamText,
   tool,
   type ToolSet,
@@ -46,9 +47,8 @@ function createAiClient(dialect: string, connect: Connect): MatrixClient {
       const { fetch, warnings } = createHeaderWatch();
       const options = { model: connect(door, ask.model, fetch), maxRetries: 0, ...write(ask) };
       if (!ask.stream) {
-        const { text, reasoningText, toolCalls, finishReason, usage, response } = await generateText(options);
-        const reasoning = reasoningText ?? "";
-        return seen({ text, reasoning, toolCalls, finishReason, usage, messages: response.messages }, warnings());
+        const { finalStep, responseMessages } = await generateText(options);
+        return seen(finalStep, responseMessages, warnings());
       }
       // Without a handler the SDK prints errors; users see them as parts of the stream.
       const result = streamText({ ...options, onError: () => undefined });
@@ -57,16 +57,7 @@ function createAiClient(dialect: string, connect: Connect): MatrixClient {
         if (part.type === "abort") throw new DOMException("The call was aborted.", "AbortError");
         if (part.type === "text-delta") ask.onText?.(part.text);
       }
-      const [text, reasoning, toolCalls, finishReason, usage, response] = await Promise.all([
-        result.text,
-        result.reasoningText,
-        result.toolCalls,
-        result.finishReason,
-        result.usage,
-        result.response,
-      ]);
-      const { messages } = response;
-      return seen({ text, reasoning: reasoning ?? "", toolCalls, finishReason, usage, messages }, warnings());
+      return seen(await result.finalStep, await result.responseMessages, warnings());
     },
     // The SDK's own form, whatever the vendor's is: totals, with their parts beside them.
     usage: ({ input, cached, output }) => ({
@@ -84,8 +75,12 @@ function createAiClient(dialect: string, connect: Connect): MatrixClient {
   };
 }
 
-function write({ system, turns, tools, schema, effort, cached, signal }: Ask) {
-  const mark = { anthropic: { cacheControl: { type: "ephemeral" } } satisfies AnthropicProviderOptions };
+function write({ system, turns, tools, mustCall, schema, effort, cached, signal }: Ask) {
+  const ephemeral = { type: "ephemeral" as const };
+  const mark = {
+    anthropic: { cacheControl: ephemeral } satisfies AnthropicProviderOptions,
+    openaiCompatible: { cache_control: ephemeral },
+  };
   return {
     maxOutputTokens: 2_000,
     messages: turns.flatMap(writeTurn),
@@ -98,7 +93,15 @@ function write({ system, turns, tools, schema, effort, cached, signal }: Ask) {
     ...(schema === undefined
       ? {}
       : { output: Output.object({ schema: jsonSchema<unknown>(schema as JSONSchema7), name: "place" }) }),
+    ...(mustCall === true ? { toolChoice: "required" as const } : {}),
     ...(effort === undefined ? {} : { reasoning: effort }),
+    // The SDK tells by a model's name what Claude it is, and names of aliases tell it nothing.
+    providerOptions: {
+      anthropic: {
+        structuredOutputMode: "outputFormat",
+        ...(effort === undefined ? {} : { thinking: { type: "adaptive" }, effort }),
+      } satisfies AnthropicProviderOptions,
+    },
     ...(signal === undefined ? {} : { abortSignal: signal }),
   };
 }
@@ -140,24 +143,15 @@ function writeTurn(turn: Turn): ModelMessage[] {
   }
 }
 
-function seen(
-  result: {
-    readonly text: string;
-    readonly reasoning: string;
-    readonly toolCalls: readonly { readonly toolCallId: string; readonly toolName: string; readonly input: unknown }[];
-    readonly finishReason: string;
-    readonly usage: unknown;
-    readonly messages: readonly ModelMessage[];
-  },
-  warnings: string,
-): Seen {
+function seen(step: StepResult<ToolSet>, reply: unknown, warnings: string): Seen {
+  const { text, reasoningText, toolCalls, finishReason, usage } = step;
   return {
-    text: result.text,
-    reasoning: result.reasoning,
-    calls: result.toolCalls.map(({ toolCallId: id, toolName: name, input }) => ({ id, name, input })),
-    end: result.finishReason,
-    usage: result.usage,
-    reply: result.messages,
+    text,
+    reasoning: reasoningText ?? "",
+    calls: toolCalls.map(({ toolCallId, toolName, input }) => ({ id: toolCallId, name: toolName, input })),
+    end: finishReason,
+    usage,
+    reply,
     warnings,
   };
 }

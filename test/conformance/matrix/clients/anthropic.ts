@@ -30,13 +30,27 @@ export const anthropicClient: MatrixClient = {
       name: error.constructor.name,
       status,
       words: [type],
-      message,
+      message: textOf(error) ?? message,
       retryAfter: headers?.get("retry-after") ?? undefined,
     };
   },
 };
 
-function write({ model, system, turns, tools, schema, effort, cached }: Ask): MessageCreateParamsNonStreaming {
+/** The library's own message is the whole body, with the request's id. */
+function textOf({ error }: { readonly error: unknown }): string | undefined {
+  return (error as { error?: { message?: string } } | undefined)?.error?.message;
+}
+
+function write({
+  model,
+  system,
+  turns,
+  tools,
+  mustCall,
+  schema,
+  effort,
+  cached,
+}: Ask): MessageCreateParamsNonStreaming {
   const mark = cached === true ? { cache_control: { type: "ephemeral" as const } } : {};
   const outputConfig = {
     ...(schema === undefined ? {} : { format: { type: "json_schema" as const, schema: { ...schema } } }),
@@ -56,6 +70,7 @@ function write({ model, system, turns, tools, schema, effort, cached }: Ask): Me
             input_schema: { type: "object" as const, ...parameters },
           })),
         }),
+    ...(mustCall === true ? { tool_choice: { type: "any" as const } } : {}),
     ...(effort === undefined ? {} : { thinking: { type: "adaptive" as const } }),
     ...(Object.keys(outputConfig).length === 0 ? {} : { output_config: outputConfig }),
   };

@@ -1,6 +1,7 @@
 import {
   ApiError,
   type Content,
+  FunctionCallingConfigMode,
   type GenerateContentConfig,
   type GenerateContentParameters,
   type GenerateContentResponse,
@@ -8,7 +9,7 @@ import {
   type Part,
   ThinkingLevel,
 } from "@google/genai";
-import { type Ask, type MatrixClient, type Seen, type Turn } from "../client.ts";
+import type { Ask, MatrixClient, Seen, Turn } from "../client.ts";
 import { plainRaised } from "./raised.ts";
 
 /** `models.generateContent` of the official `@google/genai`. */
@@ -36,11 +37,45 @@ export const googleGenaiClient: MatrixClient = {
   ends: { text: "STOP", calls: "STOP" },
   raised(error) {
     if (!(error instanceof ApiError)) return plainRaised(error);
-    return { name: error.constructor.name, status: error.status, words: [], message: error.message };
+    const { message, status, details = [] } = readError(error.message);
+    const retry = details.find(({ retryDelay }) => retryDelay !== undefined);
+    return {
+      name: error.constructor.name,
+      status: error.status,
+      words: [status],
+      message: message ?? error.message,
+      retryAfter: retry?.retryDelay,
+    };
   },
 };
 
-function write({ model, system, turns, tools, schema, effort, signal }: Ask): GenerateContentParameters {
+/** https://cloud.google.com/apis/design/errors#error_model */
+interface GoogleError {
+  readonly message?: string;
+  readonly status?: string;
+  readonly details?: readonly { readonly retryDelay?: string }[];
+}
+
+/** The library hands over the error as the text of its JSON. */
+function readError(text: string): GoogleError {
+  try {
+    return (JSON.parse(text) as { error?: GoogleError }).error ?? {};
+  } catch {
+    return {};
+  }
+}
+
+function write({
+  model,
+  system,
+  turns,
+  tools,
+  mustCall,
+  replies,
+  schema,
+  effort,
+  signal,
+}: Ask): GenerateContentParameters {
   const config: GenerateContentConfig = {
     ...(system === undefined ? {} : { systemInstruction: system }),
     ...(tools === undefined
@@ -58,6 +93,8 @@ function write({ model, system, turns, tools, schema, effort, signal }: Ask): Ge
         }),
     ...(schema === undefined ? {} : { responseMimeType: "application/json", responseJsonSchema: schema }),
     ...(effort === undefined ? {} : { thinkingConfig: { thinkingLevel: ThinkingLevel.HIGH, includeThoughts: true } }),
+    ...(mustCall === true ? { toolConfig: { functionCallingConfig: { mode: FunctionCallingConfigMode.ANY } } } : {}),
+    ...(replies === undefined ? {} : { candidateCount: replies }),
     ...(signal === undefined ? {} : { abortSignal: signal }),
   };
   return { model, contents: turns.map(writeTurn), config };
@@ -98,6 +135,7 @@ function read(chunks: readonly GenerateContentResponse[]): Seen {
         ? []
         : [{ id: functionCall.id ?? "", name: functionCall.name ?? "", input: functionCall.args }],
     ),
+    others: othersOf(chunks),
     end: last?.candidates?.[0]?.finishReason,
     usage: last?.usageMetadata,
     reply: parts,
@@ -105,8 +143,18 @@ function read(chunks: readonly GenerateContentResponse[]): Seen {
   };
 }
 
+function othersOf(chunks: readonly GenerateContentResponse[]): string[] {
+  const texts = new Map<number, string>();
+  for (const { candidates = [] } of chunks) {
+    for (const { index = 0, content } of candidates) {
+      if (index > 0) texts.set(index, (texts.get(index) ?? "") + textOf(content?.parts ?? []));
+    }
+  }
+  return [...texts.values()];
+}
+
 function partsOf({ candidates }: GenerateContentResponse): Part[] {
-  return candidates?.[0]?.content?.parts ?? [];
+  return candidates?.find(({ index = 0 }) => index === 0)?.content?.parts ?? [];
 }
 
 function textOf(parts: readonly Part[]): string {

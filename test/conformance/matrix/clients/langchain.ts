@@ -1,5 +1,5 @@
 import {
-  AIMessage,
+  type AIMessage,
   type AIMessageChunk,
   type BaseMessage,
   HumanMessage,
@@ -25,7 +25,7 @@ export const langchainClient: MatrixClient = {
       ...(ask.effort === undefined ? {} : { modelKwargs: { reasoning_effort: ask.effort } }),
     });
     const messages = [
-      ...(ask.system === undefined ? [] : [new SystemMessage(ask.system)]),
+      ...(ask.system === undefined ? [] : [writeSystem(ask.system, ask.cached === true)]),
       ...ask.turns.flatMap(writeTurn),
     ];
     const options = write(ask);
@@ -52,7 +52,7 @@ export const langchainClient: MatrixClient = {
   raised: openaiRaised,
 };
 
-function write({ tools, schema, signal }: Ask): Partial<ChatOpenAICallOptions> {
+function write({ tools, mustCall, schema, signal }: Ask): Partial<ChatOpenAICallOptions> {
   return {
     ...(tools === undefined
       ? {}
@@ -70,8 +70,15 @@ function write({ tools, schema, signal }: Ask): Partial<ChatOpenAICallOptions> {
             json_schema: { name: "place", strict: true, schema: { ...schema } },
           },
         }),
+    ...(mustCall === true ? { tool_choice: "any" } : {}),
     ...(signal === undefined ? {} : { signal }),
   };
+}
+
+/** The mark is Anthropic's, as OpenRouter takes it: LangChain hands on members of parts that it does not know. */
+function writeSystem(text: string, cached: boolean): SystemMessage {
+  const mark = cached ? { cache_control: { type: "ephemeral" } } : {};
+  return new SystemMessage({ content: [{ type: "text", text, ...mark }] });
 }
 
 function writeTurn(turn: Turn): BaseMessage[] {

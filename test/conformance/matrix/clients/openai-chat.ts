@@ -11,9 +11,9 @@ import {
   type MatrixClient,
   type Raised,
   type Seen,
-  type Tokens,
   type Turn,
 } from "../client.ts";
+import type { Tokens } from "../../vendors/counts.ts";
 import { plainRaised } from "./raised.ts";
 
 /** `chat.completions` of the official `openai` package. */
@@ -48,6 +48,8 @@ function write({
   system,
   turns,
   tools,
+  mustCall,
+  replies,
   schema,
   effort,
   cached,
@@ -78,6 +80,8 @@ function write({
           },
         }),
     ...(effort === undefined ? {} : { reasoning_effort: effort }),
+    ...(mustCall === true ? { tool_choice: "required" as const } : {}),
+    ...(replies === undefined ? {} : { n: replies }),
   };
 }
 
@@ -102,7 +106,7 @@ function writeTurn(turn: Turn): ChatCompletionMessageParam[] {
 }
 
 function read({ choices, usage }: OpenAI.ChatCompletion, warnings: string): Seen {
-  const [choice] = choices;
+  const [choice, ...others] = choices;
   return {
     text: choice?.message.content ?? "",
     reasoning: reasoningOf(choice?.message),
@@ -111,6 +115,7 @@ function read({ choices, usage }: OpenAI.ChatCompletion, warnings: string): Seen
         ? [{ id: call.id, name: call.function.name, input: JSON.parse(call.function.arguments) as unknown }]
         : [],
     ),
+    others: others.map(({ message }) => message.content ?? ""),
     end: choice?.finish_reason,
     usage,
     reply: choice?.message,

@@ -32,6 +32,7 @@ function write({
   system,
   turns,
   tools,
+  mustCall,
   schema,
   effort,
   cached,
@@ -58,6 +59,7 @@ function write({
     ...(schema === undefined
       ? {}
       : { text: { format: { type: "json_schema" as const, name: "place", strict: true, schema: { ...schema } } } }),
+    ...(mustCall === true ? { tool_choice: "required" as const } : {}),
     ...(effort === undefined ? {} : { reasoning: { effort }, include: ["reasoning.encrypted_content" as const] }),
   };
 }
