@@ -59,10 +59,11 @@ export async function startBatching(init: ProviderInit = {}, options: Partial<Po
     });
   });
   const windows = new Set<() => void>();
+  const ollamaWaitMs = 2; // what calls of Ollama wait unless it is configured
   const clock = {
     ...systemClock,
     after(delayMs: number, call: () => void) {
-      if (delayMs !== waitMs) return systemClock.after(delayMs, call);
+      if (delayMs !== waitMs && delayMs !== ollamaWaitMs) return systemClock.after(delayMs, call);
       windows.add(call);
       return () => void windows.delete(call);
     },

@@ -80,6 +80,8 @@ test("nothing is joined unless it is configured, but for Ollama", async () => {
   await using ollama = await startBatching({ embeddingBatch: {}, kind: ProviderKind.OLLAMA });
   const asked = [];
   for (let i = 0; i < 3; i += 1) asked.push(await ollama.ask({ input: `text ${i}` }));
+  expect(ollama.waits()).toBe(1);
+  await ollama.endWaits();
   const joined = await ollama.called(2);
   expect(joined.inputs).toEqual(["text 1", "text 2"]);
 });
