@@ -123,17 +123,19 @@ function writeText(out: Output, text: string): void {
 /** Pairs of digits; the dashes of a UUID count for nothing. */
 function writeHex(out: Output, text: string): void {
   reserve(out, 4 + text.length);
-  const start = out.length;
-  out.length += 4;
-  for (let index = 0; index < text.length; ) {
+  const { bytes, length } = out;
+  let at = length + 4;
+  for (let index = 0; index < text.length; index += 2) {
     if (text.charCodeAt(index) === dash) index++;
-    out.bytes[out.length++] = (digit(text.charCodeAt(index++)) << 4) | digit(text.charCodeAt(index++));
+    bytes[at++] = (digit(text.charCodeAt(index)) << 4) | digit(text.charCodeAt(index + 1));
   }
-  out.bytes.writeInt32BE(out.length - start - 4, start);
+  writeInt32(out, at - length - 4);
+  out.length = at;
 }
 
 const dash = 0x2d;
 
+/** Either case. */
 function digit(code: number): number {
   return code <= 0x39 ? code - 0x30 : (code | 0x20) - 0x57;
 }

@@ -1,6 +1,6 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
@@ -158,14 +158,38 @@ test("the lock of a process that has ended, or whose id is another's now, is tak
   rmSync(directory, { recursive: true });
 });
 
+// A mebibyte of the log for each commit, so that checkpoints come in between.
+const fillingTable = "create table written (n int primary key, filling text storage external)";
+const filling = "insert into written values ($1, repeat('x', 1048576))";
+
+test("the log of an embedded database stays short while it is written to", async () => {
+  const embeddedDirectory = await embeddedDirectoryForTest();
+  const database = await openDatabase({ embeddedDirectory });
+  await database.transaction((client) => client.query(fillingTable));
+  for (let n = 1; n <= 160; n++) await database.transaction((client) => client.query(filling, [n]));
+  const { rows } = await database.transaction((client) =>
+    client.query<{ bytes: string }>(
+      "select pg_current_wal_insert_lsn() - redo_lsn as bytes from pg_control_checkpoint()",
+    ),
+  );
+  // A look comes every 32 commits: at most 64 MiB, and what was written until the next one.
+  expect(Number(rows[0]?.bytes)).toBeLessThan(100 * 1_048_576);
+  const segments = readdirSync(join(embeddedDirectory, "pgdata", "pg_wal")).filter((name) =>
+    /^[0-9A-F]{24}$/.test(name),
+  );
+  expect(segments.length).toBeLessThan(10);
+  await database.close();
+  rmSync(embeddedDirectory, { recursive: true });
+});
+
 test("what an embedded database committed is there after kill -9", async () => {
   const embeddedDirectory = await embeddedDirectoryForTest();
   const writer = `
     import { openDatabase } from ${JSON.stringify(join(import.meta.dirname, "database.ts"))};
     const database = await openDatabase({ embeddedDirectory: ${JSON.stringify(embeddedDirectory)} });
-    await database.transaction((client) => client.query("create table written (n int primary key)"));
+    await database.transaction((client) => client.query(${JSON.stringify(fillingTable)}));
     for (let n = 1; ; n++) {
-      await database.transaction((client) => client.query("insert into written values ($1)", [n]));
+      await database.transaction((client) => client.query(${JSON.stringify(filling)}, [n]));
       process.stdout.write(n + "\\n");
     }`;
   const child = spawn(process.execPath, ["--input-type=module-typescript", "-e", writer], {
@@ -174,10 +198,10 @@ test("what an embedded database committed is there after kill -9", async () => {
   let last = 0;
   child.stdout.on("data", (data: Buffer) => {
     last = Number(data.toString().trim().split("\n").at(-1));
-    if (last >= 50) child.kill("SIGKILL");
+    if (last >= 100) child.kill("SIGKILL");
   });
   await once(child, "close");
-  expect(last).toBeGreaterThanOrEqual(50);
+  expect(last).toBeGreaterThanOrEqual(100);
   const database = await openDatabase({ embeddedDirectory });
   const { rows } = await database.transaction((client) =>
     client.query<{ count: string; max: number }>("select count(*), max(n) from written"),

@@ -1,10 +1,11 @@
 import { create } from "@bufbuild/protobuf";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
-import { type UsageBatch, UsageBatchSchema } from "@weir/gen/weir/metering/v1/usage_event_pb";
+import { AttemptOutcome, type UsageBatch, UsageBatchSchema } from "@weir/gen/weir/metering/v1/usage_event_pb";
 import { systemClock } from "@weir/kit/clock";
 import { createPriceList } from "@weir/price/price";
 import fc from "fast-check";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { sqlState } from "./database.ts";
 import { createPriceBook } from "./price-book.ts";
 import { createPriceStore } from "./price-store.ts";
 import { createRecorder } from "./recorder.ts";
@@ -40,6 +41,13 @@ describe.each(["embedded", "postgres"] as const)("%s", (engine) => {
 
   const record = (...batches: UsageBatch[]) => metering.recorder.record(batches);
   const count = async (table: string) => Number((await db.query(`select count(*) from ${table}`))[0]?.["count"]);
+  const transfer = (number: number, book: string, debit: string, credit: string) => ({
+    attempt_id: attemptId(number),
+    book,
+    debit_account: debit,
+    credit_account: credit,
+    amount_nano_usd: String(testEventCost),
+  });
   const unbalanced = () =>
     db.query("select attempt_id, book from entries group by 1, 2 having sum(amount_nano_usd) <> 0 or count(*) <> 2");
 
@@ -85,6 +93,50 @@ describe.each(["embedded", "postgres"] as const)("%s", (engine) => {
     ]);
     expect(await metering.store.watermark(journalA)).toBe(3n);
     expect(await metering.store.watermark(journalB)).toBe(0n);
+  });
+
+  test("each attempt moves its cost from usage to provider, and its charge from tenant to revenue, where there are any", async () => {
+    const events = [
+      testEvent(1),
+      testEvent(2, { outcome: AttemptOutcome.FAILED }),
+      testEvent(3, { priceId: "" }),
+      testEvent(4, { outcome: AttemptOutcome.REJECTED, usage: {} }),
+    ];
+    await record(create(UsageBatchSchema, { journalId: journalA, firstSequence: 1n, events }));
+    expect(await db.query("select * from transfers order by attempt_id, book")).toEqual([
+      transfer(1, "cost", "usage/default", "provider/acme"),
+      transfer(1, "charge", "tenant/default", "revenue"),
+      transfer(2, "cost", "usage/default", "provider/acme"),
+    ]);
+    const amount = String(testEventCost);
+    expect(
+      await db.query("select * from entries where attempt_id = $1 order by book, account", [attemptId(1)]),
+    ).toEqual([
+      { attempt_id: attemptId(1), book: "charge", account: "revenue", amount_nano_usd: amount },
+      { attempt_id: attemptId(1), book: "charge", account: "tenant/default", amount_nano_usd: `-${amount}` },
+      { attempt_id: attemptId(1), book: "cost", account: "provider/acme", amount_nano_usd: amount },
+      { attempt_id: attemptId(1), book: "cost", account: "usage/default", amount_nano_usd: `-${amount}` },
+    ]);
+  });
+
+  test("no statement can bring a book out of balance", async () => {
+    await record(testBatch(1, 2));
+    const refusals = {
+      "update transfers set amount_nano_usd = 0": "23514",
+      "update transfers set amount_nano_usd = -1": "23514",
+      "update transfers set credit_account = null": "23502",
+      "insert into entries values (gen_random_uuid(), 'cost', 'revenue', 1)": "55000",
+      "update entries set amount_nano_usd = 1": "55000",
+      "delete from entries where amount_nano_usd > 0": "55000",
+    };
+    for (const [change, state] of Object.entries(refusals)) {
+      expect(await db.query(change).catch(sqlState), change).toBe(state);
+    }
+    await db.query("update transfers set amount_nano_usd = 7 where book = 'charge'");
+    await db.query("delete from transfers where book = 'cost'");
+    expect(await db.query("select book, count(*), sum(amount_nano_usd) from entries group by book")).toEqual([
+      { book: "charge", count: "4", sum: "0" },
+    ]);
   });
 
   test("microseconds, quotes, backslashes, braces and odd characters survive", async () => {
@@ -147,6 +199,19 @@ describe.each(["embedded", "postgres"] as const)("%s", (engine) => {
     expect(await db.query("select input_tokens from attempts where attempt_id = $1", [attemptId(2)])).toEqual([
       { input_tokens: "1000" },
     ]);
+  });
+
+  test("a batch that came before its turn comes again in its turn and changes nothing", async () => {
+    await record(testBatch(4, 6));
+    await record(testBatch(1, 3));
+    const batch = testBatch(4, 7);
+    batch.events[1] = testEvent(5, { alias: "other" });
+    expect(await record(batch)).toEqual(new Map([[journalA, 7n]]));
+    expect([await count("attempts"), await count("transfers")]).toEqual([7, 14]);
+    expect(await db.query("select attempt_id, reason, sequence from conflicts")).toEqual([
+      { attempt_id: attemptId(5), reason: "content", sequence: "5" },
+    ]);
+    expect(await record(testBatch(8, 9))).toEqual(new Map([[journalA, 9n]]));
   });
 
   test("the same attempt twice in one batch: the first stands, other content is kept aside", async () => {

@@ -149,7 +149,7 @@ async function insertNew(client: ClientBase, rows: readonly Recordable[]): Promi
   if (rows.length === 0) return 0;
   await client.query({
     name: "insert-new",
-    text: insertText(""),
+    text: `with inserted as (${insertAttempts("")}) ${postingOf("inserted")}`,
     values: arrayParameters(attemptColumns, rows),
   });
   return rows.length;
@@ -160,7 +160,9 @@ async function insertMissing(client: ClientBase, rows: readonly Recordable[], as
   if (rows.length === 0) return 0;
   const { rows: counts } = await client.query<{ count: string }>({
     name: "insert-missing",
-    text: insertText("on conflict (attempt_id) do nothing"),
+    text: `with inserted as (${insertAttempts("on conflict (attempt_id) do nothing")}),
+             posted as (${postingOf("inserted")})
+           select count(*) from inserted`,
     values: arrayParameters(attemptColumns, rows),
   });
   const insertedCount = Number(counts[0]?.count);
@@ -265,14 +267,11 @@ const attemptColumns: readonly ArrayColumn<Recordable>[] = [
   { name: "content_digest", type: "bytea", value: ({ row }) => row.contentDigest },
 ];
 
-/** One statement, so that a transfer exists exactly when its attempt's row was inserted by the same statement. */
-function insertText(onConflict: string): string {
+/** To be posted in the same statement, so that a transfer exists exactly when its attempt's row was inserted with it. */
+function insertAttempts(onConflict: string): string {
   return `
-    with inserted as (
-      insert into attempts (${attemptColumns.map((column) => column.name).join(", ")})
-      select * from ${unnested(attemptColumns, "t")}
-      ${onConflict}
-      returning attempt_id, tenant, provider, cost_nano_usd, charge_nano_usd
-    ), posted as (${postingOf("inserted")})
-    select count(*) from inserted`;
+    insert into attempts (${attemptColumns.map((column) => column.name).join(", ")})
+    select * from ${unnested(attemptColumns, "t")}
+    ${onConflict}
+    returning attempt_id, tenant, provider, cost_nano_usd, charge_nano_usd`;
 }

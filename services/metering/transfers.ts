@@ -7,10 +7,9 @@
 export function postingOf(source: string): string {
   return `
     insert into transfers (attempt_id, book, debit_account, credit_account, amount_nano_usd)
-    select attempt_id, t.book, t.debit_account, t.credit_account, t.amount_nano_usd
-    from ${source} cross join lateral (values
-      ('cost'::book, 'usage/' || tenant, 'provider/' || provider, cost_nano_usd),
-      ('charge', 'tenant/' || tenant, 'revenue', charge_nano_usd)
-    ) as t (book, debit_account, credit_account, amount_nano_usd)
-    where t.amount_nano_usd > 0`;
+    select attempt_id, 'cost'::book, 'usage/' || tenant, 'provider/' || provider, cost_nano_usd
+    from ${source} where cost_nano_usd > 0
+    union all
+    select attempt_id, 'charge', 'tenant/' || tenant, 'revenue', charge_nano_usd
+    from ${source} where charge_nano_usd > 0`;
 }
