@@ -48,6 +48,8 @@ const unknownPart = -1;
 export function createChoiceReader(choice: number, replyId: string): ChoiceReader {
   const calls = new Map<number, Call>();
   const reasoningParts = new Map<string | number, number>();
+  /** Ids of reasoning whose text comes beside `reasoning_details`, and is only repeated there, by key. */
+  const begun = new Map<string | number, string>();
   let partCount = 0;
   let textPart = unknownPart;
   let refusalPart = unknownPart;
@@ -113,7 +115,10 @@ export function createChoiceReader(choice: number, replyId: string): ChoiceReade
     return true;
   }
 
-  /** OpenRouter says the same text twice, in `reasoning` and in `reasoning_details`, of which the latter also holds proofs. */
+  /**
+   * OpenRouter says the same text twice, in `reasoning` and in `reasoning_details`, of which the latter also holds proofs.
+   * Another Weir says the details at the end, and where each text begins by an entry that has none.
+   */
   function readReasoning(said: JsonObject, out: GenerateEvent[]): void {
     const details: ReasoningDetail[] = [];
     for (const entry of listOf(said["reasoning_details"])) {
@@ -121,13 +126,23 @@ export function createChoiceReader(choice: number, replyId: string): ChoiceReade
       if (detail !== undefined) details.push(detail);
     }
     const text = readReasoningText(said);
+    const [first, ...others] = details;
+    if (text !== "" && first?.key !== undefined && others.length === 0 && isBeginning(first)) {
+      const part = reasoningParts.get(first.key) ?? nextPart();
+      reasoningParts.set(plainReasoning, part).set(first.key, part);
+      begun.set(first.key, first.id);
+      appendReasoning(plainReasoning, { text, id: first.id }, out);
+      return;
+    }
     if (text !== "" && details.every((detail) => detail.text === "")) appendReasoning(plainReasoning, { text }, out);
     for (const detail of details) {
       const key = detail.key ?? detailReasoning;
       const plain = reasoningParts.get(plainReasoning);
       // A proof that comes without text is that of the text beside it.
-      if (detail.text === "" && plain !== undefined && !reasoningParts.has(key)) reasoningParts.set(key, plain);
-      appendReasoning(key, detail, out);
+      const isBeside = detail.text === "" && plain !== undefined && begun.size === 0;
+      if (isBeside && !reasoningParts.has(key)) reasoningParts.set(key, plain);
+      const id = begun.get(key);
+      appendReasoning(key, id === undefined ? detail : { ...detail, text: "", id: id === "" ? detail.id : "" }, out);
       // Without an index, a proof is the only sign that a piece is at its end.
       if (detail.signature.length > 0) reasoningParts.delete(detailReasoning);
     }
@@ -238,6 +253,11 @@ const detailReasoning = "detail";
 
 const nothing: JsonObject = {};
 const noBytes: Uint8Array = new Uint8Array(0);
+
+/** Whether an entry says no more than which reasoning begins, or goes on, beside it. */
+function isBeginning({ text, signature, sealed }: ReasoningDetail): boolean {
+  return text === "" && signature.length === 0 && sealed.length === 0;
+}
 
 /** Gemini's thought signature: https://ai.google.dev/gemini-api/docs/thought-signatures. */
 function readSignature(extra: unknown): Uint8Array {

@@ -169,6 +169,31 @@ test.each<[string, Json[], unknown[]]>([
     [{ reasoning: { text: "hm" } }, { reasoning: { text: "", signature: Buffer.from("sig") } }],
   ],
   [
+    "another Weir's, whose details come at the end",
+    [
+      { reasoning_content: "a", ...detail(0, { type: "reasoning.text", text: "", id: "rs_1" }) },
+      { reasoning_content: "b" },
+      detail(1, { type: "reasoning.text", text: "" }),
+      { reasoning_content: "c", ...detail(2, { type: "reasoning.text", text: "" }) },
+      {
+        reasoning_details: [
+          { type: "reasoning.text", text: "ab", signature: "sig", id: "rs_1", index: 0 },
+          { type: "reasoning.encrypted", data: "xyz", index: 1 },
+          { type: "reasoning.text", text: "c", id: "rs_2", index: 2 },
+        ],
+      },
+    ],
+    [
+      { reasoning: { text: "a", id: "rs_1" } },
+      { reasoning: { text: "b" } },
+      { part: 1, reasoning: { text: "" } },
+      { part: 2, reasoning: { text: "c" } },
+      { reasoning: { text: "", signature: Buffer.from("sig"), id: "" } },
+      { part: 1, reasoning: { sealed: Buffer.from("xyz") } },
+      { part: 2, reasoning: { text: "", id: "rs_2" } },
+    ],
+  ],
+  [
     "two blocks with proofs, without index",
     [
       detail(undefined, { type: "reasoning.text", text: "a" }),

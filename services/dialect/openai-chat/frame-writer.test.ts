@@ -225,16 +225,41 @@ test("reasoning stands where clients look for it, and where they send it back fr
   ];
   const sealed = { type: "reasoning.encrypted", data: "data:;base64,/w==", index: 1 };
   expect(deltas(events)).toEqual([
-    { reasoning_content: "h", reasoning_details: [{ type: "reasoning.text", text: "h", id: "rs_1", index: 0 }] },
-    { reasoning_content: "m", reasoning_details: [{ type: "reasoning.text", text: "m", index: 0 }] },
-    { reasoning_details: [{ type: "reasoning.text", text: "", signature: "sig", index: 0 }] },
-    { reasoning_details: [sealed] },
+    { reasoning_content: "h", reasoning_details: [{ type: "reasoning.text", text: "", id: "rs_1", index: 0 }] },
+    { reasoning_content: "m" },
+    { reasoning_details: [{ type: "reasoning.text", text: "", index: 1 }] },
   ]);
   expect(message(events)).toMatchObject({
     content: "",
     reasoning_content: "hm",
     reasoning_details: [{ type: "reasoning.text", text: "hm", signature: "sig", id: "rs_1", index: 0 }, sealed],
   });
+});
+
+test("a stream's reasoning stands whole in one chunk at its end, since OpenAI's client keeps those of one chunk only", () => {
+  const events = [
+    start,
+    reasoningEvent(0, 0, { text: "h", id: "rs_1" }),
+    reasoningEvent(0, 1, { text: "second" }),
+    reasoningEvent(0, 0, { text: "m", signature: Buffer.from("sig") }),
+    textEvent(0, 2, "hi"),
+    end,
+  ];
+  const beginning = (index: number, id = {}) => [{ type: "reasoning.text", text: "", ...id, index }];
+  expect(deltas(events)).toEqual([
+    { reasoning_content: "h", reasoning_details: beginning(0, { id: "rs_1" }) },
+    { reasoning_content: "second", reasoning_details: beginning(1) },
+    { reasoning_content: "m", reasoning_details: beginning(0, { id: "rs_1" }) },
+    { content: "hi" },
+    {
+      reasoning_details: [
+        { type: "reasoning.text", text: "hm", signature: "sig", id: "rs_1", index: 0 },
+        { type: "reasoning.text", text: "second", index: 1 },
+      ],
+    },
+    {},
+    undefined,
+  ]);
 });
 
 test("citations count characters of the whole text, whichever part they belong to", () => {

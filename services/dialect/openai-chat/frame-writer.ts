@@ -33,12 +33,23 @@ interface Choice {
   characters: number;
   readonly textOffsets: Map<number, number>;
   readonly calls: Map<number, Call>;
-  /** Places of its reasoning in `reasoning_details`, by part. */
-  readonly reasoning: Map<number, number>;
+  /** Its reasoning so far, by part; the nth is the nth of `reasoning_details`. */
+  readonly reasoning: Map<number, Thought>;
+  /** The reasoning to which the last text of any belonged. */
+  thought: Thought | undefined;
   /** Held back until the end, as OpenAI does: its client keeps the annotations of one chunk only. */
   readonly annotations: JsonObject[];
   /** Up to two bytes of sound that wait for a third: clients join the base64 of all chunks as text. */
   sound: Uint8Array;
+}
+
+/** Reasoning that is being written. */
+interface Thought {
+  readonly index: number;
+  text: string;
+  signature: Uint8Array;
+  sealed: Uint8Array;
+  id: string;
 }
 
 /** How a call is written: in `tool_calls`, with its place there, or as the old `function_call`. */
@@ -48,8 +59,10 @@ const doneFrame: Frame = { type: "", data: "[DONE]" };
 const noFrames: readonly Frame[] = [];
 
 /**
- * Writes a streamed answer as `chat.completion.chunk` objects. Reasoning is written twice, as `reasoning_content` for
- * clients that show it and as `reasoning_details` for those that send it back. Warnings are not for this stream.
+ * Writes a streamed answer as `chat.completion.chunk` objects. Reasoning is written twice: as it comes in `reasoning_content`
+ * for clients that show it, and whole, with its proofs, in `reasoning_details` of one chunk at the end of its choice for those
+ * that send it back, since OpenAI's client keeps of members that it does not know those of one chunk only. An entry without
+ * text tells which reasoning begins. Warnings are not for this stream.
  */
 export function createFrameWriter(options: AnswerOptions): FrameWriter {
   const { customTools, legacy } = readReplyForm(options.request);
@@ -94,6 +107,7 @@ export function createFrameWriter(options: AnswerOptions): FrameWriter {
       textOffsets: new Map(),
       calls: new Map(),
       reasoning: new Map(),
+      thought: undefined,
       annotations: [],
       sound: noBytes,
     };
@@ -152,17 +166,29 @@ export function createFrameWriter(options: AnswerOptions): FrameWriter {
   }
 
   function writeReasoning(choice: Choice, part: number, delta: ReasoningDelta): readonly Frame[] {
-    let index = choice.reasoning.get(part);
-    if (index === undefined) choice.reasoning.set(part, (index = choice.reasoning.size));
-    const text = JSON.stringify(delta.text);
-    if (delta.signature.length === 0 && delta.sealed.length === 0 && delta.id === "") {
-      if (delta.text === "") return noFrames;
-      const details = `[{"type":"reasoning.text","text":${text},"index":${index}}]`;
-      return frames(choice, `"reasoning_content":${text},"reasoning_details":${details}`);
+    const { text, signature, sealed, id } = delta;
+    if (text === "" && signature.length === 0 && sealed.length === 0 && id === "") return noFrames;
+    const isNew = !choice.reasoning.has(part);
+    const thought = thoughtOf(choice, part);
+    thought.text += text;
+    if (signature.length > 0) thought.signature = signature;
+    if (sealed.length > 0) thought.sealed = sealed;
+    if (id !== "") thought.id = id;
+    const members = text === "" ? [] : [`"reasoning_content":${JSON.stringify(text)}`];
+    if (isNew || (text !== "" && choice.thought !== thought)) {
+      const beginning = writeReasoningDetails({ ...noReasoning, id: thought.id }, thought.index);
+      members.push(`"reasoning_details":${JSON.stringify(beginning)}`);
     }
-    const details = JSON.stringify(writeReasoningDetails(delta, index));
-    const plain = delta.text === "" ? "" : `"reasoning_content":${text},`;
-    return frames(choice, `${plain}"reasoning_details":${details}`);
+    if (text !== "") choice.thought = thought;
+    return members.length === 0 ? noFrames : frames(choice, members.join());
+  }
+
+  function thoughtOf(choice: Choice, part: number): Thought {
+    const known = choice.reasoning.get(part);
+    if (known !== undefined) return known;
+    const thought: Thought = { ...noReasoning, index: choice.reasoning.size };
+    choice.reasoning.set(part, thought);
+    return thought;
   }
 
   function writeCall(choice: Choice, part: number, delta: ToolCallDelta): string {
@@ -223,6 +249,12 @@ export function createFrameWriter(options: AnswerOptions): FrameWriter {
     const choice = choiceOf(index);
     const last: Frame[] = [];
     if (choice.sound.length > 0) last.push(...frames(choice, `"audio":{"data":"${writeBase64(choice.sound)}"}`));
+    if (choice.reasoning.size > 0) {
+      const details = [...choice.reasoning.values()].flatMap((thought) =>
+        writeReasoningDetails(thought, thought.index),
+      );
+      last.push(...frames(choice, `"reasoning_details":${JSON.stringify(details)}`));
+    }
     if (choice.annotations.length > 0) {
       last.push(...frames(choice, `"annotations":${JSON.stringify(choice.annotations)}`));
     }
@@ -241,3 +273,4 @@ function chunkHead({ id, created, ...rest }: ReturnType<typeof writeReplyHead>):
 }
 
 const noBytes: Uint8Array = new Uint8Array(0);
+const noReasoning = { text: "", signature: noBytes, sealed: noBytes, id: "" };

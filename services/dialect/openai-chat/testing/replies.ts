@@ -81,7 +81,7 @@ const act: Arbitrary<Act> = fc.oneof(
     kind: fc.constant("reasoning" as const),
     slot: fc.nat({ max: 1 }),
     delta: fc
-      .record({ text: blank, signature: proof, sealed: proof, id: blank })
+      .record({ text: blank, signature: proof, sealed: proof, id: fc.constantFrom("", "rs_") })
       .filter(({ text, signature, sealed, id }) => text !== "" || signature.length + sealed.length > 0 || id !== ""),
   }),
   fc.record({
@@ -192,9 +192,11 @@ function addAct(said: Said, [choice, next]: [number, Act]): Said {
     case "refusal":
       events.push(refusalEvent(choice, partOf("refusal"), next.text, next.logprobs));
       break;
-    case "reasoning":
-      events.push(reasoningEvent(choice, partOf(`reasoning ${next.slot}`), next.delta));
+    case "reasoning": {
+      const id = next.delta.id === "" ? "" : `${next.delta.id}${next.slot}`; // a part has one id, however often it is said
+      events.push(reasoningEvent(choice, partOf(`reasoning ${next.slot}`), { ...next.delta, id }));
       break;
+    }
     case "call": {
       const name = `call ${next.slot}`;
       const begins = !parts.has(`${choice} ${name}`);
