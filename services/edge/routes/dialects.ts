@@ -20,6 +20,7 @@ import { type CountDialect, createCountTokens } from "./count-tokens.ts";
 import type { ErrorVoice } from "../http/exchange.ts";
 import { createGenerate, type GenerateDeps, type PathFacts } from "./generate.ts";
 import { type KeyedCall, type Route, versioned } from "./route.ts";
+import { createArrayForm } from "./stream-form.ts";
 
 /** Dialects whose requests name the model and the stream in the body. */
 const bodyDialects: readonly (readonly [path: string, codec: Codec])[] = [
@@ -127,7 +128,10 @@ function readModelPath(call: KeyedCall): PathFacts {
   return { model: call.params["id"]?.slice(0, -verbOf(call).length) ?? "" };
 }
 
-/** `MODEL:generateContent`, `MODEL:streamGenerateContent?alt=sse`. https://ai.google.dev/api/generate-content */
+/**
+ * `MODEL:generateContent`, `MODEL:streamGenerateContent`, the latter with `alt` as https://cloud.google.com/apis/docs/system-parameters has it.
+ * https://ai.google.dev/api/generate-content
+ */
 function readGeminiPath({ params, exchange }: KeyedCall): PathFacts {
   const call = params["id"] ?? "";
   const colon = call.lastIndexOf(":");
@@ -136,13 +140,17 @@ function readGeminiPath({ params, exchange }: KeyedCall): PathFacts {
   if (verb === "generateContent") return { model, stream: false };
   if (verb !== "streamGenerateContent") throw new WeirError(ErrorReason.NOT_FOUND);
   const query = new URLSearchParams(exchange.request.url?.split("?")[1] ?? "");
-  if (query.get("alt") !== "sse") {
+  const alt = query.get("alt") ?? query.get("$alt") ?? "json";
+  if (alt === "sse") return { model, stream: true };
+  if (alt !== "json") {
     throw new WeirError(ErrorReason.INVALID_REQUEST, {
-      text: "Streams are sent as server-sent events alone: add `?alt=sse`.",
+      text: "`alt` must be `sse` or `json`.",
       metadata: { param: "alt" },
     });
   }
-  return { model, stream: true };
+  const { form, voice } = createArrayForm();
+  exchange.voice = voice;
+  return { model, stream: true, form };
 }
 
 /** How failures are told where no route answers: by the vendor whose paths begin so. Undefined: as OpenAI does. */

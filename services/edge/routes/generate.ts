@@ -15,6 +15,7 @@ import type { Limits } from "../limits/limits.ts";
 import type { Measures } from "../measures.ts";
 import { Relay } from "./relay.ts";
 import type { KeyedCall } from "./route.ts";
+import type { StreamForm } from "./stream-form.ts";
 
 export interface GenerateDeps {
   readonly chat: Pick<Client<typeof ChatService>, "generate" | "countTokens">;
@@ -29,6 +30,8 @@ export interface GenerateDeps {
 export interface PathFacts {
   readonly model?: string;
   readonly stream?: boolean;
+  /** How a stream goes out. Default: as server-sent events. */
+  readonly form?: StreamForm;
 }
 
 /** What a reply may be thought to use when the client sets no limit; the truth is settled at the end. */
@@ -71,7 +74,7 @@ export function createGenerate(
       // A client's timer ends when it has the head: a stream that has begun may go on for as long as it likes.
       { metadata, timeoutMs: stream ? undefined : clientDeadlineMs(exchange) },
     );
-    const relay = new Relay(deps, label, exchange, settings, reservation);
+    const relay = new Relay(deps, label, exchange, settings, reservation, path.form);
     exchange.onGone = () => void reply.return();
     if (stream) relay.holdHeaders();
     await relay.run(reply);

@@ -8,6 +8,7 @@ import type { EdgeSettings } from "../config.ts";
 import type { Exchange, HeaderList } from "../http/exchange.ts";
 import type { TokenReservation } from "../limits/limits.ts";
 import type { Measures } from "../measures.ts";
+import { eventForm, type StreamForm } from "./stream-form.ts";
 
 export interface RelayDeps {
   readonly measures: Measures;
@@ -25,6 +26,7 @@ export class Relay {
   private readonly exchange: Exchange;
   private readonly settings: EdgeSettings;
   private readonly reservation: TokenReservation;
+  private readonly form: StreamForm;
   /** How the reply goes out: not begun, as events, held until its length is known, or as it comes. */
   private mode: "waiting" | "events" | "held" | "flowing" = "waiting";
   private held: Uint8Array[] = [];
@@ -40,19 +42,21 @@ export class Relay {
     exchange: Exchange,
     settings: EdgeSettings,
     reservation: TokenReservation,
+    form: StreamForm = eventForm,
   ) {
     this.deps = deps;
     this.label = label;
     this.exchange = exchange;
     this.settings = settings;
     this.reservation = reservation;
+    this.form = form;
   }
 
   /** Waits for content only so long, and then lets the client know that there is life. */
   holdHeaders(): void {
     this.exchange.alarm(this.settings.holdHeadersMs, () => {
       this.openEvents([]);
-      this.exchange.write(": waiting\n\n");
+      this.exchange.write(this.form.waiting());
       this.beat();
     });
   }
@@ -92,7 +96,8 @@ export class Relay {
     }
     if (this.mode === "held") return this.hold(data);
     this.exchange.delayAlarm(this.mode === "events" ? this.settings.heartbeatMs : Number.POSITIVE_INFINITY);
-    return data.length === 0 || this.exchange.write(data);
+    const piece = this.reframe(data, false);
+    return piece.length === 0 || this.exchange.write(piece);
   }
 
   private begin(head: WireHead | undefined): void {
@@ -125,12 +130,16 @@ export class Relay {
   private openEvents(headers: HeaderList): void {
     this.counted = true;
     this.deps.measures.streamOpened();
-    this.exchange.begin(200, [...eventHeaders, ...headers], true);
+    this.exchange.begin(200, [...this.form.headers, ...headers], true);
+  }
+
+  private reframe(data: Uint8Array, isLast: boolean): Uint8Array | string {
+    return this.mode === "events" ? (this.form.reframe?.(data, isLast) ?? data) : data;
   }
 
   private beat(): void {
     this.exchange.alarm(this.settings.heartbeatMs, () => {
-      if (!this.exchange.isStalled) this.exchange.write(": ping\n\n");
+      if (!this.exchange.isStalled) this.exchange.write(this.form.ping);
       this.exchange.delayAlarm(this.settings.heartbeatMs);
     });
   }
@@ -153,11 +162,12 @@ export class Relay {
   }
 
   private finish(data: Uint8Array): void {
+    const last = this.reframe(data, true);
     this.complete = true;
     // From here on the end of the connection says nothing about the call.
     this.exchange.onGone = undefined;
     if (this.mode !== "held") {
-      this.exchange.end(data);
+      this.exchange.end(last);
       return;
     }
     const body = this.held.length === 0 ? data : Buffer.concat([...this.held, data]);
@@ -170,15 +180,6 @@ export class Relay {
     this.reservation.settle((usage.inputTokens ?? 0) + (usage.outputTokens ?? 0));
   }
 }
-
-const eventHeaders: HeaderList = [
-  "content-type",
-  "text/event-stream; charset=utf-8",
-  "cache-control",
-  "no-cache",
-  "x-accel-buffering",
-  "no",
-];
 
 /** Headers that are ours, or that say how bytes are framed, whatever an answer from inside holds. */
 const ownHeader =
