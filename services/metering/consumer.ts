@@ -36,7 +36,10 @@ export interface ConsumerDependencies {
 }
 
 export interface UsageConsumer {
-  /** Takes nothing new, finishes the transaction that runs, and acknowledges what it wrote. */
+  /**
+   * Finishes the transaction that runs, acknowledges what it wrote, and gives everything else back to the broker, also what
+   * is still on its way here: for up to two seconds.
+   */
   stop(): Promise<void>;
 }
 
@@ -44,7 +47,15 @@ export interface UsageConsumer {
 const rowsMax = 5_000;
 /** Messages held here; as many again may wait in the client. */
 const messagesMax = 64;
-const fetchMs = 5_000;
+/**
+ * How long the broker may fill one request for messages. It cannot be taken back: what it sends to a consumer that hung up
+ * is missing until `ack_wait` is over, so a consumer that stops hears it to its end.
+ */
+const fetchMs = 1_000;
+/** Longer, and the connection is gone. */
+const lastFetchMs = fetchMs + 1_000;
+/** For questions to the broker; one that was asked while the connection broke is never answered. */
+const askTimeoutMs = 2_000;
 const retryMinMs = 250;
 const retryMaxMs = 5_000;
 
@@ -77,11 +88,11 @@ export function startUsageConsumer(dependencies: ConsumerDependencies): UsageCon
     let delayMs = 0;
     while (!stopping.signal.aborted) {
       try {
-        await ensureStream(await jetstreamManager(connection), dependencies);
-        const consumer = await jetstream(connection).consumers.get(usageStream.name, usageStream.durable);
+        await ensureStream(await jetstreamManager(connection, { timeout: askTimeoutMs }), dependencies);
+        const stream = jetstream(connection, { timeout: askTimeoutMs });
+        const consumer = await stream.consumers.get(usageStream.name, usageStream.durable);
         while (!stopping.signal.aborted) {
           messages = await consumer.fetch({ max_messages: messagesMax, expires: fetchMs });
-          if (stopping.signal.aborted) messages.stop();
           for await (const message of messages) {
             inbox.push(message);
             // Messages that come while a transaction runs share the next one.
@@ -105,8 +116,8 @@ export function startUsageConsumer(dependencies: ConsumerDependencies): UsageCon
     let delayMs = retryMinMs;
     while (inbox.length > 0) {
       if (stopping.signal.aborted) {
-        // For another instance, at once.
-        for (const message of inbox.splice(0)) send(() => message.nak());
+        // For another instance; sooner, they would come here again.
+        for (const message of inbox.splice(0)) send(() => message.nak(fetchMs));
         return;
       }
       const { taken, batches, unreadable } = take(inbox);
@@ -160,9 +171,10 @@ export function startUsageConsumer(dependencies: ConsumerDependencies): UsageCon
   return {
     async stop() {
       stopping.abort();
-      messages?.stop();
       requests.unsubscribe();
+      const cancelHangUp = clock.after(lastFetchMs, () => messages?.stop());
       await reading;
+      cancelHangUp();
       await working;
       // Acknowledgements that were written last; when the connection is gone the messages come again.
       if (!connection.isClosed()) await connection.flush().catch(() => undefined);
