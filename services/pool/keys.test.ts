@@ -1,8 +1,16 @@
+import { generateKeyPairSync } from "node:crypto";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import { ProviderKind } from "@weir/gen/weir/config/v1/config_pb";
 import { AttemptOutcome } from "@weir/gen/weir/metering/v1/usage_event_pb";
 import { expect, test } from "vitest";
-import { answerJson, createTestPool, hello, readAll, startProvider } from "./testing/pool-under-test.ts";
+import {
+  answerJson,
+  createTestPool,
+  hello,
+  readAll,
+  silent as silentLog,
+  startProvider,
+} from "./testing/pool-under-test.ts";
 
 const json = { "content-type": "application/json" };
 
@@ -62,3 +70,72 @@ test("a signed call names its key and region, and never sends the secret", async
   expect(JSON.stringify(got?.headers)).not.toContain("wJalrXUtnFEMI");
   expect(pool.journal.events).toMatchObject([{ outcome: AttemptOutcome.REJECTED }]);
 });
+
+const account = JSON.stringify({
+  type: "service_account",
+  private_key_id: "kid",
+  private_key: generateKeyPairSync("rsa", { modulusLength: 2048 }).privateKey.export({ type: "pkcs8", format: "pem" }),
+  client_email: "weir@p.iam.gserviceaccount.com",
+});
+
+const vertex = (tokenUrl: string) => ({
+  kind: ProviderKind.VERTEX,
+  apiKey: "",
+  project: "my-project",
+  region: "global",
+  credentials: account,
+  tokenUrl,
+});
+
+const geminiAnswer = JSON.stringify({
+  candidates: [{ content: { role: "model", parts: [{ text: "hi" }] }, finishReason: "STOP", index: 0 }],
+  usageMetadata: { promptTokenCount: 1, candidatesTokenCount: 1, totalTokenCount: 2 },
+});
+
+test("a service account's calls bear its token; one that is refused is fetched anew for the next call", async () => {
+  let issued = 0;
+  await using issuer = await startProvider((response) => {
+    issued += 1;
+    response.writeHead(200, json).end(JSON.stringify({ access_token: `token-${issued}`, expires_in: 3_600 }));
+  });
+  await using provider = await startProvider((response, { headers }) => {
+    const revoked = headers.authorization === "Bearer token-1" && provider.received.length > 2;
+    response.writeHead(revoked ? 401 : 200, json).end(revoked ? "{}" : geminiAnswer);
+  });
+  await using pool = createTestPool(provider.url, vertex(issuer.url));
+  const run = async () => (await readAll(pool.run(hello))).error;
+  expect(await run()).toBeUndefined();
+  expect(await run()).toBeUndefined();
+  expect(await run()).toMatchObject({ reason: ErrorReason.PROVIDER_UNAVAILABLE, metadata: { cause: "credential" } });
+  expect(await run()).toBeUndefined();
+  expect(provider.received.map(({ headers }) => headers.authorization)).toEqual([
+    "Bearer token-1",
+    "Bearer token-1",
+    "Bearer token-1",
+    "Bearer token-2",
+  ]);
+  expect(JSON.stringify(provider.received.map(({ headers }) => headers))).not.toContain("assertion");
+});
+
+test.each([
+  ["refuses", 400, "credential"],
+  ["does not serve", 503, "connect"],
+])(
+  "an issuer that %s an account fails the call before anything is sent, and gives its place back",
+  async (_, status, cause) => {
+    await using issuer = await startProvider((response) =>
+      response.writeHead(status, json).end('{"error":"SECRET x"}'),
+    );
+    await using provider = await startProvider();
+    const lines: unknown[] = [];
+    const log = { ...silentLog, warn: (...line: unknown[]) => void lines.push(line) };
+    await using pool = createTestPool(provider.url, vertex(issuer.url), { log });
+    const { error } = await readAll(pool.run(hello));
+    expect(error).toMatchObject({ reason: ErrorReason.PROVIDER_UNAVAILABLE, metadata: { provider: "p", cause } });
+    expect(provider.received).toEqual([]);
+    expect(pool.journal.intents.size).toBe(0);
+    expect(pool.pool.status().providers).toMatchObject([{ id: "p", calls: 0 }]);
+    expect(lines).toMatchObject([[{ status, word: "" }, "a service account got no access token"]]);
+    expect(JSON.stringify(lines)).not.toMatch(/SECRET|PRIVATE|gserviceaccount/);
+  },
+);

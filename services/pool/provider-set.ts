@@ -70,7 +70,8 @@ const streamUsageUnasked: ReadonlySet<string> = new Set(["mistral"]);
 /**
  * Reads the providers of a configuration that has been checked.
  * @param plugins by provider id: a module for each provider of kind plugin
- * @throws RangeError when a provider has no usable base URL, names a dialect that its kind has no way for, or is without its plugin
+ * @throws RangeError when a provider has no usable base URL, names a dialect that its kind has no way for, is without its plugin, or has
+ *   `credentials` that are none
  */
 export function createProviderSet(config: Config, plugins: Plugins = noPlugins): ProviderSet {
   const providers = Object.entries(config.providers).map(([id, provider]) =>
@@ -115,7 +116,7 @@ function readProvider(id: string, config: ProviderConfig, plugin: ProviderPlugin
     embeddingBatch: readBatch(config),
     // A header of the configuration takes the place of ours.
     headers: [...new Map(headers as [string, string][])].flat(),
-    credentials: plugin === undefined ? credentialsOf(config) : pluginCredentials(plugin, config),
+    credentials: plugin === undefined ? credentialsOf(id, config) : pluginCredentials(plugin, config),
     callsMax: config.callsMax ?? callsMaxDefault,
     queueMax: config.queueMax ?? queueMaxDefault,
     stopsOnDisconnect: config.stopsOnDisconnect ?? !(goOnAfterDisconnect.has(id) || kindsThatGoOn.has(config.kind)),

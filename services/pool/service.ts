@@ -77,7 +77,7 @@ const recentIdsMin = 16_384;
 export function createPool(options: PoolOptions): Pool {
   const { clock, journal, tracer, log } = options;
   const connections = createConnections();
-  const keys = createKeys(clock);
+  const keys = createKeys({ clock, log, dispatcherOf: (origin) => connections.of(origin) });
   const limits = new Map<string, CallLimit>();
   const readPrincipal = createPrincipalReader();
   const recentIds = createRecentIds(recentIdsMin);

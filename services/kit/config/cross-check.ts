@@ -1,6 +1,7 @@
 import { type Config, type ProviderConfig, ProviderKind } from "@weir/gen/weir/config/v1/config_pb";
 import { type ConfigFault, pathOf } from "./fault.ts";
 import { nearestName } from "./nearest.ts";
+import { isTokenUrl, readServiceAccount } from "./service-account.ts";
 import { demoProvider, localServers, vendors } from "./vendors.ts";
 
 /** Headers that Weir sets itself, or that frame the message. */
@@ -41,6 +42,7 @@ function providerFaults(config: Config): ConfigFault[] {
       faults.push(missingUrl(path, provider.kind));
     }
     faults.push(...moduleFaults(path, provider));
+    faults.push(...accountFaults(path, provider));
     if (provider.kind === ProviderKind.BEDROCK && provider.aws !== undefined && provider.region === "") {
       faults.push({ path: `${path}.region`, text: "missing; calls are signed for one region, such as eu-central-1" });
     }
@@ -95,6 +97,29 @@ function moduleFaults(path: string, { kind, module, dialects }: ProviderConfig):
     });
   }
   if (dialects.length > 0) faults.push({ path: `${path}.dialects`, text: "the module says them" });
+  return faults;
+}
+
+/** A service account is for one kind, and the only credential of its provider. */
+function accountFaults(path: string, provider: ProviderConfig): ConfigFault[] {
+  const { kind, credentials, tokenUrl, project, apiKey, apiKeys } = provider;
+  const faults: ConfigFault[] = [];
+  if (tokenUrl !== "" && !isTokenUrl(tokenUrl)) {
+    faults.push({ path: `${path}.token_url`, text: "expected a URL that begins with https://, without a user" });
+  }
+  if (credentials === "") {
+    if (tokenUrl !== "") faults.push({ path: `${path}.token_url`, text: "is for `credentials`" });
+    return faults;
+  }
+  if (kind !== ProviderKind.VERTEX) {
+    return [...faults, { path: `${path}.credentials`, text: "is for `kind: vertex`" }];
+  }
+  const account = readServiceAccount(credentials);
+  if (typeof account === "string") faults.push({ path: `${path}.credentials`, text: account });
+  if (project === "") faults.push({ path: `${path}.project`, text: "missing; the project to call with `credentials`" });
+  if (apiKey !== "" || apiKeys.length > 0) {
+    faults.push({ path: `${path}.credentials`, text: "stands beside a key; leave one of them out" });
+  }
   return faults;
 }
 

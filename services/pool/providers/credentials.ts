@@ -1,4 +1,6 @@
 import { type ProviderConfig, ProviderKind } from "@weir/gen/weir/config/v1/config_pb";
+import { readServiceAccount } from "@weir/kit/config/service-account";
+import type { ServiceAccount } from "../auth/google-tokens.ts";
 
 /** What proves to a provider who calls. Never log one. */
 export type Credential =
@@ -7,6 +9,8 @@ export type Credential =
   | { readonly kind: "header"; readonly name: string; readonly value: string }
   /** Several: name, value, name, value. */
   | { readonly kind: "headers"; readonly headers: readonly string[] }
+  /** Calls bear an access token, which is fetched for an account of Google's. */
+  | { readonly kind: "service-account"; readonly account: ServiceAccount }
   /** Each call is signed: AWS Signature Version 4. */
   | {
       readonly kind: "aws";
@@ -18,8 +22,12 @@ export type Credential =
 
 const noCredential: Credential = { kind: "none" };
 
-/** All credentials of a provider; at least one, which may be none. */
-export function credentialsOf(config: ProviderConfig): readonly Credential[] {
+/**
+ * All credentials of a provider; at least one, which may be none.
+ * @throws RangeError when `credentials` are no key of a service account
+ */
+export function credentialsOf(id: string, config: ProviderConfig): readonly Credential[] {
+  if (config.credentials !== "") return [serviceAccount(id, config)];
   const keys = [...new Set([config.apiKey, ...config.apiKeys])].filter((key) => key !== "");
   if (keys.length > 0) return keys.map((key) => header(config, key));
   if (config.aws === undefined) return [noCredential];
@@ -33,6 +41,12 @@ export function credentialsOf(config: ProviderConfig): readonly Credential[] {
       sessionToken: sessionToken === "" ? undefined : sessionToken,
     },
   ];
+}
+
+function serviceAccount(id: string, { credentials, tokenUrl }: ProviderConfig): Credential {
+  const key = readServiceAccount(credentials);
+  if (typeof key === "string") throw new RangeError(`providers.${id}.credentials: ${key}`);
+  return { kind: "service-account", account: { key, tokenUrl: tokenUrl || key.tokenUri } };
 }
 
 function header({ kind, project }: ProviderConfig, key: string): Credential {

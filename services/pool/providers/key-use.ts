@@ -1,7 +1,10 @@
 import { hash } from "node:crypto";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import type { Clock } from "@weir/kit/clock";
+import type { Log } from "@weir/kit/log";
 import type { WeirError } from "@weir/kit/weir-error";
+import type { Dispatcher } from "undici";
+import { createGoogleTokens, type ServiceAccount, TokenFailure } from "../auth/google-tokens.ts";
 import { signPost } from "../auth/sigv4.ts";
 import { unavailable } from "../classify.ts";
 import type { ProviderSettings } from "../provider-set.ts";
@@ -24,7 +27,10 @@ export interface KeyUse {
 
 /** The credentials of all providers. */
 export interface Keys {
-  /** Chooses a credential for a call, and signs the call where the credential wants it: a promise only then. */
+  /**
+   * Chooses a credential for a call, and signs the call or fetches an access token where the credential wants it: a promise only then.
+   * @throws WeirError PROVIDER_UNAVAILABLE, `credential` or `connect`, when there is no token to be had
+   */
   use(provider: ProviderSettings, call: UpstreamCall): KeyUse | Promise<KeyUse>;
 }
 
@@ -34,9 +40,21 @@ interface Ring {
   readonly ring: KeyRing;
 }
 
-/** @param clock its wall time dates signatures */
-export function createKeys(clock: Clock): Keys {
+export interface KeysDeps {
+  /** Its wall time dates signatures. */
+  readonly clock: Clock;
+  readonly dispatcherOf: (origin: string) => Dispatcher;
+  readonly log: Log;
+}
+
+export function createKeys({ clock, dispatcherOf, log }: KeysDeps): Keys {
   const rings = new Map<string, Ring>();
+  const tokens = createGoogleTokens({
+    clock,
+    dispatcherOf,
+    onFailure: ({ tokenUrl }, { status, word }) =>
+      log.warn({ host: new URL(tokenUrl).host, status, word }, "a service account got no access token"),
+  });
 
   function ringOf({ id, credentials }: ProviderSettings): KeyRing {
     const known = rings.get(id);
@@ -64,6 +82,36 @@ export function createKeys(clock: Clock): Keys {
     };
   }
 
+  function bearing(provider: ProviderSettings, ring: KeyRing, index: number, account: ServiceAccount, token: string) {
+    const use = keyUse(provider, ring, index, ["authorization", `Bearer ${token}`]);
+    return {
+      ...use,
+      failed(failure: WeirError) {
+        if (failure.metadata["cause"] === "credential") tokens.forget(account, token);
+        return use.failed(failure);
+      },
+    };
+  }
+
+  /** Calls with an access token; without one the failure is as if the provider had refused it, or did not answer. */
+  function bear(
+    provider: ProviderSettings,
+    ring: KeyRing,
+    index: number,
+    account: ServiceAccount,
+  ): KeyUse | Promise<KeyUse> {
+    const token = tokens.of(account);
+    if (typeof token === "string") return bearing(provider, ring, index, account, token);
+    return token.then(
+      (fetched) => bearing(provider, ring, index, account, fetched),
+      (thrown: unknown) => {
+        if (!(thrown instanceof TokenFailure)) throw thrown;
+        const failure = unavailable(provider.id, thrown.refused ? "credential" : "connect");
+        throw keyUse(provider, ring, index, []).failed(failure);
+      },
+    );
+  }
+
   return {
     use(provider, call) {
       const ring = ringOf(provider);
@@ -76,6 +124,8 @@ export function createKeys(clock: Clock): Keys {
           return keyUse(provider, ring, index, [credential.name, credential.value]);
         case "headers":
           return keyUse(provider, ring, index, credential.headers);
+        case "service-account":
+          return bear(provider, ring, index, credential.account);
         case "aws":
           return sign(provider, call, credential, clock.now()).then((headers) =>
             keyUse(provider, ring, index, headers),
