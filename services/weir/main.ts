@@ -5,6 +5,7 @@ import { OperatorError } from "./operator-error.ts";
 import { configCommand } from "./commands/config.ts";
 import { demoCommand } from "./commands/demo.ts";
 import { healthCommand } from "./commands/health.ts";
+import { journalCommand } from "./commands/journal.ts";
 import { keysCommand } from "./commands/keys.ts";
 import { meshCommand } from "./commands/mesh.ts";
 import { serveCommand } from "./commands/serve.ts";
@@ -29,6 +30,7 @@ for (const command of [
   keysCommand(),
   tenantsCommand(),
   usageCommand(),
+  journalCommand(),
   configCommand(),
   healthCommand(),
   demoCommand(),

@@ -77,6 +77,18 @@ interface Holder {
   readonly ageMs: number;
 }
 
+/** Who uses a directory now, for people; undefined when nobody does. Takes nothing. */
+export function holderOf(directory: string): string | undefined {
+  const path = join(directory, lockName);
+  try {
+    const holder = livingHolder(readFileSync(path, "utf8"), Math.max(0, Date.now() - statSync(path).mtimeMs));
+    return holder && describe(holder);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+    throw error;
+  }
+}
+
 /** Takes the lock; returns who holds it when that is not possible. */
 function tryLock(path: string, mine: string): Holder | undefined {
   for (;;) {
@@ -154,8 +166,12 @@ function processStart(pid: number): string | null {
 }
 
 function heldBy(directory: string, holder: Holder): WeirError {
-  const where = holder.foreign ? ` on host ${holder.host}, seen ${Math.round(holder.ageMs / 1000)} s ago` : "";
   return new WeirError(ErrorReason.STORE_UNAVAILABLE, {
-    text: `The journal in ${directory} is used by process ${holder.pid}${where}; stop it or choose another directory.`,
+    text: `The journal in ${directory} is used by ${describe(holder)}; stop it or choose another directory.`,
   });
+}
+
+function describe(holder: Holder): string {
+  const where = holder.foreign ? ` on host ${holder.host}, seen ${Math.round(holder.ageMs / 1000)} s ago` : "";
+  return `process ${holder.pid}${where}`;
 }

@@ -32,7 +32,7 @@ export interface Recovered {
   readonly lastSequence: number;
   /** Records or places that could not be read; the torn tail of the last segment is not counted. */
   readonly damagedRecords: number;
-  /** Bytes cut from the end of the last segment. */
+  /** Bytes at the end of the last segment that are no whole record. */
   readonly cutBytes: number;
   /** One sentence for each thing that an operator should know. */
   readonly warnings: readonly string[];
@@ -152,6 +152,14 @@ export function readHeader(path: string): SegmentHeader | undefined {
  * are not on disk yet.
  */
 export async function recover(journalId: string, files: readonly SegmentPath[]): Promise<Recovered> {
+  const found = await readSegments(journalId, files);
+  const last = found.segments.at(-1);
+  for (const segment of found.segments) await syncFile(segment.path, segment === last ? segment.bytes : undefined);
+  return found;
+}
+
+/** Reads all segments of a journal and changes nothing. `cutBytes` are those that `recover` would cut. */
+export async function readSegments(journalId: string, files: readonly SegmentPath[]): Promise<Recovered> {
   const segments: Segment[] = [];
   const warnings: string[] = [];
   let open = new Map<string, OpenRecord>();
@@ -183,7 +191,6 @@ export async function recover(journalId: string, files: readonly SegmentPath[]):
         warnings.push(`${file.path} ends in ${bytes.length - scanned.end} bytes that are no record`);
       }
     }
-    await syncTo(file.path, isLast ? scanned.end : bytes.length);
     segments.push({
       ...file,
       seed: segmentSeed(journalId, file.number),
@@ -198,10 +205,11 @@ export async function recover(journalId: string, files: readonly SegmentPath[]):
   return { segments, open, lastSequence, damagedRecords, cutBytes, warnings };
 }
 
-async function syncTo(path: string, size: number): Promise<void> {
+/** @param size what is kept of the file; undefined: all of it */
+async function syncFile(path: string, size: number | undefined): Promise<void> {
   const file = await openFile(path, "r+");
   try {
-    if ((await file.stat()).size > size) await file.truncate(size);
+    if (size !== undefined && (await file.stat()).size > size) await file.truncate(size);
     await file.datasync();
   } finally {
     await file.close();
