@@ -98,7 +98,7 @@ routr: {}
     "edge.body_bytes_maxx: no such name here; did you mean body_bytes_max?",
     "edge.requests_max: expected a whole number from 0 to 4294967295",
     "edge.heartbeat: expected a time with its unit: 250ms, 10s, 5m, 1h; at most 3650d",
-    "providers.a.kind: expected one of openai, demo, anthropic, azure, gemini, vertex, bedrock, ollama, plugin",
+    "providers.a.kind: expected one of openai, demo, anthropic, azure, gemini, vertex, bedrock, ollama, plugin, local",
     "prices[0].input_usd_per_million: expected text, not a number; put it in quotes",
     "routr: no such name here; did you mean router?",
     "providers.b.base_url: missing; the URL up to and with the version: https://host/v1",

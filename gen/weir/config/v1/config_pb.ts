@@ -13,7 +13,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file weir/config/v1/config.proto.
  */
 export const file_weir_config_v1_config: GenFile = /*@__PURE__*/
-  fileDesc("Cht3ZWlyL2NvbmZpZy92MS9jb25maWcucHJvdG8SDndlaXIuY29uZmlnLnYxIscECgZDb25maWcSKAoEZWRnZRgBIAEoCzIaLndlaXIuY29uZmlnLnYxLkVkZ2VDb25maWcSXwoJcHJvdmlkZXJzGAIgAygLMiUud2Vpci5jb25maWcudjEuQ29uZmlnLlByb3ZpZGVyc0VudHJ5QiW6SCKaAR8Q6AciGnIYMhZeW2Etel1bYS16MC05LV17MCw2Mn0kEkgKB2FsaWFzZXMYAyADKAsyIy53ZWlyLmNvbmZpZy52MS5Db25maWcuQWxpYXNlc0VudHJ5QhK6SA+aAQwQkE4iB3IFEAEYgAQSNwoGcHJpY2VzGAQgAygLMhsud2Vpci5jb25maWcudjEuUHJpY2VDb25maWdCCrpIB5IBBBCgjQYSLAoGcm91dGVyGAUgASgLMhwud2Vpci5jb25maWcudjEuUm91dGVyQ29uZmlnEi4KB2pvdXJuYWwYBiABKAsyHS53ZWlyLmNvbmZpZy52MS5Kb3VybmFsQ29uZmlnEjIKCWRpc2NvdmVyeRgHIAEoCzIfLndlaXIuY29uZmlnLnYxLkRpc2NvdmVyeUNvbmZpZxpQCg5Qcm92aWRlcnNFbnRyeRILCgNrZXkYASABKAkSLQoFdmFsdWUYAiABKAsyHi53ZWlyLmNvbmZpZy52MS5Qcm92aWRlckNvbmZpZzoCOAEaSwoMQWxpYXNlc0VudHJ5EgsKA2tleRgBIAEoCRIqCgV2YWx1ZRgCIAEoCzIbLndlaXIuY29uZmlnLnYxLkFsaWFzQ29uZmlnOgI4ASLNBAoKRWRnZUNvbmZpZxIqCg5ib2R5X2J5dGVzX21heBgBIAEoDUINukgKKggYgICAHiiACEgAiAEBEikKE3JlcXVlc3RzX3Blcl9taW51dGUYAiABKA1CB7pIBCoCKAFIAYgBARInChF0b2tlbnNfcGVyX21pbnV0ZRgDIAEoDUIHukgEKgIoAUgCiAEBEiIKDHJlcXVlc3RzX21heBgEIAEoDUIHukgEKgIoAUgDiAEBEh8KDGNvcnNfb3JpZ2lucxgFIAMoCUIJukgGkgEDEOgHEjgKCWhlYXJ0YmVhdBgGIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkIKukgHqgEEMgIIARI7Cgxob2xkX2hlYWRlcnMYByABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CCrpIB6oBBDICCAESOgoLd3JpdGVfc3RhbGwYCCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CCrpIB6oBBDICCAESKAoFZHJhaW4YCSABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SFwoPbWV0cmljc19hZGRyZXNzGAogASgJEjIKCXJlc3BvbnNlcxgLIAEoCzIfLndlaXIuY29uZmlnLnYxLlJlc3BvbnNlc0NvbmZpZ0IRCg9fYm9keV9ieXRlc19tYXhCFgoUX3JlcXVlc3RzX3Blcl9taW51dGVCFAoSX3Rva2Vuc19wZXJfbWludXRlQg8KDV9yZXF1ZXN0c19tYXgiyQIKD1Jlc3BvbnNlc0NvbmZpZxJDCgx0aW1lX3RvX2xpdmUYASABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CErpID6oBDCIGCICGsJYBMgIIARIlCglieXRlc19tYXgYAiABKA1CDbpICioIGICAgBAogAhIAIgBARIlCg5iYWNrZ3JvdW5kX21heBgDIAEoDUIIukgFKgMYkE5IAYgBARJHChJiYWNrZ3JvdW5kX3RpbWVvdXQYBCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CELpIDaoBCiIECICjBTICCAESOQoFbGVhc2UYBSABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CD7pIDKoBCSIDCJAcMgIIAUIMCgpfYnl0ZXNfbWF4QhEKD19iYWNrZ3JvdW5kX21heCLBCQoOUHJvdmlkZXJDb25maWcSNgoEa2luZBgBIAEoDjIcLndlaXIuY29uZmlnLnYxLlByb3ZpZGVyS2luZEIKukgHggEEEAEgABIdCghiYXNlX3VybBgCIAEoCUILukgI2AEBcgOIAQESFAoHYXBpX2tleRgDIAEoCUIDgAEBEkYKB2hlYWRlcnMYBCADKAsyKy53ZWlyLmNvbmZpZy52MS5Qcm92aWRlckNvbmZpZy5IZWFkZXJzRW50cnlCCLpIBZoBAhBAEh8KCWNhbGxzX21heBgFIAEoDUIHukgEKgIoAUgAiAEBEhYKCXF1ZXVlX21heBgGIAEoDUgBiAEBEiAKE3N0b3BzX29uX2Rpc2Nvbm5lY3QYByABKAhIAogBARIZCgZtb2RlbHMYCCADKAlCCbpIBpIBAxCQThIaCg1zdHJlYW1zX3VzYWdlGAkgASgISAOIAQESHQoIYXBpX2tleXMYCiADKAlCC4ABAbpIBZIBAhBkEocBCghkaWFsZWN0cxgLIAMoCUJ1ukhykgFvEAgia3JpUgtvcGVuYWktY2hhdFIQb3BlbmFpLXJlc3BvbnNlc1ISb3BlbmFpLWNvbXBsZXRpb25zUhJhbnRocm9waWMtbWVzc2FnZXNSBmdlbWluaVIQYmVkcm9jay1jb252ZXJzZVIGb2xsYW1hEhMKC2FwaV92ZXJzaW9uGAwgASgJEigKBnJlZ2lvbhgNIAEoCUIYukgVchMyEV5bYS16MC05LV17MCw2M30kEisKB3Byb2plY3QYDiABKAlCGrpIF3IVMhNeW2EtejAtOTouLV17MCw2M30kEisKA2F3cxgPIAEoCzIeLndlaXIuY29uZmlnLnYxLkF3c0NyZWRlbnRpYWxzEi8KGW1heF9vdXRwdXRfdG9rZW5zX2RlZmF1bHQYECABKA1CB7pIBCoCKAFIBIgBARIcCg91c2VzX21heF90b2tlbnMYESABKAhIBYgBARJaCgxjYXBhYmlsaXRpZXMYEiADKAsyMC53ZWlyLmNvbmZpZy52MS5Qcm92aWRlckNvbmZpZy5DYXBhYmlsaXRpZXNFbnRyeUISukgPmgEMEJBOIgdyBRABGIACEg4KBm1vZHVsZRgTIAEoCRI9Cg9lbWJlZGRpbmdfYmF0Y2gYFCABKAsyJC53ZWlyLmNvbmZpZy52MS5FbWJlZGRpbmdCYXRjaENvbmZpZxIYCgtjcmVkZW50aWFscxgVIAEoCUIDgAEBEhEKCXRva2VuX3VybBgWIAEoCRouCgxIZWFkZXJzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ARpXChFDYXBhYmlsaXRpZXNFbnRyeRILCgNrZXkYASABKAkSMQoFdmFsdWUYAiABKAsyIi53ZWlyLmNvbmZpZy52MS5DYXBhYmlsaXRpZXNDb25maWc6AjgBQgwKCl9jYWxsc19tYXhCDAoKX3F1ZXVlX21heEIWChRfc3RvcHNfb25fZGlzY29ubmVjdEIQCg5fc3RyZWFtc191c2FnZUIcChpfbWF4X291dHB1dF90b2tlbnNfZGVmYXVsdEISChBfdXNlc19tYXhfdG9rZW5zIrYBChRFbWJlZGRpbmdCYXRjaENvbmZpZxI1CgR3YWl0GAEgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQgy6SAmqAQYiAggBMgASIwoKaW5wdXRzX21heBgCIAEoDUIKukgHKgUYgBAoAkgAiAEBEiUKCWJ5dGVzX21heBgDIAEoDUINukgKKggYgICACCiACEgBiAEBQg0KC19pbnB1dHNfbWF4QgwKCl9ieXRlc19tYXgivQIKEkNhcGFiaWxpdGllc0NvbmZpZxISCgV0b29scxgBIAEoCEgAiAEBEhMKBmltYWdlcxgCIAEoCEgBiAEBEhIKBWF1ZGlvGAMgASgISAKIAQESEgoFZmlsZXMYBCABKAhIA4gBARIYCgtqc29uX3NjaGVtYRgFIAEoCEgEiAEBEhYKCXJlYXNvbmluZxgGIAEoCEgFiAEBEhYKCXN0cmVhbWluZxgHIAEoCEgGiAEBEiQKDmNvbnRleHRfdG9rZW5zGAggASgNQge6SAQqAigBSAeIAQFCCAoGX3Rvb2xzQgkKB19pbWFnZXNCCAoGX2F1ZGlvQggKBl9maWxlc0IOCgxfanNvbl9zY2hlbWFCDAoKX3JlYXNvbmluZ0IMCgpfc3RyZWFtaW5nQhEKD19jb250ZXh0X3Rva2VucyJzCg5Bd3NDcmVkZW50aWFscxIeCg1hY2Nlc3Nfa2V5X2lkGAEgASgJQge6SARyAhABEiUKEXNlY3JldF9hY2Nlc3Nfa2V5GAIgASgJQgqAAQG6SARyAhABEhoKDXNlc3Npb25fdG9rZW4YAyABKAlCA4ABASLJAQoLQWxpYXNDb25maWcSOQoHdGFyZ2V0cxgBIAMoCzIcLndlaXIuY29uZmlnLnYxLlRhcmdldENvbmZpZ0IKukgHkgEECAEQQBIWCg5hbGxvd191bnByaWNlZBgCIAEoCBIwCgh0aW1lb3V0cxgDIAEoCzIeLndlaXIuY29uZmlnLnYxLlRpbWVvdXRzQ29uZmlnEiQKDGF0dGVtcHRzX21heBgEIAEoDUIJukgGKgQYCigBSACIAQFCDwoNX2F0dGVtcHRzX21heCJCCgxUYXJnZXRDb25maWcSGQoIcHJvdmlkZXIYASABKAlCB7pIBHICEAESFwoFbW9kZWwYAiABKAlCCLpIBXIDGIACIucBCg5UaW1lb3V0c0NvbmZpZxI0Cgdjb25uZWN0GAEgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQgi6SAWqAQIqABI4CgtmaXJzdF90b2tlbhgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkIIukgFqgECKgASMQoEaWRsZRgDIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkIIukgFqgECKgASMgoFdG90YWwYBCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CCLpIBaoBAioAIpoDCgxSb3V0ZXJDb25maWcSMAoIdGltZW91dHMYASABKAsyHi53ZWlyLmNvbmZpZy52MS5UaW1lb3V0c0NvbmZpZxIkCgxhdHRlbXB0c19tYXgYAiABKA1CCbpIBioEGAooAUgAiAEBEiMKDXJldHJ5X3BlcmNlbnQYAyABKA1CB7pIBCoCGGRIAYgBARIjChZyZXRyaWVzX3Blcl9zZWNvbmRfbWluGAQgASgNSAKIAQESMgoPcmV0cnlfYWZ0ZXJfbWF4GAUgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEiYKEGNpcmN1aXRfZmFpbHVyZXMYBiABKA1CB7pIBCoCKAFIA4gBARI5CgxjaXJjdWl0X29wZW4YByABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CCLpIBaoBAioAQg8KDV9hdHRlbXB0c19tYXhCEAoOX3JldHJ5X3BlcmNlbnRCGQoXX3JldHJpZXNfcGVyX3NlY29uZF9taW5CEwoRX2NpcmN1aXRfZmFpbHVyZXMisgEKDUpvdXJuYWxDb25maWcSMAoNc3luY19pbnRlcnZhbBgBIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIhCglieXRlc19tYXgYAiABKARCCbpIBjIEKICAQEgAiAEBEj4KEXByb2dyZXNzX2ludGVydmFsGAMgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQgi6SAWqAQIqAEIMCgpfYnl0ZXNfbWF4InUKD0Rpc2NvdmVyeUNvbmZpZxIYCgtlbnZpcm9ubWVudBgBIAEoCEgAiAEBEhIKBWxvY2FsGAIgASgISAGIAQESEQoEZGVtbxgDIAEoCEgCiAEBQg4KDF9lbnZpcm9ubWVudEIICgZfbG9jYWxCBwoFX2RlbW8ilAMKC1ByaWNlQ29uZmlnEhkKCHByb3ZpZGVyGAEgASgJQge6SARyAhABEhYKBW1vZGVsGAIgASgJQge6SARyAhABEjIKDmVmZmVjdGl2ZV90aW1lGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBJBChVpbnB1dF91c2RfcGVyX21pbGxpb24YBCABKAlCIrpIH3IdMhteWzAtOV17MSw5fShcLlswLTldezEsOX0pPyQSQgoWb3V0cHV0X3VzZF9wZXJfbWlsbGlvbhgFIAEoCUIiukgfch0yG15bMC05XXsxLDl9KFwuWzAtOV17MSw5fSk/JBJLChxjYWNoZWRfaW5wdXRfdXNkX3Blcl9taWxsaW9uGAYgASgJQiW6SCJyIDIeXihbMC05XXsxLDl9KFwuWzAtOV17MSw5fSk/KT8kEkoKG2NhY2hlX3dyaXRlX3VzZF9wZXJfbWlsbGlvbhgHIAEoCUIlukgiciAyHl4oWzAtOV17MSw5fShcLlswLTldezEsOX0pPyk/JCqYAgoMUHJvdmlkZXJLaW5kEh0KGVBST1ZJREVSX0tJTkRfVU5TUEVDSUZJRUQQABIYChRQUk9WSURFUl9LSU5EX09QRU5BSRABEhYKElBST1ZJREVSX0tJTkRfREVNTxACEhsKF1BST1ZJREVSX0tJTkRfQU5USFJPUElDEAMSFwoTUFJPVklERVJfS0lORF9BWlVSRRAEEhgKFFBST1ZJREVSX0tJTkRfR0VNSU5JEAUSGAoUUFJPVklERVJfS0lORF9WRVJURVgQBhIZChVQUk9WSURFUl9LSU5EX0JFRFJPQ0sQBxIYChRQUk9WSURFUl9LSU5EX09MTEFNQRAIEhgKFFBST1ZJREVSX0tJTkRfUExVR0lOEAliBnByb3RvMw", [file_buf_validate_validate, file_google_protobuf_duration, file_google_protobuf_timestamp]);
+  fileDesc("Cht3ZWlyL2NvbmZpZy92MS9jb25maWcucHJvdG8SDndlaXIuY29uZmlnLnYxIscECgZDb25maWcSKAoEZWRnZRgBIAEoCzIaLndlaXIuY29uZmlnLnYxLkVkZ2VDb25maWcSXwoJcHJvdmlkZXJzGAIgAygLMiUud2Vpci5jb25maWcudjEuQ29uZmlnLlByb3ZpZGVyc0VudHJ5QiW6SCKaAR8Q6AciGnIYMhZeW2Etel1bYS16MC05LV17MCw2Mn0kEkgKB2FsaWFzZXMYAyADKAsyIy53ZWlyLmNvbmZpZy52MS5Db25maWcuQWxpYXNlc0VudHJ5QhK6SA+aAQwQkE4iB3IFEAEYgAQSNwoGcHJpY2VzGAQgAygLMhsud2Vpci5jb25maWcudjEuUHJpY2VDb25maWdCCrpIB5IBBBCgjQYSLAoGcm91dGVyGAUgASgLMhwud2Vpci5jb25maWcudjEuUm91dGVyQ29uZmlnEi4KB2pvdXJuYWwYBiABKAsyHS53ZWlyLmNvbmZpZy52MS5Kb3VybmFsQ29uZmlnEjIKCWRpc2NvdmVyeRgHIAEoCzIfLndlaXIuY29uZmlnLnYxLkRpc2NvdmVyeUNvbmZpZxpQCg5Qcm92aWRlcnNFbnRyeRILCgNrZXkYASABKAkSLQoFdmFsdWUYAiABKAsyHi53ZWlyLmNvbmZpZy52MS5Qcm92aWRlckNvbmZpZzoCOAEaSwoMQWxpYXNlc0VudHJ5EgsKA2tleRgBIAEoCRIqCgV2YWx1ZRgCIAEoCzIbLndlaXIuY29uZmlnLnYxLkFsaWFzQ29uZmlnOgI4ASLNBAoKRWRnZUNvbmZpZxIqCg5ib2R5X2J5dGVzX21heBgBIAEoDUINukgKKggYgICAHiiACEgAiAEBEikKE3JlcXVlc3RzX3Blcl9taW51dGUYAiABKA1CB7pIBCoCKAFIAYgBARInChF0b2tlbnNfcGVyX21pbnV0ZRgDIAEoDUIHukgEKgIoAUgCiAEBEiIKDHJlcXVlc3RzX21heBgEIAEoDUIHukgEKgIoAUgDiAEBEh8KDGNvcnNfb3JpZ2lucxgFIAMoCUIJukgGkgEDEOgHEjgKCWhlYXJ0YmVhdBgGIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkIKukgHqgEEMgIIARI7Cgxob2xkX2hlYWRlcnMYByABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CCrpIB6oBBDICCAESOgoLd3JpdGVfc3RhbGwYCCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CCrpIB6oBBDICCAESKAoFZHJhaW4YCSABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SFwoPbWV0cmljc19hZGRyZXNzGAogASgJEjIKCXJlc3BvbnNlcxgLIAEoCzIfLndlaXIuY29uZmlnLnYxLlJlc3BvbnNlc0NvbmZpZ0IRCg9fYm9keV9ieXRlc19tYXhCFgoUX3JlcXVlc3RzX3Blcl9taW51dGVCFAoSX3Rva2Vuc19wZXJfbWludXRlQg8KDV9yZXF1ZXN0c19tYXgiyQIKD1Jlc3BvbnNlc0NvbmZpZxJDCgx0aW1lX3RvX2xpdmUYASABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CErpID6oBDCIGCICGsJYBMgIIARIlCglieXRlc19tYXgYAiABKA1CDbpICioIGICAgBAogAhIAIgBARIlCg5iYWNrZ3JvdW5kX21heBgDIAEoDUIIukgFKgMYkE5IAYgBARJHChJiYWNrZ3JvdW5kX3RpbWVvdXQYBCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CELpIDaoBCiIECICjBTICCAESOQoFbGVhc2UYBSABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CD7pIDKoBCSIDCJAcMgIIAUIMCgpfYnl0ZXNfbWF4QhEKD19iYWNrZ3JvdW5kX21heCLtCQoOUHJvdmlkZXJDb25maWcSNgoEa2luZBgBIAEoDjIcLndlaXIuY29uZmlnLnYxLlByb3ZpZGVyS2luZEIKukgHggEEEAEgABIdCghiYXNlX3VybBgCIAEoCUILukgI2AEBcgOIAQESFAoHYXBpX2tleRgDIAEoCUIDgAEBEkYKB2hlYWRlcnMYBCADKAsyKy53ZWlyLmNvbmZpZy52MS5Qcm92aWRlckNvbmZpZy5IZWFkZXJzRW50cnlCCLpIBZoBAhBAEh8KCWNhbGxzX21heBgFIAEoDUIHukgEKgIoAUgAiAEBEhYKCXF1ZXVlX21heBgGIAEoDUgBiAEBEiAKE3N0b3BzX29uX2Rpc2Nvbm5lY3QYByABKAhIAogBARIZCgZtb2RlbHMYCCADKAlCCbpIBpIBAxCQThIaCg1zdHJlYW1zX3VzYWdlGAkgASgISAOIAQESHQoIYXBpX2tleXMYCiADKAlCC4ABAbpIBZIBAhBkEocBCghkaWFsZWN0cxgLIAMoCUJ1ukhykgFvEAgia3JpUgtvcGVuYWktY2hhdFIQb3BlbmFpLXJlc3BvbnNlc1ISb3BlbmFpLWNvbXBsZXRpb25zUhJhbnRocm9waWMtbWVzc2FnZXNSBmdlbWluaVIQYmVkcm9jay1jb252ZXJzZVIGb2xsYW1hEhMKC2FwaV92ZXJzaW9uGAwgASgJEigKBnJlZ2lvbhgNIAEoCUIYukgVchMyEV5bYS16MC05LV17MCw2M30kEisKB3Byb2plY3QYDiABKAlCGrpIF3IVMhNeW2EtejAtOTouLV17MCw2M30kEisKA2F3cxgPIAEoCzIeLndlaXIuY29uZmlnLnYxLkF3c0NyZWRlbnRpYWxzEi8KGW1heF9vdXRwdXRfdG9rZW5zX2RlZmF1bHQYECABKA1CB7pIBCoCKAFIBIgBARIcCg91c2VzX21heF90b2tlbnMYESABKAhIBYgBARJaCgxjYXBhYmlsaXRpZXMYEiADKAsyMC53ZWlyLmNvbmZpZy52MS5Qcm92aWRlckNvbmZpZy5DYXBhYmlsaXRpZXNFbnRyeUISukgPmgEMEJBOIgdyBRABGIACEg4KBm1vZHVsZRgTIAEoCRI9Cg9lbWJlZGRpbmdfYmF0Y2gYFCABKAsyJC53ZWlyLmNvbmZpZy52MS5FbWJlZGRpbmdCYXRjaENvbmZpZxIYCgtjcmVkZW50aWFscxgVIAEoCUIDgAEBEhEKCXRva2VuX3VybBgWIAEoCRIqCgVsb2NhbBgeIAEoCzIbLndlaXIuY29uZmlnLnYxLkxvY2FsQ29uZmlnGi4KDEhlYWRlcnNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBGlcKEUNhcGFiaWxpdGllc0VudHJ5EgsKA2tleRgBIAEoCRIxCgV2YWx1ZRgCIAEoCzIiLndlaXIuY29uZmlnLnYxLkNhcGFiaWxpdGllc0NvbmZpZzoCOAFCDAoKX2NhbGxzX21heEIMCgpfcXVldWVfbWF4QhYKFF9zdG9wc19vbl9kaXNjb25uZWN0QhAKDl9zdHJlYW1zX3VzYWdlQhwKGl9tYXhfb3V0cHV0X3Rva2Vuc19kZWZhdWx0QhIKEF91c2VzX21heF90b2tlbnMihgQKC0xvY2FsQ29uZmlnElEKBWZpbGVzGAEgAygLMiYud2Vpci5jb25maWcudjEuTG9jYWxDb25maWcuRmlsZXNFbnRyeUIaukgXmgEUCAEQ6AciB3IFEAEYgAIqBHICEAESKgoOY29udGV4dF90b2tlbnMYAiABKA1CDbpICioIGICt4gQogAJIAIgBARIiCglzZXF1ZW5jZXMYAyABKA1CCrpIByoFGIACKAFIAYgBARIhCglxdWV1ZV9tYXgYBCABKA1CCbpIBioEGKCNBkgCiAEBEjYKBHdhaXQYBSABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CDbpICqoBByIDCJAcKgASIAoHdGhyZWFkcxgGIAEoDUIKukgHKgUYgAgoAUgDiAEBEiAKCm1vZGVsc19tYXgYByABKA1CB7pIBCoCKAFIBIgBARIoChBtZW1vcnlfYnl0ZXNfbWF4GAggASgEQgm6SAYyBCiAgEBIBYgBARosCgpGaWxlc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAFCEQoPX2NvbnRleHRfdG9rZW5zQgwKCl9zZXF1ZW5jZXNCDAoKX3F1ZXVlX21heEIKCghfdGhyZWFkc0INCgtfbW9kZWxzX21heEITChFfbWVtb3J5X2J5dGVzX21heCK2AQoURW1iZWRkaW5nQmF0Y2hDb25maWcSNQoEd2FpdBgBIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkIMukgJqgEGIgIIATIAEiMKCmlucHV0c19tYXgYAiABKA1CCrpIByoFGIAQKAJIAIgBARIlCglieXRlc19tYXgYAyABKA1CDbpICioIGICAgAgogAhIAYgBAUINCgtfaW5wdXRzX21heEIMCgpfYnl0ZXNfbWF4Ir0CChJDYXBhYmlsaXRpZXNDb25maWcSEgoFdG9vbHMYASABKAhIAIgBARITCgZpbWFnZXMYAiABKAhIAYgBARISCgVhdWRpbxgDIAEoCEgCiAEBEhIKBWZpbGVzGAQgASgISAOIAQESGAoLanNvbl9zY2hlbWEYBSABKAhIBIgBARIWCglyZWFzb25pbmcYBiABKAhIBYgBARIWCglzdHJlYW1pbmcYByABKAhIBogBARIkCg5jb250ZXh0X3Rva2VucxgIIAEoDUIHukgEKgIoAUgHiAEBQggKBl90b29sc0IJCgdfaW1hZ2VzQggKBl9hdWRpb0IICgZfZmlsZXNCDgoMX2pzb25fc2NoZW1hQgwKCl9yZWFzb25pbmdCDAoKX3N0cmVhbWluZ0IRCg9fY29udGV4dF90b2tlbnMicwoOQXdzQ3JlZGVudGlhbHMSHgoNYWNjZXNzX2tleV9pZBgBIAEoCUIHukgEcgIQARIlChFzZWNyZXRfYWNjZXNzX2tleRgCIAEoCUIKgAEBukgEcgIQARIaCg1zZXNzaW9uX3Rva2VuGAMgASgJQgOAAQEiyQEKC0FsaWFzQ29uZmlnEjkKB3RhcmdldHMYASADKAsyHC53ZWlyLmNvbmZpZy52MS5UYXJnZXRDb25maWdCCrpIB5IBBAgBEEASFgoOYWxsb3dfdW5wcmljZWQYAiABKAgSMAoIdGltZW91dHMYAyABKAsyHi53ZWlyLmNvbmZpZy52MS5UaW1lb3V0c0NvbmZpZxIkCgxhdHRlbXB0c19tYXgYBCABKA1CCbpIBioEGAooAUgAiAEBQg8KDV9hdHRlbXB0c19tYXgiQgoMVGFyZ2V0Q29uZmlnEhkKCHByb3ZpZGVyGAEgASgJQge6SARyAhABEhcKBW1vZGVsGAIgASgJQgi6SAVyAxiAAiLnAQoOVGltZW91dHNDb25maWcSNAoHY29ubmVjdBgBIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkIIukgFqgECKgASOAoLZmlyc3RfdG9rZW4YAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CCLpIBaoBAioAEjEKBGlkbGUYAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CCLpIBaoBAioAEjIKBXRvdGFsGAQgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQgi6SAWqAQIqACKaAwoMUm91dGVyQ29uZmlnEjAKCHRpbWVvdXRzGAEgASgLMh4ud2Vpci5jb25maWcudjEuVGltZW91dHNDb25maWcSJAoMYXR0ZW1wdHNfbWF4GAIgASgNQgm6SAYqBBgKKAFIAIgBARIjCg1yZXRyeV9wZXJjZW50GAMgASgNQge6SAQqAhhkSAGIAQESIwoWcmV0cmllc19wZXJfc2Vjb25kX21pbhgEIAEoDUgCiAEBEjIKD3JldHJ5X2FmdGVyX21heBgFIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhImChBjaXJjdWl0X2ZhaWx1cmVzGAYgASgNQge6SAQqAigBSAOIAQESOQoMY2lyY3VpdF9vcGVuGAcgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQgi6SAWqAQIqAEIPCg1fYXR0ZW1wdHNfbWF4QhAKDl9yZXRyeV9wZXJjZW50QhkKF19yZXRyaWVzX3Blcl9zZWNvbmRfbWluQhMKEV9jaXJjdWl0X2ZhaWx1cmVzIrIBCg1Kb3VybmFsQ29uZmlnEjAKDXN5bmNfaW50ZXJ2YWwYASABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SIQoJYnl0ZXNfbWF4GAIgASgEQgm6SAYyBCiAgEBIAIgBARI+ChFwcm9ncmVzc19pbnRlcnZhbBgDIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkIIukgFqgECKgBCDAoKX2J5dGVzX21heCJ1Cg9EaXNjb3ZlcnlDb25maWcSGAoLZW52aXJvbm1lbnQYASABKAhIAIgBARISCgVsb2NhbBgCIAEoCEgBiAEBEhEKBGRlbW8YAyABKAhIAogBAUIOCgxfZW52aXJvbm1lbnRCCAoGX2xvY2FsQgcKBV9kZW1vIpQDCgtQcmljZUNvbmZpZxIZCghwcm92aWRlchgBIAEoCUIHukgEcgIQARIWCgVtb2RlbBgCIAEoCUIHukgEcgIQARIyCg5lZmZlY3RpdmVfdGltZRgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASQQoVaW5wdXRfdXNkX3Blcl9taWxsaW9uGAQgASgJQiK6SB9yHTIbXlswLTldezEsOX0oXC5bMC05XXsxLDl9KT8kEkIKFm91dHB1dF91c2RfcGVyX21pbGxpb24YBSABKAlCIrpIH3IdMhteWzAtOV17MSw5fShcLlswLTldezEsOX0pPyQSSwocY2FjaGVkX2lucHV0X3VzZF9wZXJfbWlsbGlvbhgGIAEoCUIlukgiciAyHl4oWzAtOV17MSw5fShcLlswLTldezEsOX0pPyk/JBJKChtjYWNoZV93cml0ZV91c2RfcGVyX21pbGxpb24YByABKAlCJbpIInIgMh5eKFswLTldezEsOX0oXC5bMC05XXsxLDl9KT8pPyQqsQIKDFByb3ZpZGVyS2luZBIdChlQUk9WSURFUl9LSU5EX1VOU1BFQ0lGSUVEEAASGAoUUFJPVklERVJfS0lORF9PUEVOQUkQARIWChJQUk9WSURFUl9LSU5EX0RFTU8QAhIbChdQUk9WSURFUl9LSU5EX0FOVEhST1BJQxADEhcKE1BST1ZJREVSX0tJTkRfQVpVUkUQBBIYChRQUk9WSURFUl9LSU5EX0dFTUlOSRAFEhgKFFBST1ZJREVSX0tJTkRfVkVSVEVYEAYSGQoVUFJPVklERVJfS0lORF9CRURST0NLEAcSGAoUUFJPVklERVJfS0lORF9PTExBTUEQCBIYChRQUk9WSURFUl9LSU5EX1BMVUdJThAJEhcKE1BST1ZJREVSX0tJTkRfTE9DQUwQCmIGcHJvdG8z", [file_buf_validate_validate, file_google_protobuf_duration, file_google_protobuf_timestamp]);
 
 /**
  * The file `weir.yaml`. Names may be written in snake_case or lowerCamelCase; an unknown name is
@@ -410,6 +410,13 @@ export type ProviderConfig = Message<"weir.config.v1.ProviderConfig"> & {
    * @generated from field: string token_url = 22;
    */
   tokenUrl: string;
+
+  /**
+   * Kind local: the model files, and how they are run.
+   *
+   * @generated from field: weir.config.v1.LocalConfig local = 30;
+   */
+  local?: LocalConfig | undefined;
 };
 
 /**
@@ -418,6 +425,82 @@ export type ProviderConfig = Message<"weir.config.v1.ProviderConfig"> & {
  */
 export const ProviderConfigSchema: GenMessage<ProviderConfig> = /*@__PURE__*/
   messageDesc(file_weir_config_v1_config, 3);
+
+/**
+ * Models that run in the pool's own process, by llama.cpp. `npm run local:install` installs what they
+ * need.
+ *
+ * @generated from message weir.config.v1.LocalConfig
+ */
+export type LocalConfig = Message<"weir.config.v1.LocalConfig"> & {
+  /**
+   * GGUF files, by the name that requests call the model by; relative to weir.yaml. Of a model in
+   * several files the first one is named. They are read when a request first needs them.
+   *
+   * @generated from field: map<string, string> files = 1;
+   */
+  files: { [key: string]: string };
+
+  /**
+   * Tokens of prompt and reply that one request may have; of a model that was trained on fewer, those.
+   * Memory grows with `context_tokens` times `sequences`. Default 4096.
+   *
+   * @generated from field: optional uint32 context_tokens = 2;
+   */
+  contextTokens?: number | undefined;
+
+  /**
+   * Requests that a model answers at once; their tokens are computed in common batches. Default 4.
+   *
+   * @generated from field: optional uint32 sequences = 3;
+   */
+  sequences?: number | undefined;
+
+  /**
+   * Requests that may wait for a place; more are refused as too many, with a time to come back.
+   * Default 64.
+   *
+   * @generated from field: optional uint32 queue_max = 4;
+   */
+  queueMax?: number | undefined;
+
+  /**
+   * Longest wait for a place, while the model is loaded included; who waited so long is refused.
+   * Default 60 s.
+   *
+   * @generated from field: google.protobuf.Duration wait = 5;
+   */
+  wait?: Duration | undefined;
+
+  /**
+   * Threads that compute. Default: one for each core but one.
+   *
+   * @generated from field: optional uint32 threads = 6;
+   */
+  threads?: number | undefined;
+
+  /**
+   * Models in memory at once; beyond it the one that was idle for longest makes room. Default 1.
+   *
+   * @generated from field: optional uint32 models_max = 7;
+   */
+  modelsMax?: number | undefined;
+
+  /**
+   * Memory of all models together, in bytes, as estimated from their files and `context_tokens`; a
+   * model that needs more than this by itself is refused. Default: three quarters of the machine's.
+   *
+   * @generated from field: optional uint64 memory_bytes_max = 8;
+   */
+  memoryBytesMax?: bigint | undefined;
+};
+
+/**
+ * Describes the message weir.config.v1.LocalConfig.
+ * Use `create(LocalConfigSchema)` to create a new message.
+ */
+export const LocalConfigSchema: GenMessage<LocalConfig> = /*@__PURE__*/
+  messageDesc(file_weir_config_v1_config, 4);
 
 /**
  * How requests for embeddings that differ in their inputs alone become one call to their provider.
@@ -456,7 +539,7 @@ export type EmbeddingBatchConfig = Message<"weir.config.v1.EmbeddingBatchConfig"
  * Use `create(EmbeddingBatchConfigSchema)` to create a new message.
  */
 export const EmbeddingBatchConfigSchema: GenMessage<EmbeddingBatchConfig> = /*@__PURE__*/
-  messageDesc(file_weir_config_v1_config, 4);
+  messageDesc(file_weir_config_v1_config, 5);
 
 /**
  * What a model can take. Absent: what is built in for models whose vendor documents it, else
@@ -529,7 +612,7 @@ export type CapabilitiesConfig = Message<"weir.config.v1.CapabilitiesConfig"> & 
  * Use `create(CapabilitiesConfigSchema)` to create a new message.
  */
 export const CapabilitiesConfigSchema: GenMessage<CapabilitiesConfig> = /*@__PURE__*/
-  messageDesc(file_weir_config_v1_config, 5);
+  messageDesc(file_weir_config_v1_config, 6);
 
 /**
  * An access key of Amazon Web Services.
@@ -564,7 +647,7 @@ export type AwsCredentials = Message<"weir.config.v1.AwsCredentials"> & {
  * Use `create(AwsCredentialsSchema)` to create a new message.
  */
 export const AwsCredentialsSchema: GenMessage<AwsCredentials> = /*@__PURE__*/
-  messageDesc(file_weir_config_v1_config, 6);
+  messageDesc(file_weir_config_v1_config, 7);
 
 /**
  * How an alias is served.
@@ -607,7 +690,7 @@ export type AliasConfig = Message<"weir.config.v1.AliasConfig"> & {
  * Use `create(AliasConfigSchema)` to create a new message.
  */
 export const AliasConfigSchema: GenMessage<AliasConfig> = /*@__PURE__*/
-  messageDesc(file_weir_config_v1_config, 7);
+  messageDesc(file_weir_config_v1_config, 8);
 
 /**
  * A provider and one of its models.
@@ -636,7 +719,7 @@ export type TargetConfig = Message<"weir.config.v1.TargetConfig"> & {
  * Use `create(TargetConfigSchema)` to create a new message.
  */
 export const TargetConfigSchema: GenMessage<TargetConfig> = /*@__PURE__*/
-  messageDesc(file_weir_config_v1_config, 8);
+  messageDesc(file_weir_config_v1_config, 9);
 
 /**
  * How long to wait for a target.
@@ -679,7 +762,7 @@ export type TimeoutsConfig = Message<"weir.config.v1.TimeoutsConfig"> & {
  * Use `create(TimeoutsConfigSchema)` to create a new message.
  */
 export const TimeoutsConfigSchema: GenMessage<TimeoutsConfig> = /*@__PURE__*/
-  messageDesc(file_weir_config_v1_config, 9);
+  messageDesc(file_weir_config_v1_config, 10);
 
 /**
  * Retries and timeouts.
@@ -743,7 +826,7 @@ export type RouterConfig = Message<"weir.config.v1.RouterConfig"> & {
  * Use `create(RouterConfigSchema)` to create a new message.
  */
 export const RouterConfigSchema: GenMessage<RouterConfig> = /*@__PURE__*/
-  messageDesc(file_weir_config_v1_config, 10);
+  messageDesc(file_weir_config_v1_config, 11);
 
 /**
  * The journal of attempts.
@@ -780,7 +863,7 @@ export type JournalConfig = Message<"weir.config.v1.JournalConfig"> & {
  * Use `create(JournalConfigSchema)` to create a new message.
  */
 export const JournalConfigSchema: GenMessage<JournalConfig> = /*@__PURE__*/
-  messageDesc(file_weir_config_v1_config, 11);
+  messageDesc(file_weir_config_v1_config, 12);
 
 /**
  * Which providers are found without being named.
@@ -815,7 +898,7 @@ export type DiscoveryConfig = Message<"weir.config.v1.DiscoveryConfig"> & {
  * Use `create(DiscoveryConfigSchema)` to create a new message.
  */
 export const DiscoveryConfigSchema: GenMessage<DiscoveryConfig> = /*@__PURE__*/
-  messageDesc(file_weir_config_v1_config, 12);
+  messageDesc(file_weir_config_v1_config, 13);
 
 /**
  * What a model costs. Amounts are USD as decimal text (`"2.50"`), never floating point.
@@ -879,7 +962,7 @@ export type PriceConfig = Message<"weir.config.v1.PriceConfig"> & {
  * Use `create(PriceConfigSchema)` to create a new message.
  */
 export const PriceConfigSchema: GenMessage<PriceConfig> = /*@__PURE__*/
-  messageDesc(file_weir_config_v1_config, 13);
+  messageDesc(file_weir_config_v1_config, 14);
 
 /**
  * The dialect that a provider speaks.
@@ -956,6 +1039,13 @@ export const ProviderKind = {
    * @generated from enum value: PROVIDER_KIND_PLUGIN = 9;
    */
   PLUGIN: 9,
+
+  /**
+   * Model files that run in the pool's own process, as `local` says.
+   *
+   * @generated from enum value: PROVIDER_KIND_LOCAL = 10;
+   */
+  LOCAL: 10,
 } as const;
 
 /**
