@@ -29,6 +29,7 @@ const mayUse: Readonly<Record<string, readonly string[]>> = {
   "@weir/router": ["@weir/gen", "@weir/kit", "@weir/price"],
   "@weir/pool": ["@weir/gen", "@weir/kit", "@weir/price", "@weir/dialect"],
   "@weir/metering": ["@weir/gen", "@weir/kit", "@weir/price"],
+  "@weir/local": ["@weir/gen", "@weir/kit", "@weir/dialect"],
 };
 
 /** Packages that put a service together, or test and measure the whole; they may use every other. */
@@ -45,6 +46,7 @@ const drivers: readonly { readonly packages: RegExp; readonly files: RegExp }[] 
     files: /^services\/(metering\/consumer|pool\/journal\/.*(drain|sink|jetstream))/,
   },
   { packages: /^undici(\/|$)/, files: /^services\/pool\// },
+  { packages: /^node-llama-cpp(\/|$)/, files: /^services\/local\/(llama|loaded-model|grammar)\.ts$/ },
   { packages: /^(@connectrpc\/.*|@grpc\/.*)(\/|$)/, files: /^services\/(kit\/|[a-z]+\/([a-z-]+-)?service\.ts)/ },
   { packages: /^@opentelemetry\/(?!api(\/|$))/, files: /^services\/kit\/telemetry\// },
 ];
@@ -141,7 +143,9 @@ function cycles(workspaces: readonly Workspace[]): string[] {
 /** Reads the packages under a root folder, as its `workspaces` name them. */
 export function readWorkspaces(root: string): Workspace[] {
   const patterns = (readJson(join(root, "package.json")) as { workspaces: string[] }).workspaces;
-  const folders = patterns.flatMap((pattern) =>
+  // What a pattern with `!` keeps out of npm's workspaces is installed apart, and keeps the same rules.
+  const included = patterns.filter((pattern) => !pattern.startsWith("!"));
+  const folders = included.flatMap((pattern) =>
     pattern.endsWith("/*")
       ? readdirSync(join(root, pattern.slice(0, -2)), { withFileTypes: true })
           .filter((entry) => entry.isDirectory())
@@ -152,12 +156,13 @@ export function readWorkspaces(root: string): Workspace[] {
     const json = readJson(join(root, folder, "package.json")) as {
       name: string;
       dependencies?: Record<string, string>;
+      peerDependencies?: Record<string, string>;
       devDependencies?: Record<string, string>;
     };
     return {
       name: json.name,
       folder,
-      dependencies: Object.keys(json.dependencies ?? {}),
+      dependencies: Object.keys({ ...json.dependencies, ...json.peerDependencies }),
       devDependencies: Object.keys(json.devDependencies ?? {}),
       sources: readdirSync(join(root, folder), { recursive: true, encoding: "utf8" })
         .filter((path) => path.endsWith(".ts") && !path.includes("node_modules"))

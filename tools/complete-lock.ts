@@ -11,9 +11,18 @@ interface LockedPackage {
   readonly optionalDependencies?: Readonly<Record<string, string>>;
 }
 
-const systems = ["aix", "android", "darwin", "freebsd", "linux", "netbsd", "openbsd", "openharmony", "sunos", "win32"];
+const systems: Readonly<Record<string, string>> = {
+  mac: "darwin",
+  win: "win32",
+  ...Object.fromEntries(
+    ["aix", "android", "darwin", "freebsd", "linux", "netbsd", "openbsd", "openharmony", "sunos", "win32"].map(
+      (system) => [system, system],
+    ),
+  ),
+};
 const processors: Readonly<Record<string, string>> = {
   armv7: "arm",
+  armv7l: "arm",
   x64: "x64",
   arm64: "arm64",
   arm: "arm",
@@ -24,7 +33,7 @@ const otherProcessors = ["ppc64", "riscv64", "s390x", "loong64", "mips64el", "wa
 /** The platform of a package, from its name; undefined when the name says none. */
 export function platformOf(name: string): { os: string[]; cpu: string[]; libc?: string[] } | undefined {
   const words = name.slice(name.lastIndexOf("/") + 1).split("-");
-  const os = systems.find((system) => words.includes(system));
+  const os = words.map((word) => systems[word]).find(Boolean);
   const cpu = words.map((word) => processors[word] ?? otherProcessors.find((other) => other === word)).find(Boolean);
   if (os === undefined || cpu === undefined) return undefined;
   const libc = words.some((word) => word.startsWith("musl"))
