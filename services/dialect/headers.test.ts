@@ -11,7 +11,7 @@ test.each(DialectSchema.values.map(({ number, localName }) => [localName, number
     for (const name of [...client, ...answer.flat()]) {
       expect(name).toBe(name.toLowerCase());
       expect(credentials).not.toContain(name);
-      expect(name).not.toMatch(/^(?:content-|transfer-|set-cookie|x-weir-|x-ratelimit-|weir-)/);
+      expect(name).not.toMatch(/^(?:content-|transfer-|set-cookie|x-weir-|x-ratelimit-|anthropic-ratelimit-|weir-)/);
     }
   },
 );
@@ -22,6 +22,14 @@ test("a client's betas pass, what could break a header or is overlong does not",
   expect(pickClientHeaders(rules, headers)).toEqual({ "anthropic-beta": "a-1,b-2" });
   expect(pickClientHeaders(rules, { "anthropic-beta": "x".repeat(2_049) })).toEqual({});
 });
+
+test.each(["2023-06-01", "2026-10-21", "2027-01-01"])(
+  "a client's own version of Anthropic's API passes: %s",
+  (version) => {
+    const rules = headerRules(Dialect.ANTHROPIC_MESSAGES);
+    expect(pickClientHeaders(rules, { "anthropic-version": version })).toEqual({ "anthropic-version": version });
+  },
+);
 
 test("the provider's request id passes under another name than ours", () => {
   const rules = headerRules(Dialect.OPENAI_CHAT);

@@ -11,6 +11,9 @@ const exposed = [
   "retry-after-ms",
   "x-should-retry",
   ...["limit", "remaining", "reset"].flatMap((what) => [`x-ratelimit-${what}-requests`, `x-ratelimit-${what}-tokens`]),
+  ...["requests", "tokens"].flatMap((of) =>
+    ["limit", "remaining", "reset"].map((what) => `anthropic-ratelimit-${of}-${what}`),
+  ),
 ].join(", ");
 const preflightSeconds = 7_200;
 const headerNames = /^[A-Za-z0-9-]+(?:\s*,\s*[A-Za-z0-9-]+)*$/;

@@ -20,6 +20,7 @@ import type { Exchange } from "./http/exchange.ts";
 import { createRouteTable } from "./http/route-table.ts";
 import { createHttpServer, type HttpServer, type ServerHandler } from "./http/server.ts";
 import { createLimits } from "./limits/limits.ts";
+import { appendRateHeaders } from "./limits/rate-headers.ts";
 import { createMeasures } from "./measures.ts";
 import { createRequestIds } from "./request-id.ts";
 import { createDialectRoutes } from "./routes/dialects.ts";
@@ -126,7 +127,9 @@ export function createEdge(deps: EdgeDeps): Edge {
     const handler: ServerHandler = {
       handle: dispatch,
       appendHeaders(exchange, headers) {
-        if (exchange.caller !== undefined) limits.appendHeaders(exchange.caller, headers);
+        if (exchange.caller !== undefined) {
+          appendRateHeaders(exchange.voice, limits.standings(exchange.caller), clock.now(), headers);
+        }
         appendCorsHeaders(exchange.request.headers, settings().corsOrigins, headers);
       },
       closed,

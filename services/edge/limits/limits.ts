@@ -1,6 +1,7 @@
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import type { Clock } from "@weir/kit/clock";
 import { WeirError } from "@weir/kit/weir-error";
+import type { Standings } from "./rate-headers.ts";
 import { RateWindow, windowMs } from "./rate-window.ts";
 
 /** Whom limits are for. */
@@ -40,8 +41,8 @@ export interface Limits {
    * @throws WeirError RATE_LIMITED
    */
   reserveTokens(key: Limited, tokens: number): TokenReservation;
-  /** Appends the `x-ratelimit-*` headers of OpenAI, names and values in turn. */
-  appendHeaders(key: Limited, headers: string[]): void;
+  /** What is left of a key's limits now. */
+  standings(key: Limited): Standings;
   /** Keys that were active in the last minutes. */
   readonly keyCount: number;
   close(): void;
@@ -116,26 +117,19 @@ export function createLimits({ clock, defaults, onRefused }: LimitsDeps): Limits
         },
       };
     },
-    appendHeaders(key, headers) {
+    standings(key) {
       const nowMs = clock.monotonic();
-      const { requests, tokens } = windowsOf(key.id);
       const standard = defaults();
-      const requestsLimit = key.requestsPerMinute ?? standard.requestsPerMinute;
-      const tokensLimit = key.tokensPerMinute ?? standard.tokensPerMinute;
-      headers.push(
-        "x-ratelimit-limit-requests",
-        String(requestsLimit),
-        "x-ratelimit-limit-tokens",
-        String(tokensLimit),
-        "x-ratelimit-remaining-requests",
-        String(requests.remaining(nowMs, requestsLimit)),
-        "x-ratelimit-remaining-tokens",
-        String(tokens.remaining(nowMs, tokensLimit)),
-        "x-ratelimit-reset-requests",
-        durationText(requests.resetMs(nowMs)),
-        "x-ratelimit-reset-tokens",
-        durationText(tokens.resetMs(nowMs)),
-      );
+      const standing = (window: RateWindow, limit: number) => ({
+        limit,
+        remaining: window.remaining(nowMs, limit),
+        resetMs: window.resetMs(nowMs),
+      });
+      const { requests, tokens } = windowsOf(key.id);
+      return {
+        requests: standing(requests, key.requestsPerMinute ?? standard.requestsPerMinute),
+        tokens: standing(tokens, key.tokensPerMinute ?? standard.tokensPerMinute),
+      };
     },
     get keyCount() {
       return byKey.size;
@@ -145,15 +139,4 @@ export function createLimits({ clock, defaults, onRefused }: LimitsDeps): Limits
       byKey.clear();
     },
   };
-}
-
-/** A duration as OpenAI writes it: `0s`, `120ms`, `12s`, `6m0s`, `1h0m5s`; rounded up. */
-export function durationText(ms: number): string {
-  if (ms <= 0) return "0s";
-  if (ms <= 999) return `${Math.ceil(ms)}ms`;
-  const seconds = Math.ceil(ms / 1_000);
-  if (seconds < 60) return `${seconds}s`;
-  const minutes = Math.floor(seconds / 60);
-  if (minutes < 60) return `${minutes}m${seconds % 60}s`;
-  return `${Math.floor(minutes / 60)}h${minutes % 60}m${seconds % 60}s`;
 }

@@ -45,7 +45,7 @@ export function createArrayForm(): { readonly form: StreamForm; readonly voice: 
       },
     },
     voice: {
-      renderError: (error, requestId) => gemini.renderError(error, requestId),
+      renderError: gemini.renderError,
       renderErrorEvent: (error, requestId) => array.fail(gemini.renderError(error, requestId).body),
     },
   };
