@@ -13,7 +13,7 @@ import * as schema from "./schema.ts";
 import { embeddedDirectoryForTest, openTestDatabase, type TestDatabase } from "./testing.ts";
 import { getTableConfig, type PgTable } from "drizzle-orm/pg-core";
 
-const everything = ["0001_ledger.sql", "0002_transfers.sql", "views.sql"];
+const everything = [...readdirSync(join(import.meta.dirname, "migrations")).sort(), "views.sql"];
 
 describe.each(["embedded", "postgres"] as const)("%s", (engine) => {
   let db: TestDatabase;

@@ -46,7 +46,7 @@ describe.each(["embedded", "postgres"] as const)("0002_transfers.sql, %s", (engi
     await enter(4, "cost", "provider/acme", 1n);
     await enter(4, "cost", "usage/default", -1n);
     const before = await entries();
-    expect((await migrate(db.database)).applied).toEqual(["0002_transfers.sql", "views.sql"]);
+    expect((await migrate(db.database)).applied).toContain("0002_transfers.sql");
     expect(await entries()).toEqual(before);
     expect(await db.query("select count(*) from transfers")).toEqual([{ count: "7" }]);
     const metering = meteringOn(db.database);

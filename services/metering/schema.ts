@@ -113,6 +113,27 @@ export const transfers = pgTable(
   (table) => [primaryKey({ columns: [table.attemptId, table.book] })],
 );
 
+export const responses = pgTable(
+  "responses",
+  {
+    tenant: text("tenant").notNull(),
+    responseId: text("response_id").notNull(),
+    previousResponseId: text("previous_response_id"),
+    key: text("key").notNull(),
+    background: boolean("background").notNull(),
+    state: text("state", { enum: ["in_progress", "completed", "incomplete", "failed", "cancelled"] }).notNull(),
+    input: bytea("input").notNull(),
+    response: bytea("response").notNull(),
+    outputStart: integer("output_start"),
+    outputEnd: integer("output_end"),
+    leaseId: uuid("lease_id").unique(),
+    leaseExpireTime: instant("lease_expire_time"),
+    createTime: instant("create_time").notNull().defaultNow(),
+    expireTime: instant("expire_time").notNull(),
+  },
+  (table) => [primaryKey({ columns: [table.tenant, table.responseId] })],
+);
+
 export const conflicts = pgTable("conflicts", {
   conflictId: bytea("conflict_id").primaryKey(),
   attemptId: text("attempt_id").notNull(),

@@ -2,6 +2,7 @@ import { randomBytes } from "node:crypto";
 import type { ServiceImpl } from "@connectrpc/connect";
 import type { Meter } from "@opentelemetry/api";
 import type { AccountService } from "@weir/gen/weir/account/v1/account_service_pb";
+import type { ConversationService } from "@weir/gen/weir/conversation/v1/conversation_service_pb";
 import type { UsageService } from "@weir/gen/weir/metering/v1/usage_service_pb";
 import type { RandomBytes } from "@weir/kit/api-key";
 import type { Clock } from "@weir/kit/clock";
@@ -9,6 +10,9 @@ import type { Log } from "@weir/kit/log";
 import type { PriceList } from "@weir/price/price";
 import { createAccountStore } from "./account-store.ts";
 import { createAccounts } from "./accounts.ts";
+import { createConversations } from "./conversations/conversations.ts";
+import { createResponseStore } from "./conversations/response-store.ts";
+import { startSweeper } from "./conversations/sweeper.ts";
 import type { Database } from "./database.ts";
 import { migrate } from "./migrate.ts";
 import { createPriceBook } from "./price-book.ts";
@@ -32,6 +36,7 @@ export interface MeteringDependencies {
 export interface Metering {
   readonly accounts: ServiceImpl<typeof AccountService>;
   readonly usage: ServiceImpl<typeof UsageService>;
+  readonly conversations: ServiceImpl<typeof ConversationService>;
   /** For the JetStream consumer. */
   readonly recorder: Recorder;
   readonly store: LedgerStore;
@@ -41,6 +46,8 @@ export interface Metering {
    * @throws Error when a migration or a price was edited; WeirError STORE_UNAVAILABLE
    */
   prepare(prices: PriceList): Promise<void>;
+  /** Deletes expired responses from now on, until it is stopped. To be called after `prepare`. */
+  startSweeper(): { stop(): void };
 }
 
 export function createMetering(dependencies: MeteringDependencies): Metering {
@@ -48,9 +55,12 @@ export function createMetering(dependencies: MeteringDependencies): Metering {
   const store = createLedgerStore(database);
   const prices = createPriceBook(createPriceStore(database));
   const recorder = createRecorder({ store, prices, clock, meter, log });
+  const responses = createResponseStore(database);
   return {
     accounts: createAccounts({ store: createAccountStore(database), pepper, clock, random }),
     usage: createUsageService({ database, store, recorder, clock }),
+    conversations: createConversations(responses),
+    startSweeper: () => startSweeper({ store: responses, clock, log }),
     recorder,
     store,
     async prepare(list) {

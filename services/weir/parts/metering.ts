@@ -1,6 +1,7 @@
 import type { DependencyHealth } from "@weir/edge/service";
 import { AccountService } from "@weir/gen/weir/account/v1/account_service_pb";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
+import { ConversationService } from "@weir/gen/weir/conversation/v1/conversation_service_pb";
 import { UsageService } from "@weir/gen/weir/metering/v1/usage_service_pb";
 import { WeirError } from "@weir/kit/weir-error";
 import { startUsageConsumer } from "@weir/metering/consumer";
@@ -30,6 +31,8 @@ export async function startMetering(root: Root): Promise<Part> {
     });
     mesh.host("metering", AccountService, metering.accounts);
     mesh.host("metering", UsageService, metering.usage);
+    mesh.host("metering", ConversationService, metering.conversations);
+    const sweeper = metering.startSweeper();
 
     let isUp = true;
     let cancelProbe = () => {};
@@ -71,6 +74,7 @@ export async function startMetering(root: Root): Promise<Part> {
       health: () => [databaseHealth(), ...(nats === undefined ? [] : [nats.health()])],
       async stop(timeoutMs) {
         cancelProbe();
+        sweeper.stop();
         await nats?.close(timeoutMs);
         await database.close();
       },
