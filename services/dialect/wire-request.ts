@@ -45,6 +45,14 @@ const ownMembers: ReadonlySet<string> = new Set([
   "options",
   "generationConfig",
   "generation_config",
+  "dimensions",
+  "encoding_format",
+  "requests",
+  "content",
+  "outputDimensionality",
+  "output_dimensionality",
+  "embedContentConfig",
+  "embed_content_config",
 ]);
 
 const streamOptionMembers: ReadonlySet<string> = new Set(["include_usage"]);
