@@ -19,7 +19,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file weir/metering/v1/usage_event.proto.
  */
 export const file_weir_metering_v1_usage_event: GenFile = /*@__PURE__*/
-  fileDesc("CiJ3ZWlyL21ldGVyaW5nL3YxL3VzYWdlX2V2ZW50LnByb3RvEhB3ZWlyLm1ldGVyaW5nLnYxItQECgpVc2FnZUV2ZW50EhwKCmF0dGVtcHRfaWQYASABKAlCCLpIBXIDsAEBEhIKCnJlcXVlc3RfaWQYAiABKAkSNAoJcHJpbmNpcGFsGAMgASgLMhkud2Vpci5jb21tb24udjEuUHJpbmNpcGFsQga6SAPIAQESDQoFYWxpYXMYBCABKAkSLwoGdGFyZ2V0GAUgASgLMhcud2Vpci5yb3V0aW5nLnYxLlRhcmdldEIGukgDyAEBEhAKCHByaWNlX2lkGAYgASgJEjYKCnN0YXJ0X3RpbWUYByABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQga6SAPIAQESNAoIZW5kX3RpbWUYCCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQga6SAPIAQESPQoHb3V0Y29tZRgJIAEoDjIgLndlaXIubWV0ZXJpbmcudjEuQXR0ZW1wdE91dGNvbWVCCrpIB4IBBBABIAASLAoFdXNhZ2UYCiABKAsyFS53ZWlyLmNvbW1vbi52MS5Vc2FnZUIGukgDyAEBEj0KDHVzYWdlX3NvdXJjZRgLIAEoDjIbLndlaXIuY29tbW9uLnYxLlVzYWdlU291cmNlQgq6SAeCAQQQASAAEhkKEXByb3ZpZGVyX3JlcGx5X2lkGAwgASgJEhcKD3Byb3ZpZGVyX3N0YXR1cxgNIAEoDRIbCg5maXJzdF90b2tlbl91cxgOIAEoBEgAiAEBEg4KBnN0cmVhbRgPIAEoCEIRCg9fZmlyc3RfdG9rZW5fdXMihgEKClVzYWdlQmF0Y2gSHAoKam91cm5hbF9pZBgBIAEoCUIIukgFcgOwAQESHwoOZmlyc3Rfc2VxdWVuY2UYAiABKARCB7pIBDICKAESOQoGZXZlbnRzGAMgAygLMhwud2Vpci5tZXRlcmluZy52MS5Vc2FnZUV2ZW50Qgu6SAiSAQUIARCQTiI7CglXYXRlcm1hcmsSEgoKam91cm5hbF9pZBgBIAEoCRIaChJjb21taXR0ZWRfc2VxdWVuY2UYAiABKAQq4gEKDkF0dGVtcHRPdXRjb21lEh8KG0FUVEVNUFRfT1VUQ09NRV9VTlNQRUNJRklFRBAAEh0KGUFUVEVNUFRfT1VUQ09NRV9DT01QTEVURUQQARIdChlBVFRFTVBUX09VVENPTUVfQ0FOQ0VMTEVEEAISGgoWQVRURU1QVF9PVVRDT01FX0ZBSUxFRBADEh0KGUFUVEVNUFRfT1VUQ09NRV9UUlVOQ0FURUQQBBIYChRBVFRFTVBUX09VVENPTUVfTE9TVBAFEhwKGEFUVEVNUFRfT1VUQ09NRV9SRUpFQ1RFRBAGYgZwcm90bzM", [file_buf_validate_validate, file_google_protobuf_timestamp, file_weir_common_v1_principal, file_weir_common_v1_usage, file_weir_routing_v1_target]);
+  fileDesc("CiJ3ZWlyL21ldGVyaW5nL3YxL3VzYWdlX2V2ZW50LnByb3RvEhB3ZWlyLm1ldGVyaW5nLnYxIoAFCgpVc2FnZUV2ZW50EhwKCmF0dGVtcHRfaWQYASABKAlCCLpIBXIDsAEBEhIKCnJlcXVlc3RfaWQYAiABKAkSNAoJcHJpbmNpcGFsGAMgASgLMhkud2Vpci5jb21tb24udjEuUHJpbmNpcGFsQga6SAPIAQESDQoFYWxpYXMYBCABKAkSLwoGdGFyZ2V0GAUgASgLMhcud2Vpci5yb3V0aW5nLnYxLlRhcmdldEIGukgDyAEBEhAKCHByaWNlX2lkGAYgASgJEjYKCnN0YXJ0X3RpbWUYByABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQga6SAPIAQESNAoIZW5kX3RpbWUYCCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQga6SAPIAQESPQoHb3V0Y29tZRgJIAEoDjIgLndlaXIubWV0ZXJpbmcudjEuQXR0ZW1wdE91dGNvbWVCCrpIB4IBBBABIAASLAoFdXNhZ2UYCiABKAsyFS53ZWlyLmNvbW1vbi52MS5Vc2FnZUIGukgDyAEBEj0KDHVzYWdlX3NvdXJjZRgLIAEoDjIbLndlaXIuY29tbW9uLnYxLlVzYWdlU291cmNlQgq6SAeCAQQQASAAEhkKEXByb3ZpZGVyX3JlcGx5X2lkGAwgASgJEhcKD3Byb3ZpZGVyX3N0YXR1cxgNIAEoDRIbCg5maXJzdF90b2tlbl91cxgOIAEoBEgAiAEBEg4KBnN0cmVhbRgPIAEoCBIqCgRob2xkGBQgASgLMhwud2Vpci5tZXRlcmluZy52MS5CdWRnZXRIb2xkQhEKD19maXJzdF90b2tlbl91cyJZCgpCdWRnZXRIb2xkEhEKCWxlYXNlX2lkcxgBIAMoBBIgChNjaGFyZ2VfbWF4X25hbm9fdXNkGAIgASgESACIAQFCFgoUX2NoYXJnZV9tYXhfbmFub191c2QihgEKClVzYWdlQmF0Y2gSHAoKam91cm5hbF9pZBgBIAEoCUIIukgFcgOwAQESHwoOZmlyc3Rfc2VxdWVuY2UYAiABKARCB7pIBDICKAESOQoGZXZlbnRzGAMgAygLMhwud2Vpci5tZXRlcmluZy52MS5Vc2FnZUV2ZW50Qgu6SAiSAQUIARCQTiI7CglXYXRlcm1hcmsSEgoKam91cm5hbF9pZBgBIAEoCRIaChJjb21taXR0ZWRfc2VxdWVuY2UYAiABKAQq4gEKDkF0dGVtcHRPdXRjb21lEh8KG0FUVEVNUFRfT1VUQ09NRV9VTlNQRUNJRklFRBAAEh0KGUFUVEVNUFRfT1VUQ09NRV9DT01QTEVURUQQARIdChlBVFRFTVBUX09VVENPTUVfQ0FOQ0VMTEVEEAISGgoWQVRURU1QVF9PVVRDT01FX0ZBSUxFRBADEh0KGUFUVEVNUFRfT1VUQ09NRV9UUlVOQ0FURUQQBBIYChRBVFRFTVBUX09VVENPTUVfTE9TVBAFEhwKGEFUVEVNUFRfT1VUQ09NRV9SRUpFQ1RFRBAGYgZwcm90bzM", [file_buf_validate_validate, file_google_protobuf_timestamp, file_weir_common_v1_principal, file_weir_common_v1_usage, file_weir_routing_v1_target]);
 
 /**
  * What one attempt used: the settlement of the journal, carried to the ledger. The ledger writes
@@ -133,6 +133,13 @@ export type UsageEvent = Message<"weir.metering.v1.UsageEvent"> & {
    * @generated from field: bool stream = 15;
    */
   stream: boolean;
+
+  /**
+   * What budgets set aside for the attempt. Absent: no budget is about it.
+   *
+   * @generated from field: weir.metering.v1.BudgetHold hold = 20;
+   */
+  hold?: BudgetHold | undefined;
 };
 
 /**
@@ -141,6 +148,36 @@ export type UsageEvent = Message<"weir.metering.v1.UsageEvent"> & {
  */
 export const UsageEventSchema: GenMessage<UsageEvent> = /*@__PURE__*/
   messageDesc(file_weir_metering_v1_usage_event, 0);
+
+/**
+ * Money that budgets set aside for one attempt. The transaction that writes the attempt's row moves
+ * its charge from the leases to what is spent.
+ *
+ * @generated from message weir.metering.v1.BudgetHold
+ */
+export type BudgetHold = Message<"weir.metering.v1.BudgetHold"> & {
+  /**
+   * Ids of the leases that the charge comes from: it counts whole against each of them.
+   *
+   * @generated from field: repeated uint64 lease_ids = 1;
+   */
+  leaseIds: bigint[];
+
+  /**
+   * The most that the tenant pays for the attempt, in 1e-9 USD, since no more was set aside; what the
+   * provider bills beyond is the operator's. Absent: what was used is known to be covered.
+   *
+   * @generated from field: optional uint64 charge_max_nano_usd = 2;
+   */
+  chargeMaxNanoUsd?: bigint | undefined;
+};
+
+/**
+ * Describes the message weir.metering.v1.BudgetHold.
+ * Use `create(BudgetHoldSchema)` to create a new message.
+ */
+export const BudgetHoldSchema: GenMessage<BudgetHold> = /*@__PURE__*/
+  messageDesc(file_weir_metering_v1_usage_event, 1);
 
 /**
  * Consecutive usage events of one journal.
@@ -176,7 +213,7 @@ export type UsageBatch = Message<"weir.metering.v1.UsageBatch"> & {
  * Use `create(UsageBatchSchema)` to create a new message.
  */
 export const UsageBatchSchema: GenMessage<UsageBatch> = /*@__PURE__*/
-  messageDesc(file_weir_metering_v1_usage_event, 1);
+  messageDesc(file_weir_metering_v1_usage_event, 2);
 
 /**
  * How much of a journal stands in the ledger.
@@ -204,7 +241,7 @@ export type Watermark = Message<"weir.metering.v1.Watermark"> & {
  * Use `create(WatermarkSchema)` to create a new message.
  */
 export const WatermarkSchema: GenMessage<Watermark> = /*@__PURE__*/
-  messageDesc(file_weir_metering_v1_usage_event, 2);
+  messageDesc(file_weir_metering_v1_usage_event, 3);
 
 /**
  * How an attempt ended.
