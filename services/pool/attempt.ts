@@ -17,6 +17,7 @@ import {
   isRefusal,
   judgeError,
   judgeStatus,
+  nameError,
   rejected,
   timedOut,
   type Timer,
@@ -313,7 +314,7 @@ export class Attempt implements ExchangeSink {
     const { provider } = this.plan;
     const body = this.wholeBody();
     const answer = this.plan.call.answers.readWhole(body);
-    const error = answer.kind === "error" ? answer.error : undefined;
+    const error = nameError(answer.kind === "error" ? answer.error : undefined, this.headers);
     const status = provider.statusFor?.(this.status, error) ?? this.status;
     const failure = judgeStatus(provider.id, status, this.headers, error, this.around.clock.now());
     if (failure !== undefined) {

@@ -1,6 +1,6 @@
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import { expect, test } from "vitest";
-import { judgeError, readRetryAfter } from "./classify.ts";
+import { judgeError, judgeStatus, nameError, readRetryAfter } from "./classify.ts";
 
 const now = Date.UTC(2026, 10, 21, 12, 0, 0);
 
@@ -38,4 +38,39 @@ test.each<[string, string, ErrorReason, string | undefined]>([
   const error = judgeError("p", { code, type });
   expect(error.reason).toBe(reason);
   expect(error.metadata["cause"]).toBe(cause);
+});
+
+const plain = { code: "", type: "" };
+
+test.each<[string, number, object | undefined, ErrorReason | undefined, string | undefined]>([
+  ["ThrottlingException", 400, plain, ErrorReason.PROVIDER_RATE_LIMITED, undefined],
+  ["ThrottlingException:http://internal.amazon.com/coral/", 429, plain, ErrorReason.PROVIDER_RATE_LIMITED, undefined],
+  ["com.amazon.coral.service#ThrottlingException", 400, undefined, ErrorReason.PROVIDER_RATE_LIMITED, undefined],
+  ["ModelNotReadyException", 400, plain, ErrorReason.PROVIDER_RATE_LIMITED, undefined],
+  ["AccessDeniedException", 400, plain, ErrorReason.PROVIDER_UNAVAILABLE, "credential"],
+  ["ModelTimeoutException", 408, plain, ErrorReason.PROVIDER_UNAVAILABLE, "server"],
+  ["ModelErrorException", 424, plain, ErrorReason.PROVIDER_UNAVAILABLE, "server"],
+  ["ServiceUnavailableException", 400, plain, ErrorReason.PROVIDER_UNAVAILABLE, "server"],
+  ["ValidationException", 400, plain, undefined, undefined],
+  ["ServiceQuotaExceededException", 400, plain, undefined, undefined],
+  ["something new: of AWS's", 400, plain, undefined, undefined],
+])("a header that names %s with status %i", (named, status, body, reason, cause) => {
+  const headers = { "x-amzn-errortype": named };
+  const error = nameError(body === undefined ? undefined : plain, headers);
+  const failure = judgeStatus("p", status, headers, error, now);
+  expect(failure?.reason).toBe(reason);
+  expect(failure?.metadata["cause"]).toBe(cause);
+});
+
+test("a header adds to what a body says, and never contradicts it", () => {
+  const headers = { "x-amzn-errortype": "ValidationException" };
+  expect(nameError({ code: "context_length_exceeded", type: "" }, headers)).toEqual({
+    code: "context_length_exceeded",
+    type: "ValidationException",
+    status: 400,
+  });
+  const typed = { code: "", type: "ThrottlingException", status: 429 };
+  expect(nameError(typed, headers)).toBe(typed);
+  expect(nameError(undefined, {})).toBeUndefined();
+  expect(nameError(undefined, { "x-amzn-errortype": "<html>" })).toBeUndefined();
 });

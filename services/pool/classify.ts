@@ -1,4 +1,5 @@
 import type { IncomingHttpHeaders } from "node:http";
+import { readErrorType } from "@weir/dialect/bedrock-converse/provider-error";
 import type { ProviderError } from "@weir/dialect/codec";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import { WeirError } from "@weir/kit/weir-error";
@@ -39,8 +40,22 @@ const spentWords: ReadonlySet<string> = new Set([
   "project_spend_limit_exceeded",
 ]);
 
-/** Statuses that concern the gateway's account, not the client's request. */
-const ownFaults: ReadonlySet<number> = new Set([401, 402, 403, 429]);
+/**
+ * What a provider calls its error, when a header says what the body does not: AWS names the class of its errors there.
+ * https://smithy.io/2.0/aws/protocols/aws-restjson1-protocol.html#operation-error-serialization
+ */
+export function nameError(error: ProviderError | undefined, headers: IncomingHttpHeaders): ProviderError | undefined {
+  const named = headers["x-amzn-errortype"];
+  if (named === undefined || (error !== undefined && error.type !== "")) return error;
+  const { type, status } = readErrorType(named);
+  if (type === "") return error;
+  return { code: "", ...error, type, ...(status === undefined ? {} : { status }) };
+}
+
+/** Whether a status concerns the gateway's account, its rate, or the provider's own state: not the client's request. */
+function isNoFaultOfClient(status: number): boolean {
+  return [401, 402, 403, 408, 424, 429].includes(status) || status >= 500;
+}
 
 /**
  * Judges an HTTP status other than 2xx.
@@ -54,8 +69,8 @@ export function judgeStatus(
   nowMs: number,
 ): WeirError | undefined {
   const retryAfterMs = readRetryAfter(headers, nowMs) ?? error?.retryAfterMs;
-  // Some vendors answer 400 and say inside that it is our key or our rate.
-  if (status === 400 && error?.status !== undefined && ownFaults.has(error.status)) {
+  // Some vendors answer 400 and say inside that it is our key, our rate or their outage.
+  if (status === 400 && error?.status !== undefined && isNoFaultOfClient(error.status)) {
     return judgeStatus(provider, error.status, headers, error, nowMs);
   }
   if (status === 429) {
@@ -64,7 +79,8 @@ export function judgeStatus(
   }
   // Our key, our account: no concern of the client's.
   if (status === 401 || status === 402 || status === 403) return unavailable(provider, "credential");
-  if (status === 408 || status >= 500) return unavailable(provider, "server", retryAfterMs);
+  // 424: Bedrock's model failed. https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.html#API_runtime_Converse_Errors
+  if (status === 408 || status === 424 || status >= 500) return unavailable(provider, "server", retryAfterMs);
   return status >= 400 ? undefined : unavailable(provider, "protocol");
 }
 

@@ -328,7 +328,7 @@ const geminiError = (status: string, code: number, details: object[]) =>
 const unknownKey = { "@type": "type.googleapis.com/google.rpc.ErrorInfo", reason: "API_KEY_INVALID" };
 const retryInfo = { "@type": "type.googleapis.com/google.rpc.RetryInfo", retryDelay: "7s" };
 
-test.each<[string, ProviderInit, number, string, object]>([
+test.each<[string, ProviderInit, number, string, object, Record<string, string>?]>([
   [
     "our own key, though with status 400",
     { kind: ProviderKind.GEMINI },
@@ -357,9 +357,41 @@ test.each<[string, ProviderInit, number, string, object]>([
     '{"type":"error","error":{"type":"invalid_request_error","message":"CANARY"}}',
     { reason: ErrorReason.PROVIDER_REJECTED, message: expect.stringContaining("invalid_request_error") as string },
   ],
-])("%s is judged by what the vendor says", async (_, init, status, body, expected) => {
+  [
+    "throttling that only a header names",
+    { kind: ProviderKind.BEDROCK },
+    400,
+    '{"message":"CANARY"}',
+    { reason: ErrorReason.PROVIDER_RATE_LIMITED },
+    { "x-amzn-errortype": "ThrottlingException:http://internal.amazon.com/coral/com.amazonaws.bedrock/" },
+  ],
+  [
+    "throttling without a body",
+    { kind: ProviderKind.BEDROCK },
+    400,
+    "",
+    { reason: ErrorReason.PROVIDER_RATE_LIMITED },
+    { "x-amzn-errortype": "ThrottlingException" },
+  ],
+  [
+    "a conversation that is too long, which only the message tells",
+    { kind: ProviderKind.BEDROCK },
+    400,
+    '{"message":"Input is too long for requested model."}',
+    { reason: ErrorReason.CONTEXT_TOO_LONG },
+    { "x-amzn-errortype": "ValidationException" },
+  ],
+  [
+    "a request at fault, by its class",
+    { kind: ProviderKind.BEDROCK },
+    400,
+    '{"message":"CANARY"}',
+    { reason: ErrorReason.PROVIDER_REJECTED, message: expect.stringContaining("ValidationException") as string },
+    { "x-amzn-errortype": "ValidationException" },
+  ],
+])("%s is judged by what the vendor says", async (_, init, status, body, expected, headers = {}) => {
   await using provider = await startProvider((response) =>
-    response.writeHead(status, { "content-type": "application/json" }).end(body),
+    response.writeHead(status, { "content-type": "application/json", ...headers }).end(body),
   );
   await using pool = createTestPool(provider.url, init);
   const answer = await readAll(

@@ -8,7 +8,7 @@ import { Dialect } from "@weir/gen/weir/chat/v1/wire_pb";
 import { WeirError } from "@weir/kit/weir-error";
 import type { Dispatcher } from "undici";
 import { codecOf } from "./codecs.ts";
-import { judgeStatus, rejected } from "./classify.ts";
+import { judgeStatus, nameError, rejected } from "./classify.ts";
 import { joinHeaders } from "./join-headers.ts";
 import type { ProviderSettings } from "./provider-set.ts";
 import type { Keys } from "./providers/key-use.ts";
@@ -121,7 +121,7 @@ async function ask(
     parts.push(part);
   }
   const json = parseObject(Buffer.concat(parts).toString());
-  const error = json && codec.readError(json);
+  const error = nameError(json && codec.readError(json), headers);
   const failure = statusCode === 200 ? undefined : judgeStatus(provider.id, statusCode, headers, error, 0);
   if (failure !== undefined) key.failed(failure);
   else key.accepted();

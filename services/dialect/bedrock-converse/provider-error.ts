@@ -27,10 +27,14 @@ export function readProviderError(body: JsonObject, named = ""): ProviderError |
   if (named === "" && (body["output"] !== undefined || (told === undefined && body["__type"] === undefined))) {
     return undefined;
   }
-  const type = typeName(named === "" ? body["__type"] : named);
+  return { code: readCode(body, told), ...readErrorType(named === "" ? body["__type"] : named) };
+}
+
+/** The class of an error, from `x-amzn-errortype` or its like, and the status that is documented for it; its type is empty when it is none. */
+export function readErrorType(named: unknown): Pick<ProviderError, "type" | "status"> {
+  const type = typeName(named);
   const status = statuses.get(type);
-  const code = readCode(body, told);
-  return { code, type, ...(status === undefined ? {} : { status }) };
+  return { type, ...(status === undefined ? {} : { status }) };
 }
 
 /** A word for what only the message or the model's own status tells. */
