@@ -1,9 +1,11 @@
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
+import { CircuitState } from "@weir/gen/weir/routing/v1/route_service_pb";
 import { errorTable, type Reason } from "@weir/kit/error-table";
 import { WeirError } from "@weir/kit/weir-error";
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { backoffMs, createRetryBudget, judge, mostUseful, spreadMs } from "./attempts.ts";
+import { failure, outage, setup } from "./testing/harness.ts";
 
 const timeouts = { connectMs: 5_000, firstTokenMs: 120_000, idleMs: 60_000, totalMs: 600_000 };
 const error = (reason: Reason, metadata: Record<string, string> = {}, retryAfterMs?: number) =>
@@ -21,8 +23,9 @@ test.each([
   [error(ErrorReason.STREAM_TRUNCATED), "anywhere", "failure"],
   [error(ErrorReason.PROVIDER_REJECTED), "nowhere", "refused"],
   [error(ErrorReason.CONTEXT_TOO_LONG), "nowhere", "refused"],
-])("%o goes %s and tells of %s", (failure, next, health) => {
-  expect(judge(failure, timeouts, undefined)).toEqual({ next, health });
+  [error(ErrorReason.CONTEXT_TOO_LONG, { context_tokens: "8192" }), "elsewhere", "nothing"],
+])("%o goes %s and tells of %s", (failed, next, health) => {
+  expect(judge(failed, timeouts, undefined)).toEqual({ next, health });
 });
 
 test("every other reason ends the request and says nothing about the target", () => {
@@ -43,18 +46,21 @@ test("a timeout counts only when the target had the route's time, not the caller
 });
 
 test("the most useful failure: a rate limit, the shortest first, before limits of ours, timeouts and outages", () => {
-  const outage = error(ErrorReason.PROVIDER_UNAVAILABLE, { provider: "a" });
+  const down = error(ErrorReason.PROVIDER_UNAVAILABLE, { provider: "a" });
   const timeout = error(ErrorReason.PROVIDER_TIMEOUT, { provider: "b" });
   const long = error(ErrorReason.PROVIDER_RATE_LIMITED, { provider: "c" }, 9_000);
   const short = error(ErrorReason.PROVIDER_RATE_LIMITED, { provider: "d" }, 3_000);
   const unknown = error(ErrorReason.PROVIDER_RATE_LIMITED, { provider: "e" });
-  expect(mostUseful([outage, unknown, long, timeout, short])).toMatchObject({
+  expect(mostUseful([down, unknown, long, timeout, short])).toMatchObject({
     reason: ErrorReason.PROVIDER_RATE_LIMITED,
     retryAfterMs: 3_000,
     metadata: { provider: "d" },
   });
-  expect(mostUseful([outage, timeout]).reason).toBe(ErrorReason.PROVIDER_TIMEOUT);
+  expect(mostUseful([down, timeout]).reason).toBe(ErrorReason.PROVIDER_TIMEOUT);
   expect(mostUseful([timeout, error(ErrorReason.OVERLOADED)]).reason).toBe(ErrorReason.OVERLOADED);
+  const small = error(ErrorReason.CONTEXT_TOO_LONG, { context_tokens: "8192" });
+  expect(mostUseful([small, down]).reason).toBe(ErrorReason.PROVIDER_UNAVAILABLE);
+  expect(mostUseful([small, small]).reason).toBe(ErrorReason.CONTEXT_TOO_LONG);
   const telling = new WeirError(ErrorReason.PROVIDER_UNAVAILABLE, { text: "CANARY of a provider" });
   expect(mostUseful([telling]).message).toBe(errorTable[ErrorReason.PROVIDER_UNAVAILABLE].text);
 });
@@ -118,4 +124,26 @@ test("law: over any traffic, retries stay within the share and the minimum", () 
       expect(retries).toBeLessThanOrEqual(0.2 * requests + 20 * windows);
     }),
   );
+});
+
+const tooSmall = error(ErrorReason.CONTEXT_TOO_LONG, { context_tokens: "8192" });
+
+test("a target whose context is known to be too small is passed over, and its circuit learns nothing of it", async () => {
+  const { ask, tried, health } = setup({ a: [tooSmall], b: ["answer"] });
+  for (let n = 0; n < 6; n += 1) await ask();
+  expect(tried()).toBe("a b a b a b a b a b a b");
+  expect(await health()).toEqual({ a: CircuitState.CLOSED, b: CircuitState.CLOSED });
+});
+
+test("when every target's context is too small, each is asked once and the caller is told so", async () => {
+  const { ask, tried, clock } = setup({ a: [tooSmall], b: [tooSmall] });
+  expect((await failure(ask())).reason).toBe(ErrorReason.CONTEXT_TOO_LONG);
+  expect(tried()).toBe("a b");
+  expect(clock.timers).toBe(0);
+});
+
+test("an outage of the one target that could take it is what the caller is told", async () => {
+  const { ask, tried } = setup({ a: [tooSmall], b: [outage()] }, { router: { attemptsMax: 2 } });
+  expect((await failure(ask())).reason).toBe(ErrorReason.PROVIDER_UNAVAILABLE);
+  expect(tried()).toBe("a b");
 });

@@ -14,6 +14,8 @@ export interface Verdict {
 
 const giveUp: Verdict = { next: "nowhere", health: "nothing" };
 const callersFault: Verdict = { next: "nowhere", health: "refused" };
+/** Another target may be able to do it; nothing was sent to this one. */
+const unable: Verdict = { next: "elsewhere", health: "nothing" };
 const anotherKey: Verdict = { next: "anywhere", health: "nothing" };
 const outage: Verdict = { next: "anywhere", health: "failure" };
 
@@ -26,8 +28,7 @@ const verdicts: ReadonlyMap<Reason, Verdict> = new Map([
   // The pool's own limit, or a pool that went away: nothing reached the target that it could have failed.
   [ErrorReason.OVERLOADED, { next: "anywhere", health: "nothing" }],
   [ErrorReason.PROVIDER_REJECTED, callersFault],
-  // Another target may speak a dialect that can say it; nothing was sent to this one.
-  [ErrorReason.TARGET_UNSUPPORTED, { next: "elsewhere", health: "nothing" }],
+  [ErrorReason.TARGET_UNSUPPORTED, unable],
   [ErrorReason.CONTEXT_TOO_LONG, callersFault],
 ]);
 
@@ -43,6 +44,8 @@ export function judge(error: WeirError, timeouts: AttemptTimeouts, leftMs: numbe
   }
   // One key of several: the pool has set it aside, and calls with another one.
   if (reason === ErrorReason.PROVIDER_UNAVAILABLE && metadata.cause === "key") return anotherKey;
+  // By what is known of the target's model; the same from a provider is its answer.
+  if (reason === ErrorReason.CONTEXT_TOO_LONG && metadata.context_tokens !== undefined) return unable;
   const verdict = verdicts.get(reason) ?? giveUp;
   if (reason !== ErrorReason.PROVIDER_TIMEOUT || leftMs === undefined) return verdict;
   const hurried = leftMs < (timerMs[metadata.timer ?? ""]?.(timeouts) ?? timeouts.totalMs);

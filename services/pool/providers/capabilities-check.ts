@@ -23,7 +23,7 @@ export function requireCapabilities(request: GenerateRequest, capabilities: Capa
   if (audio === false) refusePart(request, "audio", "takes no sound");
   if (files === false) refusePart(request, "file", "takes no files");
   if (contextTokens !== undefined && textLength(request) > lengthMax(contextTokens)) {
-    throw new WeirError(ErrorReason.CONTEXT_TOO_LONG);
+    throw new WeirError(ErrorReason.CONTEXT_TOO_LONG, { metadata: { context_tokens: String(contextTokens) } });
   }
 }
 

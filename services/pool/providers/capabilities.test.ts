@@ -254,7 +254,7 @@ describe("a context of 100 tokens", () => {
     for (const init of inits) {
       expect(await ask(long(800), openaiChat, init)).toMatchObject(sent);
       expect(await ask(long(801), openaiChat, init)).toMatchObject({
-        error: { reason: ErrorReason.CONTEXT_TOO_LONG },
+        error: { reason: ErrorReason.CONTEXT_TOO_LONG, metadata: { context_tokens: "100" } },
         sent: 0,
         intents: 0,
       });

@@ -39,7 +39,8 @@ export const ErrorReason = {
   INVALID_REQUEST: 1,
 
   /**
-   * The conversation and the reply asked for do not fit the model's context.
+   * The conversation and the reply asked for do not fit the model's context. Metadata: `context_tokens`,
+   * the context, when it is known to be too small and nothing was sent.
    *
    * @generated from enum value: ERROR_REASON_CONTEXT_TOO_LONG = 2;
    */

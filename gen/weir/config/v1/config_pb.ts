@@ -600,7 +600,7 @@ export type CapabilitiesConfig = Message<"weir.config.v1.CapabilitiesConfig"> & 
 
   /**
    * Tokens that fit into the model's context. Input whose text alone is guessed to be more than
-   * twice as long is refused with CONTEXT_TOO_LONG.
+   * twice as long goes to the next target; when none is left it is refused with CONTEXT_TOO_LONG.
    *
    * @generated from field: optional uint32 context_tokens = 8;
    */
