@@ -11,6 +11,7 @@ import type {
   Warning,
 } from "@weir/gen/weir/chat/v1/event_pb";
 import type { Usage } from "@weir/gen/weir/common/v1/usage_pb";
+import { noBytes } from "./bytes.ts";
 
 // Literals instead of `create`: a stream makes one for each token, and these cost a tenth.
 
@@ -161,6 +162,11 @@ export function dropped(param: string, dialect: string): Warning {
   return warning("field_dropped", param, `The target's dialect, ${dialect}, has no such field; it was left out.`);
 }
 
+/** The warning for what a target is told in another way than it was asked for. @param text one sentence: what became of it */
+export function approximated(param: string, text: string): Warning {
+  return warning("field_approximated", param, text);
+}
+
 /** Why one choice ended. */
 export function choiceEnd(choice: number, reason: StopReason, rawReason: string, stopSequence = ""): ChoiceEnd {
   return { $typeName: "weir.chat.v1.ChoiceEnd", choice, reason, rawReason, stopSequence };
@@ -173,5 +179,3 @@ export function endEvent(choices: ChoiceEnd[], usage: Usage | undefined, details
   if (details !== undefined) value.details = details;
   return { $typeName: "weir.chat.v1.GenerateEvent", kind: { case: "end", value } };
 }
-
-const noBytes: Uint8Array = new Uint8Array(0);

@@ -3,8 +3,8 @@ import type { Span, WireRequest } from "@weir/gen/weir/chat/v1/wire_pb";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import { WeirError } from "@weir/kit/weir-error";
 import type { Codec, Envelope } from "./codec.ts";
+import { type Members, scanMembers } from "./json-scan.ts";
 import { isObject, type JsonObject } from "./json.ts";
-import { type Members, scanMembers } from "./openai-chat/members.ts";
 
 /** A request of a public dialect as the door that received it knows it. */
 export interface WireReading {

@@ -8,13 +8,13 @@ import {
   type ToolCallDelta,
 } from "@weir/gen/weir/chat/v1/event_pb";
 import type { Usage } from "@weir/gen/weir/common/v1/usage_pb";
+import { noBytes } from "../bytes.ts";
+import { writeInput } from "../claude/tool-input.ts";
 import type { AnswerOptions } from "../codec.ts";
 import { isObject, type JsonObject, writeJson } from "../json.ts";
-import { noBytes } from "./bytes.ts";
 import { writeCitation } from "./citations.ts";
 import { type ReasoningFacts, writeCallSignature, writeReasoning } from "./sealed.ts";
 import { writeStopReason } from "./stop-reason.ts";
-import { writeInput } from "./tool-input.ts";
 import { writeUsage } from "./usage.ts";
 
 /** What the deltas of one kind say of one part. */

@@ -1,12 +1,12 @@
 import { create } from "@bufbuild/protobuf";
 import { type CacheControl, CacheControlSchema } from "@weir/gen/weir/chat/v1/conversation_pb";
+import { invalid } from "../faults.ts";
+import { readObject, readText } from "../fields.ts";
 import type { JsonObject } from "../json.ts";
-import { invalid } from "./faults.ts";
-import { readMembers, readText } from "./fields.ts";
 
 /** Reads `cache_control`. A lifetime of 0 is the vendor's default, five minutes; what else is asked of the cache is a hint. */
 export function readCacheControl(value: unknown, param: string): CacheControl | undefined {
-  const control = readMembers(value, param);
+  const control = readObject(value, param);
   if (control === undefined) return undefined;
   if (control["type"] !== "ephemeral") throw invalid(`\`${param}.type\` must be \`ephemeral\`.`, `${param}.type`);
   const ttl = readText(control["ttl"], `${param}.ttl`);

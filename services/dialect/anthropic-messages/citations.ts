@@ -1,6 +1,6 @@
 import type { Citation } from "@weir/gen/weir/chat/v1/conversation_pb";
 import { isObject, type JsonObject } from "../json.ts";
-import { isHoldable } from "./fields.ts";
+import { isHoldable } from "../struct.ts";
 
 const locationTypes: ReadonlySet<unknown> = new Set([
   "char_location",

@@ -4,7 +4,7 @@ import { readAnswer } from "./answer-reader.ts";
 import { writeAnswer } from "./answer-writer.ts";
 import { readEnvelope } from "./envelope.ts";
 import { renderError, renderErrorEvent } from "./errors.ts";
-import { dialectName } from "./faults.ts";
+import { dialectName } from "./name.ts";
 import { readError } from "./provider-error.ts";
 import { readRequest } from "./request-reader.ts";
 import { writeRequest } from "./request-writer.ts";

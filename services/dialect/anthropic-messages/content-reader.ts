@@ -1,23 +1,23 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import type { PartSchema } from "@weir/gen/weir/chat/v1/conversation_pb";
-import type { JsonObject } from "../json.ts";
-import { readCacheControl } from "./cache-control.ts";
-import { codePoints, readCitation } from "./citations.ts";
-import { invalid } from "./faults.ts";
+import { readInput } from "../claude/tool-input.ts";
+import { invalid } from "../faults.ts";
 import {
-  holdJson,
   readFlag,
-  readItems,
-  readMembers,
+  readList,
+  readObject,
   readText,
   refuseUnknown,
   required,
-  requiredMembers,
+  requiredObject,
   requiredText,
-} from "./fields.ts";
+} from "../fields.ts";
+import type { JsonObject } from "../json.ts";
+import { holdJson } from "../struct.ts";
+import { readCacheControl } from "./cache-control.ts";
+import { codePoints, readCitation } from "./citations.ts";
 import { readDocument, readImage } from "./media.ts";
 import { type CallSignature, readRedacted, readThinking } from "./sealed.ts";
-import { readInput } from "./tool-input.ts";
 
 /** A part that is not yet a message of protobuf-es. */
 export type PartInit = MessageInitShape<typeof PartSchema>;
@@ -83,8 +83,8 @@ export function readContent(value: unknown, param: string, place: Place): PartIn
   if (typeof value === "string") return value === "" ? [] : [{ content: { case: "text", value: { text: value } } }];
   const calls: CallSignature[] = [];
   const parts: PartInit[] = [];
-  for (const [index, item] of (readItems(value, param) ?? []).entries()) {
-    const part = readBlock(requiredMembers(item, `${param}[${index}]`), `${param}[${index}]`, place, calls);
+  for (const [index, item] of (readList(value, param) ?? []).entries()) {
+    const part = readBlock(requiredObject(item, `${param}[${index}]`), `${param}[${index}]`, place, calls);
     if (part !== undefined) parts.push(part);
   }
   for (const { callId, signature } of calls) {
@@ -111,15 +111,15 @@ function readBlock(block: JsonObject, param: string, place: Place, calls: CallSi
 
 function readTextBlock(block: JsonObject, param: string): PartContent {
   const text = required(readText(block["text"], `${param}.text`), `${param}.text`);
-  const citations = (readItems(block["citations"], `${param}.citations`) ?? []).map((item, index) => {
+  const citations = (readList(block["citations"], `${param}.citations`) ?? []).map((item, index) => {
     const path = `${param}.citations[${index}]`;
-    return readCitation(holdJson(requiredMembers(item, path), path), codePoints(text));
+    return readCitation(holdJson(requiredObject(item, path), path), codePoints(text));
   });
   return { case: "text", value: { text, citations } };
 }
 
 function readToolUse(block: JsonObject, param: string): PartContent {
-  const caller = readMembers(block["caller"], `${param}.caller`);
+  const caller = readObject(block["caller"], `${param}.caller`);
   if ((caller?.["type"] ?? "direct") !== "direct") {
     throw invalid("A call by a tool of the provider cannot be translated.", `${param}.caller`);
   }
@@ -127,7 +127,7 @@ function readToolUse(block: JsonObject, param: string): PartContent {
   const name = requiredText(block["name"], `${param}.name`);
   return {
     case: "toolCall",
-    value: { id, name, arguments: readInput(requiredMembers(block["input"], `${param}.input`)) },
+    value: { id, name, arguments: readInput(requiredObject(block["input"], `${param}.input`)) },
   };
 }
 

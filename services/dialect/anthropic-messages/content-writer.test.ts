@@ -36,7 +36,7 @@ function refused(param: string) {
   return { refused: `parts[0].${param}` };
 }
 
-const png = Buffer.from("\x89PNG\r\n", "latin1");
+const png = Buffer.from("\x89PNG\r\n\x1a\n", "latin1");
 const pdf = Buffer.from("%PDF-1.7");
 const bytes = (value: Uint8Array) => ({ case: "data" as const, value });
 const url = { case: "url" as const, value: "https://example.com/a" };

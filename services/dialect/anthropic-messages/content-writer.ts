@@ -8,16 +8,17 @@ import type {
   ToolResult,
 } from "@weir/gen/weir/chat/v1/conversation_pb";
 import type { Warning } from "@weir/gen/weir/chat/v1/event_pb";
+import { asBuffer } from "../bytes.ts";
+import { writeCallId, writeInput } from "../claude/tool-input.ts";
+import { approximated } from "../events.ts";
+import { unsupported } from "../faults.ts";
 import type { JsonObject } from "../json.ts";
-import { asBuffer } from "./bytes.ts";
 import { writeCacheControl } from "./cache-control.ts";
 import { ownCitation } from "./citations.ts";
 import type { Place } from "./content-reader.ts";
-import { unsupported } from "./faults.ts";
 import { writeDocument, writeImage } from "./media.ts";
 import { isOwnReasoning } from "./sealed.ts";
-import { writeCallId, writeInput } from "./tool-input.ts";
-import { approximated, dropped } from "./warnings.ts";
+import { dropped } from "./warnings.ts";
 
 /** Writes parts as blocks. Texts without a character, which the vendor refuses, are left out. */
 export function writeParts(parts: readonly Part[], param: string, place: Place, warnings: Warning[]): JsonObject[] {

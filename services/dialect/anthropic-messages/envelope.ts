@@ -1,7 +1,7 @@
 import type { Envelope } from "../codec.ts";
+import { invalid } from "../faults.ts";
+import { readFlag, readObject, readText, readWhole, required } from "../fields.ts";
 import { isObject, type JsonObject } from "../json.ts";
-import { invalid } from "./faults.ts";
-import { readFlag, readMembers, readText, readWhole, required } from "./fields.ts";
 
 const modelLengthMax = 512;
 const userLengthMax = 256;
@@ -31,7 +31,7 @@ export function readEnvelope(body: JsonObject): MessagesEnvelope {
   checkMessages(body["messages"]);
   const stream = readFlag(body["stream"], "stream") ?? false;
   const maxOutputTokens = readWhole(body["max_tokens"], "max_tokens", 0, outputTokensMax);
-  const metadata = readMembers(body["metadata"], "metadata");
+  const metadata = readObject(body["metadata"], "metadata");
   const user = readText(metadata?.["user_id"], "metadata.user_id", userLengthMax);
   return {
     model,

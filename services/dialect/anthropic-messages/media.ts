@@ -1,9 +1,11 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import type { Media, MediaSchema } from "@weir/gen/weir/chat/v1/conversation_pb";
+import { readBase64, writeBase64 } from "../base64.ts";
+import { asBuffer, textOf } from "../bytes.ts";
+import { invalid, unsupported } from "../faults.ts";
+import { readFlag, readObject, readText, refuseUnknown, required, requiredObject, requiredText } from "../fields.ts";
+import { imageType } from "../image-type.ts";
 import type { JsonObject } from "../json.ts";
-import { asBuffer, fromBase64, textOf } from "./bytes.ts";
-import { invalid, unsupported } from "./faults.ts";
-import { readFlag, readMembers, readText, refuseUnknown, required, requiredMembers, requiredText } from "./fields.ts";
 
 type MediaInit = MessageInitShape<typeof MediaSchema>;
 type Source = NonNullable<MediaInit["source"]>;
@@ -22,13 +24,13 @@ export function readImage(block: JsonObject, param: string): MediaInit {
 
 // Scaling down is what the vendor does unasked; refusing to is what no other vendor can be told.
 function refuseTransformations(value: unknown, param: string): void {
-  const oversized = readMembers(value, param)?.["oversized_image"] ?? "downsize";
+  const oversized = readObject(value, param)?.["oversized_image"] ?? "downsize";
   if (oversized !== "downsize") throw invalid(`\`${param}\` cannot be translated; leave it out.`, param);
 }
 
 /** Reads a `document` block. What it holds beside bytes and a title no other vendor could be told. */
 export function readDocument(block: JsonObject, param: string): MediaInit {
-  const citations = readMembers(block["citations"], `${param}.citations`);
+  const citations = readObject(block["citations"], `${param}.citations`);
   if (readFlag(citations?.["enabled"], `${param}.citations.enabled`) === true) {
     const path = `${param}.citations.enabled`;
     throw invalid(`\`${path}\` cannot be translated; set it to false.`, path);
@@ -42,7 +44,7 @@ export function readDocument(block: JsonObject, param: string): MediaInit {
 }
 
 function readSource(value: unknown, param: string): { source: Source; kind: string; mediaType: string } {
-  const members = requiredMembers(value, param);
+  const members = requiredObject(value, param);
   const kind = requiredText(members["type"], `${param}.type`);
   if (!sourceTypes.has(kind)) {
     throw invalid(`\`${param}.type\` must be \`base64\`, \`text\`, \`url\` or \`file\`.`, `${param}.type`);
@@ -51,7 +53,7 @@ function readSource(value: unknown, param: string): { source: Source; kind: stri
   switch (kind) {
     case "base64": {
       const mediaType = requiredText(members["media_type"], `${param}.media_type`);
-      const data = fromBase64(requiredText(members["data"], `${param}.data`));
+      const data = readBase64(requiredText(members["data"], `${param}.data`));
       if (data === undefined) throw invalid(`\`${param}.data\` must be base64.`, `${param}.data`);
       return { source: { case: "data", value: data }, kind, mediaType };
     }
@@ -77,16 +79,7 @@ export function writeImage(image: Media, param: string): JsonObject {
   if (!imageTypes.has(mediaType)) {
     throw unsupported("The target takes JPEG, PNG, GIF and WebP images only.", `${param}.media_type`);
   }
-  return { type: "image", source: { type: "base64", media_type: mediaType, data: base64(image.source.value) } };
-}
-
-/** The type of an image without one, by its first bytes; empty when they are of none that the vendor takes. */
-function imageType(data: Uint8Array): string {
-  const head = asBuffer(data.subarray(0, 12)).toString("latin1");
-  if (head.startsWith("\x89PNG")) return "image/png";
-  if (head.startsWith("\xff\xd8\xff")) return "image/jpeg";
-  if (head.startsWith("GIF8")) return "image/gif";
-  return head.startsWith("RIFF") && head.endsWith("WEBP") ? "image/webp" : "";
+  return { type: "image", source: { type: "base64", media_type: mediaType, data: writeBase64(image.source.value) } };
 }
 
 /** Writes a `document` block. @param param the path of the part's content in the canonical request */
@@ -104,7 +97,7 @@ function writeDocumentSource(file: Media, param: string): JsonObject {
     return writeReference(file, param);
   }
   if (mediaType === "application/pdf" || (mediaType === "" && isPdf(source.value))) {
-    return { type: "base64", media_type: "application/pdf", data: base64(source.value) };
+    return { type: "base64", media_type: "application/pdf", data: writeBase64(source.value) };
   }
   const text = mediaType.startsWith("text/") ? textOf(source.value) : undefined;
   if (text === undefined) {
@@ -126,8 +119,4 @@ function writeReference({ source }: Media, param: string): JsonObject {
     default:
       throw unsupported("A picture or file without content cannot be sent.", param);
   }
-}
-
-function base64(data: Uint8Array): string {
-  return asBuffer(data).toString("base64");
 }

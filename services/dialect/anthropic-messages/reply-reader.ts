@@ -1,6 +1,7 @@
 import type { JsonObject as Struct } from "@bufbuild/protobuf";
 import type { GenerateEvent } from "@weir/gen/weir/chat/v1/event_pb";
 import type { Usage } from "@weir/gen/weir/common/v1/usage_pb";
+import { readInput } from "../claude/tool-input.ts";
 import {
   choiceEnd,
   citationEvent,
@@ -11,12 +12,12 @@ import {
   toolCallEvent,
   warning,
 } from "../events.ts";
+import { isJsonObject } from "../fields.ts";
 import { isObject, type JsonObject } from "../json.ts";
+import { isHoldable, isShallow } from "../struct.ts";
 import { codePoints, readCitation } from "./citations.ts";
-import { isHoldable, isMembers, isShallow } from "./fields.ts";
 import { readRedacted, readThinking } from "./sealed.ts";
 import { readStopReason } from "./stop-reason.ts";
-import { readInput } from "./tool-input.ts";
 
 /** Turns the blocks of one reply into events. Lenient: what it does not know says nothing. */
 export interface ReplyReader {
@@ -194,7 +195,7 @@ function stop(block: Block, out: GenerateEvent[]): void {
       out.push(citationEvent(0, block.part, readCitation(citation, block.length)));
   }
   if (block.kind === "tool_use" && block.length === 0) {
-    const json = isMembers(block.input) ? readInput(block.input) : "{}";
+    const json = isJsonObject(block.input) ? readInput(block.input) : "{}";
     out.push(toolCallEvent(0, block.part, { arguments: json }));
   }
 }

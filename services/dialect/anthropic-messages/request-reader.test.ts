@@ -347,12 +347,12 @@ test.each<[string, unknown, string]>([
   [
     "a long number that no field holds",
     `{"model":"m","max_tokens":1,"messages":[{"role":"user","content":"a"}],"container":{"n":[12345678901234567890]}}`,
-    "container",
+    "container.n[0]",
   ],
   [
     "a long number in a citation",
     `{"model":"m","max_tokens":1,"messages":[{"role":"assistant","content":[{"type":"text","text":"a","citations":[{"n":1e400}]}]}]}`,
-    "messages[0].content[0].citations[0]",
+    "messages[0].content[0].citations[0].n",
   ],
 ])("refuses %s", (_, body, param) => {
   const error = fault(body);

@@ -6,21 +6,22 @@ import {
   Role,
   type SamplingOptionsSchema,
 } from "@weir/gen/weir/chat/v1/conversation_pb";
-import { type JsonObject, writeJson } from "../json.ts";
-import { type PartInit, readContent } from "./content-reader.ts";
-import { readEnvelope } from "./envelope.ts";
-import { dialectName, invalid } from "./faults.ts";
+import { invalid } from "../faults.ts";
 import {
-  holdJson,
-  readItems,
-  readMembers,
+  readList,
   readNumber,
+  readObject,
   readText,
   readWhole,
   refuseUnknown,
   required,
-  requiredMembers,
-} from "./fields.ts";
+  requiredObject,
+} from "../fields.ts";
+import { type JsonObject, writeJson } from "../json.ts";
+import { holdJson } from "../struct.ts";
+import { type PartInit, readContent } from "./content-reader.ts";
+import { readEnvelope } from "./envelope.ts";
+import { dialectName } from "./name.ts";
 import { readThinkingOptions } from "./thinking-reader.ts";
 import { readToolChoice, readTools } from "./tools-reader.ts";
 
@@ -53,9 +54,9 @@ export function readRequest(body: JsonObject): GenerateRequest {
   if (maxOutputTokens === 0) {
     throw invalid("`max_tokens` of 0 fills the prompt cache of one provider and cannot be translated.", "max_tokens");
   }
-  const { user_id: _, ...metadata } = readMembers(body["metadata"], "metadata") ?? {};
-  const { format, ...outputConfig } = readMembers(body["output_config"], "output_config") ?? {};
-  const thinking = readThinkingOptions(readMembers(body["thinking"], "thinking"), outputConfig);
+  const { user_id: _, ...metadata } = readObject(body["metadata"], "metadata") ?? {};
+  const { format, ...outputConfig } = readObject(body["output_config"], "output_config") ?? {};
+  const thinking = readThinkingOptions(readObject(body["thinking"], "thinking"), outputConfig);
   const outputFormat =
     readOutputFormat(format, "output_config.format") ?? readOutputFormat(body["output_format"], "output_format");
   const sampling = readSampling(body);
@@ -73,7 +74,7 @@ export function readRequest(body: JsonObject): GenerateRequest {
     ...(outputFormat === undefined ? {} : { outputFormat }),
     ...(thinking.reasoning === undefined ? {} : { reasoning: thinking.reasoning }),
     ...(sampling === undefined ? {} : { sampling }),
-    stopSequences: (readItems(body["stop_sequences"], "stop_sequences") ?? []).map((item, index) =>
+    stopSequences: (readList(body["stop_sequences"], "stop_sequences") ?? []).map((item, index) =>
       required(readText(item, `stop_sequences[${index}]`), `stop_sequences[${index}]`),
     ),
     serviceTier: readText(body["service_tier"], "service_tier") ?? "",
@@ -121,11 +122,11 @@ const formatMembers: ReadonlySet<string> = new Set(["type", "schema"]);
 
 /** Reads the shape of the reply, which the vendor always holds to. */
 function readOutputFormat(value: unknown, param: string): Format | undefined {
-  const format = readMembers(value, param);
+  const format = readObject(value, param);
   if (format === undefined) return undefined;
   if (format["type"] !== "json_schema") throw invalid(`\`${param}.type\` must be \`json_schema\`.`, `${param}.type`);
   refuseUnknown(format, formatMembers, param);
-  const schema = writeJson(requiredMembers(format["schema"], `${param}.schema`));
+  const schema = writeJson(requiredObject(format["schema"], `${param}.schema`));
   return { kind: { case: "jsonSchema", value: { schema, strict: true } } };
 }
 
@@ -151,6 +152,5 @@ function readExtension(
     return !partlyHeld.some((held) => held === name) || Object.keys(value).length > 0;
   });
   if (kept.length === 0) return undefined;
-  for (const [name, value] of kept) holdJson({ value }, /^\w{1,64}$/.test(name) ? name : "body");
-  return Object.fromEntries(kept) as Struct;
+  return holdJson(Object.fromEntries(kept), "");
 }

@@ -3,9 +3,9 @@ import { type GenerateRequest, GenerateRequestSchema } from "@weir/gen/weir/chat
 import { type MessageSchema, Role, ToolChoice_Mode, type ToolSchema } from "@weir/gen/weir/chat/v1/conversation_pb";
 import fc from "fast-check";
 import { expect, test } from "vitest";
+import { traitsOf } from "../claude/traits.ts";
 import { parseExact, parseObject, writeJson } from "../json.ts";
 import { anthropicMessages } from "./codec.ts";
-import { traitsOf } from "./traits.ts";
 
 const numRuns = Number(process.env["WEIR_PROPERTY_RUNS"] ?? 1_000);
 const timeout = 600_000;

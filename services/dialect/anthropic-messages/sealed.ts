@@ -1,4 +1,4 @@
-import { asBuffer, noBytes, textOf } from "./bytes.ts";
+import { asBuffer, noBytes, textOf } from "../bytes.ts";
 
 /** Reasoning, without the wrapping of a message. */
 export interface ReasoningFacts {

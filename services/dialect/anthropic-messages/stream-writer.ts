@@ -7,10 +7,10 @@ import type {
   ToolCallDelta,
 } from "@weir/gen/weir/chat/v1/event_pb";
 import type { Usage } from "@weir/gen/weir/common/v1/usage_pb";
+import { noBytes } from "../bytes.ts";
 import type { AnswerOptions, Frame, FrameWriter } from "../codec.ts";
 import { type JsonObject, parseObject } from "../json.ts";
 import { toolUse, writeEnd, writeMessage } from "./answer-writer.ts";
-import { noBytes } from "./bytes.ts";
 import { writeCitation } from "./citations.ts";
 import { isOwnReasoning, writeCallSignature, writeProof, writeReasoning } from "./sealed.ts";
 import { writeDeltaUsage } from "./usage.ts";

@@ -1,7 +1,7 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import type { ReasoningOptionsSchema } from "@weir/gen/weir/chat/v1/conversation_pb";
+import { readText, readWhole, required } from "../fields.ts";
 import type { JsonObject } from "../json.ts";
-import { readText, readWhole, required } from "./fields.ts";
 
 /** What `thinking` and `output_config.effort` say, and what of them only this vendor understands. */
 export interface ThinkingReading {

@@ -1,18 +1,10 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { ToolChoice_Mode, type ToolChoiceSchema, type ToolSchema } from "@weir/gen/weir/chat/v1/conversation_pb";
+import { invalid } from "../faults.ts";
+import { readFlag, readList, readObject, readText, refuseUnknown, requiredObject, requiredText } from "../fields.ts";
 import { type JsonObject, writeJson } from "../json.ts";
+import { holdJson } from "../struct.ts";
 import { readCacheControl } from "./cache-control.ts";
-import { invalid } from "./faults.ts";
-import {
-  holdJson,
-  readFlag,
-  readItems,
-  readMembers,
-  readText,
-  refuseUnknown,
-  requiredMembers,
-  requiredText,
-} from "./fields.ts";
 
 type ToolInit = MessageInitShape<typeof ToolSchema>;
 
@@ -32,9 +24,9 @@ const functionMembers: ReadonlySet<string> = new Set([
 
 /** Reads `tools`: functions, and tools that the vendor runs or has taught its models, by their `type`. */
 export function readTools(value: unknown): ToolInit[] {
-  return (readItems(value, "tools") ?? []).map((item, index) => {
+  return (readList(value, "tools") ?? []).map((item, index) => {
     const param = `tools[${index}]`;
-    const tool = requiredMembers(item, param);
+    const tool = requiredObject(item, param);
     const cacheControl = readCacheControl(tool["cache_control"], `${param}.cache_control`);
     const type = readText(tool["type"], `${param}.type`) ?? "custom";
     const kind = type === "custom" ? readFunction(tool, param) : readServerTool(type, tool, param);
@@ -44,7 +36,7 @@ export function readTools(value: unknown): ToolInit[] {
 
 function readFunction(tool: JsonObject, param: string): NonNullable<ToolInit["kind"]> {
   refuseUnknown(tool, functionMembers, param);
-  const callers = readItems(tool["allowed_callers"], `${param}.allowed_callers`) ?? [];
+  const callers = readList(tool["allowed_callers"], `${param}.allowed_callers`) ?? [];
   if (callers.some((caller) => caller !== "direct")) {
     throw invalid("Calls by a tool of the provider cannot be translated.", `${param}.allowed_callers`);
   }
@@ -54,7 +46,7 @@ function readFunction(tool: JsonObject, param: string): NonNullable<ToolInit["ki
     value: {
       name: requiredText(tool["name"], `${param}.name`),
       description: readText(tool["description"], `${param}.description`) ?? "",
-      parametersSchema: writeJson(requiredMembers(tool["input_schema"], `${param}.input_schema`)),
+      parametersSchema: writeJson(requiredObject(tool["input_schema"], `${param}.input_schema`)),
       ...(strict === undefined ? {} : { strict }),
     },
   };
@@ -74,7 +66,7 @@ export interface ToolChoiceReading {
 const choiceMembers: ReadonlySet<string> = new Set(["type", "name", "disable_parallel_tool_use"]);
 
 export function readToolChoice(value: unknown): ToolChoiceReading {
-  const choice = readMembers(value, "tool_choice");
+  const choice = readObject(value, "tool_choice");
   if (choice === undefined) return {};
   refuseUnknown(choice, choiceMembers, "tool_choice");
   const serial = readFlag(choice["disable_parallel_tool_use"], "tool_choice.disable_parallel_tool_use");

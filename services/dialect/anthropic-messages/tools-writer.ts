@@ -6,9 +6,9 @@ import {
   ToolChoice_Mode,
 } from "@weir/gen/weir/chat/v1/conversation_pb";
 import type { Warning } from "@weir/gen/weir/chat/v1/event_pb";
+import { unsupported } from "../faults.ts";
 import { type JsonObject, parseObject, rawJson } from "../json.ts";
 import { writeCache } from "./content-writer.ts";
-import { unsupported } from "./faults.ts";
 import { dropped } from "./warnings.ts";
 
 export function writeTools(tools: readonly Tool[], warnings: Warning[]): JsonObject[] {

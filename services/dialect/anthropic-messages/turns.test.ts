@@ -3,7 +3,7 @@ import { MessageSchema, Role } from "@weir/gen/weir/chat/v1/conversation_pb";
 import type { Warning } from "@weir/gen/weir/chat/v1/event_pb";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import { expect, test } from "vitest";
-import { traitsOf } from "./traits.ts";
+import { traitsOf } from "../claude/traits.ts";
 import { writeTurns } from "./turns.ts";
 
 type MessageInit = MessageInitShape<typeof MessageSchema>;

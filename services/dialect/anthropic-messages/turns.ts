@@ -1,10 +1,11 @@
 import { type Message, Role } from "@weir/gen/weir/chat/v1/conversation_pb";
 import type { Warning } from "@weir/gen/weir/chat/v1/event_pb";
+import type { ModelTraits } from "../claude/traits.ts";
+import { approximated } from "../events.ts";
+import { unsupported } from "../faults.ts";
 import type { JsonObject } from "../json.ts";
 import { shorten, writeParts } from "./content-writer.ts";
-import { unsupported } from "./faults.ts";
-import type { ModelTraits } from "./traits.ts";
-import { approximated, dropped } from "./warnings.ts";
+import { dropped } from "./warnings.ts";
 
 /** A conversation in this dialect. */
 export interface Turns {

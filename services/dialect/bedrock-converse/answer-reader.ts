@@ -1,6 +1,7 @@
 import type { Media } from "@weir/gen/weir/chat/v1/conversation_pb";
 import type { GenerateEvent } from "@weir/gen/weir/chat/v1/event_pb";
-import { readInput } from "../anthropic-messages/tool-input.ts";
+import { noBytes } from "../bytes.ts";
+import { readInput } from "../claude/tool-input.ts";
 import type { AnswerReading } from "../codec.ts";
 import {
   choiceEnd,
@@ -13,12 +14,12 @@ import {
   toolCallEvent,
   warning,
 } from "../events.ts";
+import { isJsonObject } from "../fields.ts";
 import { isObject, type JsonObject, writeJson } from "../json.ts";
 import { codePoints, readCitation } from "./citation.ts";
 import { readDetails, readStopSequence } from "./details.ts";
 import { imageFormats } from "./formats.ts";
-import { isRecord } from "./members.ts";
-import { noBytes, readCallProof, readSignature } from "./reasoning.ts";
+import { readCallProof, readSignature } from "./reasoning.ts";
 import { readStopReason } from "./stop-reason.ts";
 import { readUsage } from "./usage.ts";
 
@@ -89,7 +90,7 @@ export function skippedBlock(): GenerateEvent {
 }
 
 function toolUseEvent({ toolUseId, name, input }: JsonObject, part: number): GenerateEvent {
-  const text = isRecord(input) ? readInput(input) : writeJson(input ?? {});
+  const text = isJsonObject(input) ? readInput(input) : writeJson(input ?? {});
   return toolCallEvent(0, part, { id: textOf(toolUseId), name: textOf(name), arguments: text });
 }
 

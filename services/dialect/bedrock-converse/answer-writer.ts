@@ -1,13 +1,14 @@
 import type { Citation, Media, ToolCall } from "@weir/gen/weir/chat/v1/conversation_pb";
 import type { GenerateEvent, ReplyCitation, ReplyDelta, ReplyEnd } from "@weir/gen/weir/chat/v1/event_pb";
-import { writeInput } from "../anthropic-messages/tool-input.ts";
+import { writeBase64 } from "../base64.ts";
+import { noBytes } from "../bytes.ts";
+import { writeInput } from "../claude/tool-input.ts";
 import type { AnswerOptions } from "../codec.ts";
 import { type JsonObject, writeJson } from "../json.ts";
 import { writeText } from "./citation.ts";
 import { writeDetails } from "./details.ts";
 import { imageFormats } from "./formats.ts";
-import { writeBlob } from "./members.ts";
-import { isRedacted, noBytes, type ReasoningFacts, writeCallProof, writeSignature } from "./reasoning.ts";
+import { isRedacted, type ReasoningFacts, writeCallProof, writeSignature } from "./reasoning.ts";
 import { isServiceTier } from "./service-tier.ts";
 import { writeStopReason } from "./stop-reason.ts";
 import { writeUsage } from "./usage.ts";
@@ -131,7 +132,7 @@ function writePart(part: Part): readonly JsonObject[] {
 }
 
 function writeReasoning(reasoning: ReasoningFacts): JsonObject {
-  if (isRedacted(reasoning)) return { reasoningContent: { redactedContent: writeBlob(reasoning.sealed) } };
+  if (isRedacted(reasoning)) return { reasoningContent: { redactedContent: writeBase64(reasoning.sealed) } };
   const signature = writeSignature(reasoning);
   return { reasoningContent: { reasoningText: { text: reasoning.text, ...(signature === "" ? {} : { signature }) } } };
 }
@@ -144,7 +145,7 @@ function writeToolCall({
 }: Extract<Part, { kind: "toolCall" }>): readonly JsonObject[] {
   const call = { toolUse: { toolUseId: id, name, input: writeInput(text) } };
   if (signature.length === 0) return [call];
-  return [call, { reasoningContent: { redactedContent: writeBlob(writeCallProof({ callId: id, signature })) } }];
+  return [call, { reasoningContent: { redactedContent: writeBase64(writeCallProof({ callId: id, signature })) } }];
 }
 
 /** A picture as a block; one that only other vendors can fetch is told by its address. */
@@ -159,6 +160,6 @@ export function imageFormat({ mediaType }: Media): string {
 
 /** Where a picture is; undefined when that is no place that Converse knows. */
 export function writeImageSource({ source }: Media): JsonObject | undefined {
-  if (source.case === "data") return { bytes: writeBlob(source.value) };
+  if (source.case === "data") return { bytes: writeBase64(source.value) };
   return source.case === "url" && source.value.startsWith("s3://") ? { s3Location: { uri: source.value } } : undefined;
 }

@@ -1,9 +1,9 @@
 import type { CacheControl } from "@weir/gen/weir/chat/v1/conversation_pb";
 import type { Warning } from "@weir/gen/weir/chat/v1/event_pb";
+import { approximated } from "../events.ts";
+import { invalid } from "../faults.ts";
 import type { JsonObject } from "../json.ts";
-import { invalid } from "./faults.ts";
 import { readExactRecord } from "./members.ts";
-import { approximated } from "./warnings.ts";
 
 const members = new Set(["type", "ttl"]);
 

@@ -6,23 +6,14 @@ import {
   Role,
   type ToolResultSchema,
 } from "@weir/gen/weir/chat/v1/conversation_pb";
-import { readInput } from "../anthropic-messages/tool-input.ts";
+import { readInput } from "../claude/tool-input.ts";
+import { invalid } from "../faults.ts";
+import { isJsonObject, memberPath, readText, requiredAnyText, requiredList, requiredText } from "../fields.ts";
 import { writeJson } from "../json.ts";
 import { readCachePoint } from "./cache-point.ts";
 import { codePoints, readCitation } from "./citation.ts";
-import { invalid } from "./faults.ts";
 import { readDocument, readMedia } from "./media.ts";
-import {
-  isRecord,
-  path,
-  readBlob,
-  readExactRecord,
-  readList,
-  readName,
-  readOptionalText,
-  readText,
-  readUnion,
-} from "./members.ts";
+import { readBlob, readExactRecord, readUnion } from "./members.ts";
 import { type CallProof, readCallProof, readSignature } from "./reasoning.ts";
 
 type MessageInit = MessageInitShape<typeof MessageSchema>;
@@ -45,7 +36,7 @@ export function readSystem(value: unknown): MessageInit[] {
 
 /** Reads `messages`. Results of tools, which are the user's here, become messages of their own. */
 export function readMessages(value: unknown): MessageInit[] {
-  return readList(value, "messages").flatMap((item, index): MessageInit[] => {
+  return requiredList(value, "messages").flatMap((item, index): MessageInit[] => {
     const param = `messages[${index}]`;
     const message = readExactRecord(item, messageMembers, param);
     const parts = readParts(message["content"], `${param}.content`);
@@ -77,10 +68,10 @@ function splitResults(parts: readonly PartInit[]): MessageInit[] {
 function readParts(value: unknown, param: string): PartInit[] {
   const parts: PartInit[] = [];
   const proofs: CallProof[] = [];
-  for (const [index, block] of readList(value, param).entries()) {
+  for (const [index, block] of requiredList(value, param).entries()) {
     const blockParam = `${param}[${index}]`;
     const [kind, content] = readUnion(block, blockParam);
-    const proof = kind === "reasoningContent" ? readProof(content, path(blockParam, kind)) : undefined;
+    const proof = kind === "reasoningContent" ? readProof(content, memberPath(blockParam, kind)) : undefined;
     if (proof !== undefined) proofs.push(proof);
     else if (kind === "cachePoint") {
       const cacheControl = readCachePoint(content, `${blockParam}.cachePoint`);
@@ -104,10 +95,10 @@ function readProof(value: unknown, param: string): CallProof | undefined {
 }
 
 function readBlock(kind: string, value: unknown, param: string): PartContent {
-  const blockParam = path(param, kind);
+  const blockParam = memberPath(param, kind);
   switch (kind) {
     case "text":
-      return { case: "text", value: { text: readText(value, blockParam) } };
+      return { case: "text", value: { text: requiredAnyText(value, blockParam) } };
     case "image":
     case "video":
     case "audio":
@@ -131,15 +122,15 @@ function readBlock(kind: string, value: unknown, param: string): PartContent {
 function readToolUse(value: unknown, param: string): PartContent {
   const use = readExactRecord(value, toolUseMembers, param);
   const call = {
-    id: readName(use["toolUseId"], `${param}.toolUseId`),
-    name: readName(use["name"], `${param}.name`),
+    id: requiredText(use["toolUseId"], `${param}.toolUseId`),
+    name: requiredText(use["name"], `${param}.name`),
     arguments: readArguments(use["input"]),
   };
   return { case: "toolCall", value: call };
 }
 
 function readArguments(input: unknown): string {
-  return isRecord(input) ? readInput(input) : writeJson(input ?? {});
+  return isJsonObject(input) ? readInput(input) : writeJson(input ?? {});
 }
 
 function readToolResult(value: unknown, param: string): ToolResultInit {
@@ -148,9 +139,9 @@ function readToolResult(value: unknown, param: string): ToolResultInit {
   if (status !== "success" && status !== "error") {
     throw invalid("`status` must be `success` or `error`.", `${param}.status`);
   }
-  const content = readList(result["content"], `${param}.content`);
+  const content = requiredList(result["content"], `${param}.content`);
   return {
-    toolCallId: readName(result["toolUseId"], `${param}.toolUseId`),
+    toolCallId: requiredText(result["toolUseId"], `${param}.toolUseId`),
     parts: content.map((block, index) => ({ content: readResultBlock(block, `${param}.content[${index}]`) })),
     failed: status === "error",
   };
@@ -158,7 +149,7 @@ function readToolResult(value: unknown, param: string): ToolResultInit {
 
 function readResultBlock(block: unknown, param: string): PartContent {
   const [kind, value] = readUnion(block, param);
-  const blockParam = path(param, kind);
+  const blockParam = memberPath(param, kind);
   switch (kind) {
     case "json":
       return { case: "text", value: { text: writeJson(value) } };
@@ -178,27 +169,28 @@ function readReasoning(value: unknown, param: string): PartContent {
     case "reasoningText": {
       const textParam = `${param}.reasoningText`;
       const reasoning = readExactRecord(content, reasoningTextMembers, textParam);
-      const text = readText(reasoning["text"], `${textParam}.text`);
-      const signature = readOptionalText(reasoning["signature"], `${textParam}.signature`) ?? "";
+      const text = requiredAnyText(reasoning["text"], `${textParam}.text`);
+      const signature = readText(reasoning["signature"], `${textParam}.signature`) ?? "";
       return { case: "reasoning", value: { text, ...readSignature(signature) } };
     }
     case "redactedContent":
       return { case: "reasoning", value: { sealed: readBlob(content, `${param}.redactedContent`) } };
     default:
-      throw invalid("Reasoning of this kind cannot be translated for this model.", path(param, kind));
+      throw invalid("Reasoning of this kind cannot be translated for this model.", memberPath(param, kind));
   }
 }
 
 function readCitations(value: unknown, param: string): PartContent {
   const block = readExactRecord(value, citationsMembers, param);
-  const text = readList(block["content"] ?? [], `${param}.content`)
+  const text = requiredList(block["content"] ?? [], `${param}.content`)
     .map((content, index) => {
       const [kind, piece] = readUnion(content, `${param}.content[${index}]`);
-      if (kind !== "text") throw invalid("Generated content must be text.", path(`${param}.content[${index}]`, kind));
-      return readText(piece, `${param}.content[${index}].text`);
+      if (kind !== "text")
+        throw invalid("Generated content must be text.", memberPath(`${param}.content[${index}]`, kind));
+      return requiredAnyText(piece, `${param}.content[${index}].text`);
     })
     .join("");
-  const citations = readList(block["citations"] ?? [], `${param}.citations`).map((citation, index) => {
+  const citations = requiredList(block["citations"] ?? [], `${param}.citations`).map((citation, index) => {
     const citationParam = `${param}.citations[${index}]`;
     return readCitation(readExactRecord(citation, citationMembers, citationParam), codePoints(text));
   });

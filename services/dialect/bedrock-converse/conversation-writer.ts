@@ -1,11 +1,12 @@
 import { type Message, Role } from "@weir/gen/weir/chat/v1/conversation_pb";
 import type { Warning } from "@weir/gen/weir/chat/v1/event_pb";
+import { approximated } from "../events.ts";
+import { unsupported } from "../faults.ts";
 import type { JsonObject } from "../json.ts";
 import { createDocumentNames } from "./document-names.ts";
-import { unsupported } from "./faults.ts";
 import type { Model } from "./model.ts";
 import { type Blocks, type Scope, writeParts } from "./parts-writer.ts";
-import { approximated, dropped } from "./warnings.ts";
+import { dropped } from "./warnings.ts";
 
 /** A conversation in this dialect. */
 interface Conversation {

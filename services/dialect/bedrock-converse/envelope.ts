@@ -1,7 +1,7 @@
 import type { Envelope } from "../codec.ts";
+import { invalid } from "../faults.ts";
+import { readWhole, requiredList, requiredObject } from "../fields.ts";
 import type { JsonObject } from "../json.ts";
-import { invalid } from "./faults.ts";
-import { readList, readOptionalInteger, readRecord } from "./members.ts";
 
 const outputTokensMax = 10_000_000;
 const roles: ReadonlySet<unknown> = new Set(["user", "assistant", "system"]);
@@ -13,15 +13,15 @@ const roles: ReadonlySet<unknown> = new Set(["user", "assistant", "system"]);
 export function readEnvelope(body: JsonObject): Envelope {
   if (body["messages"] != null) checkMessages(body["messages"]);
   const inference = body["inferenceConfig"];
-  const maxTokens = inference == null ? undefined : readRecord(inference, "inferenceConfig")["maxTokens"];
-  const maxOutputTokens = readOptionalInteger(maxTokens, outputTokensMax, "inferenceConfig.maxTokens");
+  const maxTokens = inference == null ? undefined : requiredObject(inference, "inferenceConfig")["maxTokens"];
+  const maxOutputTokens = readWhole(maxTokens, "inferenceConfig.maxTokens", 1, outputTokensMax);
   return { includeUsage: true, choiceCount: 1, ...(maxOutputTokens === undefined ? {} : { maxOutputTokens }) };
 }
 
 function checkMessages(value: unknown): void {
-  for (const [index, message] of readList(value, "messages").entries()) {
+  for (const [index, message] of requiredList(value, "messages").entries()) {
     const param = `messages[${index}]`;
-    if (!roles.has(readRecord(message, param)["role"])) {
+    if (!roles.has(requiredObject(message, param)["role"])) {
       throw invalid("`role` must be `user`, `assistant` or `system`.", `${param}.role`);
     }
   }

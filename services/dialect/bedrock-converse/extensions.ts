@@ -1,28 +1,18 @@
 import type { JsonObject as Struct } from "@bufbuild/protobuf";
 import type { GenerateRequest } from "@weir/gen/weir/chat/v1/chat_service_pb";
 import type { Warning } from "@weir/gen/weir/chat/v1/event_pb";
+import { isJsonObject } from "../fields.ts";
 import type { JsonObject } from "../json.ts";
-import { dialectName, invalid } from "./faults.ts";
-import { isRecord, path } from "./members.ts";
+import { holdJson } from "../struct.ts";
+import { dialectName } from "./name.ts";
 import { dropped } from "./warnings.ts";
 
 /**
  * What no canonical field holds, as an extension of this dialect. Its numbers are doubles.
- * @throws WeirError INVALID_REQUEST for a number that a double would damage
+ * @throws WeirError TARGET_UNSUPPORTED for a number that a double would damage
  */
 export function heldExtensions(rest: JsonObject): Record<string, Struct> {
-  for (const [name, value] of Object.entries(rest)) checkHeld(value, path("", name).slice(1));
-  return Object.keys(rest).length === 0 ? {} : { [dialectName]: rest as Struct };
-}
-
-function checkHeld(value: unknown, param: string): void {
-  if (JSON.isRawJSON(value)) {
-    throw invalid("A number has more digits than can be translated; shorten it, or send it as a text.", param);
-  }
-  if (typeof value !== "object" || value === null) return;
-  for (const [name, inner] of Object.entries(value)) {
-    checkHeld(inner, Array.isArray(value) ? `${param}[${name}]` : path(param, name));
-  }
+  return Object.keys(rest).length === 0 ? {} : { [dialectName]: holdJson(rest, "") };
 }
 
 /** How deep members of an extension join objects that the canonical form has set: `outputConfig.textFormat`. */
@@ -51,7 +41,7 @@ function withoutLimits(members: JsonObject, warnings: Warning[]): JsonObject {
   const kept = new Map(Object.entries(members));
   for (const [record, name] of limits) {
     const value = kept.get(record);
-    if (!isRecord(value) || !Object.hasOwn(value, name)) continue;
+    if (!isJsonObject(value) || !Object.hasOwn(value, name)) continue;
     warnings.push(dropped(`extensions.${dialectName}.${record}.${name}`));
     const others = Object.entries(value).filter(([other]) => other !== name);
     if (others.length === 0) kept.delete(record);
@@ -64,7 +54,7 @@ function join(target: Record<string, unknown>, members: JsonObject, depth: numbe
   for (const [name, value] of Object.entries(members)) {
     const set = Object.hasOwn(target, name) ? target[name] : undefined;
     if (set === undefined) Object.defineProperty(target, name, { value, ...ownMember });
-    else if (depth > 0 && isPlain(set) && isRecord(value)) join(set, value, depth - 1);
+    else if (depth > 0 && isPlain(set) && isJsonObject(value)) join(set, value, depth - 1);
   }
 }
 

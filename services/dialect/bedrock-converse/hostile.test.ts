@@ -5,8 +5,8 @@ import fc from "fast-check";
 import { expect, test } from "vitest";
 import { type JsonObject, parseExact, writeJson } from "../json.ts";
 import { bedrockConverse } from "./codec.ts";
-import { expressible } from "./testing/requests.ts";
 import { askingRequest, replies } from "./testing/replies.ts";
+import { expressible } from "./testing/requests.ts";
 
 const numRuns = Number(process.env["WEIR_PROPERTY_RUNS"] ?? 1_000);
 const timeoutMs = 20_000 + numRuns * 20;

@@ -1,19 +1,12 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import type { Media, MediaSchema, PartSchema } from "@weir/gen/weir/chat/v1/conversation_pb";
+import { writeBase64 } from "../base64.ts";
+import { invalid, unsupported } from "../faults.ts";
+import { memberPath, readText, requiredAnyText, requiredText } from "../fields.ts";
 import type { JsonObject } from "../json.ts";
 import type { DocumentNames } from "./document-names.ts";
-import { invalid, unsupported } from "./faults.ts";
 import { audioFormats, documentFormats, imageFormats, videoFormats } from "./formats.ts";
-import {
-  path,
-  readBlob,
-  readExactRecord,
-  readName,
-  readOptionalText,
-  readText,
-  readUnion,
-  writeBlob,
-} from "./members.ts";
+import { readBlob, readExactRecord, readUnion } from "./members.ts";
 
 type MediaInit = MessageInitShape<typeof MediaSchema>;
 type PartContent = NonNullable<MessageInitShape<typeof PartSchema>["content"]>;
@@ -28,7 +21,7 @@ const s3Members = new Set(["uri"]);
 export function readMedia(kind: "image" | "video" | "audio", value: unknown, param: string): PartContent {
   const block = readExactRecord(value, mediaMembers, param);
   const formats = kind === "image" ? imageFormats : kind === "video" ? videoFormats : audioFormats;
-  const mediaType = formats.mediaType(readText(block["format"], `${param}.format`));
+  const mediaType = formats.mediaType(requiredAnyText(block["format"], `${param}.format`));
   if (mediaType === undefined) throw invalid(`\`${param}.format\` is not one that is known.`, `${param}.format`);
   const media: MediaInit = { source: readSource(block["source"], `${param}.source`), mediaType };
   return { case: kind === "video" ? "file" : kind, value: media };
@@ -41,31 +34,31 @@ function readSource(value: unknown, param: string): NonNullable<MediaInit["sourc
       return { case: "data", value: readBlob(source, `${param}.bytes`) };
     case "s3Location": {
       const location = readExactRecord(source, s3Members, `${param}.s3Location`);
-      return { case: "url", value: readName(location["uri"], `${param}.s3Location.uri`) };
+      return { case: "url", value: requiredText(location["uri"], `${param}.s3Location.uri`) };
     }
     default:
-      throw invalid(`\`${param}\` must be bytes or an S3 location.`, path(param, kind));
+      throw invalid(`\`${param}\` must be bytes or an S3 location.`, memberPath(param, kind));
   }
 }
 
 /** Reads a `document` block. Its context, its citations and its chunks are Bedrock's own, and are refused. */
 export function readDocument(value: unknown, param: string): PartContent {
   const block = readExactRecord(value, documentMembers, param);
-  const filename = readName(block["name"], `${param}.name`);
+  const filename = requiredText(block["name"], `${param}.name`);
   if (block["citations"] != null) {
     const citations = readExactRecord(block["citations"], citationsMembers, `${param}.citations`);
     if (citations["enabled"] !== false) {
       throw invalid("Citations of documents cannot be asked for in translation.", `${param}.citations`);
     }
   }
-  const format = readOptionalText(block["format"], `${param}.format`);
+  const format = readText(block["format"], `${param}.format`);
   const mediaType = format === undefined ? "" : documentFormats.mediaType(format);
   if (mediaType === undefined) throw invalid(`\`${param}.format\` is not one that is known.`, `${param}.format`);
   const [kind, text] = readUnion(block["source"], `${param}.source`);
   if (kind !== "text") {
     return { case: "file", value: { source: readSource(block["source"], `${param}.source`), mediaType, filename } };
   }
-  const data = Buffer.from(readText(text, `${param}.source.text`));
+  const data = Buffer.from(requiredAnyText(text, `${param}.source.text`));
   const textType = mediaType === "" ? "text/plain" : mediaType;
   return { case: "file", value: { source: { case: "data", value: data }, mediaType: textType, filename } };
 }
@@ -95,7 +88,7 @@ export function writeFile(media: Media, names: DocumentNames, param: string): Js
 function writeSource({ source }: Media, param: string): JsonObject {
   switch (source.case) {
     case "data":
-      return { bytes: writeBlob(source.value) };
+      return { bytes: writeBase64(source.value) };
     case "url":
       if (source.value.startsWith("s3://")) return { s3Location: { uri: source.value } };
       throw unsupported("Bedrock fetches nothing but from S3; send the bytes themselves.", `${param}.url`);

@@ -1,8 +1,9 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { type SamplingOptions, ToolChoice_Mode, type ToolChoiceSchema } from "@weir/gen/weir/chat/v1/conversation_pb";
 import type { Warning } from "@weir/gen/weir/chat/v1/event_pb";
+import { isJsonObject } from "../fields.ts";
 import type { JsonObject } from "../json.ts";
-import { hasOnly, isRecord, readCount } from "./members.ts";
+import { hasOnly, readCount } from "./members.ts";
 import { isAnthropic, type Model } from "./model.ts";
 import type { Remainder } from "./remainder.ts";
 import { dropped } from "./warnings.ts";
@@ -24,7 +25,7 @@ export function takeTopK(fields: Remainder): number | undefined {
 }
 
 function readNovaTopK(value: unknown): number | undefined {
-  return isRecord(value) && hasOnly(value, ["topK"]) ? readCount(value["topK"]) : undefined;
+  return isJsonObject(value) && hasOnly(value, ["topK"]) ? readCount(value["topK"]) : undefined;
 }
 
 /** The member for `top_k`, where the model's is known. @param warnings gets what was left out */
@@ -42,7 +43,7 @@ export function takeChoice(fields: Remainder): ChoiceField | undefined {
 }
 
 function readChoice(value: unknown): ChoiceField | undefined {
-  if (!isRecord(value) || !hasOnly(value, ["type", "name", "disable_parallel_tool_use"])) return undefined;
+  if (!isJsonObject(value) || !hasOnly(value, ["type", "name", "disable_parallel_tool_use"])) return undefined;
   const { type, name, disable_parallel_tool_use: oneByOne } = value;
   if (typeof oneByOne !== "boolean") return undefined;
   const parallelToolCalls = !oneByOne;

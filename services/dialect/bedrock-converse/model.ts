@@ -1,4 +1,4 @@
-import { type ModelTraits, traitsOf } from "../anthropic-messages/traits.ts";
+import { type ModelTraits, traitsOf } from "../claude/traits.ts";
 
 /** What a target's model takes, as far as requests must be written differently for it. */
 export interface Model {

@@ -1,13 +1,13 @@
 import type { Media, Part, Reasoning, ToolCall, ToolResult } from "@weir/gen/weir/chat/v1/conversation_pb";
 import type { Warning } from "@weir/gen/weir/chat/v1/event_pb";
-import { writeInput } from "../anthropic-messages/tool-input.ts";
+import { writeBase64 } from "../base64.ts";
+import { writeInput } from "../claude/tool-input.ts";
+import { unsupported } from "../faults.ts";
 import type { JsonObject } from "../json.ts";
 import { writeCachePoint } from "./cache-point.ts";
 import { writeText } from "./citation.ts";
 import type { DocumentNames } from "./document-names.ts";
-import { unsupported } from "./faults.ts";
 import { writeFile, writeMedia } from "./media.ts";
-import { writeBlob } from "./members.ts";
 import type { Model } from "./model.ts";
 import { isOwnReasoning, writeSignature } from "./reasoning.ts";
 import { toolId } from "./tool-id.ts";
@@ -112,7 +112,7 @@ function writeReasoning(reasoning: Reasoning, param: string, { model, warnings }
     warnings.push(dropped(param));
     return undefined;
   }
-  if (sealed.length > 0) return { reasoningContent: { redactedContent: writeBlob(sealed) } };
+  if (sealed.length > 0) return { reasoningContent: { redactedContent: writeBase64(sealed) } };
   const proof = signed ? { signature: writeSignature(reasoning) } : {};
   return { reasoningContent: { reasoningText: { text, ...proof } } };
 }

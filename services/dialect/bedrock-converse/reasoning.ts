@@ -1,4 +1,5 @@
 import { isUtf8 } from "node:buffer";
+import { asBuffer, noBytes } from "../bytes.ts";
 
 /** Reasoning, without the wrapping of a message. */
 export interface ReasoningFacts {
@@ -18,8 +19,6 @@ export interface CallProof {
 // `weir:<signature>.<sealed>.<id>`, and `redactedContent` holds `weir-call:<signature>.<call id>`, each piece in base64url.
 const wrappedReasoning = /^weir:([\w-]*)\.([\w-]*)\.([\w-]*)$/;
 const wrappedCall = /^weir-call:([\w-]*)\.([\w-]+)$/;
-
-export const noBytes: Uint8Array = new Uint8Array(0);
 
 /** Whether reasoning has a shape that Bedrock's own models give it, so that it could go back to one of them. */
 export function isOwnReasoning({ text, signature, sealed, id }: ReasoningFacts): boolean {
@@ -63,10 +62,6 @@ export function readCallProof(redacted: Uint8Array): CallProof | undefined {
 
 function asText(bytes: Uint8Array): string {
   return asBuffer(bytes).toString();
-}
-
-function asBuffer(bytes: Uint8Array): Buffer {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
 
 function base64(bytes: Uint8Array): string {

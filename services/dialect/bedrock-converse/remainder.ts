@@ -1,5 +1,5 @@
+import { requiredObject } from "../fields.ts";
 import type { JsonObject } from "../json.ts";
-import { readRecord } from "./members.ts";
 
 /** The members of an object, taken out one by one as they are understood. */
 export interface Remainder {
@@ -31,7 +31,7 @@ export function createRemainder(members: JsonObject): Remainder {
     take,
     open(name) {
       const value = take(name);
-      const inner = createRemainder(value === undefined ? {} : readRecord(value, name));
+      const inner = createRemainder(value === undefined ? {} : requiredObject(value, name));
       opened.set(name, inner);
       return inner;
     },

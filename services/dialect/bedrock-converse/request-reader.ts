@@ -1,19 +1,19 @@
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { type GenerateRequest, GenerateRequestSchema } from "@weir/gen/weir/chat/v1/chat_service_pb";
+import { invalid } from "../faults.ts";
+import {
+  readNumber,
+  readText,
+  readWhole,
+  requiredAnyText,
+  requiredList,
+  requiredObject,
+  requiredText,
+} from "../fields.ts";
 import type { JsonObject } from "../json.ts";
 import { readMessages, readSystem } from "./conversation-reader.ts";
 import { heldExtensions } from "./extensions.ts";
-import { invalid } from "./faults.ts";
-import {
-  readExactRecord,
-  readList,
-  readName,
-  readOptionalInteger,
-  readOptionalNumber,
-  readOptionalText,
-  readRecord,
-  readText,
-} from "./members.ts";
+import { readExactRecord } from "./members.ts";
 import { takeChoice, takeIf, takeTopK } from "./model-fields.ts";
 import { createRemainder, type Remainder } from "./remainder.ts";
 import { takeReasoning } from "./thinking.ts";
@@ -39,7 +39,7 @@ export function readRequest(body: JsonObject): GenerateRequest {
   const members = createRemainder(body);
   const system = members.take("system");
   const messages = members.take("messages");
-  const tier = readOptionalText(members.open("serviceTier").take("type"), "serviceTier.type");
+  const tier = readText(members.open("serviceTier").take("type"), "serviceTier.type");
   const request: RequestInit = {
     messages: [
       ...(system === undefined ? [] : readSystem(system)),
@@ -69,12 +69,12 @@ export function readRequest(body: JsonObject): GenerateRequest {
 
 function readInference(members: Remainder, request: RequestInit): void {
   const param = "inferenceConfig";
-  const maxTokens = readOptionalInteger(members.take("maxTokens"), outputTokensMax, `${param}.maxTokens`);
+  const maxTokens = readWhole(members.take("maxTokens"), `${param}.maxTokens`, 1, outputTokensMax);
   if (maxTokens !== undefined) request.maxOutputTokens = maxTokens;
   const stopSequences = members.take("stopSequences");
   if (stopSequences !== undefined) request.stopSequences = readStopSequences(stopSequences);
-  const temperature = readOptionalNumber(members.take("temperature"), temperatureMax, `${param}.temperature`);
-  const topP = readOptionalNumber(members.take("topP"), 1, `${param}.topP`);
+  const temperature = readNumber(members.take("temperature"), `${param}.temperature`, 0, temperatureMax);
+  const topP = readNumber(members.take("topP"), `${param}.topP`, 0, 1);
   if (temperature === undefined && topP === undefined) return;
   request.sampling = { ...(temperature === undefined ? {} : { temperature }), ...(topP === undefined ? {} : { topP }) };
 }
@@ -89,28 +89,28 @@ function readToolConfig(members: Remainder, request: RequestInit): void {
 function readMetadata(value: unknown): Record<string, string> {
   const param = "requestMetadata";
   if (value === undefined) return {};
-  const entries = Object.entries(readRecord(value, param));
+  const entries = Object.entries(requiredObject(value, param));
   if (entries.length > metadataMax) throw invalid(`There may be at most ${metadataMax} members.`, param);
-  return Object.fromEntries(entries.map(([name, text]) => [name, readText(text, param)]));
+  return Object.fromEntries(entries.map(([name, text]) => [name, requiredAnyText(text, param)]));
 }
 
 function readStopSequences(value: unknown): string[] {
   const param = "inferenceConfig.stopSequences";
-  const texts = readList(value, param);
+  const texts = requiredList(value, param);
   if (texts.length > stopSequencesMax) throw invalid(`There may be at most ${stopSequencesMax} stop sequences.`, param);
-  return texts.map((text, index) => readName(text, `${param}[${index}]`));
+  return texts.map((text, index) => requiredText(text, `${param}[${index}]`));
 }
 
 /** The shape that `outputConfig.textFormat` asks for; undefined for one that no canonical field holds. */
 function readTextFormat(value: unknown): RequestInit["outputFormat"] {
   const param = "outputConfig.textFormat";
-  if (value === undefined || readRecord(value, param)["type"] !== "json_schema") return undefined;
+  if (value === undefined || requiredObject(value, param)["type"] !== "json_schema") return undefined;
   const format = readExactRecord(value, formatMembers, param);
   const structure = readExactRecord(format["structure"], structureMembers, `${param}.structure`);
   const schemaParam = `${param}.structure.jsonSchema`;
   const jsonSchema = readExactRecord(structure["jsonSchema"], schemaMembers, schemaParam);
-  const name = readOptionalText(jsonSchema["name"], `${schemaParam}.name`) ?? "";
-  const description = readOptionalText(jsonSchema["description"], `${schemaParam}.description`) ?? "";
-  const schema = readName(jsonSchema["schema"], `${schemaParam}.schema`);
+  const name = readText(jsonSchema["name"], `${schemaParam}.name`) ?? "";
+  const description = readText(jsonSchema["description"], `${schemaParam}.description`) ?? "";
+  const schema = requiredText(jsonSchema["schema"], `${schemaParam}.schema`);
   return { kind: { case: "jsonSchema", value: { name, description, schema } } };
 }

@@ -1,14 +1,14 @@
 import type { GenerateRequest } from "@weir/gen/weir/chat/v1/chat_service_pb";
 import { type OutputFormat, type SamplingOptions, ToolChoice_Mode } from "@weir/gen/weir/chat/v1/conversation_pb";
 import type { Warning } from "@weir/gen/weir/chat/v1/event_pb";
-import { samplingBesideThinking, thinkingBesideChoice } from "../anthropic-messages/thinking-limits.ts";
+import { samplingBesideThinking, thinkingBesideChoice } from "../claude/thinking-limits.ts";
 import type { RequestOptions, RequestWriting } from "../codec.ts";
+import { unsupported } from "../faults.ts";
 import type { JsonObject } from "../json.ts";
 import { writeConversation } from "./conversation-writer.ts";
 import { writeExtensions } from "./extensions.ts";
-import { unsupported } from "./faults.ts";
-import { type Model, readModel } from "./model.ts";
 import { writeTopK } from "./model-fields.ts";
+import { type Model, readModel } from "./model.ts";
 import { isServiceTier } from "./service-tier.ts";
 import { writeThinking } from "./thinking.ts";
 import { writeToolConfig } from "./tools-writer.ts";

@@ -1,12 +1,13 @@
 import type { Citation, Media } from "@weir/gen/weir/chat/v1/conversation_pb";
 import type { GenerateEvent, ReplyDelta, ReplyEnd, ReplyStart } from "@weir/gen/weir/chat/v1/event_pb";
+import { writeBase64 } from "../base64.ts";
+import { noBytes } from "../bytes.ts";
 import type { AnswerOptions, Frame, FrameWriter } from "../codec.ts";
 import { parseObject } from "../json.ts";
 import { answerFields, imageFormat, writeImageSource, writeMetrics } from "./answer-writer.ts";
 import { writeCitation } from "./citation.ts";
 import { writeDetails } from "./details.ts";
-import { writeBlob } from "./members.ts";
-import { isRedacted, noBytes, type ReasoningFacts, writeCallProof, writeSignature } from "./reasoning.ts";
+import { isRedacted, type ReasoningFacts, writeCallProof, writeSignature } from "./reasoning.ts";
 import { isServiceTier } from "./service-tier.ts";
 import { writeStopReason } from "./stop-reason.ts";
 import { writeUsage } from "./usage.ts";
@@ -103,7 +104,7 @@ export function createFrameWriter({ request }: AnswerOptions): FrameWriter {
   /** The proof of a call, in a block of its own. */
   function writeLateProof(part: number, signature: Uint8Array, out: Frame[]): void {
     if (signature.length === 0) return;
-    const redactedContent = writeBlob(writeCallProof({ callId: calls.get(part) ?? "", signature }));
+    const redactedContent = writeBase64(writeCallProof({ callId: calls.get(part) ?? "", signature }));
     out.push(deltaFrame(blocks, { reasoningContent: { redactedContent } }), stopFrame(blocks));
     blocks += 1;
   }
@@ -241,7 +242,7 @@ function proofFrames({
   id,
 }: Extract<Open, { kind: "reasoning" }>): readonly Frame[] {
   const facts = { text: hasText ? "shown" : "", signature, sealed, id };
-  if (isRedacted(facts)) return [deltaFrame(index, { reasoningContent: { redactedContent: writeBlob(sealed) } })];
+  if (isRedacted(facts)) return [deltaFrame(index, { reasoningContent: { redactedContent: writeBase64(sealed) } })];
   const proof = writeSignature(facts);
   if (proof !== "") return [deltaFrame(index, { reasoningContent: { signature: proof } })];
   return hasText ? [] : [deltaFrame(index, { reasoningContent: { text: "" } })];

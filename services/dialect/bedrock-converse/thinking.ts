@@ -1,15 +1,16 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import type { ReasoningOptions, ReasoningOptionsSchema } from "@weir/gen/weir/chat/v1/conversation_pb";
 import type { Warning } from "@weir/gen/weir/chat/v1/event_pb";
-import {
-  type ThinkingWriting,
-  writeThinking as writeAnthropicThinking,
-} from "../anthropic-messages/thinking-writer.ts";
-import { unsupported } from "./faults.ts";
-import { hasOnly, isRecord, readCount, readOptionalText } from "./members.ts";
+import { type ThinkingWriting, writeThinking as writeAnthropicThinking } from "../claude/thinking-writer.ts";
+import { approximated } from "../events.ts";
+import { unsupported } from "../faults.ts";
+import { isJsonObject, readText } from "../fields.ts";
+import { createOmissions } from "../omissions.ts";
+import { hasOnly, readCount } from "./members.ts";
 import { isAnthropic, type Model } from "./model.ts";
+import { dialectName } from "./name.ts";
 import type { Remainder } from "./remainder.ts";
-import { approximated, dropped } from "./warnings.ts";
+import { dropped } from "./warnings.ts";
 
 type ReasoningInit = MessageInitShape<typeof ReasoningOptionsSchema>;
 
@@ -21,9 +22,9 @@ type ReasoningInit = MessageInitShape<typeof ReasoningOptionsSchema>;
  * what the canonical form cannot hold stays.
  */
 export function takeReasoning(output: Remainder, fields: Remainder): ReasoningInit | undefined {
-  const effort = readOptionalText(output.peek("effort"), "outputConfig.effort");
+  const effort = readText(output.peek("effort"), "outputConfig.effort");
   const thinking = fields.peek("thinking");
-  if (isRecord(thinking) && thinking["type"] === "disabled" && hasOnly(thinking, ["type"])) {
+  if (isJsonObject(thinking) && thinking["type"] === "disabled" && hasOnly(thinking, ["type"])) {
     fields.take("thinking");
     return { effort: "none" };
   }
@@ -38,7 +39,7 @@ export function takeReasoning(output: Remainder, fields: Remainder): ReasoningIn
 
 /** Thinking with a budget, or adaptive; undefined when it says anything else. */
 function readThinking(thinking: unknown): ReasoningInit | undefined {
-  if (!isRecord(thinking)) return undefined;
+  if (!isJsonObject(thinking)) return undefined;
   const { type, display, budget_tokens: budget } = thinking;
   const summary = display === undefined ? {} : readDisplay(display);
   if (summary === undefined) return undefined;
@@ -65,10 +66,9 @@ export function writeThinking(
   warnings: Warning[],
 ): ThinkingWriting {
   if (model.family !== "anthropic") return writeOther(options, model, warnings);
-  const told: Warning[] = [];
-  const writing = writeAnthropicThinking(options, model.traits, maxTokens, told);
-  // In these, the dialect has a name.
-  warnings.push(...told.map((each) => (each.code === "field_dropped" ? dropped(each.param) : each)));
+  const omissions = createOmissions(dialectName);
+  const writing = writeAnthropicThinking(options, model.traits, maxTokens, omissions);
+  warnings.push(...omissions.warnings);
   return writing;
 }
 

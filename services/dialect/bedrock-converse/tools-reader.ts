@@ -5,19 +5,11 @@ import {
   ToolChoice_Mode,
   type ToolSchema,
 } from "@weir/gen/weir/chat/v1/conversation_pb";
+import { invalid } from "../faults.ts";
+import { memberPath, readFlag, readText, requiredList, requiredObject, requiredText } from "../fields.ts";
 import { writeJson } from "../json.ts";
 import { readCachePoint } from "./cache-point.ts";
-import { invalid } from "./faults.ts";
-import {
-  path,
-  readExactRecord,
-  readList,
-  readName,
-  readOptionalBoolean,
-  readOptionalText,
-  readRecord,
-  readUnion,
-} from "./members.ts";
+import { readExactRecord, readUnion } from "./members.ts";
 
 type ToolInit = {
   kind: NonNullable<MessageInitShape<typeof ToolSchema>["kind"]>;
@@ -34,7 +26,7 @@ const noMembers: ReadonlySet<string> = new Set();
 /** Reads `toolConfig.tools`. */
 export function readTools(value: unknown): ToolInit[] {
   const tools: ToolInit[] = [];
-  for (const [index, item] of readList(value, "toolConfig.tools").entries()) {
+  for (const [index, item] of requiredList(value, "toolConfig.tools").entries()) {
     const param = `toolConfig.tools[${index}]`;
     const [kind, tool] = readUnion(item, param);
     switch (kind) {
@@ -43,7 +35,7 @@ export function readTools(value: unknown): ToolInit[] {
         break;
       case "systemTool": {
         const { name } = readExactRecord(tool, systemToolMembers, `${param}.systemTool`);
-        tools.push({ kind: { case: "server", value: { type: readName(name, `${param}.systemTool.name`) } } });
+        tools.push({ kind: { case: "server", value: { type: requiredText(name, `${param}.systemTool.name`) } } });
         break;
       }
       case "cachePoint": {
@@ -54,7 +46,10 @@ export function readTools(value: unknown): ToolInit[] {
         break;
       }
       default:
-        throw invalid("A tool of this kind cannot be translated for this model; leave it out.", path(param, kind));
+        throw invalid(
+          "A tool of this kind cannot be translated for this model; leave it out.",
+          memberPath(param, kind),
+        );
     }
   }
   return tools;
@@ -63,11 +58,11 @@ export function readTools(value: unknown): ToolInit[] {
 function readSpec(value: unknown, param: string): ToolInit["kind"] {
   const spec = readExactRecord(value, specMembers, param);
   const schema = readExactRecord(spec["inputSchema"], schemaMembers, `${param}.inputSchema`);
-  const json = readRecord(schema["json"], `${param}.inputSchema.json`);
-  const strict = readOptionalBoolean(spec["strict"], `${param}.strict`);
+  const json = requiredObject(schema["json"], `${param}.inputSchema.json`);
+  const strict = readFlag(spec["strict"], `${param}.strict`);
   const tool = {
-    name: readName(spec["name"], `${param}.name`),
-    description: readOptionalText(spec["description"], `${param}.description`) ?? "",
+    name: requiredText(spec["name"], `${param}.name`),
+    description: readText(spec["description"], `${param}.description`) ?? "",
     parametersSchema: writeJson(json),
     ...(strict === undefined ? {} : { strict }),
   };
@@ -77,7 +72,7 @@ function readSpec(value: unknown, param: string): ToolInit["kind"] {
 /** Reads `toolConfig.toolChoice`. */
 export function readToolChoice(value: unknown): ToolChoiceInit {
   const [kind, choice] = readUnion(value, "toolConfig.toolChoice");
-  const param = path("toolConfig.toolChoice", kind);
+  const param = memberPath("toolConfig.toolChoice", kind);
   switch (kind) {
     case "auto":
       readExactRecord(choice, noMembers, param);
@@ -87,7 +82,7 @@ export function readToolChoice(value: unknown): ToolChoiceInit {
       return { mode: ToolChoice_Mode.REQUIRED };
     case "tool": {
       const { name } = readExactRecord(choice, nameMembers, param);
-      return { mode: ToolChoice_Mode.REQUIRED, tools: [readName(name, `${param}.name`)] };
+      return { mode: ToolChoice_Mode.REQUIRED, tools: [requiredText(name, `${param}.name`)] };
     }
     default:
       throw invalid("`toolChoice` must be `auto`, `any` or `tool`.", param);

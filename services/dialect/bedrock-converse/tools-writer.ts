@@ -1,9 +1,9 @@
 import type { GenerateRequest } from "@weir/gen/weir/chat/v1/chat_service_pb";
 import { type FunctionTool, type Tool, type ToolChoice, ToolChoice_Mode } from "@weir/gen/weir/chat/v1/conversation_pb";
 import type { Warning } from "@weir/gen/weir/chat/v1/event_pb";
+import { unsupported } from "../faults.ts";
 import { type JsonObject, parseObject, rawJson } from "../json.ts";
 import { writeCachePoint } from "./cache-point.ts";
-import { unsupported } from "./faults.ts";
 import { isAnthropic, type Model } from "./model.ts";
 
 /** What a request says of tools. */

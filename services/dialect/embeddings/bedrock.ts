@@ -1,5 +1,5 @@
-import type { RequestWriting } from "../codec.ts";
 import { readProviderError } from "../bedrock-converse/provider-error.ts";
+import type { RequestWriting } from "../codec.ts";
 import { isObject, type JsonObject } from "../json.ts";
 import type { EmbeddingReading, EmbeddingRequest, EmbeddingTarget } from "./embedding.ts";
 import { common, omissionsOf, onlyInput, textsOf } from "./omissions.ts";

@@ -1,16 +1,7 @@
 import type { Envelope, RequestWriting } from "../codec.ts";
-import { invalid } from "../gemini/faults.ts";
-import {
-  knownMembers,
-  memberNames,
-  readList,
-  readObject,
-  readText,
-  readWhole,
-  required,
-  requiredObject,
-  sortMembers,
-} from "../gemini/members.ts";
+import { invalid } from "../faults.ts";
+import { readList, readObject, readText, readWhole, required, requiredObject } from "../fields.ts";
+import { knownMembers, memberNames, sortMembers } from "../gemini/members.ts";
 import type { JsonObject } from "../json.ts";
 import { dimensionsMax, type EmbeddingInput, type EmbeddingRequest, type Expectation, inputsMax } from "./embedding.ts";
 import { omissionsOf, textsOf } from "./omissions.ts";

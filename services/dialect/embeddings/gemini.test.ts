@@ -1,8 +1,8 @@
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { geminiBatchEmbedContents, geminiEmbedContent, geminiEmbeddings } from "./gemini.ts";
 import { requestsOf, withModel } from "./gemini-request.ts";
+import { geminiBatchEmbedContents, geminiEmbedContent, geminiEmbeddings } from "./gemini.ts";
 import { numRuns, options, overTheWire, parse, refusal, someText, vectors } from "./testing.ts";
 
 const { readRequest, readExpectation, writeRequest, readAnswer, writeAnswer, paramIn } = geminiEmbeddings;

@@ -1,7 +1,6 @@
 import type { Warning } from "@weir/gen/weir/chat/v1/event_pb";
-import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
-import { WeirError } from "@weir/kit/weir-error";
 import { dropped } from "../events.ts";
+import { unsupported } from "../faults.ts";
 import type { EmbeddingInput, EmbeddingRequest } from "./embedding.ts";
 
 /** Hints of a request that a target cannot be told; a canonical request's encoding is the gateway's own business. */
@@ -62,13 +61,4 @@ export function textsOf(inputs: readonly EmbeddingInput[]): string[] {
 export function onlyInput({ inputs: [input, second] }: EmbeddingRequest): EmbeddingInput {
   if (input !== undefined && second === undefined) return input;
   throw unsupported("This model takes one input in a request.", "inputs");
-}
-
-/**
- * A part of a request that the target cannot express and must not lose.
- * @param text what to change; never quotes the request
- * @param param a path of the canonical request
- */
-function unsupported(text: string, param: string): WeirError {
-  return new WeirError(ErrorReason.TARGET_UNSUPPORTED, { text, metadata: { param } });
 }

@@ -1,6 +1,7 @@
 import type { Envelope, RequestWriting } from "../codec.ts";
+import { invalid } from "../faults.ts";
+import { readText, readWhole, required } from "../fields.ts";
 import type { JsonObject } from "../json.ts";
-import { invalid, readText, readWhole, required } from "../openai-chat/fields.ts";
 import { readModel, readUser } from "../openai-completions/envelope.ts";
 import {
   dimensionsMax,

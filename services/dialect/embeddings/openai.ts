@@ -1,5 +1,5 @@
 import { Dialect } from "@weir/gen/weir/chat/v1/wire_pb";
-import { readError } from "../openai-chat/read-error.ts";
+import { readError } from "../openai/read-error.ts";
 import { type EmbeddingClient, type EmbeddingTarget, inputsMax } from "./embedding.ts";
 import { readAnswer, writeAnswer } from "./openai-answer.ts";
 import { openaiName, paramIn, readEnvelope, readExpectation, readRequest, writeRequest } from "./openai-request.ts";

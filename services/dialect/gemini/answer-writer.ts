@@ -7,9 +7,9 @@ import { writeLogprobs } from "./logprobs.ts";
 import { createPartList, type PartList } from "./part-list.ts";
 import { type ChoiceFacts, type PartCitation, writeEnding, writeOrigin } from "./reply-facts.ts";
 import {
+  gatherCall,
   type GatheredCall,
   type GatheredThought,
-  gatherCall,
   gatherThought,
   writeAudio,
   writeCall,

@@ -1,11 +1,12 @@
 import type { GenerateEvent } from "@weir/gen/weir/chat/v1/event_pb";
+import { noBytes } from "../bytes.ts";
 import { audioEvent, imageEvent, reasoningEvent, textEvent, toolCallEvent } from "../events.ts";
+import { isJsonObject } from "../fields.ts";
 import { isObject, type JsonObject, writeJson } from "../json.ts";
-import { mediaKind, readAnswerMedia } from "./media.ts";
-import { isJsonObject } from "./members.ts";
-import { createPartialArgs, type PartialArgs } from "./partial-args.ts";
 import { readLogprobs } from "./logprobs.ts";
-import { markOwn, noBytes, type Proof, readProof } from "./signature.ts";
+import { mediaKind, readAnswerMedia } from "./media.ts";
+import { createPartialArgs, type PartialArgs } from "./partial-args.ts";
+import { markOwn, type Proof, readProof } from "./signature.ts";
 
 /** Reads one candidate of an answer, piece by piece. */
 export interface CandidateReader {

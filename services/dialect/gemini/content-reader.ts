@@ -1,23 +1,20 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { type MessageSchema, type PartSchema, Role } from "@weir/gen/weir/chat/v1/conversation_pb";
-import { type JsonObject, writeJson } from "../json.ts";
-import { type CallIds, createCallIds } from "./call-ids.ts";
-import { invalid } from "./faults.ts";
-import { mediaKind, readFileData, readInlineData } from "./media.ts";
+import { invalid } from "../faults.ts";
 import {
   isJsonObject,
-  knownMembers,
-  memberNames,
   readFlag,
   readList,
   readObject,
   readText,
-  refuse,
   required,
   requiredObject,
   requiredText,
-  sortMembers,
-} from "./members.ts";
+} from "../fields.ts";
+import { type JsonObject, writeJson } from "../json.ts";
+import { type CallIds, createCallIds } from "./call-ids.ts";
+import { mediaKind, readFileData, readInlineData } from "./media.ts";
+import { knownMembers, memberNames, refuse, sortMembers } from "./members.ts";
 import { markOwn, readProof } from "./signature.ts";
 import { readResponse } from "./tool-result.ts";
 

@@ -7,10 +7,10 @@ import {
   type ToolCall,
   type ToolResult,
 } from "@weir/gen/weir/chat/v1/conversation_pb";
+import { unsupported } from "../faults.ts";
 import { type JsonObject, parseExact, parseObject, rawJson } from "../json.ts";
-import { unsupported } from "./faults.ts";
+import type { Omissions } from "../omissions.ts";
 import { writeMedia } from "./media.ts";
-import type { Omissions } from "./omissions.ts";
 import { createPartList, type PartList } from "./part-list.ts";
 import { ownText, skipSignature } from "./signature.ts";
 import { writeResponse } from "./tool-result.ts";

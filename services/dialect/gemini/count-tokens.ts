@@ -1,8 +1,9 @@
 import type { GenerateRequest } from "@weir/gen/weir/chat/v1/chat_service_pb";
 import type { RequestOptions, RequestWriting } from "../codec.ts";
+import { invalid } from "../faults.ts";
+import { readObject } from "../fields.ts";
 import type { JsonObject } from "../json.ts";
-import { invalid } from "./faults.ts";
-import { memberNames, readObject, refuse, sortMembers } from "./members.ts";
+import { memberNames, refuse, sortMembers } from "./members.ts";
 import { readRequest } from "./request-reader.ts";
 import { writeRequest } from "./request-writer.ts";
 

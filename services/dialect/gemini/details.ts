@@ -1,6 +1,6 @@
 import type { JsonObject as Struct } from "@bufbuild/protobuf";
 import { isObject, type JsonObject } from "../json.ts";
-import { dialectName } from "./faults.ts";
+import { dialectName } from "./name.ts";
 
 /** What Gemini says of an answer and no canonical field holds. */
 export interface Details {

@@ -1,8 +1,9 @@
 import type { Envelope } from "../codec.ts";
+import { invalid } from "../faults.ts";
+import { isJsonObject, readList, readObject, readWhole, required } from "../fields.ts";
 import type { JsonObject } from "../json.ts";
-import { invalid } from "./faults.ts";
 import { choicesMax, outputTokensMax } from "./generation-reader.ts";
-import { isJsonObject, memberNames, readList, readObject, readWhole, required, sortMembers } from "./members.ts";
+import { memberNames, sortMembers } from "./members.ts";
 
 const bodyNames = memberNames("contents generationConfig");
 const configNames = memberNames("candidateCount maxOutputTokens");

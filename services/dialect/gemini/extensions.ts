@@ -1,28 +1,9 @@
-import type { JsonObject as Struct } from "@bufbuild/protobuf";
 import type { GenerateRequest } from "@weir/gen/weir/chat/v1/chat_service_pb";
+import { isJsonObject } from "../fields.ts";
 import type { JsonObject } from "../json.ts";
-import { dialectName, invalid } from "./faults.ts";
-import { isJsonObject, isRawNumber, memberNames, memberPath, sortMembers } from "./members.ts";
-import type { Omissions } from "./omissions.ts";
-
-/**
- * Members as a Struct holds them, whose numbers are doubles.
- * @throws WeirError INVALID_REQUEST for a number that a double would damage
- */
-export function holdJson(members: JsonObject, param: string): Struct {
-  refuseRaw(members, param);
-  return members as Struct;
-}
-
-function refuseRaw(value: unknown, param: string): void {
-  if (isRawNumber(value)) {
-    throw invalid("A number has more digits than can be translated; shorten it, or send it as a text.", param);
-  }
-  if (Array.isArray(value)) for (const [index, inner] of value.entries()) refuseRaw(inner, `${param}[${index}]`);
-  else if (isJsonObject(value)) {
-    for (const [name, inner] of Object.entries(value)) refuseRaw(inner, memberPath(param, name));
-  }
-}
+import type { Omissions } from "../omissions.ts";
+import { memberNames, sortMembers } from "./members.ts";
+import { dialectName } from "./name.ts";
 
 // What a budget was reserved for.
 const limitNames = memberNames("maxOutputTokens candidateCount");

@@ -1,10 +1,8 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import type { GenerateRequest, GenerateRequestSchema } from "@weir/gen/weir/chat/v1/chat_service_pb";
-import { type JsonObject, writeJson } from "../json.ts";
-import { invalid } from "./faults.ts";
+import { invalid } from "../faults.ts";
 import {
   isJsonObject,
-  memberNames,
   readFlag,
   readNumber,
   readObject,
@@ -12,8 +10,9 @@ import {
   readTexts,
   readWhole,
   requiredObject,
-  sortMembers,
-} from "./members.ts";
+} from "../fields.ts";
+import { type JsonObject, writeJson } from "../json.ts";
+import { memberNames, sortMembers } from "./members.ts";
 import { toJsonSchema } from "./schema.ts";
 import { readThinking } from "./thinking.ts";
 

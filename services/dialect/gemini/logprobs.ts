@@ -1,4 +1,5 @@
 import type { TokenLogprob } from "@weir/gen/weir/chat/v1/event_pb";
+import { noBytes } from "../bytes.ts";
 import { isObject, type JsonObject } from "../json.ts";
 
 /** Reads `logprobsResult`, leniently. https://ai.google.dev/api/generate-content#LogprobsResult */
@@ -24,8 +25,6 @@ function logprobOf({ token, logProbability }: JsonObject, top: TokenLogprob[]): 
     top,
   };
 }
-
-const noBytes: Uint8Array = new Uint8Array(0);
 
 /** Writes `logprobsResult`. */
 export function writeLogprobs(logprobs: readonly TokenLogprob[]): JsonObject {

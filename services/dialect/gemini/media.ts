@@ -1,8 +1,10 @@
 import type { Media } from "@weir/gen/weir/chat/v1/conversation_pb";
+import { readBase64 } from "../base64.ts";
+import { asBuffer } from "../bytes.ts";
+import { invalid, unsupported } from "../faults.ts";
+import { readText, required, requiredObject } from "../fields.ts";
 import type { JsonObject } from "../json.ts";
-import { invalid, unsupported } from "./faults.ts";
-import { knownMembers, memberNames, readText, required, requiredObject } from "./members.ts";
-import { asBuffer } from "./signature.ts";
+import { knownMembers, memberNames } from "./members.ts";
 
 /** The kind of canonical part that media of a type become. Video and documents are files. */
 export function mediaKind(mediaType: string): "image" | "audio" | "file" {
@@ -119,11 +121,4 @@ const typesByEnding: ReadonlyMap<string, string> = new Map([
 function guessType(url: string): string {
   const ending = /\.(\w{3,4})(?:[?#]|$)/.exec(url)?.[1];
   return ending === undefined ? "" : (typesByEnding.get(ending.toLowerCase()) ?? "");
-}
-
-// Both alphabets, with or without padding: https://protobuf.dev/programming-guides/json/
-const base64Shape = /^[\w+/-]*={0,2}$/;
-
-function readBase64(text: string): Uint8Array | undefined {
-  return base64Shape.test(text) ? Buffer.from(text, "base64") : undefined;
 }

@@ -1,7 +1,8 @@
 import type { Media } from "@weir/gen/weir/chat/v1/conversation_pb";
 import type { ToolCallDelta } from "@weir/gen/weir/chat/v1/event_pb";
+import { asBuffer, noBytes } from "../bytes.ts";
 import { type JsonObject, parseExact, parseObject, rawJson } from "../json.ts";
-import { asBuffer, noBytes, ownText, type Proof, writeProof } from "./signature.ts";
+import { ownText, type Proof, writeProof } from "./signature.ts";
 
 /** A call, put together from its deltas. */
 export interface GatheredCall {

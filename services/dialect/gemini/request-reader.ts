@@ -1,11 +1,13 @@
 import { create } from "@bufbuild/protobuf";
 import { type GenerateRequest, GenerateRequestSchema } from "@weir/gen/weir/chat/v1/chat_service_pb";
+import { invalid } from "../faults.ts";
+import { memberPath, readObject, readText, required } from "../fields.ts";
 import type { JsonObject } from "../json.ts";
+import { holdJson } from "../struct.ts";
 import { readContents, readSystemInstruction } from "./content-reader.ts";
-import { holdJson } from "./extensions.ts";
-import { dialectName, invalid } from "./faults.ts";
 import { readGeneration } from "./generation-reader.ts";
-import { memberNames, memberPath, readObject, readText, required, sortMembers } from "./members.ts";
+import { memberNames, sortMembers } from "./members.ts";
+import { dialectName } from "./name.ts";
 import { readToolConfig, readTools, type ToolInit } from "./tools-reader.ts";
 
 // `model` says what the path has said.

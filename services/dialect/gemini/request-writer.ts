@@ -1,13 +1,14 @@
 import type { GenerateRequest } from "@weir/gen/weir/chat/v1/chat_service_pb";
 import type { AudioOutput, OutputFormat, SamplingOptions } from "@weir/gen/weir/chat/v1/conversation_pb";
 import type { RequestOptions, RequestWriting } from "../codec.ts";
+import { unsupported } from "../faults.ts";
+import { isJsonObject } from "../fields.ts";
 import { type JsonObject, parseObject, rawJson } from "../json.ts";
+import { createOmissions, type Omissions } from "../omissions.ts";
 import { writeConversation } from "./content-writer.ts";
 import { addExtensions } from "./extensions.ts";
-import { dialectName, unsupported } from "./faults.ts";
 import { audioFormat, writeModalities } from "./generation-reader.ts";
-import { isJsonObject } from "./members.ts";
-import { createOmissions, type Omissions } from "./omissions.ts";
+import { dialectName } from "./name.ts";
 import { writeThinking } from "./thinking.ts";
 import { writeCallingConfig, writeTools } from "./tools-writer.ts";
 import { type ModelTraits, traitsOf } from "./traits.ts";
@@ -18,7 +19,7 @@ import { type ModelTraits, traitsOf } from "./traits.ts";
  * @throws WeirError TARGET_UNSUPPORTED with `param`, a path of the canonical request
  */
 export function writeRequest(request: GenerateRequest, { model }: RequestOptions): RequestWriting {
-  const omissions = createOmissions();
+  const omissions = createOmissions(dialectName);
   const traits = traitsOf(model);
   const tools = writeTools(request.tools, omissions);
   const functionCallingConfig = writeCallingConfig(request, omissions);

@@ -1,6 +1,7 @@
+import { invalid } from "../faults.ts";
+import { isJsonObject, memberPath } from "../fields.ts";
 import type { JsonObject } from "../json.ts";
-import { invalid } from "./faults.ts";
-import { isJsonObject, memberNames, memberPath, refuse, sortMembers } from "./members.ts";
+import { memberNames, refuse, sortMembers } from "./members.ts";
 
 // https://ai.google.dev/api/caching#Schema
 const names = memberNames(

@@ -1,3 +1,5 @@
+import { asBuffer, noBytes } from "../bytes.ts";
+
 /** What a vendor wants back unread with reasoning or with a call. */
 export interface Proof {
   readonly signature: Uint8Array;
@@ -5,8 +7,6 @@ export interface Proof {
   /** The vendor's id of the reasoning; empty when it has none. */
   readonly id: string;
 }
-
-export const noBytes: Uint8Array = new Uint8Array(0);
 
 const noProof: Proof = { signature: noBytes, sealed: noBytes, id: "" };
 
@@ -58,7 +58,3 @@ export function readProof(text: string | undefined): Proof {
 /** How `weir:` begins in base64, of either alphabet. */
 const wrappedStart = /^d2Vpcj/;
 const wrapped = /^weir:([\w-]*)\.([\w-]*)\.([\w-]*)$/;
-
-export function asBuffer(bytes: Uint8Array): Buffer {
-  return Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-}

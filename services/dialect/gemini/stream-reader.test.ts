@@ -1,7 +1,7 @@
 import { type GenerateEvent, StopReason } from "@weir/gen/weir/chat/v1/event_pb";
 import { expect, test } from "vitest";
-import { createFrameReader } from "./stream-reader.ts";
 import { markOwn } from "./signature.ts";
+import { createFrameReader } from "./stream-reader.ts";
 
 function run(frames: readonly (object | string)[], type = "") {
   const reader = createFrameReader();

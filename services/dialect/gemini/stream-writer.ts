@@ -7,9 +7,9 @@ import { type JsonObject, writeJson } from "../json.ts";
 import { writeLogprobs } from "./logprobs.ts";
 import { type ChoiceFacts, type PartCitation, writeEnding, writeOrigin } from "./reply-facts.ts";
 import {
+  gatherCall,
   type GatheredCall,
   type GatheredThought,
-  gatherCall,
   gatherThought,
   writeAudio,
   writeCall,

@@ -1,7 +1,8 @@
 import type { ReasoningOptions } from "@weir/gen/weir/chat/v1/conversation_pb";
+import { readFlag, readText, readWhole, requiredObject } from "../fields.ts";
 import type { JsonObject } from "../json.ts";
-import { memberNames, readFlag, readText, readWhole, requiredObject, sortMembers } from "./members.ts";
-import type { Omissions } from "./omissions.ts";
+import type { Omissions } from "../omissions.ts";
+import { memberNames, sortMembers } from "./members.ts";
 import type { ModelTraits } from "./traits.ts";
 
 /** What was read of `thinkingConfig`. */

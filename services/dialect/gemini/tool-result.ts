@@ -1,5 +1,5 @@
+import { isJsonObject } from "../fields.ts";
 import { type JsonObject, parseExact, rawJson, writeJson } from "../json.ts";
-import { isJsonObject } from "./members.ts";
 
 /** What a function gave back, as one text. */
 export interface ResultText {

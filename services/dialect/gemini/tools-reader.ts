@@ -5,20 +5,11 @@ import {
   ToolChoice_Mode as Mode,
   type ToolSchema,
 } from "@weir/gen/weir/chat/v1/conversation_pb";
+import { invalid } from "../faults.ts";
+import { readList, readObject, readText, readTexts, requiredObject, requiredText } from "../fields.ts";
 import { type JsonObject, writeJson } from "../json.ts";
-import { holdJson } from "./extensions.ts";
-import { invalid } from "./faults.ts";
-import {
-  knownMembers,
-  memberNames,
-  readList,
-  readObject,
-  readText,
-  readTexts,
-  requiredObject,
-  requiredText,
-  sortMembers,
-} from "./members.ts";
+import { holdJson } from "../struct.ts";
+import { knownMembers, memberNames, sortMembers } from "./members.ts";
 import { toJsonSchema } from "./schema.ts";
 import { serverToolTypes } from "./server-tools.ts";
 

@@ -1,8 +1,8 @@
 import { type Tool, type ToolChoice, ToolChoice_Mode as Mode } from "@weir/gen/weir/chat/v1/conversation_pb";
 import type { GenerateRequest } from "@weir/gen/weir/chat/v1/chat_service_pb";
+import { unsupported } from "../faults.ts";
 import { type JsonObject, parseObject, rawJson } from "../json.ts";
-import { unsupported } from "./faults.ts";
-import type { Omissions } from "./omissions.ts";
+import type { Omissions } from "../omissions.ts";
 import { serverToolTypes } from "./server-tools.ts";
 
 const serverTypes: ReadonlySet<string> = new Set(serverToolTypes);

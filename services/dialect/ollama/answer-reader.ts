@@ -1,9 +1,10 @@
 import type { GenerateEvent } from "@weir/gen/weir/chat/v1/event_pb";
+import { readBase64 } from "../base64.ts";
 import type { AnswerReading, UsageReading } from "../codec.ts";
 import { choiceEnd, endEvent, imageEvent, reasoningEvent, startEvent, textEvent, toolCallEvent } from "../events.ts";
+import { imageType } from "../image-type.ts";
 import { isObject, type JsonObject } from "../json.ts";
-import { imageType, readBase64 } from "../openai-chat/data-url.ts";
-import { readLogprobs } from "../openai-chat/logprobs.ts";
+import { readLogprobs } from "../openai/logprobs.ts";
 import { readDetails } from "./details.ts";
 import { readError } from "./errors.ts";
 import { readStopReason } from "./stop-reason.ts";

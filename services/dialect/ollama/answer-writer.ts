@@ -8,9 +8,9 @@ import {
   type TokenLogprob,
 } from "@weir/gen/weir/chat/v1/event_pb";
 import type { Usage } from "@weir/gen/weir/common/v1/usage_pb";
+import { writeBase64 } from "../base64.ts";
 import type { AnswerOptions } from "../codec.ts";
 import { type JsonObject, writeJson } from "../json.ts";
-import { writeBase64 } from "../openai-chat/data-url.ts";
 import { writeDetails } from "./details.ts";
 import { brokenCall } from "./errors.ts";
 import { createPendingCalls } from "./pending-calls.ts";

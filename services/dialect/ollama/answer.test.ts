@@ -17,8 +17,8 @@ import {
   toolCallEvent,
   usageEvent,
 } from "../events.ts";
+import { imageType } from "../image-type.ts";
 import { type JsonObject, parseExact } from "../json.ts";
-import { imageType } from "../openai-chat/data-url.ts";
 import { ollama } from "./codec.ts";
 
 const numRuns = Number(process.env["WEIR_PROPERTY_RUNS"] ?? 1_000);

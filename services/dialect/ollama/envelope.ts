@@ -1,6 +1,7 @@
 import type { Envelope } from "../codec.ts";
+import { invalid } from "../faults.ts";
+import { isJsonObject, readFlag, readList, readObject, readText, required } from "../fields.ts";
 import type { JsonObject } from "../json.ts";
-import { invalid, isMembers, readFlag, readItems, readMembers, readText, required } from "../openai-chat/fields.ts";
 import { outputTokensMax } from "./members.ts";
 
 const modelLengthMax = 512;
@@ -11,7 +12,7 @@ const modelLengthMax = 512;
  * @throws WeirError INVALID_REQUEST with `param`
  */
 export function readEnvelope(body: JsonObject): Envelope {
-  const maxOutputTokens = readOutputLimit(readMembers(body["options"], "options")?.["num_predict"]);
+  const maxOutputTokens = readOutputLimit(readObject(body["options"], "options")?.["num_predict"]);
   checkMessages(body["messages"]);
   return {
     model: readModel(body),
@@ -42,9 +43,9 @@ export function readOutputLimit(value: unknown): number | undefined {
 }
 
 function checkMessages(value: unknown): void {
-  for (const [index, message] of (readItems(value, "messages") ?? []).entries()) {
+  for (const [index, message] of (readList(value, "messages") ?? []).entries()) {
     const param = `messages[${index}]`;
-    if (!isMembers(message)) throw invalid("A message must be an object.", param);
+    if (!isJsonObject(message)) throw invalid("A message must be an object.", param);
     if (typeof message["role"] !== "string") throw invalid("`role` must be a text.", `${param}.role`);
   }
 }

@@ -1,8 +1,8 @@
 import type { WeirError } from "@weir/kit/weir-error";
 import type { ProviderError, RenderedError } from "../codec.ts";
 import type { JsonObject } from "../json.ts";
-import { renderError as renderOpenaiError } from "../openai-chat/errors.ts";
-import { readError as readOpenaiError } from "../openai-chat/read-error.ts";
+import { renderError as renderOpenaiError } from "../openai/errors.ts";
+import { readError as readOpenaiError } from "../openai/read-error.ts";
 
 // https://docs.ollama.com/api/errors: the body and the line of a stream are `{"error": "..."}`, and only the status says more.
 

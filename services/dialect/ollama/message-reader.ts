@@ -1,8 +1,10 @@
 import { create } from "@bufbuild/protobuf";
 import { type Message, MessageSchema, type Part, PartSchema, Role } from "@weir/gen/weir/chat/v1/conversation_pb";
+import { readBase64 } from "../base64.ts";
+import { invalid } from "../faults.ts";
+import { readList, readObject, readText, requiredObject, requiredText } from "../fields.ts";
+import { imageType } from "../image-type.ts";
 import type { JsonObject } from "../json.ts";
-import { imageType, readBase64 } from "../openai-chat/data-url.ts";
-import { invalid, readItems, readMembers, readText, requiredMembers, requiredText } from "../openai-chat/fields.ts";
 import { argumentsText, historyCallId } from "./tool-calls.ts";
 
 const roles: ReadonlyMap<string, Role> = new Map([
@@ -24,12 +26,12 @@ interface Call {
  * @throws WeirError INVALID_REQUEST with `param`
  */
 export function readMessages(value: unknown): Message[] {
-  const items = readItems(value, "messages") ?? [];
+  const items = readList(value, "messages") ?? [];
   if (items.length === 0) throw invalid("`messages` must be a list of at least one message.", "messages");
   const waiting: Call[] = [];
   return items.map((item, index) => {
     const param = `messages[${index}]`;
-    const message = requiredMembers(item, param);
+    const message = requiredObject(item, param);
     const role = readRole(message, param);
     const parts = readParts(message, param);
     if (role === Role.TOOL) {
@@ -59,7 +61,7 @@ function readParts(message: JsonObject, param: string): Part[] {
   if (thinking !== "") {
     parts.push(create(PartSchema, { content: { case: "reasoning", value: { text: thinking } } }));
   }
-  for (const [index, image] of (readItems(message["images"], `${param}.images`) ?? []).entries()) {
+  for (const [index, image] of (readList(message["images"], `${param}.images`) ?? []).entries()) {
     parts.push(readImage(image, `${param}.images[${index}]`));
   }
   const text = readText(message["content"], `${param}.content`) ?? "";
@@ -75,15 +77,15 @@ function readImage(value: unknown, param: string): Part {
 }
 
 function readCalls(message: JsonObject, param: string, messageIndex: number): Call[] {
-  const items = readItems(message["tool_calls"], `${param}.tool_calls`) ?? [];
+  const items = readList(message["tool_calls"], `${param}.tool_calls`) ?? [];
   return items.map((item, index) => {
     const path = `${param}.tool_calls[${index}]`;
-    const call = requiredMembers(item, path);
-    const target = requiredMembers(call["function"], `${path}.function`);
+    const call = requiredObject(item, path);
+    const target = requiredObject(call["function"], `${path}.function`);
     return {
       id: readText(call["id"], `${path}.id`) || historyCallId(messageIndex, index),
       name: requiredText(target["name"], `${path}.function.name`),
-      arguments: argumentsText(readMembers(target["arguments"], `${path}.function.arguments`)),
+      arguments: argumentsText(readObject(target["arguments"], `${path}.function.arguments`)),
     };
   });
 }

@@ -1,7 +1,8 @@
 import { type Media, type Message, type Part, Role, type ToolResult } from "@weir/gen/weir/chat/v1/conversation_pb";
+import { writeBase64 } from "../base64.ts";
+import { unsupported } from "../faults.ts";
 import type { JsonObject } from "../json.ts";
-import { writeBase64 } from "../openai-chat/data-url.ts";
-import { type Omissions, unsupported } from "./omissions.ts";
+import type { Omissions } from "../omissions.ts";
 import { argumentsObject } from "./tool-calls.ts";
 
 // A message has one place for reasoning, one for pictures, one for text and one for calls, in this order. Parts in another
@@ -17,11 +18,11 @@ export function writeMessages(messages: readonly Message[], omissions: Omissions
   const toolNames = new Map<string, string>();
   for (const [index, message] of messages.entries()) {
     const param = `messages[${index}]`;
-    omissions.add(`${param}.name`, message.name !== "");
+    omissions.drop(`${param}.name`, message.name !== "");
     const turn = createTurn(writeRole(message.role, param));
     for (const [at, part] of message.parts.entries()) {
       const path = `${param}.parts[${at}]`;
-      omissions.add(`${path}.cache_control`, part.cacheControl !== undefined);
+      omissions.drop(`${path}.cache_control`, part.cacheControl !== undefined);
       if (part.content.case === "toolResult") {
         turn.close();
         turn.written.push(writeResult(part.content.value, toolNames, path, omissions));
@@ -97,7 +98,7 @@ function writeRole(role: Role, param: string): string {
 function writePart({ content }: Part, param: string, turn: Turn, omissions: Omissions): void {
   switch (content.case) {
     case "text":
-      omissions.add(`${param}.text.citations`, content.value.citations.length > 0);
+      omissions.drop(`${param}.text.citations`, content.value.citations.length > 0);
       if (content.value.text !== "") turn.put("content", content.value.text);
       return;
     case "refusal":
@@ -108,15 +109,15 @@ function writePart({ content }: Part, param: string, turn: Turn, omissions: Omis
       return;
     case "reasoning": {
       const { text, signature, sealed, id } = content.value;
-      omissions.add(`${param}.reasoning.signature`, signature.length > 0);
-      omissions.add(`${param}.reasoning.sealed`, sealed.length > 0);
-      omissions.add(`${param}.reasoning.id`, id !== "");
+      omissions.drop(`${param}.reasoning.signature`, signature.length > 0);
+      omissions.drop(`${param}.reasoning.sealed`, sealed.length > 0);
+      omissions.drop(`${param}.reasoning.id`, id !== "");
       if (text !== "") turn.put("thinking", text);
       return;
     }
     case "toolCall": {
       const { id, name, arguments: text, signature } = content.value;
-      omissions.add(`${param}.tool_call.signature`, signature.length > 0);
+      omissions.drop(`${param}.tool_call.signature`, signature.length > 0);
       const object = argumentsObject(text);
       if (object === undefined) {
         throw unsupported(
@@ -142,12 +143,12 @@ function writeResult(
   param: string,
   omissions: Omissions,
 ): JsonObject {
-  omissions.add(`${param}.tool_result.failed`, failed);
+  omissions.drop(`${param}.tool_result.failed`, failed);
   const texts: string[] = [];
   const images: string[] = [];
   for (const [index, part] of parts.entries()) {
     const path = `${param}.tool_result.parts[${index}]`;
-    omissions.add(`${path}.cache_control`, part.cacheControl !== undefined);
+    omissions.drop(`${path}.cache_control`, part.cacheControl !== undefined);
     const { content } = part;
     if (content.case === "text") texts.push(content.value.text);
     else if (content.case === "image") images.push(writeImage(content.value, `${path}.image`, omissions));
@@ -171,7 +172,7 @@ function writeImage({ source, detail, filename }: Media, param: string, omission
       `${param}.${source.case === "fileId" ? "file_id" : "url"}`,
     );
   }
-  omissions.add(`${param}.detail`, detail !== "");
-  omissions.add(`${param}.filename`, filename !== "");
+  omissions.drop(`${param}.detail`, detail !== "");
+  omissions.drop(`${param}.filename`, filename !== "");
   return writeBase64(source.value);
 }

@@ -7,21 +7,21 @@ import {
   type Tool,
   ToolSchema,
 } from "@weir/gen/weir/chat/v1/conversation_pb";
-import { type JsonObject, writeJson } from "../json.ts";
-import { holdJson } from "../openai-chat/extensions.ts";
+import { invalid } from "../faults.ts";
 import {
-  invalid,
-  isMembers,
+  isJsonObject,
   readFlag,
-  readItems,
+  readList,
   readLong,
-  readMembers,
   readNumber,
+  readObject,
   readText,
   readWhole,
-  requiredMembers,
+  requiredObject,
   requiredText,
-} from "../openai-chat/fields.ts";
+} from "../fields.ts";
+import { type JsonObject, writeJson } from "../json.ts";
+import { holdJson } from "../struct.ts";
 import { readModel, readOutputLimit } from "./envelope.ts";
 import { bodyMembers, dialectName, numberOptions, optionMembers, topLogprobsMax } from "./members.ts";
 import { readMessages } from "./message-reader.ts";
@@ -35,11 +35,11 @@ const effortLengthMax = 64;
  * @throws WeirError INVALID_REQUEST with `param`
  */
 export function readRequest(body: JsonObject): GenerateRequest {
-  const options = readMembers(body["options"], "options") ?? {};
+  const options = readObject(body["options"], "options") ?? {};
   return create(GenerateRequestSchema, {
     model: readModel(body),
     messages: readMessages(body["messages"]),
-    tools: (readItems(body["tools"], "tools") ?? []).map((tool, index) => readTool(tool, `tools[${index}]`)),
+    tools: (readList(body["tools"], "tools") ?? []).map((tool, index) => readTool(tool, `tools[${index}]`)),
     maxOutputTokens: readOutputLimit(options["num_predict"]),
     outputFormat: readFormat(body["format"]),
     reasoning: readThink(body["think"]),
@@ -51,13 +51,13 @@ export function readRequest(body: JsonObject): GenerateRequest {
 }
 
 function readTool(value: unknown, param: string): Tool {
-  const tool = requiredMembers(value, param);
+  const tool = requiredObject(value, param);
   if ((readText(tool["type"], `${param}.type`) ?? "function") !== "function") {
     throw invalid(`\`${param}.type\` must be \`function\`.`, `${param}.type`);
   }
   const path = `${param}.function`;
-  const target = requiredMembers(tool["function"], path);
-  const schema = readMembers(target["parameters"], `${path}.parameters`);
+  const target = requiredObject(tool["function"], path);
+  const schema = readObject(target["parameters"], `${path}.parameters`);
   return create(ToolSchema, {
     kind: {
       case: "function",
@@ -73,7 +73,7 @@ function readTool(value: unknown, param: string): Tool {
 function readFormat(value: unknown): MessageInitShape<typeof OutputFormatSchema> | undefined {
   if (value == null || value === "") return undefined;
   if (value === "json") return { kind: { case: "json", value: {} } };
-  if (isMembers(value)) return { kind: { case: "jsonSchema", value: { schema: writeJson(value) } } };
+  if (isJsonObject(value)) return { kind: { case: "jsonSchema", value: { schema: writeJson(value) } } };
   throw invalid("`format` must be `json` or a JSON schema.", "format");
 }
 
@@ -97,7 +97,7 @@ function readSampling(options: JsonObject): MessageInitShape<typeof SamplingOpti
 }
 
 function readStops(value: unknown): string[] {
-  const stops = typeof value === "string" ? [value] : (readItems(value, "options.stop") ?? []);
+  const stops = typeof value === "string" ? [value] : (readList(value, "options.stop") ?? []);
   if (stops.length > stopsMax) throw invalid(`\`options.stop\` must have at most ${stopsMax} texts.`, "options.stop");
   return stops.map((stop, index) => requiredText(stop, `options.stop[${index}]`));
 }
@@ -112,8 +112,7 @@ function readExtensions(body: JsonObject, options: JsonObject): Record<string, S
   const further = Object.entries(body).filter(([name]) => !bodyMembers.has(name));
   const rest = Object.entries(options).filter(([name, value]) => !optionMembers.has(name) || isUnlimited(name, value));
   if (rest.length > 0) further.push(["options", Object.fromEntries(rest)]);
-  for (const [name, value] of further) holdJson({ value }, name);
-  return further.length === 0 ? {} : { [dialectName]: Object.fromEntries(further) as Struct };
+  return further.length === 0 ? {} : { [dialectName]: holdJson(Object.fromEntries(further), "") };
 }
 
 /** Whether an option is an output limit that stands for none. */

@@ -6,11 +6,12 @@ import {
   ToolChoice_Mode,
 } from "@weir/gen/weir/chat/v1/conversation_pb";
 import type { RequestOptions, RequestWriting } from "../codec.ts";
+import { unsupported } from "../faults.ts";
+import { isJsonObject } from "../fields.ts";
 import { type JsonObject, parseObject, rawJson } from "../json.ts";
-import { isMembers } from "../openai-chat/fields.ts";
+import { createOmissions, type Omissions } from "../omissions.ts";
 import { dialectName, numberOptions } from "./members.ts";
 import { writeMessages } from "./message-writer.ts";
-import { createOmissions, type Omissions, unsupported } from "./omissions.ts";
 
 /** Writes a request. @throws WeirError TARGET_UNSUPPORTED with `param` */
 export function writeRequest(request: GenerateRequest, { model, stream }: RequestOptions): RequestWriting {
@@ -39,7 +40,7 @@ export function writeRequest(request: GenerateRequest, { model, stream }: Reques
 function beside(set: JsonObject, further: JsonObject, path: string, omissions: Omissions): JsonObject {
   const free = Object.entries(further).filter(([name]) => !Object.hasOwn(set, name));
   for (const name of Object.keys(further)) {
-    omissions.add(`extensions.${dialectName}.${path}${name}`, Object.hasOwn(set, name));
+    omissions.drop(`extensions.${dialectName}.${path}${name}`, Object.hasOwn(set, name));
   }
   return Object.fromEntries(free);
 }
@@ -62,16 +63,16 @@ function refuseInexpressible(request: GenerateRequest): void {
 
 /** Leaves out what is no more than a hint. */
 function omitHints(request: GenerateRequest, omissions: Omissions): void {
-  omissions.add("sampling.logit_bias", Object.keys(request.sampling?.logitBias ?? {}).length > 0);
-  omissions.add("service_tier", request.serviceTier !== "");
-  omissions.add("metadata", Object.keys(request.metadata).length > 0);
-  omissions.add("user", request.user !== "");
-  omissions.add("prompt_cache_key", request.promptCacheKey !== "");
-  omissions.add("prompt_cache_retention", request.promptCacheRetention !== "");
-  omissions.add("prediction", request.prediction.length > 0);
-  omissions.add("verbosity", request.verbosity !== "");
-  omissions.add("store", request.store === true);
-  for (const name of Object.keys(request.extensions)) omissions.add(`extensions.${name}`, name !== dialectName);
+  omissions.drop("sampling.logit_bias", Object.keys(request.sampling?.logitBias ?? {}).length > 0);
+  omissions.drop("service_tier", request.serviceTier !== "");
+  omissions.drop("metadata", Object.keys(request.metadata).length > 0);
+  omissions.drop("user", request.user !== "");
+  omissions.drop("prompt_cache_key", request.promptCacheKey !== "");
+  omissions.drop("prompt_cache_retention", request.promptCacheRetention !== "");
+  omissions.drop("prediction", request.prediction.length > 0);
+  omissions.drop("verbosity", request.verbosity !== "");
+  omissions.drop("store", request.store === true);
+  for (const name of Object.keys(request.extensions)) omissions.drop(`extensions.${name}`, name !== dialectName);
 }
 
 /** The tools that the model may call. There is no member for the choice: what may not be called is not sent. */
@@ -81,9 +82,9 @@ function writeTools({ tools, toolChoice }: GenerateRequest, omissions: Omissions
   for (const [index, { kind, cacheControl }] of tools.entries()) {
     const param = `tools[${index}]`;
     if (kind.case !== "function") throw unsupported("Ollama runs no tools of its own; leave this one out.", param);
-    omissions.add(`${param}.cache_control`, cacheControl !== undefined);
+    omissions.drop(`${param}.cache_control`, cacheControl !== undefined);
     const { name, description, parametersSchema, strict } = kind.value;
-    omissions.add(`${param}.function.strict`, strict !== undefined);
+    omissions.drop(`${param}.function.strict`, strict !== undefined);
     const parameters =
       parametersSchema === ""
         ? {}
@@ -102,8 +103,8 @@ function writeFormat(format: OutputFormat | undefined, omissions: Omissions): Js
   if (kind?.case === "json") return { format: "json" };
   if (kind?.case !== "jsonSchema") return {};
   const { name, description, schema } = kind.value;
-  omissions.add("output_format.json_schema.name", name !== "");
-  omissions.add("output_format.json_schema.description", description !== "");
+  omissions.drop("output_format.json_schema.name", name !== "");
+  omissions.drop("output_format.json_schema.description", description !== "");
   return { format: writeSchema(schema, "output_format.json_schema.schema") };
 }
 
@@ -127,10 +128,10 @@ const efforts: ReadonlyMap<string, boolean | string> = new Map<string, boolean |
 function writeThink(reasoning: ReasoningOptions | undefined, omissions: Omissions): boolean | string | undefined {
   if (reasoning === undefined) return undefined;
   const { effort, budgetTokens, summary } = reasoning;
-  omissions.add("reasoning.summary", summary !== "");
+  omissions.drop("reasoning.summary", summary !== "");
   if (effort === "" && budgetTokens === 0) return false;
-  omissions.add("reasoning.budget_tokens", budgetTokens !== undefined);
-  omissions.add("reasoning.effort", !efforts.has(effort));
+  omissions.drop("reasoning.budget_tokens", budgetTokens !== undefined);
+  omissions.drop("reasoning.effort", !efforts.has(effort));
   return efforts.get(effort);
 }
 
@@ -143,14 +144,14 @@ function writeOptions(request: GenerateRequest, further: unknown, omissions: Omi
   const options = writeSampling(request.sampling);
   if (request.maxOutputTokens !== undefined) options["num_predict"] = request.maxOutputTokens;
   if (request.stopSequences.length > 0) options["stop"] = request.stopSequences;
-  if (!isMembers(further)) {
-    omissions.add(`extensions.${dialectName}.options`, further !== undefined);
+  if (!isJsonObject(further)) {
+    omissions.drop(`extensions.${dialectName}.options`, further !== undefined);
     return options;
   }
   const { num_predict: limit, ...others } = further;
   // An extension may say that there is no limit, which is the default, but sets none: Weir reserves by the request's own.
   const isLimit = typeof limit !== "number" || limit > 0;
-  omissions.add(`extensions.${dialectName}.options.num_predict`, limit !== undefined && isLimit);
+  omissions.drop(`extensions.${dialectName}.options.num_predict`, limit !== undefined && isLimit);
   const unlimited = isLimit ? {} : { num_predict: limit };
   return { ...options, ...beside(options, { ...others, ...unlimited }, "options.", omissions) };
 }

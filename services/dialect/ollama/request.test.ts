@@ -12,8 +12,8 @@ import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import { WeirError } from "@weir/kit/weir-error";
 import fc from "fast-check";
 import { expect, test } from "vitest";
+import { imageType } from "../image-type.ts";
 import { type JsonObject, parseExact, writeJson } from "../json.ts";
-import { imageType } from "../openai-chat/data-url.ts";
 import { ollama } from "./codec.ts";
 
 const numRuns = Number(process.env["WEIR_PROPERTY_RUNS"] ?? 1_000);
@@ -588,7 +588,7 @@ test.each<[string, JsonObject | string, string | undefined]>([
   [
     "a long number in a further member",
     '{"model":"m","messages":[{"role":"user"}],"further":[12345678901234567890]}',
-    "further",
+    "further[0]",
   ],
 ])("refuses %s", (_, json, param) => {
   expect(refusal(() => read(json))).toEqual([ErrorReason.INVALID_REQUEST, param]);

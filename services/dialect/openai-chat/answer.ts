@@ -1,8 +1,8 @@
 import type { ProviderError, UsageReading } from "../codec.ts";
-import { choicesTextBytes, readReplyId } from "./chunk.ts";
 import { parseObject } from "../json.ts";
-import { readProviderError } from "./provider-error.ts";
-import { readUsage } from "./usage.ts";
+import { readProviderError } from "../openai/provider-error.ts";
+import { readUsage } from "../openai/usage.ts";
+import { choicesTextBytes, readReplyId } from "./chunk.ts";
 
 /** What a provider's JSON body turned out to be. */
 export type ChatAnswer =

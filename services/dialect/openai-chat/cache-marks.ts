@@ -1,6 +1,7 @@
 import type { CacheControl } from "@weir/gen/weir/chat/v1/conversation_pb";
+import { invalid } from "../faults.ts";
+import { readObject, readText } from "../fields.ts";
 import type { JsonObject } from "../json.ts";
-import { invalid, readMembers, readText } from "./fields.ts";
 import type { TargetTraits } from "./traits.ts";
 
 /** The members by which a part or a tool asks for the prompt cache. */
@@ -12,7 +13,7 @@ export const cacheMembers = ["prompt_cache_breakpoint", "cache_control"] as cons
  */
 export function readCacheMark(members: JsonObject, param: string): { ttlSeconds: number } | undefined {
   for (const name of cacheMembers) {
-    const mark = readMembers(members[name], `${param}.${name}`);
+    const mark = readObject(members[name], `${param}.${name}`);
     if (mark !== undefined) return { ttlSeconds: readTtl(mark["ttl"], `${param}.${name}.ttl`) };
   }
   return undefined;

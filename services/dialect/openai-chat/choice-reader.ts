@@ -1,5 +1,8 @@
 import type { Media } from "@weir/gen/weir/chat/v1/conversation_pb";
 import { type ChoiceEnd, type GenerateEvent, StopReason, type TokenLogprob } from "@weir/gen/weir/chat/v1/event_pb";
+import { readBase64 } from "../base64.ts";
+import { noBytes } from "../bytes.ts";
+import { isDataUrl, readDataUrl } from "../data-url.ts";
 import {
   audioEvent,
   choiceEnd,
@@ -11,13 +14,12 @@ import {
   toolCallEvent,
 } from "../events.ts";
 import { isObject, type JsonObject } from "../json.ts";
+import { readLogprobs } from "../openai/logprobs.ts";
+import { readStopReason } from "../openai/stop-reason.ts";
 import { readAnnotation } from "./citations.ts";
-import { isDataUrl, readBase64, readDataUrl } from "./data-url.ts";
-import { readLogprobs } from "./logprobs.ts";
 import { opaqueBytes } from "./opaque.ts";
 import { readReasoningDetail, readReasoningText, type ReasoningDetail } from "./reasoning-details.ts";
 import { isTime } from "./reply-start.ts";
-import { readStopReason } from "./stop-reason.ts";
 
 /** Reads one choice of an answer: a whole message, or its deltas one after another. */
 export interface ChoiceReader {
@@ -252,7 +254,6 @@ const plainReasoning = "plain";
 const detailReasoning = "detail";
 
 const nothing: JsonObject = {};
-const noBytes: Uint8Array = new Uint8Array(0);
 
 /** Whether an entry says no more than which reasoning begins, or goes on, beside it. */
 function isBeginning({ text, signature, sealed }: ReasoningDetail): boolean {

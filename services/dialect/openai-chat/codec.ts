@@ -1,13 +1,13 @@
 import { Dialect } from "@weir/gen/weir/chat/v1/wire_pb";
 import type { Codec } from "../codec.ts";
+import { renderError, renderErrorEvent } from "../openai/errors.ts";
+import { readError } from "../openai/read-error.ts";
 import { readEnvelope } from "./envelope.ts";
-import { renderError, renderErrorEvent } from "./errors.ts";
-import { dialectName } from "./extensions.ts";
 import { createFrameReader } from "./frame-reader.ts";
 import { createFrameWriter } from "./frame-writer.ts";
+import { dialectName } from "./name.ts";
 import { params } from "./params.ts";
 import { readAnswer } from "./read-answer.ts";
-import { readError } from "./read-error.ts";
 import { readRequest } from "./read-request.ts";
 import { openaiTraits, type TargetTraits } from "./traits.ts";
 import { writeAnswer } from "./write-answer.ts";

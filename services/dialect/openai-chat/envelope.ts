@@ -1,7 +1,8 @@
 import type { WeirError } from "@weir/kit/weir-error";
 import type { Envelope } from "../codec.ts";
+import { invalid } from "../faults.ts";
+import { readFlag, readText, readWhole } from "../fields.ts";
 import { isObject, type JsonObject } from "../json.ts";
-import { invalid, readFlag, readText, readWhole } from "./fields.ts";
 
 const modelLengthMax = 512;
 const userLengthMax = 256;

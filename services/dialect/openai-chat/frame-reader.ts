@@ -2,12 +2,12 @@ import type { ChoiceEnd, GenerateEvent } from "@weir/gen/weir/chat/v1/event_pb";
 import type { FrameReader, ProviderError, StreamFault, UsageReading } from "../codec.ts";
 import { endEvent, usageEvent } from "../events.ts";
 import { isObject, type JsonObject, parseObject } from "../json.ts";
-import { readReplyId } from "./chunk.ts";
+import { readError } from "../openai/read-error.ts";
+import { readUsage } from "../openai/usage.ts";
 import { type ChoiceReader, createChoiceReader } from "./choice-reader.ts";
+import { readReplyId } from "./chunk.ts";
 import { isChoiceIndex } from "./read-answer.ts";
-import { readError } from "./read-error.ts";
 import { readReplyStart } from "./reply-start.ts";
-import { readUsage } from "./usage.ts";
 
 const unknownError: ProviderError = { code: "", type: "" };
 

@@ -11,15 +11,16 @@ import type {
   ToolCallDelta,
 } from "@weir/gen/weir/chat/v1/event_pb";
 import type { Usage } from "@weir/gen/weir/common/v1/usage_pb";
+import { writeBase64 } from "../base64.ts";
+import { noBytes } from "../bytes.ts";
 import type { AnswerOptions, Frame, FrameWriter } from "../codec.ts";
 import type { JsonObject } from "../json.ts";
+import { writeLogprobs } from "../openai/logprobs.ts";
+import { writeStopReason } from "../openai/stop-reason.ts";
+import { writeUsage } from "../openai/usage.ts";
 import { characterCount, writeAnnotation } from "./citations.ts";
-import { writeBase64 } from "./data-url.ts";
-import { writeLogprobs } from "./logprobs.ts";
 import { writeReasoningDetails } from "./reasoning-details.ts";
 import { readReplyForm, writeImage, writeReplyHead } from "./reply-form.ts";
-import { writeStopReason } from "./stop-reason.ts";
-import { writeUsage } from "./usage.ts";
 import { signatureMember } from "./write-messages.ts";
 
 /** A choice that is being written. */
@@ -272,5 +273,4 @@ function chunkHead({ id, created, ...rest }: ReturnType<typeof writeReplyHead>):
   return `${chunk.slice(0, -1)},"choices":[`;
 }
 
-const noBytes: Uint8Array = new Uint8Array(0);
 const noReasoning = { text: "", signature: noBytes, sealed: noBytes, id: "" };

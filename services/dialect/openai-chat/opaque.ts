@@ -1,5 +1,5 @@
 import { isUtf8 } from "node:buffer";
-import { readBase64, writeBase64 } from "./data-url.ts";
+import { readBase64, writeBase64 } from "../base64.ts";
 
 // Signatures and sealed reasoning are bytes in the canonical form and text in JSON. A vendor's text stands for its own
 // UTF-8, so that it goes back as it came; bytes that are no text come from dialects of another kind and are marked.

@@ -2,10 +2,10 @@ import type { ChoiceEnd, GenerateEvent } from "@weir/gen/weir/chat/v1/event_pb";
 import type { AnswerReading } from "../codec.ts";
 import { endEvent } from "../events.ts";
 import { isObject, type JsonObject } from "../json.ts";
-import { readReplyId } from "./chunk.ts";
+import { readUsage } from "../openai/usage.ts";
 import { createChoiceReader } from "./choice-reader.ts";
+import { readReplyId } from "./chunk.ts";
 import { readReplyStart } from "./reply-start.ts";
-import { readUsage } from "./usage.ts";
 
 /** Reads the body of a whole answer; undefined when it is none. */
 export function readAnswer(body: JsonObject): AnswerReading | undefined {

@@ -1,9 +1,11 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { type MessageSchema, Role, type ToolCallSchema } from "@weir/gen/weir/chat/v1/conversation_pb";
+import { noBytes } from "../bytes.ts";
+import { invalid } from "../faults.ts";
+import { readList, readObject, readText, refuseUnknown, requiredObject, requiredText } from "../fields.ts";
 import type { JsonObject } from "../json.ts";
 import { cacheMembers, readCacheMark } from "./cache-marks.ts";
 import { readAnnotation } from "./citations.ts";
-import { invalid, readItems, readMembers, readText, refuseUnknown, requiredMembers, requiredText } from "./fields.ts";
 import { opaqueBytes } from "./opaque.ts";
 import { assistantParts, mediaParts, type PartInit, readContent, readImage, textOnly } from "./read-parts.ts";
 import { joinReasoningDetails, readReasoningDetail, readReasoningText } from "./reasoning-details.ts";
@@ -75,7 +77,7 @@ const assistantMembers: ReadonlySet<string> = new Set([
 function readAssistant(message: JsonObject, param: string, calls: FunctionCalls): MessageInit {
   refuseUnknown(message, assistantMembers, param);
   const refusal = readText(message["refusal"], `${param}.refusal`) ?? "";
-  const audio = readMembers(message["audio"], `${param}.audio`);
+  const audio = readObject(message["audio"], `${param}.audio`);
   const parts: PartInit[] = [
     ...readReasoning(message, param),
     ...cite(readContent(message["content"], `${param}.content`, assistantParts), message, param),
@@ -86,10 +88,10 @@ function readAssistant(message: JsonObject, param: string, calls: FunctionCalls)
     parts.push({ content: { case: "audio", value: { source: { case: "fileId", value: id } } } });
   }
   parts.push(...readImages(message["images"], `${param}.images`));
-  for (const [index, call] of (readItems(message["tool_calls"], `${param}.tool_calls`) ?? []).entries()) {
+  for (const [index, call] of (readList(message["tool_calls"], `${param}.tool_calls`) ?? []).entries()) {
     parts.push({ content: { case: "toolCall", value: readToolCall(call, `${param}.tool_calls[${index}]`) } });
   }
-  const functionCall = readMembers(message["function_call"], `${param}.function_call`);
+  const functionCall = readObject(message["function_call"], `${param}.function_call`);
   if (functionCall !== undefined) {
     parts.push({
       content: { case: "toolCall", value: readFunctionCall(functionCall, `${param}.function_call`, calls) },
@@ -101,7 +103,7 @@ function readAssistant(message: JsonObject, param: string, calls: FunctionCalls)
 /** Reads reasoning: `reasoning_details` when they hold any, with the text beside them where they have none themselves. */
 function readReasoning(message: JsonObject, param: string): PartInit[] {
   const text = readReasoningText(message);
-  const items = readItems(message["reasoning_details"], `${param}.reasoning_details`) ?? [];
+  const items = readList(message["reasoning_details"], `${param}.reasoning_details`) ?? [];
   const details = items.map((item, index) => {
     const detail = readReasoningDetail(item);
     const path = `${param}.reasoning_details[${index}].type`;
@@ -117,11 +119,9 @@ function readReasoning(message: JsonObject, param: string): PartInit[] {
   return pieces.map((piece) => ({ content: { case: "reasoning", value: piece } }));
 }
 
-const noBytes: Uint8Array = new Uint8Array(0);
-
 /** Hands the annotations of an answer that comes back to its text. */
 function cite(parts: PartInit[], message: JsonObject, param: string): PartInit[] {
-  const annotations = readItems(message["annotations"], `${param}.annotations`) ?? [];
+  const annotations = readList(message["annotations"], `${param}.annotations`) ?? [];
   const citations = annotations.map(readAnnotation).filter((citation) => citation !== undefined);
   const text = parts[0]?.content;
   if (citations.length > 0 && parts.length === 1 && text?.case === "text") text.value.citations = citations;
@@ -132,8 +132,8 @@ const imageMembers: ReadonlySet<string> = new Set(["type", "image_url", "index"]
 
 /** Reads pictures that a model made, as OpenRouter has them. */
 function readImages(value: unknown, param: string): PartInit[] {
-  return (readItems(value, param) ?? []).map((item, index) => {
-    const image = requiredMembers(item, `${param}[${index}]`);
+  return (readList(value, param) ?? []).map((item, index) => {
+    const image = requiredObject(item, `${param}[${index}]`);
     refuseUnknown(image, imageMembers, `${param}[${index}]`);
     return { content: { case: "image", value: readImage(image["image_url"], `${param}[${index}].image_url`) } };
   });
@@ -147,19 +147,19 @@ const calledFunctionMembers: ReadonlySet<string> = new Set(["name", "arguments",
 const calledCustomMembers: ReadonlySet<string> = new Set(["name", "input"]);
 
 function readToolCall(value: unknown, param: string): ToolCallInit {
-  const call = requiredMembers(value, param);
+  const call = requiredObject(value, param);
   refuseUnknown(call, callMembers, param);
   const id = requiredText(call["id"], `${param}.id`);
   const signature = readSignature(call["extra_content"], `${param}.extra_content`);
   const type = readText(call["type"], `${param}.type`) ?? "function";
   if (type === "custom") {
-    const custom = requiredMembers(call["custom"], `${param}.custom`);
+    const custom = requiredObject(call["custom"], `${param}.custom`);
     refuseUnknown(custom, calledCustomMembers, `${param}.custom`);
     const input = readText(custom["input"], `${param}.custom.input`) ?? "";
     return { id, name: requiredText(custom["name"], `${param}.custom.name`), arguments: input, signature };
   }
   if (type !== "function") throw invalid(`\`${param}.type\` must be \`function\` or \`custom\`.`, `${param}.type`);
-  const called = requiredMembers(call["function"], `${param}.function`);
+  const called = requiredObject(call["function"], `${param}.function`);
   refuseUnknown(called, calledFunctionMembers, `${param}.function`);
   return { id, ...readCalled(called, `${param}.function`), signature };
 }
@@ -171,7 +171,7 @@ function readCalled(called: JsonObject, param: string) {
 
 /** Gemini's thought signature: https://ai.google.dev/gemini-api/docs/thought-signatures. */
 function readSignature(value: unknown, param: string): Uint8Array {
-  const google = readMembers(readMembers(value, param)?.["google"], `${param}.google`);
+  const google = readObject(readObject(value, param)?.["google"], `${param}.google`);
   return opaqueBytes(readText(google?.["thought_signature"], `${param}.google.thought_signature`) ?? "");
 }
 

@@ -1,9 +1,11 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import type { PartSchema } from "@weir/gen/weir/chat/v1/conversation_pb";
+import { readBase64 } from "../base64.ts";
+import { isDataUrl, readDataUrl, type TypedBytes } from "../data-url.ts";
+import { invalid } from "../faults.ts";
+import { isJsonObject, readList, readText, refuseUnknown, requiredObject, requiredText } from "../fields.ts";
 import type { JsonObject } from "../json.ts";
 import { cacheMembers, readCacheMark } from "./cache-marks.ts";
-import { isDataUrl, readBase64, readDataUrl, type TypedBytes } from "./data-url.ts";
-import { invalid, isMembers, readItems, readText, refuseUnknown, requiredMembers, requiredText } from "./fields.ts";
 
 export type PartInit = MessageInitShape<typeof PartSchema>;
 
@@ -19,7 +21,7 @@ export const mediaParts: readonly PartType[] = ["text", "image_url", "input_audi
 export function readContent(value: unknown, param: string, types: readonly PartType[]): PartInit[] {
   if (typeof value === "string") return value === "" ? [] : [textPart(value)];
   if (value != null && !Array.isArray(value)) throw invalid(`\`${param}\` must be a text or a list of parts.`, param);
-  const items = readItems(value, param) ?? [];
+  const items = readList(value, param) ?? [];
   if (items.length > partsMax) throw invalid(`\`${param}\` holds more than ${partsMax} parts.`, param);
   return items.map((item, index) => readPart(item, `${param}[${index}]`, types));
 }
@@ -31,7 +33,7 @@ function textPart(text: string): PartInit {
 }
 
 function readPart(value: unknown, param: string, types: readonly PartType[]): PartInit {
-  if (!isMembers(value)) throw invalid(`\`${param}\` must be an object.`, param);
+  if (!isJsonObject(value)) throw invalid(`\`${param}\` must be an object.`, param);
   const type = types.find((known) => known === value["type"]);
   if (type === undefined) {
     const known = types.map((name) => `\`${name}\``).join(", ");
@@ -77,7 +79,7 @@ const imageMembers: ReadonlySet<string> = new Set(["url", "detail"]);
 /** Reads `image_url`; a plain text in its place, which Mistral takes, is its `url`. */
 export function readImage(value: unknown, param: string): MediaInit {
   if (typeof value === "string") return readImage({ url: value }, param);
-  const image = requiredMembers(value, param);
+  const image = requiredObject(value, param);
   refuseUnknown(image, imageMembers, param);
   const url = requiredText(image["url"], `${param}.url`);
   const detail = readText(image["detail"], `${param}.detail`) ?? "";
@@ -87,7 +89,7 @@ export function readImage(value: unknown, param: string): MediaInit {
 const audioMembers: ReadonlySet<string> = new Set(["data", "format"]);
 
 function readAudio(value: unknown, param: string): MediaInit {
-  const audio = requiredMembers(value, param);
+  const audio = requiredObject(value, param);
   refuseUnknown(audio, audioMembers, param);
   const data = readBase64(requiredText(audio["data"], `${param}.data`));
   const format = requiredText(audio["format"], `${param}.format`);
@@ -99,7 +101,7 @@ const fileMembers: ReadonlySet<string> = new Set(["file_data", "file_id", "filen
 
 /** Reads `file`. Its data is base64, a data URL or, at OpenRouter, an address. */
 function readFile(value: unknown, param: string): MediaInit {
-  const file = requiredMembers(value, param);
+  const file = requiredObject(value, param);
   refuseUnknown(file, fileMembers, param);
   const filename = readText(file["filename"], `${param}.filename`) ?? "";
   const data = readText(file["file_data"], `${param}.file_data`);

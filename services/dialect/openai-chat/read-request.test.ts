@@ -140,8 +140,8 @@ test("numbers of more digits than a double holds", () => {
     expected({ tools: [{ kind: { case: "function", value: { name: "f", parametersSchema: '{"max":1e400}' } } }] }),
   );
   expect(fault(body('"seed":9223372036854775808')).metadata["param"]).toBe("seed");
-  expect(fault(body('"x":{"y":[12345678901234567890]}')).metadata["param"]).toBe("x");
-  expect(fault(body('"web_search_options":{"y":12345678901234567890}')).metadata["param"]).toBe("web_search_options");
+  expect(fault(body('"x":{"y":[12345678901234567890]}')).metadata["param"]).toBe("x.y[0]");
+  expect(fault(body('"web_search_options":{"y":12345678901234567890}')).metadata["param"]).toBe("web_search_options.y");
 });
 
 const messages = (...list: object[]) => ({ messages: list });

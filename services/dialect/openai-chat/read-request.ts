@@ -1,22 +1,22 @@
 import { create, type JsonObject as Struct, type MessageInitShape } from "@bufbuild/protobuf";
 import { type GenerateRequest, GenerateRequestSchema } from "@weir/gen/weir/chat/v1/chat_service_pb";
 import type { AudioOutputSchema, SamplingOptionsSchema } from "@weir/gen/weir/chat/v1/conversation_pb";
-import type { JsonObject } from "../json.ts";
-import { readChoiceCount, readEnvelope, readTokens, readUser } from "./envelope.ts";
-import { dialectName, holdJson } from "./extensions.ts";
+import { invalid } from "../faults.ts";
 import {
-  invalid,
-  isMembers,
-  memberPath,
+  isJsonObject,
   readFlag,
-  readItems,
+  readList,
   readLong,
-  readMembers,
   readNumber,
+  readObject,
   readText,
   readWhole,
   requiredText,
-} from "./fields.ts";
+} from "../fields.ts";
+import type { JsonObject } from "../json.ts";
+import { holdJson } from "../struct.ts";
+import { readChoiceCount, readEnvelope, readTokens, readUser } from "./envelope.ts";
+import { dialectName } from "./name.ts";
 import { readMessages } from "./read-messages.ts";
 import { readContent, textOnly } from "./read-parts.ts";
 import { readOutputFormat, readToolChoice, readTools } from "./read-tools.ts";
@@ -122,7 +122,7 @@ function readTopK(value: unknown): number | undefined {
 
 function readLogitBias(value: unknown): Record<number, number> {
   const bias: Record<number, number> = {};
-  for (const [token, added] of Object.entries(readMembers(value, "logit_bias") ?? {})) {
+  for (const [token, added] of Object.entries(readObject(value, "logit_bias") ?? {})) {
     if (!/^\d{1,10}$/.test(token) || Number(token) > 0xffff_ffff) {
       throw invalid("`logit_bias` must have token ids as names.", "logit_bias");
     }
@@ -135,7 +135,7 @@ const stopsMax = 64;
 
 function readStop(value: unknown): string[] {
   if (typeof value === "string") return value === "" ? [] : [value];
-  const items = readItems(value, "stop") ?? [];
+  const items = readList(value, "stop") ?? [];
   if (items.length > stopsMax) throw invalid(`\`stop\` holds more than ${stopsMax} texts.`, "stop");
   return items.map((item, index) => requiredText(item, `stop[${index}]`));
 }
@@ -152,7 +152,7 @@ function readTopLogprobs(body: JsonObject): number | undefined {
 const metadataMax = 64;
 
 function readMetadata(value: unknown): Record<string, string> {
-  const entries = Object.entries(readMembers(value, "metadata") ?? {});
+  const entries = Object.entries(readObject(value, "metadata") ?? {});
   if (entries.length > metadataMax) throw invalid(`\`metadata\` holds more than ${metadataMax} labels.`, "metadata");
   return Object.fromEntries(
     entries.map(([name, label]) => {
@@ -164,12 +164,12 @@ function readMetadata(value: unknown): Record<string, string> {
 
 /** What is asked for besides text, which every reply may hold. */
 function readModalities(value: unknown): string[] {
-  const items = readItems(value, "modalities") ?? [];
+  const items = readList(value, "modalities") ?? [];
   return items.map((item, index) => requiredText(item, `modalities[${index}]`)).filter((name) => name !== "text");
 }
 
 function readAudioOutput(value: unknown): MessageInitShape<typeof AudioOutputSchema> | undefined {
-  const audio = readMembers(value, "audio");
+  const audio = readObject(value, "audio");
   if (audio === undefined || hasOwnVoice(audio)) return undefined;
   return {
     voice: readText(audio["voice"], "audio.voice") ?? "",
@@ -183,7 +183,7 @@ function hasOwnVoice(audio: JsonObject): boolean {
 }
 
 function readPrediction(value: unknown) {
-  const prediction = readMembers(value, "prediction");
+  const prediction = readObject(value, "prediction");
   if (prediction === undefined) return [];
   if (prediction["type"] !== "content") throw invalid("`prediction.type` must be `content`.", "prediction.type");
   return readContent(prediction["content"], "prediction.content", textOnly);
@@ -193,10 +193,9 @@ function readPrediction(value: unknown) {
 function readExtensions(body: JsonObject): Record<string, Struct> {
   const isExtension = (name: string): boolean => {
     if (name === "user") return readUser(body, "safety_identifier") !== undefined;
-    if (name === "audio") return isMembers(body["audio"]) && hasOwnVoice(body["audio"]);
+    if (name === "audio") return isJsonObject(body["audio"]) && hasOwnVoice(body["audio"]);
     return !ownMembers.has(name);
   };
   const entries = Object.entries(body).filter(([name]) => isExtension(name));
-  for (const [name, value] of entries) holdJson({ value }, memberPath("", name));
-  return entries.length === 0 ? {} : { [dialectName]: Object.fromEntries(entries) as Struct };
+  return entries.length === 0 ? {} : { [dialectName]: holdJson(Object.fromEntries(entries), "") };
 }

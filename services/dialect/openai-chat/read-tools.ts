@@ -5,20 +5,20 @@ import {
   ToolChoice_Mode as Mode,
   type ToolSchema,
 } from "@weir/gen/weir/chat/v1/conversation_pb";
-import { type JsonObject, writeJson } from "../json.ts";
-import { readCacheMark } from "./cache-marks.ts";
-import { holdJson } from "./extensions.ts";
+import { invalid } from "../faults.ts";
 import {
-  invalid,
   readFlag,
-  readItems,
-  readMembers,
+  readList,
+  readObject,
   readText,
   refuseUnknown,
   required,
-  requiredMembers,
+  requiredObject,
   requiredText,
-} from "./fields.ts";
+} from "../fields.ts";
+import { type JsonObject, writeJson } from "../json.ts";
+import { holdJson } from "../struct.ts";
+import { readCacheMark } from "./cache-marks.ts";
 
 type ToolInit = MessageInitShape<typeof ToolSchema>;
 
@@ -31,12 +31,12 @@ export const webSearchTool = "web_search_options";
 
 /** Reads `tools`, the old `functions` after them, and `web_search_options` last. */
 export function readTools(body: JsonObject): ToolInit[] {
-  const tools = (readItems(body["tools"], "tools") ?? []).map((item, index) => readTool(item, `tools[${index}]`));
-  for (const [index, item] of (readItems(body["functions"], "functions") ?? []).entries()) {
+  const tools = (readList(body["tools"], "tools") ?? []).map((item, index) => readTool(item, `tools[${index}]`));
+  for (const [index, item] of (readList(body["functions"], "functions") ?? []).entries()) {
     const param = `functions[${index}]`;
-    tools.push({ kind: { case: "function", value: readFunction(requiredMembers(item, param), param) } });
+    tools.push({ kind: { case: "function", value: readFunction(requiredObject(item, param), param) } });
   }
-  const search = readMembers(body["web_search_options"], "web_search_options");
+  const search = readObject(body["web_search_options"], "web_search_options");
   if (search !== undefined) tools.push(serverTool(webSearchTool, search, "web_search_options"));
   if (tools.length > toolsMax) throw invalid(`There are more than ${toolsMax} tools.`, "tools");
   return tools;
@@ -49,17 +49,17 @@ const functionToolMembers: ReadonlySet<string> = new Set(["type", "function", "c
 const customToolMembers: ReadonlySet<string> = new Set(["type", "custom"]);
 
 function readTool(value: unknown, param: string): ToolInit {
-  const tool = requiredMembers(value, param);
+  const tool = requiredObject(value, param);
   const type = requiredText(tool["type"], `${param}.type`);
   if (type === "function") {
     refuseUnknown(tool, functionToolMembers, param);
     const cacheControl = readCacheMark(tool, param);
-    const definition = readFunction(requiredMembers(tool["function"], `${param}.function`), `${param}.function`);
+    const definition = readFunction(requiredObject(tool["function"], `${param}.function`), `${param}.function`);
     return { kind: { case: "function", value: definition }, ...(cacheControl && { cacheControl }) };
   }
   if (type === customTool) {
     refuseUnknown(tool, customToolMembers, param);
-    const custom = requiredMembers(tool["custom"], `${param}.custom`);
+    const custom = requiredObject(tool["custom"], `${param}.custom`);
     requiredText(custom["name"], `${param}.custom.name`);
     return serverTool(customTool, custom, `${param}.custom`);
   }
@@ -75,7 +75,7 @@ const functionMembers: ReadonlySet<string> = new Set(["name", "description", "pa
 
 function readFunction(definition: JsonObject, param: string) {
   refuseUnknown(definition, functionMembers, param);
-  const parameters = readMembers(definition["parameters"], `${param}.parameters`);
+  const parameters = readObject(definition["parameters"], `${param}.parameters`);
   const name = requiredText(definition["name"], `${param}.name`);
   if (name.length > nameLengthMax) {
     throw invalid(`\`${param}.name\` is longer than ${nameLengthMax} characters.`, `${param}.name`);
@@ -104,9 +104,9 @@ export function readToolChoice(body: JsonObject): ToolChoiceInit | undefined {
   if (mode !== undefined) return { mode };
   const param = "tool_choice";
   if (typeof choice === "string") throw invalid("`tool_choice` must be `auto`, `none` or `required`.", param);
-  const members = requiredMembers(choice, param);
+  const members = requiredObject(choice, param);
   if (members["type"] !== "allowed_tools") return { mode: Mode.REQUIRED, tools: [readToolName(members, param)] };
-  const allowed = requiredMembers(members["allowed_tools"], "tool_choice.allowed_tools");
+  const allowed = requiredObject(members["allowed_tools"], "tool_choice.allowed_tools");
   return readAllowed(allowed, "tool_choice.allowed_tools");
 }
 
@@ -114,7 +114,7 @@ function readFunctionChoice(choice: unknown): ToolChoiceInit | undefined {
   if (choice == null) return undefined;
   const mode = modes.get(choice);
   if (mode !== undefined) return { mode };
-  const { name } = requiredMembers(choice, "function_call");
+  const { name } = requiredObject(choice, "function_call");
   return { mode: Mode.REQUIRED, tools: [requiredText(name, "function_call.name")] };
 }
 
@@ -123,11 +123,11 @@ function readAllowed(allowed: JsonObject, param: string): ToolChoiceInit {
   if (mode === undefined || mode === Mode.NONE) {
     throw invalid(`\`${param}.mode\` must be \`auto\` or \`required\`.`, `${param}.mode`);
   }
-  const items = required(readItems(allowed["tools"], `${param}.tools`), `${param}.tools`);
+  const items = required(readList(allowed["tools"], `${param}.tools`), `${param}.tools`);
   if (items.length === 0) throw invalid(`\`${param}.tools\` must name a tool.`, `${param}.tools`);
   const tools = items.map((item, index) => {
     const path = `${param}.tools[${index}]`;
-    return readToolName(requiredMembers(item, path), path);
+    return readToolName(requiredObject(item, path), path);
   });
   return { mode, tools };
 }
@@ -138,7 +138,7 @@ function readToolName(members: JsonObject, param: string): string {
   if (type !== "function" && type !== "custom") {
     throw invalid(`\`${param}.type\` must be \`function\` or \`custom\`.`, `${param}.type`);
   }
-  return requiredText(requiredMembers(members[type], `${param}.${type}`)["name"], `${param}.${type}.name`);
+  return requiredText(requiredObject(members[type], `${param}.${type}`)["name"], `${param}.${type}.name`);
 }
 
 type OutputFormatInit = MessageInitShape<typeof OutputFormatSchema>;
@@ -147,7 +147,7 @@ const schemaMembers: ReadonlySet<string> = new Set(["name", "description", "sche
 
 /** Reads `response_format`. A `json_schema` without a schema allows anything. */
 export function readOutputFormat(value: unknown): OutputFormatInit | undefined {
-  const format = readMembers(value, "response_format");
+  const format = readObject(value, "response_format");
   switch (format?.["type"]) {
     case undefined:
       if (format === undefined) return undefined;
@@ -164,12 +164,12 @@ export function readOutputFormat(value: unknown): OutputFormatInit | undefined {
 }
 
 function readSchema(value: unknown, param: string) {
-  const members = requiredMembers(value, param);
+  const members = requiredObject(value, param);
   refuseUnknown(members, schemaMembers, param);
   return {
     name: readText(members["name"], `${param}.name`) ?? "",
     description: readText(members["description"], `${param}.description`) ?? "",
-    schema: writeJson(readMembers(members["schema"], `${param}.schema`) ?? {}),
+    schema: writeJson(readObject(members["schema"], `${param}.schema`) ?? {}),
     strict: readFlag(members["strict"], `${param}.strict`),
   };
 }

@@ -1,4 +1,5 @@
 import type { Reasoning } from "@weir/gen/weir/chat/v1/conversation_pb";
+import { noBytes } from "../bytes.ts";
 import { isObject, type JsonObject } from "../json.ts";
 import { opaqueBytes, opaqueText } from "./opaque.ts";
 
@@ -74,5 +75,4 @@ function textOf(value: unknown): string {
   return typeof value === "string" ? value : "";
 }
 
-const noBytes: Uint8Array = new Uint8Array(0);
 const nothing: ReasoningPiece = { text: "", signature: noBytes, sealed: noBytes, id: "" };

@@ -2,8 +2,9 @@ import type { Media } from "@weir/gen/weir/chat/v1/conversation_pb";
 import type { ReplyStart } from "@weir/gen/weir/chat/v1/event_pb";
 import { timestampMs } from "@bufbuild/protobuf/wkt";
 import type { AnswerOptions } from "../codec.ts";
+import { writeDataUrl } from "../data-url.ts";
+import { imageType } from "../image-type.ts";
 import { isObject, type JsonObject } from "../json.ts";
-import { imageType, writeDataUrl } from "./data-url.ts";
 
 /** What of a client's own request shapes its answer. */
 export interface ReplyForm {

@@ -1,7 +1,8 @@
 import type { WireRequest } from "@weir/gen/weir/chat/v1/wire_pb";
 import type { WeirError } from "@weir/kit/weir-error";
-import { invalid } from "./fields.ts";
-import { scanMembers, type Span } from "./members.ts";
+import { asBuffer } from "../bytes.ts";
+import { invalid } from "../faults.ts";
+import { scanMembers, type Span } from "../json-scan.ts";
 
 /** Deepest nesting of a body. Tools with large schemas stay far below. */
 const depthMax = 128;
@@ -68,8 +69,4 @@ function spanFits(span: Span, body: Buffer): boolean {
 
 function badSpan(param: string): WeirError {
   return invalid(`The span of \`${param}\` does not fit the body.`, param);
-}
-
-function asBuffer(bytes: Uint8Array): Buffer {
-  return Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }

@@ -1,8 +1,8 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
+import { readUsage } from "../openai/usage.ts";
 import { readChunk } from "./chunk.ts";
 import { type ChatStreamOptions, createChatStreamReader } from "./stream.ts";
-import { readUsage } from "./usage.ts";
 
 const done = "data: [DONE]\n\n";
 

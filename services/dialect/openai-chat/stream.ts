@@ -1,11 +1,11 @@
+import type { StreamFault, UsageReading } from "../codec.ts";
+import { isObject, type JsonObject, parseObject } from "../json.ts";
+import { readProviderError } from "../openai/provider-error.ts";
+import { readUsage } from "../openai/usage.ts";
 import { readEvent, type SseEvent } from "../sse/event.ts";
 import { createEventSplitter } from "../sse/splitter.ts";
-import type { StreamFault, UsageReading } from "../codec.ts";
 import { readChunk, readReplyId } from "./chunk.ts";
-import { isObject, type JsonObject, parseObject } from "../json.ts";
 import { createOutputCount } from "./output-count.ts";
-import { readProviderError } from "./provider-error.ts";
-import { readUsage } from "./usage.ts";
 
 /** What is known of a stream so far. */
 export interface StreamFacts {

@@ -8,15 +8,16 @@ import type {
   TokenLogprob,
 } from "@weir/gen/weir/chat/v1/event_pb";
 import type { Usage } from "@weir/gen/weir/common/v1/usage_pb";
+import { writeBase64 } from "../base64.ts";
+import { noBytes } from "../bytes.ts";
 import type { AnswerOptions } from "../codec.ts";
 import type { JsonObject } from "../json.ts";
+import { writeLogprobs } from "../openai/logprobs.ts";
+import { writeStopReason } from "../openai/stop-reason.ts";
+import { writeUsage } from "../openai/usage.ts";
 import { characterCount, writeAnnotation } from "./citations.ts";
-import { writeBase64 } from "./data-url.ts";
-import { writeLogprobs } from "./logprobs.ts";
 import { type ReasoningPiece, writeReasoningDetails } from "./reasoning-details.ts";
 import { readReplyForm, type ReplyForm, writeImage, writeReplyHead } from "./reply-form.ts";
-import { writeStopReason } from "./stop-reason.ts";
-import { writeUsage } from "./usage.ts";
 import { signatureMember } from "./write-messages.ts";
 
 /** What a choice says in all, each kind in the order in which it came. */
@@ -223,5 +224,3 @@ function writeCalls(calls: readonly Call[], { customTools, legacy }: ReplyForm):
     ...(tools.length > 0 && { tool_calls: tools }),
   };
 }
-
-const noBytes: Uint8Array = new Uint8Array(0);

@@ -1,7 +1,6 @@
 import { type Message, type Part, Role, type ToolCall } from "@weir/gen/weir/chat/v1/conversation_pb";
+import { invalid, unsupported } from "../faults.ts";
 import type { JsonObject } from "../json.ts";
-import { invalid } from "./fields.ts";
-import { unsupported } from "./omissions.ts";
 import { opaqueText } from "./opaque.ts";
 import { type ReasoningPiece, writeReasoningDetails } from "./reasoning-details.ts";
 import { contentOf, mark, omit, type PartTarget, writeMediaPart, writeText, writeTextPart } from "./write-parts.ts";
@@ -32,7 +31,7 @@ function writeMessage(message: Message, param: string, target: MessageTarget): J
     case Role.ASSISTANT:
       return [{ role: "assistant", ...writeAssistant(message.parts, param, target), ...name }];
     case Role.TOOL:
-      if (message.name !== "") target.omissions.add(`${param}.name`);
+      if (message.name !== "") target.omissions.drop(`${param}.name`);
       return message.parts.map((part, index) => writeToolResult(part, `${param}.parts[${index}]`, target));
     default:
       throw invalid("A message must have a role.", `${param}.role`);
@@ -57,7 +56,7 @@ function writeAssistant(parts: readonly Part[], param: string, target: MessageTa
         content.push({ ...writeText(part.content.value, path, target), ...mark(part, path, target) });
         continue;
       case "refusal":
-        if (part.content.value.citations.length > 0) target.omissions.add(`${path}.refusal.citations`);
+        if (part.content.value.citations.length > 0) target.omissions.drop(`${path}.refusal.citations`);
         content.push({ type: "refusal", refusal: part.content.value.text });
         break;
       case "toolCall":
@@ -69,18 +68,18 @@ function writeAssistant(parts: readonly Part[], param: string, target: MessageTa
         break;
       case "audio":
         if (audio !== undefined || part.content.value.source.case !== "fileId") {
-          throw unsupported(`${path}.audio`, "This target takes the model's own sound back by its id, once a message.");
+          throw unsupported("This target takes the model's own sound back by its id, once a message.", `${path}.audio`);
         }
         omit(["mediaType", "filename", "detail"], part.content.value, `${path}.audio`, target);
         audio = { id: part.content.value.source.value };
         break;
       default:
         throw unsupported(
-          path,
           "The model's messages to this target hold text, refusals, reasoning, sound and calls only.",
+          path,
         );
     }
-    if (part.cacheControl) target.omissions.add(`${path}.cache_control`);
+    if (part.cacheControl) target.omissions.drop(`${path}.cache_control`);
   }
   const silent = content.length === 0 && (calls.length > 0 || audio !== undefined);
   return {
@@ -94,11 +93,11 @@ function writeAssistant(parts: readonly Part[], param: string, target: MessageTa
 /** Notes what of the reasoning the target has no member for. */
 function noteReasoning(reasoning: ReasoningPiece, param: string, { traits, omissions }: MessageTarget): void {
   if (traits.reasoning === "reasoning_details") return;
-  if (traits.reasoning === "none") omissions.add(param);
+  if (traits.reasoning === "none") omissions.drop(param);
   else {
-    if (reasoning.signature.length > 0) omissions.add(`${param}.signature`);
-    if (reasoning.sealed.length > 0) omissions.add(`${param}.sealed`);
-    if (reasoning.id !== "") omissions.add(`${param}.id`);
+    if (reasoning.signature.length > 0) omissions.drop(`${param}.signature`);
+    if (reasoning.sealed.length > 0) omissions.drop(`${param}.sealed`);
+    if (reasoning.id !== "") omissions.drop(`${param}.id`);
   }
 }
 
@@ -112,7 +111,7 @@ function writeReasoning(reasoning: readonly ReasoningPiece[], { traits }: Messag
 function writeToolCall(call: ToolCall, param: string, target: MessageTarget): JsonObject {
   const { id, name } = call;
   const signature = writeSignature(call.signature, target);
-  if (call.signature.length > 0 && signature === undefined) target.omissions.add(`${param}.signature`);
+  if (call.signature.length > 0 && signature === undefined) target.omissions.drop(`${param}.signature`);
   if (target.customTools.has(name))
     return { id, type: "custom", custom: { name, input: call.arguments }, ...signature };
   return { id, type: "function", function: { name, arguments: call.arguments }, ...signature };
@@ -128,15 +127,15 @@ export function signatureMember(signature: Uint8Array): JsonObject {
 }
 
 function writeToolResult(part: Part, param: string, target: MessageTarget): JsonObject {
-  if (part.content.case !== "toolResult") throw unsupported(param, "A tool's message holds results only.");
+  if (part.content.case !== "toolResult") throw unsupported("A tool's message holds results only.", param);
   const { toolCallId, parts, failed } = part.content.value;
-  if (failed) target.omissions.add(`${param}.tool_result.failed`);
+  if (failed) target.omissions.drop(`${param}.tool_result.failed`);
   const place = "A tool's result";
   const content = parts.map((inner, index) => {
     const last = index === parts.length - 1 && part.cacheControl !== undefined && inner.cacheControl === undefined;
     const marked = last ? { ...inner, cacheControl: part.cacheControl } : inner;
     return writeTextPart(marked, `${param}.tool_result.parts[${index}]`, place, target);
   });
-  if (part.cacheControl && parts.length === 0) target.omissions.add(`${param}.cache_control`);
+  if (part.cacheControl && parts.length === 0) target.omissions.drop(`${param}.cache_control`);
   return { role: "tool", tool_call_id: toolCallId, content: contentOf(content) };
 }

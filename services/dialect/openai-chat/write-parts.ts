@@ -1,8 +1,11 @@
 import type { Media, Part, Text } from "@weir/gen/weir/chat/v1/conversation_pb";
+import { writeBase64 } from "../base64.ts";
+import { writeDataUrl } from "../data-url.ts";
+import { unsupported } from "../faults.ts";
+import { imageType } from "../image-type.ts";
 import type { JsonObject } from "../json.ts";
+import type { Omissions } from "../omissions.ts";
 import { writeCacheMark } from "./cache-marks.ts";
-import { imageType, writeBase64, writeDataUrl } from "./data-url.ts";
-import { type Omissions, unsupported } from "./omissions.ts";
 import type { TargetTraits } from "./traits.ts";
 
 /** What every writer of a part needs. */
@@ -33,26 +36,26 @@ export function writeMediaPart(part: Part, param: string, target: PartTarget): J
     case "file":
       return { ...writeFile(part.content.value, `${param}.file`, target), ...marks };
     default:
-      throw unsupported(param, "A user's message to this target holds text, pictures, sound and files only.");
+      throw unsupported("A user's message to this target holds text, pictures, sound and files only.", param);
   }
 }
 
 /** A part where the target takes text alone. @param place what it is a part of, for people */
 export function writeTextPart(part: Part, param: string, place: string, target: PartTarget): JsonObject {
-  if (part.content.case !== "text") throw unsupported(param, `${place} holds text only at this target.`);
+  if (part.content.case !== "text") throw unsupported(`${place} holds text only at this target.`, param);
   return { ...writeText(part.content.value, param, target), ...mark(part, param, target) };
 }
 
 /** Text; its citations have no place in a request. */
 export function writeText(text: Text, param: string, { omissions }: PartTarget): JsonObject {
-  if (text.citations.length > 0) omissions.add(`${param}.text.citations`);
+  if (text.citations.length > 0) omissions.drop(`${param}.text.citations`);
   return { type: "text", text: text.text };
 }
 
 /** The members that mark a part for the prompt cache. */
 export function mark(part: Part, param: string, { traits, omissions }: PartTarget): JsonObject {
   const written = part.cacheControl && writeCacheMark(part.cacheControl, traits);
-  if (part.cacheControl && written === undefined) omissions.add(`${param}.cache_control`);
+  if (part.cacheControl && written === undefined) omissions.drop(`${param}.cache_control`);
   return written ?? {};
 }
 
@@ -70,11 +73,11 @@ function imageUrl(image: Media, param: string, target: PartTarget): string {
     case "data": {
       const mediaType = image.mediaType === "" ? imageType(image.source.value) : image.mediaType;
       if (mediaType === "")
-        throw unsupported(`${param}.media_type`, "This target must be told a picture's media type.");
+        throw unsupported("This target must be told a picture's media type.", `${param}.media_type`);
       return writeDataUrl({ mediaType, data: image.source.value });
     }
     default:
-      throw unsupported(`${param}.file_id`, "This target takes pictures as bytes or by address, not by a file's id.");
+      throw unsupported("This target takes pictures as bytes or by address, not by a file's id.", `${param}.file_id`);
   }
 }
 
@@ -89,9 +92,9 @@ const audioFormats: ReadonlyMap<string, string> = new Map([
 ]);
 
 function writeAudio(audio: Media, param: string, target: PartTarget): JsonObject {
-  if (audio.source.case !== "data") throw unsupported(param, "This target takes sound as bytes only.");
+  if (audio.source.case !== "data") throw unsupported("This target takes sound as bytes only.", param);
   const format = audioFormats.get(audio.mediaType.toLowerCase());
-  if (format === undefined) throw unsupported(`${param}.media_type`, "This target hears WAV and MP3 only.");
+  if (format === undefined) throw unsupported("This target hears WAV and MP3 only.", `${param}.media_type`);
   omit(["filename", "detail"], audio, param, target);
   return { type: "input_audio", input_audio: { data: writeBase64(audio.source.value), format } };
 }
@@ -108,7 +111,7 @@ function writeFile(file: Media, param: string, target: PartTarget): JsonObject {
       return { type: "file", file: { file_data: data, filename: filename === "" ? fileName(mediaType) : filename } };
     }
     default:
-      throw unsupported(`${param}.url`, "This target takes files as bytes or by id, not by address.");
+      throw unsupported("This target takes files as bytes or by id, not by address.", `${param}.url`);
   }
 }
 
@@ -126,5 +129,5 @@ export function omit(
   param: string,
   { omissions }: PartTarget,
 ): void {
-  for (const field of fields) if (media[field] !== "") omissions.add(`${param}.${mediaFields[field]}`);
+  for (const field of fields) if (media[field] !== "") omissions.drop(`${param}.${mediaFields[field]}`);
 }

@@ -1,9 +1,10 @@
 import type { GenerateRequest } from "@weir/gen/weir/chat/v1/chat_service_pb";
 import { type SamplingOptions, ToolChoice_Mode } from "@weir/gen/weir/chat/v1/conversation_pb";
 import type { RequestOptions, RequestWriting } from "../codec.ts";
+import { unsupported } from "../faults.ts";
 import { type JsonObject, rawJson } from "../json.ts";
-import { dialectName } from "./extensions.ts";
-import { createOmissions, type Omissions, unsupported } from "./omissions.ts";
+import { createOmissions, type Omissions } from "../omissions.ts";
+import { dialectName } from "./name.ts";
 import type { TargetTraits } from "./traits.ts";
 import { type MessageTarget, writeMessages } from "./write-messages.ts";
 import { contentOf, writeTextPart } from "./write-parts.ts";
@@ -15,7 +16,7 @@ import { customToolNames, writeOutputFormat, writeToolChoice, writeTools } from 
  *   request that is not well-formed itself
  */
 export function writeRequest(request: GenerateRequest, options: RequestOptions, traits: TargetTraits): RequestWriting {
-  const omissions = createOmissions();
+  const omissions = createOmissions(dialectName);
   const customTools = customToolNames(request.tools);
   const target: MessageTarget = { traits, omissions, customTools };
   const { topLogprobs } = request;
@@ -51,8 +52,8 @@ export function writeRequest(request: GenerateRequest, options: RequestOptions, 
       prompt_cache_retention: word(request.promptCacheRetention),
     }),
   };
-  if (request.reasoning?.budgetTokens !== undefined) omissions.add("reasoning.budget_tokens");
-  if (request.reasoning !== undefined && request.reasoning.summary !== "") omissions.add("reasoning.summary");
+  if (request.reasoning?.budgetTokens !== undefined) omissions.drop("reasoning.budget_tokens");
+  if (request.reasoning !== undefined && request.reasoning.summary !== "") omissions.drop("reasoning.summary");
   return { body: { ...body, ...writeExtensions(request, body, omissions) }, warnings: omissions.warnings };
 }
 
@@ -66,14 +67,14 @@ function writeToolRules(request: GenerateRequest, tools: JsonObject, { customToo
   if (tools["tools"] !== undefined || toolChoice?.mode === ToolChoice_Mode.REQUIRED) {
     return given({ tool_choice: choice, parallel_tool_calls: parallelToolCalls });
   }
-  if (choice !== undefined) omissions.add("tool_choice");
-  if (parallelToolCalls !== undefined) omissions.add("parallel_tool_calls");
+  if (choice !== undefined) omissions.drop("tool_choice");
+  if (parallelToolCalls !== undefined) omissions.drop("parallel_tool_calls");
   return {};
 }
 
 function writeSampling(sampling: SamplingOptions, { topK }: TargetTraits, omissions: Omissions): JsonObject {
-  if (!topK && sampling.topK !== undefined) omissions.add("sampling.top_k");
-  if (!topK && sampling.minP !== undefined) omissions.add("sampling.min_p");
+  if (!topK && sampling.topK !== undefined) omissions.drop("sampling.top_k");
+  if (!topK && sampling.minP !== undefined) omissions.drop("sampling.min_p");
   const biased = Object.keys(sampling.logitBias).length > 0;
   return {
     temperature: sampling.temperature,
@@ -94,7 +95,7 @@ function writeLong(value: bigint): unknown {
 
 function writeModalities(modalities: readonly string[], traits: TargetTraits): string[] | undefined {
   const foreign = modalities.find((name) => !traits.modalities.includes(name));
-  if (foreign !== undefined) throw unsupported("modalities", "This target does not answer in a modality asked for.");
+  if (foreign !== undefined) throw unsupported("This target does not answer in a modality asked for.", "modalities");
   return modalities.length === 0 ? undefined : ["text", ...modalities];
 }
 
@@ -103,7 +104,7 @@ const identifierLengthMax = 128;
 
 function writeUser(user: string, { endUser }: TargetTraits, omissions: Omissions): string | undefined {
   if (endUser === "user" || user.length <= identifierLengthMax) return word(user);
-  omissions.add("user");
+  omissions.drop("user");
   return undefined;
 }
 
@@ -111,7 +112,7 @@ function writeUser(user: string, { endUser }: TargetTraits, omissions: Omissions
 function writeMetadata({ metadata, store }: GenerateRequest, omissions: Omissions): JsonObject | undefined {
   if (Object.keys(metadata).length === 0) return undefined;
   if (store === true) return metadata;
-  omissions.add("metadata");
+  omissions.drop("metadata");
   return undefined;
 }
 
@@ -128,10 +129,10 @@ const governedMembers: ReadonlySet<string> = new Set([
 
 function writeExtensions(request: GenerateRequest, body: JsonObject, omissions: Omissions): JsonObject {
   const { [dialectName]: own = {}, ...foreign } = request.extensions;
-  for (const name of Object.keys(foreign)) omissions.add(`extensions.${name}`);
+  for (const name of Object.keys(foreign)) omissions.drop(`extensions.${name}`);
   const isFree = ([name]: [string, unknown]): boolean => {
     const free = !Object.hasOwn(body, name) && !governedMembers.has(name);
-    if (!free) omissions.add(`extensions.${dialectName}.${name}`);
+    if (!free) omissions.drop(`extensions.${dialectName}.${name}`);
     return free;
   };
   return Object.fromEntries(Object.entries(own).filter(isFree));

@@ -6,10 +6,9 @@ import {
   type ToolChoice,
   ToolChoice_Mode as Mode,
 } from "@weir/gen/weir/chat/v1/conversation_pb";
+import { invalid, unsupported } from "../faults.ts";
 import { type JsonObject, parseExact, rawJson } from "../json.ts";
 import { writeCacheMark } from "./cache-marks.ts";
-import { invalid } from "./fields.ts";
-import { unsupported } from "./omissions.ts";
 import { customTool, webSearchTool } from "./read-tools.ts";
 import type { PartTarget } from "./write-parts.ts";
 
@@ -34,7 +33,7 @@ export function writeTools(tools: readonly Tool[], target: PartTarget): JsonObje
       written.push({ type: "function", function: definition, ...mark(tool, param, target) });
       continue;
     }
-    if (tool.cacheControl) target.omissions.add(`${param}.cache_control`);
+    if (tool.cacheControl) target.omissions.drop(`${param}.cache_control`);
     if (tool.kind.case !== "server") throw invalid("A tool must be of a kind.", param);
     if (tool.kind.value.type === webSearchTool && search === undefined) search = tool.kind.value.settings ?? {};
     else written.push(writeCustom(tool.kind.value, `${param}.server`));
@@ -46,7 +45,7 @@ export function writeTools(tools: readonly Tool[], target: PartTarget): JsonObje
 function mark({ cacheControl }: Tool, param: string, { traits, omissions }: PartTarget): JsonObject {
   if (cacheControl === undefined) return {};
   if (traits.cacheMarks === "cache_control") return writeCacheMark(cacheControl, traits) ?? {};
-  omissions.add(`${param}.cache_control`);
+  omissions.drop(`${param}.cache_control`);
   return {};
 }
 
@@ -60,7 +59,7 @@ function writeFunction(tool: FunctionTool, param: string): JsonObject {
 }
 
 function writeCustom(tool: ServerTool, param: string): JsonObject {
-  if (tool.type !== customTool) throw unsupported(param, "This target does not know the tool; leave it out.");
+  if (tool.type !== customTool) throw unsupported("This target does not know the tool; leave it out.", param);
   return { type: "custom", custom: tool.settings ?? {} };
 }
 
@@ -78,7 +77,7 @@ export function writeToolChoice(
   const [first] = tools;
   switch (mode) {
     case Mode.NONE:
-      if (first !== undefined) throw unsupported("tool_choice.tools", "This target cannot forbid single tools.");
+      if (first !== undefined) throw unsupported("This target cannot forbid single tools.", "tool_choice.tools");
       return "none";
     case Mode.REQUIRED:
       if (first === undefined) return "required";

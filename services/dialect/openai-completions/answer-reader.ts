@@ -2,9 +2,9 @@ import { type ChoiceEnd, type GenerateEvent, StopReason } from "@weir/gen/weir/c
 import type { AnswerReading } from "../codec.ts";
 import { choiceEnd, endEvent, startEvent, textEvent } from "../events.ts";
 import { isObject, type JsonObject } from "../json.ts";
-import { readError } from "../openai-chat/read-error.ts";
-import { readStopReason } from "../openai-chat/stop-reason.ts";
-import { readUsage } from "../openai-chat/usage.ts";
+import { readError } from "../openai/read-error.ts";
+import { readStopReason } from "../openai/stop-reason.ts";
+import { readUsage } from "../openai/usage.ts";
 import { readLogprobs } from "./logprobs.ts";
 
 /** Reads a whole answer; undefined when the body is none. */

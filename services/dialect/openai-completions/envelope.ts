@@ -1,6 +1,7 @@
 import type { Envelope } from "../codec.ts";
+import { invalid } from "../faults.ts";
+import { readFlag, readObject, readText, readWhole, required } from "../fields.ts";
 import type { JsonObject } from "../json.ts";
-import { invalid, readFlag, readMembers, readText, readWhole, required } from "../openai-chat/fields.ts";
 
 const modelLengthMax = 512;
 const userLengthMax = 256;
@@ -46,7 +47,7 @@ export function readUser(body: JsonObject): string {
 }
 
 function readIncludeUsage(body: JsonObject): boolean {
-  const options = readMembers(body["stream_options"], "stream_options");
+  const options = readObject(body["stream_options"], "stream_options");
   return readFlag(options?.["include_usage"], "stream_options.include_usage") ?? false;
 }
 

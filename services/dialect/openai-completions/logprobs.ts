@@ -1,4 +1,5 @@
 import type { TokenLogprob } from "@weir/gen/weir/chat/v1/event_pb";
+import { noBytes } from "../bytes.ts";
 import { isObject, type JsonObject } from "../json.ts";
 
 /** OpenAI's number for a token that is very unlikely; it also stands where there is none. */
@@ -69,5 +70,3 @@ export function characters(text: string): number {
 function listOf(value: unknown): readonly unknown[] {
   return Array.isArray(value) ? value : [];
 }
-
-const noBytes: Uint8Array = new Uint8Array(0);

@@ -1,6 +1,7 @@
 import type { GenerateRequest } from "@weir/gen/weir/chat/v1/chat_service_pb";
 import { ToolChoice_Mode } from "@weir/gen/weir/chat/v1/conversation_pb";
-import { type Omissions, unsupported } from "../ollama/omissions.ts";
+import { unsupported } from "../faults.ts";
+import type { Omissions } from "../omissions.ts";
 
 /**
  * Refuses what a target that completes a prompt cannot do, and leaves out hints that none such takes. What is left to each:
@@ -18,16 +19,16 @@ export function keepPlain(request: GenerateRequest, omissions: Omissions): void 
     throw unsupported("This target answers in text.", "modalities");
   if (audio !== undefined) throw unsupported("This target answers in text.", "audio");
   const { effort = "", budgetTokens = 0, summary = "" } = reasoning ?? {};
-  omissions.add("reasoning.effort", effort !== "" && effort !== "none");
-  omissions.add("reasoning.budget_tokens", budgetTokens > 0);
-  omissions.add("reasoning.summary", summary !== "" && summary !== "none");
-  omissions.add("sampling.top_k", sampling?.topK !== undefined);
-  omissions.add("sampling.min_p", sampling?.minP !== undefined);
-  omissions.add("service_tier", request.serviceTier !== "");
-  omissions.add("metadata", Object.keys(request.metadata).length > 0);
-  omissions.add("prompt_cache_key", request.promptCacheKey !== "");
-  omissions.add("prompt_cache_retention", request.promptCacheRetention !== "");
-  omissions.add("prediction", request.prediction.length > 0);
-  omissions.add("verbosity", request.verbosity !== "");
-  omissions.add("store", request.store === true);
+  omissions.drop("reasoning.effort", effort !== "" && effort !== "none");
+  omissions.drop("reasoning.budget_tokens", budgetTokens > 0);
+  omissions.drop("reasoning.summary", summary !== "" && summary !== "none");
+  omissions.drop("sampling.top_k", sampling?.topK !== undefined);
+  omissions.drop("sampling.min_p", sampling?.minP !== undefined);
+  omissions.drop("service_tier", request.serviceTier !== "");
+  omissions.drop("metadata", Object.keys(request.metadata).length > 0);
+  omissions.drop("prompt_cache_key", request.promptCacheKey !== "");
+  omissions.drop("prompt_cache_retention", request.promptCacheRetention !== "");
+  omissions.drop("prediction", request.prediction.length > 0);
+  omissions.drop("verbosity", request.verbosity !== "");
+  omissions.drop("store", request.store === true);
 }

@@ -1,6 +1,7 @@
 import { create } from "@bufbuild/protobuf";
 import { type Message, MessageSchema, Role } from "@weir/gen/weir/chat/v1/conversation_pb";
-import { type Omissions, unsupported } from "../ollama/omissions.ts";
+import { unsupported } from "../faults.ts";
+import type { Omissions } from "../omissions.ts";
 
 /** A prompt as a conversation of one message. */
 export function promptMessages(prompt: string): Message[] {
@@ -18,9 +19,9 @@ export function writePrompt(messages: readonly Message[], omissions: Omissions):
   const [part] = message?.parts ?? [];
   if (messages.length !== 1 || message?.role !== Role.USER || message.parts.length !== 1) throw noPrompt();
   if (part?.content.case !== "text") throw noPrompt();
-  omissions.add("messages[0].name", message.name !== "");
-  omissions.add("messages[0].parts[0].cache_control", part.cacheControl !== undefined);
-  omissions.add("messages[0].parts[0].text.citations", part.content.value.citations.length > 0);
+  omissions.drop("messages[0].name", message.name !== "");
+  omissions.drop("messages[0].parts[0].cache_control", part.cacheControl !== undefined);
+  omissions.drop("messages[0].parts[0].text.citations", part.content.value.citations.length > 0);
   return part.content.value.text;
 }
 

@@ -1,19 +1,9 @@
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { type GenerateRequest, GenerateRequestSchema } from "@weir/gen/weir/chat/v1/chat_service_pb";
 import type { SamplingOptionsSchema } from "@weir/gen/weir/chat/v1/conversation_pb";
+import { invalid, unsupported } from "../faults.ts";
+import { readFlag, readList, readLong, readNumber, readObject, readText, readWhole, requiredText } from "../fields.ts";
 import type { JsonObject } from "../json.ts";
-import { unsupported } from "../ollama/omissions.ts";
-import {
-  invalid,
-  readFlag,
-  readItems,
-  readLong,
-  readMembers,
-  readNumber,
-  readText,
-  readWhole,
-  requiredText,
-} from "../openai-chat/fields.ts";
 import { outputTokensMax, readEnvelope, readModel, readUser } from "./envelope.ts";
 import { readExtensions } from "./extensions.ts";
 import { bodyMembers, dialectName } from "./members.ts";
@@ -71,7 +61,7 @@ function readSampling(body: JsonObject): MessageInitShape<typeof SamplingOptions
 
 function readLogitBias(value: unknown): Record<number, number> {
   const bias: Record<number, number> = {};
-  for (const [token, added] of Object.entries(readMembers(value, "logit_bias") ?? {})) {
+  for (const [token, added] of Object.entries(readObject(value, "logit_bias") ?? {})) {
     if (!/^\d{1,10}$/.test(token) || Number(token) > 0xffff_ffff) {
       throw invalid("`logit_bias` must have token ids as names.", "logit_bias");
     }
@@ -82,7 +72,7 @@ function readLogitBias(value: unknown): Record<number, number> {
 
 /** Texts at which the model stops: one, or a list. */
 export function readStops(value: unknown): string[] {
-  const stops = typeof value === "string" ? [value] : (readItems(value, "stop") ?? []);
+  const stops = typeof value === "string" ? [value] : (readList(value, "stop") ?? []);
   if (stops.length > stopsMax) throw invalid(`\`stop\` must hold at most ${stopsMax} texts.`, "stop");
   return stops.map((stop, index) => requiredText(stop, `stop[${index}]`));
 }

@@ -1,8 +1,9 @@
 import type { GenerateRequest } from "@weir/gen/weir/chat/v1/chat_service_pb";
 import type { SamplingOptions } from "@weir/gen/weir/chat/v1/conversation_pb";
 import type { RequestOptions, RequestWriting } from "../codec.ts";
+import { unsupported } from "../faults.ts";
 import { type JsonObject, rawJson } from "../json.ts";
-import { createOmissions, unsupported } from "../ollama/omissions.ts";
+import { createOmissions } from "../omissions.ts";
 import { writeExtensions } from "./extensions.ts";
 import { bodyMembers, dialectName } from "./members.ts";
 import { keepPlain } from "./plain.ts";

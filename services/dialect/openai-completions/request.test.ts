@@ -21,9 +21,9 @@ import {
   options,
   partFates,
   plainMembers,
-  type RequestInit,
   read,
   refusal,
+  type RequestInit,
   someOf,
   write,
 } from "./testing/plain-requests.ts";

@@ -2,8 +2,8 @@ import type { GenerateEvent } from "@weir/gen/weir/chat/v1/event_pb";
 import type { FrameReader, ProviderError, StreamFault, UsageReading } from "../codec.ts";
 import { endEvent } from "../events.ts";
 import { type JsonObject, parseObject } from "../json.ts";
-import { readError } from "../openai-chat/read-error.ts";
-import { readUsage } from "../openai-chat/usage.ts";
+import { readError } from "../openai/read-error.ts";
+import { readUsage } from "../openai/usage.ts";
 import { createChoices, readStart } from "./answer-reader.ts";
 
 const unnamedError: ProviderError = { code: "", type: "" };

@@ -1,6 +1,6 @@
 import { Dialect } from "@weir/gen/weir/chat/v1/wire_pb";
 import type { Codec } from "../codec.ts";
-import { renderError } from "../openai-chat/errors.ts";
+import { renderError } from "../openai/errors.ts";
 import { readAnswer } from "./answer-reader.ts";
 import { readEnvelope } from "./envelope.ts";
 import { readError, renderErrorEvent } from "./errors.ts";

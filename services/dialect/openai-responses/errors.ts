@@ -1,7 +1,7 @@
 import type { WeirError } from "@weir/kit/weir-error";
 import type { ProviderError } from "../codec.ts";
 import { isObject, type JsonObject } from "../json.ts";
-import { readProviderError } from "../openai-chat/provider-error.ts";
+import { readProviderError } from "../openai/provider-error.ts";
 
 /**
  * Renders a failure as the last event of a stream that has begun. OpenAI's reference has the members of the error beside

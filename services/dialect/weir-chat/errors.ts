@@ -1,7 +1,7 @@
 import { reasonWord, type WeirError } from "@weir/kit/weir-error";
 import type { ProviderError, RenderedError } from "../codec.ts";
 import { isObject, type JsonObject } from "../json.ts";
-import { renderError as renderOpenai } from "../openai-chat/errors.ts";
+import { renderError as renderOpenai } from "../openai/errors.ts";
 
 /**
  * google.rpc.Status as proto JSON, with ErrorInfo: https://cloud.google.com/apis/design/errors. Status line and headers are those

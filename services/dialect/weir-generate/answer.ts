@@ -3,11 +3,11 @@ import type { Usage } from "@weir/gen/weir/common/v1/usage_pb";
 import type { AnswerOptions, AnswerReading, UsageReading } from "../codec.ts";
 import { choiceEnd, endEvent, startEvent, textEvent } from "../events.ts";
 import type { JsonObject } from "../json.ts";
-import { readError } from "../openai-chat/read-error.ts";
-import { readStopReason } from "../openai-chat/stop-reason.ts";
-import { readUsage } from "../openai-chat/usage.ts";
 import { finishReason } from "../openai-completions/answer-writer.ts";
 import { mergeUsage, writeUsage } from "../openai-completions/usage.ts";
+import { readError } from "../openai/read-error.ts";
+import { readStopReason } from "../openai/stop-reason.ts";
+import { readUsage } from "../openai/usage.ts";
 
 /** Reads a whole answer; undefined when the body is none. */
 export function readAnswer(body: JsonObject): AnswerReading | undefined {

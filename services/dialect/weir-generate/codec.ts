@@ -1,7 +1,7 @@
 import { Dialect } from "@weir/gen/weir/chat/v1/wire_pb";
 import type { Codec } from "../codec.ts";
-import { renderError, renderErrorEvent } from "../openai-chat/errors.ts";
-import { readError } from "../openai-chat/read-error.ts";
+import { renderError, renderErrorEvent } from "../openai/errors.ts";
+import { readError } from "../openai/read-error.ts";
 import { readAnswer, writeAnswer } from "./answer.ts";
 import { dialectName, params, readEnvelope, readRequest, writeRequest } from "./request.ts";
 import { createFrameReader } from "./stream-reader.ts";

@@ -1,9 +1,10 @@
 import { create } from "@bufbuild/protobuf";
 import { type GenerateRequest, GenerateRequestSchema } from "@weir/gen/weir/chat/v1/chat_service_pb";
 import type { Envelope, RequestOptions, RequestWriting } from "../codec.ts";
+import { unsupported } from "../faults.ts";
+import { readFlag, readNumber, readText, readWhole, required } from "../fields.ts";
 import type { JsonObject } from "../json.ts";
-import { createOmissions, unsupported } from "../ollama/omissions.ts";
-import { readFlag, readNumber, readText, readWhole, required } from "../openai-chat/fields.ts";
+import { createOmissions } from "../omissions.ts";
 import { outputTokensMax, readModel, readUser } from "../openai-completions/envelope.ts";
 import { readExtensions, writeExtensions } from "../openai-completions/extensions.ts";
 import { keepPlain } from "../openai-completions/plain.ts";
@@ -82,10 +83,10 @@ export function writeRequest(request: GenerateRequest, { model, stream }: Reques
   const { choiceCount = 1, topLogprobs, sampling, stopSequences, user } = request;
   if (choiceCount > 1) throw unsupported("This target writes one text.", "choice_count");
   if (topLogprobs !== undefined) throw unsupported("This target reports no probabilities.", "top_logprobs");
-  omissions.add("sampling.presence_penalty", sampling?.presencePenalty !== undefined);
-  omissions.add("sampling.frequency_penalty", sampling?.frequencyPenalty !== undefined);
-  omissions.add("sampling.seed", sampling?.seed !== undefined);
-  omissions.add("sampling.logit_bias", Object.keys(sampling?.logitBias ?? {}).length > 0);
+  omissions.drop("sampling.presence_penalty", sampling?.presencePenalty !== undefined);
+  omissions.drop("sampling.frequency_penalty", sampling?.frequencyPenalty !== undefined);
+  omissions.drop("sampling.seed", sampling?.seed !== undefined);
+  omissions.drop("sampling.logit_bias", Object.keys(sampling?.logitBias ?? {}).length > 0);
   const members: JsonObject = {
     model,
     prompt: writePrompt(request.messages, omissions),

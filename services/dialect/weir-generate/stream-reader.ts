@@ -2,8 +2,8 @@ import type { GenerateEvent } from "@weir/gen/weir/chat/v1/event_pb";
 import type { FrameReader, StreamFault, UsageReading } from "../codec.ts";
 import { startEvent, textEvent } from "../events.ts";
 import { type JsonObject, parseObject } from "../json.ts";
-import { readError } from "../openai-chat/read-error.ts";
-import { readUsage } from "../openai-chat/usage.ts";
+import { readError } from "../openai/read-error.ts";
+import { readUsage } from "../openai/usage.ts";
 import { readEnd } from "./answer.ts";
 
 /** Reads a streamed answer: texts, then `done`, then `[DONE]`, which ends it. */

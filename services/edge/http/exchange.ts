@@ -4,7 +4,7 @@ import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import type { TraceStep } from "@weir/kit/telemetry/trace-context";
 import { CallCancelled, toWeirError, type WeirError } from "@weir/kit/weir-error";
 import type { Codec } from "@weir/dialect/codec";
-import { renderError, renderErrorEvent } from "@weir/dialect/openai-chat/errors";
+import { renderError, renderErrorEvent } from "@weir/dialect/openai/errors";
 import type { Alarm, Alarms } from "../alarms.ts";
 import type { Caller } from "../auth/snapshot.ts";
 

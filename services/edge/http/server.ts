@@ -1,7 +1,7 @@
 import { createServer, type IncomingMessage, type ServerResponse, STATUS_CODES } from "node:http";
 import type { AddressInfo, Socket } from "node:net";
 import type { Duplex } from "node:stream";
-import { renderError } from "@weir/dialect/openai-chat/errors";
+import { renderError } from "@weir/dialect/openai/errors";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import type { Clock } from "@weir/kit/clock";
 import { WeirError } from "@weir/kit/weir-error";

@@ -1,7 +1,6 @@
 import type { Citation, Media } from "@weir/gen/weir/chat/v1/conversation_pb";
 import { type GenerateEvent, StopReason, type TokenLogprob } from "@weir/gen/weir/chat/v1/event_pb";
 import type { Usage } from "@weir/gen/weir/common/v1/usage_pb";
-import fc, { type Arbitrary } from "fast-check";
 import {
   audioEvent,
   choiceEnd,
@@ -15,6 +14,7 @@ import {
   toolCallEvent,
 } from "../../events.ts";
 import type { JsonObject } from "../../json.ts";
+import fc, { type Arbitrary } from "fast-check";
 
 const words = fc.oneof(
   fc.string({ minLength: 1, maxLength: 8 }),

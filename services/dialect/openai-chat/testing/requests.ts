@@ -1,10 +1,10 @@
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { type GenerateRequest, GenerateRequestSchema } from "@weir/gen/weir/chat/v1/chat_service_pb";
 import { type MessageSchema, type PartSchema, Role, type ToolSchema } from "@weir/gen/weir/chat/v1/conversation_pb";
-import fc, { type Arbitrary } from "fast-check";
 import { parseExact, writeJson } from "../../json.ts";
 import { customTool, webSearchTool } from "../read-tools.ts";
 import type { TargetTraits } from "../traits.ts";
+import fc, { type Arbitrary } from "fast-check";
 
 type PartInit = MessageInitShape<typeof PartSchema>;
 

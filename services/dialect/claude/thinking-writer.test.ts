@@ -1,17 +1,17 @@
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { ReasoningOptionsSchema } from "@weir/gen/weir/chat/v1/conversation_pb";
-import type { Warning } from "@weir/gen/weir/chat/v1/event_pb";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import { expect, test } from "vitest";
+import { createOmissions } from "../omissions.ts";
 import { writeThinking } from "./thinking-writer.ts";
 import { traitsOf } from "./traits.ts";
 
 type Options = MessageInitShape<typeof ReasoningOptionsSchema>;
 
 function write(model: string, options: Options, maxTokens = 4_096) {
-  const warnings: Warning[] = [];
-  const writing = writeThinking(create(ReasoningOptionsSchema, options), traitsOf(model), maxTokens, warnings);
-  return { ...writing, params: warnings.map(({ param }) => param) };
+  const omissions = createOmissions("anthropic-messages");
+  const writing = writeThinking(create(ReasoningOptionsSchema, options), traitsOf(model), maxTokens, omissions);
+  return { ...writing, params: omissions.warnings.map(({ param }) => param) };
 }
 
 const adaptive = { type: "adaptive" };

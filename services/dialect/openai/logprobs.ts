@@ -1,6 +1,7 @@
 import type { TokenLogprob } from "@weir/gen/weir/chat/v1/event_pb";
+import { noBytes } from "../bytes.ts";
+import { isRawNumber } from "../fields.ts";
 import { isObject, type JsonObject } from "../json.ts";
-import { isRawNumber } from "./fields.ts";
 
 /** Reads `logprobs.content` or `logprobs.refusal`; empty when there is nothing of OpenAI's form. */
 export function readLogprobs(value: unknown): TokenLogprob[] {
@@ -44,5 +45,3 @@ function writeToken({ token, logprob, bytes }: TokenLogprob): JsonObject {
 
 /** OpenAI's number for a token that is very unlikely. */
 const unlikely = -9999;
-
-const noBytes: Uint8Array = new Uint8Array(0);

@@ -1,6 +1,8 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { imageType, isDataUrl, readBase64, readDataUrl, writeBase64, writeDataUrl } from "./data-url.ts";
+import { readBase64, writeBase64 } from "./base64.ts";
+import { isDataUrl, readDataUrl, writeDataUrl } from "./data-url.ts";
+import { imageType } from "./image-type.ts";
 
 const bytes = fc.uint8Array({ maxLength: 40 });
 

@@ -1,9 +1,8 @@
 import type { ReasoningOptions } from "@weir/gen/weir/chat/v1/conversation_pb";
-import type { Warning } from "@weir/gen/weir/chat/v1/event_pb";
+import { unsupported } from "../faults.ts";
 import type { JsonObject } from "../json.ts";
-import { unsupported } from "./faults.ts";
+import type { Omissions } from "../omissions.ts";
 import type { ModelTraits } from "./traits.ts";
-import { approximated, dropped } from "./warnings.ts";
 
 /** How much to think, in this dialect. */
 export interface ThinkingWriting {
@@ -26,67 +25,63 @@ export function writeThinking(
   options: ReasoningOptions | undefined,
   traits: ModelTraits,
   maxTokens: number,
-  warnings: Warning[],
+  omissions: Omissions,
 ): ThinkingWriting {
   if (options === undefined) return {};
-  const effort = writeEffort(options.effort, warnings);
+  const effort = writeEffort(options.effort, omissions);
   const budget = writeBudget(options.budgetTokens);
   if (effort === "none" || (budget === 0 && effort === "")) {
-    if (budget !== undefined && budget > 0) warnings.push(dropped("reasoning.budget_tokens"));
-    if (options.summary !== "" && options.summary !== "none") warnings.push(dropped("reasoning.summary"));
+    if (budget !== undefined && budget > 0) omissions.drop("reasoning.budget_tokens");
+    if (options.summary !== "" && options.summary !== "none") omissions.drop("reasoning.summary");
     return { thinking: { type: "disabled" } };
   }
-  const display = writeDisplay(options.summary, warnings);
+  const display = writeDisplay(options.summary, omissions);
   if (budget !== undefined && budget > 0 && traits.budgetThinking) {
-    const known = traits.adaptiveThinking ? effort : dropEffort(effort, warnings);
+    const known = traits.adaptiveThinking ? effort : dropEffort(effort, omissions);
     return withEffort({ type: "enabled", budget_tokens: budget, ...display }, known);
   }
   if (effort === "" && budget === undefined && options.summary === "") return {};
   if (traits.adaptiveThinking) {
     if (budget !== undefined) {
-      warnings.push(
-        approximated("reasoning.budget_tokens", "The model takes no budget; it decides how much to think."),
-      );
+      omissions.approximate("reasoning.budget_tokens", "The model takes no budget; it decides how much to think.");
     }
     return withEffort({ type: "adaptive", ...display }, effort);
   }
-  return writeShare(effort, display, maxTokens, warnings);
+  return writeShare(effort, display, maxTokens, omissions);
 }
 
 function withEffort(thinking: JsonObject, effort: string): ThinkingWriting {
   return { thinking, ...(effort === "" ? {} : { effort }) };
 }
 
-function dropEffort(effort: string, warnings: Warning[]): string {
-  if (effort !== "") warnings.push(dropped("reasoning.effort"));
+function dropEffort(effort: string, omissions: Omissions): string {
+  if (effort !== "") omissions.drop("reasoning.effort");
   return "";
 }
 
 /** An effort as a budget. */
-function writeShare(effort: string, display: JsonObject, maxTokens: number, warnings: Warning[]): ThinkingWriting {
+function writeShare(effort: string, display: JsonObject, maxTokens: number, omissions: Omissions): ThinkingWriting {
   const share = effortShares[effort];
   if (share === undefined) {
-    warnings.push(dropped("reasoning.summary"));
+    omissions.drop("reasoning.summary");
     return {};
   }
   if (maxTokens <= budgetTokensMin) {
-    warnings.push(dropped("reasoning.effort"));
+    omissions.drop("reasoning.effort");
     return {};
   }
-  warnings.push(
-    approximated("reasoning.effort", "The model knows no effort; it was given a share of the reply to think."),
-  );
+  omissions.approximate("reasoning.effort", "The model knows no effort; it was given a share of the reply to think.");
   return {
     thinking: { type: "enabled", budget_tokens: Math.max(Math.floor(maxTokens * share), budgetTokensMin), ...display },
   };
 }
 
-function writeEffort(effort: string, warnings: Warning[]): string {
+function writeEffort(effort: string, omissions: Omissions): string {
   if (effort === "" || effort === "none" || efforts.has(effort)) return effort;
   if (effort !== "minimal") {
     throw unsupported("The target knows the efforts none, low, medium, high, xhigh and max.", "reasoning.effort");
   }
-  warnings.push(approximated("reasoning.effort", "The target's least effort is low."));
+  omissions.approximate("reasoning.effort", "The target's least effort is low.");
   return "low";
 }
 
@@ -95,7 +90,7 @@ function writeBudget(budget: number | undefined): number | undefined {
   throw unsupported(`The target's least budget is ${budgetTokensMin} tokens.`, "reasoning.budget_tokens");
 }
 
-function writeDisplay(summary: string, warnings: Warning[]): JsonObject {
+function writeDisplay(summary: string, omissions: Omissions): JsonObject {
   switch (summary) {
     case "":
       return {};
@@ -105,7 +100,7 @@ function writeDisplay(summary: string, warnings: Warning[]): JsonObject {
       return { display: "summarized" };
     case "concise":
     case "detailed":
-      warnings.push(approximated("reasoning.summary", "The target shows one kind of summary only."));
+      omissions.approximate("reasoning.summary", "The target shows one kind of summary only.");
       return { display: "summarized" };
     default:
       throw unsupported("The target knows the summaries none, auto, concise and detailed.", "reasoning.summary");

@@ -1,6 +1,5 @@
-import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
-import { WeirError } from "@weir/kit/weir-error";
-import { isObject, type JsonObject } from "../json.ts";
+import { invalid, untranslatable } from "./faults.ts";
+import { isObject, type JsonObject } from "./json.ts";
 
 declare global {
   interface JSON {
@@ -49,16 +48,26 @@ export function readLong(value: unknown, param: string): bigint | undefined {
   return long;
 }
 
-export function readMembers(value: unknown, param: string): JsonObject | undefined {
+export function readObject(value: unknown, param: string): JsonObject | undefined {
   if (value == null) return undefined;
-  if (isMembers(value)) return value;
+  if (isJsonObject(value)) return value;
   throw mustBe(param, "an object");
 }
 
-export function readItems(value: unknown, param: string): readonly unknown[] | undefined {
+export function readList(value: unknown, param: string): readonly unknown[] | undefined {
   if (value == null) return undefined;
   if (Array.isArray(value)) return value as readonly unknown[];
   throw mustBe(param, "a list");
+}
+
+/** A list that must be there. */
+export function requiredList(value: unknown, param: string): readonly unknown[] {
+  return required(readList(value, param), param);
+}
+
+/** A list of texts; absent is empty. */
+export function readTexts(value: unknown, param: string): string[] {
+  return (readList(value, param) ?? []).map((item, index) => requiredAnyText(item, `${param}[${index}]`));
 }
 
 /** What must be there. */
@@ -67,16 +76,21 @@ export function required<T>(value: T | undefined, param: string): T {
   return value;
 }
 
-/** A text that must be there and not be empty. */
-export function requiredText(value: unknown, param: string): string {
-  const text = required(readText(value, param), param);
+/** A text that must be there; it may be empty. */
+export function requiredAnyText(value: unknown, param: string): string {
+  return required(readText(value, param), param);
+}
+
+/** A text that must be there and not be empty. @param lengthMax most characters; absent: any number */
+export function requiredText(value: unknown, param: string, lengthMax = Infinity): string {
+  const text = required(readText(value, param, lengthMax), param);
   if (text === "") throw invalid(`\`${param}\` must not be empty.`, param);
   return text;
 }
 
 /** An object that must be there. */
-export function requiredMembers(value: unknown, param: string): JsonObject {
-  return required(readMembers(value, param), param);
+export function requiredObject(value: unknown, param: string): JsonObject {
+  return required(readObject(value, param), param);
 }
 
 /** Refuses members that are not known and not null: they may change what is meant, and nothing here could hold them. */
@@ -84,7 +98,7 @@ export function refuseUnknown(members: JsonObject, known: ReadonlySet<string>, p
   for (const name of Object.keys(members)) {
     if (known.has(name) || members[name] == null) continue;
     const path = memberPath(param, name);
-    throw invalid(`\`${path}\` is not a member that other providers could be told of; leave it out.`, path);
+    throw untranslatable(`\`${path}\` cannot be translated for another provider; leave it out.`, path);
   }
 }
 
@@ -94,17 +108,12 @@ export function memberPath(param: string, name: string): string {
   return param === "" ? name : `${param}.${name}`;
 }
 
-/** A request that breaks a rule. `text` says what to change and quotes nothing of the body. */
-export function invalid(text: string, param?: string): WeirError {
-  return new WeirError(ErrorReason.INVALID_REQUEST, { text, ...(param === undefined ? {} : { metadata: { param } }) });
-}
-
-function mustBe(param: string, wanted: string): WeirError {
+function mustBe(param: string, wanted: string) {
   return invalid(`\`${param}\` must be ${wanted}.`, param);
 }
 
 /** Whether a value is an object of JSON, not a number that `parseExact` kept as it stood. */
-export function isMembers(value: unknown): value is JsonObject {
+export function isJsonObject(value: unknown): value is JsonObject {
   return isObject(value) && !isRawNumber(value);
 }
 

@@ -1,0 +1,2 @@
+/** The key of this dialect in `GenerateRequest.extensions`, and its name in warnings. */
+export const dialectName = "bedrock-converse";
