@@ -13,6 +13,8 @@ type Row = readonly [
     /** For the whole of an attempt with more input than so many tokens. */
     readonly above?: number;
     readonly long?: readonly [input: string, cachedInput: string, output: string];
+    /** Cache writes of such attempts; default: as input. */
+    readonly longCacheWrite?: readonly [cacheWrite: string, cacheWriteLong: string];
   },
 ];
 
@@ -26,9 +28,10 @@ interface Sheet {
 }
 
 // A row is never edited, since ledgers hold it under its id: a new price, or a correction, is a new row on a sheet with
-// its own date. Left out on purpose: models whose cached or long-context rate has no source, and those that are billed by
-// the hour of the day (DeepSeek) or by kind of input (Gemini 2.5), which a price cannot say. Prices of any of them can
-// stand in weir.yaml.
+// its own date. Left out on purpose: models whose cached or long-context rate has no source, those that are billed by
+// the hour of the day (DeepSeek) or by kind of input (Gemini 2.5), which a price cannot say, and those whose price is
+// announced to end at a day after which nobody says the whole of the next one (Gemini 3.8 Flash). Prices of any of them
+// can stand in weir.yaml. Embeddings have no output, and their models no cache.
 const sheets: readonly Sheet[] = [
   {
     provider: "openai",
@@ -62,6 +65,97 @@ const sheets: readonly Sheet[] = [
     ],
   },
   {
+    provider: "openai",
+    date: "2026-04-29",
+    source: "https://tokenmix.ai/blog/openai-embedding-pricing (verified against OpenAI's pages)",
+    rows: [
+      [["text-embedding-3-small"], "0.02", "0.02", "0"],
+      [["text-embedding-3-large"], "0.13", "0.13", "0"],
+      [["text-embedding-ada-002"], "0.10", "0.10", "0"],
+    ],
+  },
+  {
+    provider: "openai",
+    date: "2026-09-22",
+    source:
+      "https://github.com/merefield/codexometer/releases/tag/v0.18.4 (from OpenAI's page of that day); long context: https://github.com/BerriAI/litellm/discussions/42523",
+    rows: [
+      [
+        ["gpt-6-sol"],
+        "2",
+        "0.20",
+        "10",
+        { cacheWrite: "2.50", above: 272_000, long: ["4", "0.40", "15"], longCacheWrite: ["5", "5"] },
+      ],
+      [
+        ["gpt-6-luna"],
+        "0.10",
+        "0.01",
+        "0.50",
+        { cacheWrite: "0.125", above: 272_000, long: ["0.20", "0.02", "0.75"], longCacheWrite: ["0.25", "0.25"] },
+      ],
+    ],
+  },
+  {
+    provider: "openai",
+    date: "2026-09-30",
+    source:
+      "https://github.com/amine123max/Codex-Manager/releases/tag/0.4.7 (from https://developers.openai.com/api/docs/models/gpt-6.1-sol); cache writes: https://github.com/TheKrush/PromptFuel/releases/tag/v1.0.22, of long contexts: https://docs.laozhang.ai/announcements/gpt-6-1-sol-2026-10",
+    rows: [
+      [
+        ["gpt-6.1-sol", "gpt-6.1-sol-2026-09-29"],
+        "2",
+        "0.10",
+        "10",
+        { cacheWrite: "2.50", above: 272_000, long: ["4", "0.20", "15"], longCacheWrite: ["5", "5"] },
+      ],
+    ],
+  },
+  {
+    provider: "openai",
+    date: "2026-09-30",
+    source: "https://github.com/uttamdeb/agent-telemetry/releases/tag/v1.6.6 (OpenAI's rates, corrected on that day)",
+    rows: [[["gpt-5.2", "gpt-5.3-codex"], "1.75", "0.175", "14"]],
+  },
+  {
+    provider: "anthropic",
+    date: "2026-09-28",
+    source:
+      "https://github.com/TheKrush/PromptFuel/releases/tag/v1.0.22 (from Anthropic's pages, in force from that day)",
+    rows: [[["claude-sonnet-5-5"], "2", "0.20", "10", { cacheWrite: "2.50", cacheWriteLong: "4" }]],
+  },
+  {
+    provider: "anthropic",
+    date: "2026-10-07",
+    source:
+      "https://github.com/kurofune/claudit/releases/tag/v1.9.2 (from Anthropic's page, 2026-10-24); in force from that day: https://github.com/TheKrush/PromptFuel/releases/tag/v1.0.23",
+    rows: [
+      [["claude-sonnet-5-5"], "2", "0.10", "10", { cacheWrite: "2.50", cacheWriteLong: "4" }],
+      [
+        ["claude-haiku-5-5"],
+        "0.10",
+        "0.01",
+        "0.50",
+        {
+          cacheWrite: "0.125",
+          cacheWriteLong: "0.20",
+          above: 100_000,
+          long: ["0.50", "0.05", "2.50"],
+          longCacheWrite: ["0.625", "1"],
+        },
+      ],
+    ],
+  },
+  {
+    provider: "anthropic",
+    date: "2026-10-10",
+    source:
+      "https://platform.claude.com/docs/en/about-claude/pricing (checked 2026-10-10 by https://docs.rs/synaps/0.10.2/synaps_cli/pricing/); one price for every length: https://platform.claude.com/docs/en/models/sonnet-4-6/overview",
+    rows: [
+      [["claude-sonnet-4-6", "claude-sonnet-4-5*"], "3", "0.30", "15", { cacheWrite: "3.75", cacheWriteLong: "6" }],
+    ],
+  },
+  {
     provider: "anthropic",
     date: "2026-10-10",
     source:
@@ -89,6 +183,24 @@ const sheets: readonly Sheet[] = [
     rows: [
       [["gemini-3.1-pro-preview"], "2", "0.20", "12", { above: 200_000, long: ["4", "0.40", "18"] }],
       [["gemini-3.5-flash"], "1.50", "0.15", "9"],
+    ],
+  },
+  {
+    provider: "google",
+    date: "2026-04-25",
+    source:
+      "https://tokenmix.ai/blog/gemini-embedding-001-dimensions-pricing-guide-2026 (verified against Google's documentation)",
+    rows: [[["gemini-embedding-001"], "0.15", "0.15", "0"]],
+  },
+  {
+    provider: "mistral",
+    date: "2026-08-24",
+    source:
+      "https://mistral.ai/pricing/api (checked 2026-08-24 by https://github.com/pydantic/genai-prices/blob/03c250d316ce597028bad0954f3ad3fb4f45b0f1/prices/providers/mistral.yml)",
+    rows: [
+      [["mistral-medium-latest", "mistral-medium-3-5"], "1.50", "0.15", "7.50"],
+      [["mistral-medium-2505", "mistral-medium-2508"], "0.40", "0.04", "2"],
+      [["ministral-8b-latest", "ministral-8b-2512"], "0.15", "0.015", "0.15"],
     ],
   },
   {
@@ -149,20 +261,25 @@ function pricesOf({ provider, date, source, rows }: Sheet): Price[] {
           cacheWriteLong: nanoUsdFromText(more?.cacheWriteLong ?? more?.cacheWrite ?? input),
           output: nanoUsdFromText(output),
         },
-        longContext: more?.above && more.long ? longContext(more.above, more.long) : undefined,
+        longContext: more?.above && more.long ? longContext(more.above, more.long, more.longCacheWrite) : undefined,
         source: `${source}, ${date}`,
       };
     }),
   );
 }
 
-function longContext(above: number, [input, cachedInput, output]: readonly [string, string, string]) {
+function longContext(
+  above: number,
+  [input, cachedInput, output]: readonly [string, string, string],
+  cacheWrites: readonly [cacheWrite: string, cacheWriteLong: string] | undefined,
+) {
   return {
     inputTokensAbove: above,
     nanoUsdPerMillion: {
       input: nanoUsdFromText(input),
       cachedInput: nanoUsdFromText(cachedInput),
-      cacheWrite: nanoUsdFromText(input),
+      cacheWrite: nanoUsdFromText(cacheWrites?.[0] ?? input),
+      ...(cacheWrites === undefined ? {} : { cacheWriteLong: nanoUsdFromText(cacheWrites[1]) }),
       output: nanoUsdFromText(output),
     },
   };
