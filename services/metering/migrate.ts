@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
+import type { ClientBase } from "pg";
 import type { Database } from "./database.ts";
 
 /** What a migration did. */
@@ -24,7 +25,7 @@ export async function migrate(database: Database): Promise<Migrated> {
   const outcome = await database.transaction(async (client): Promise<Migrated | string> => {
     // However long the rows take, and whoever else is at it.
     await client.query("set local statement_timeout = 0; set local lock_timeout = 0");
-    await client.query(unhurried(`select pg_advisory_xact_lock(${advisoryLock})`));
+    await lockSchema(client);
     await client.query(
       `create table if not exists schema_migrations (
          name text primary key, checksum text not null, apply_time timestamptz not null default now())`,
@@ -56,8 +57,13 @@ export async function migrate(database: Database): Promise<Migrated> {
   return outcome;
 }
 
+/** Waits until nobody else changes the schema; held to the end of the transaction. */
+export async function lockSchema(client: ClientBase): Promise<void> {
+  await client.query(unhurried(`select pg_advisory_xact_lock(${advisoryLock})`));
+}
+
 /** The driver's own limit cannot be lifted for a single query, only set to the longest that a timer can be. */
-function unhurried(text: string): { readonly text: string; readonly query_timeout: number } {
+export function unhurried(text: string): { readonly text: string; readonly query_timeout: number } {
   return { text, query_timeout: 2 ** 31 - 1 };
 }
 

@@ -2,6 +2,7 @@ import {
   bigint,
   boolean,
   customType,
+  date,
   integer,
   jsonb,
   numeric,
@@ -97,6 +98,7 @@ export const attempts = pgTable("attempts", {
   providerReplyId: text("provider_reply_id").notNull(),
   contentDigest: bytea("content_digest").notNull(),
   recordTime: instant("record_time").notNull().defaultNow(),
+  tags: jsonb("tags"),
 });
 
 const book = pgEnum("book", ["cost", "charge"]);
@@ -111,6 +113,42 @@ export const transfers = pgTable(
     amountNanoUsd: int8("amount_nano_usd").notNull(),
   },
   (table) => [primaryKey({ columns: [table.attemptId, table.book] })],
+);
+
+const wide = (name: string) => numeric(name, { precision: 30 }).notNull();
+
+export const retiredCosts = pgTable(
+  "retired_costs",
+  {
+    day: date("day").notNull(),
+    tenant: text("tenant").notNull(),
+    key: text("key").notNull(),
+    alias: text("alias").notNull(),
+    provider: text("provider").notNull(),
+    model: text("model").notNull(),
+    attempts: int8("attempts").notNull(),
+    requests: int8("requests").notNull(),
+    inputTokens: wide("input_tokens"),
+    cachedInputTokens: wide("cached_input_tokens"),
+    outputTokens: wide("output_tokens"),
+    reasoningTokens: wide("reasoning_tokens"),
+    costNanoUsd: wide("cost_nano_usd"),
+    chargeNanoUsd: wide("charge_nano_usd"),
+    estimatedAttempts: int8("estimated_attempts").notNull(),
+    unpricedAttempts: int8("unpriced_attempts").notNull(),
+  },
+  (table) => [primaryKey({ columns: [table.day, table.tenant, table.key, table.alias, table.provider, table.model] })],
+);
+
+export const retiredTransfers = pgTable(
+  "retired_transfers",
+  {
+    book: book("book").notNull(),
+    debitAccount: text("debit_account").notNull(),
+    creditAccount: text("credit_account").notNull(),
+    amountNanoUsd: wide("amount_nano_usd"),
+  },
+  (table) => [primaryKey({ columns: [table.book, table.debitAccount, table.creditAccount] })],
 );
 
 export const responses = pgTable(

@@ -15,6 +15,8 @@ import { createResponseStore } from "./conversations/response-store.ts";
 import { startSweeper } from "./conversations/sweeper.ts";
 import type { Database } from "./database.ts";
 import { migrate } from "./migrate.ts";
+import { startMonthKeeper } from "./month-keeper.ts";
+import { keepMonths } from "./months.ts";
 import { createPriceBook } from "./price-book.ts";
 import { createPriceStore } from "./price-store.ts";
 import { createRecorder, type Recorder } from "./recorder.ts";
@@ -48,6 +50,12 @@ export interface Metering {
   prepare(prices: PriceList): Promise<void>;
   /** Deletes expired responses from now on, until it is stopped. To be called after `prepare`. */
   startSweeper(): { stop(): void };
+  /**
+   * Makes the ledger's months ahead and retires old ones, now and every day, until it is stopped. To be called after
+   * `prepare`.
+   * @param keptMonths whole months to keep beside the present one; undefined: all
+   */
+  startMonthKeeper(keptMonths: () => number | undefined): { stop(): void };
 }
 
 export function createMetering(dependencies: MeteringDependencies): Metering {
@@ -60,6 +68,7 @@ export function createMetering(dependencies: MeteringDependencies): Metering {
     accounts: createAccounts({ store: createAccountStore(database), pepper, clock, random }),
     usage: createUsageService({ database, store, recorder, clock }),
     conversations: createConversations(responses),
+    startMonthKeeper: (keptMonths) => startMonthKeeper({ database, keptMonths, clock, log }),
     startSweeper: () => startSweeper({ store: responses, clock, log }),
     recorder,
     store,
@@ -68,6 +77,8 @@ export function createMetering(dependencies: MeteringDependencies): Metering {
       if (migrated.applied.length > 0) log.info({ files: migrated.applied }, "the schema is up to date");
       if (migrated.ahead)
         log.warn({}, "the database was migrated by a later version of Weir; its views stay as they are");
+      // Before the first row of a month comes.
+      await keepMonths(database, clock.now(), undefined);
       const settledCount = await prices.add(list.prices);
       if (settledCount > 0) log.info({ count: settledCount }, "attempts that waited for their price have it now");
     },

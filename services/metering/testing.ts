@@ -117,6 +117,12 @@ export function attemptId(number: number): string {
   return `01900000-0000-7000-8000-${number.toString(16).padStart(12, "0")}`;
 }
 
+/** An id made at a time, in milliseconds since 1970, as a pool makes them; also says which one it is. */
+export function attemptIdAt(timeMs: number, number: number): string {
+  const time = timeMs.toString(16).padStart(12, "0");
+  return `${time.slice(0, 8)}-${time.slice(8)}-7000-8000-${number.toString(16).padStart(12, "0")}`;
+}
+
 export const journalA = "11111111-1111-4111-8111-111111111111";
 export const journalB = "22222222-2222-4222-8222-222222222222";
 

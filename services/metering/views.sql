@@ -1,6 +1,7 @@
 -- What analysts read. Names of views and columns are stable: columns are only ever added, at the end. `entries` is a view
--- too; 0002_transfers.sql makes it.
--- Amounts: *_nano_usd is an integer of 1e-9 USD, *_usd the same as a decimal of USD. Days and hours are UTC.
+-- too; 0003_months.sql makes it.
+-- Amounts: *_nano_usd is an integer of 1e-9 USD, *_usd the same as a decimal of USD. Days and hours are UTC, and written as
+-- in the index attempts_by_time, so that a filter by them reads little.
 
 -- The cost views: the same sums by a span of time and different columns. No one of them can be summed up from another,
 -- because requests are counted by their ids.
@@ -11,18 +12,21 @@ declare
 begin
   for cost_view in
     select * from (values
-      ('cost_by_hour', 'hour', 'tenant, alias, provider, model',
+      ('cost_by_hour', 'hour', 'tenant, alias, provider, model', 'attempts',
         'Cost by UTC hour of the attempt''s start, tenant, alias, provider and model.'),
-      ('cost_by_day', 'day', 'tenant, alias, provider, model',
+      ('cost_by_day', 'day', 'tenant, alias, provider, model', 'attempts',
         'Cost by UTC day of the attempt''s start, tenant, alias, provider and model.'),
-      ('cost_by_tenant', 'day', 'tenant', 'Cost by UTC day and tenant.'),
-      ('cost_by_key', 'day', 'tenant, key', 'Cost by UTC day, tenant and API key (its id; join keys for the name).'),
-      ('cost_by_user', 'day', 'tenant, end_user',
+      ('cost_by_tenant', 'day', 'tenant', 'attempts', 'Cost by UTC day and tenant.'),
+      ('cost_by_key', 'day', 'tenant, key', 'attempts', 'Cost by UTC day, tenant and API key (its id).'),
+      ('cost_by_user', 'day', 'tenant, end_user', 'attempts',
         'Cost by UTC day, tenant and end user as the client named it; empty: not named.'),
-      ('cost_by_alias', 'day', 'alias', 'Cost by UTC day and alias, the model name that clients call.'),
-      ('cost_by_provider', 'day', 'provider', 'Cost by UTC day and provider.'),
-      ('cost_by_model', 'day', 'provider, model', 'Cost by UTC day, provider and model.')
-    ) as t (name, span, dimensions, comment)
+      ('cost_by_alias', 'day', 'alias', 'attempts', 'Cost by UTC day and alias, the model name that clients call.'),
+      ('cost_by_provider', 'day', 'provider', 'attempts', 'Cost by UTC day and provider.'),
+      ('cost_by_model', 'day', 'provider, model', 'attempts', 'Cost by UTC day, provider and model.'),
+      ('cost_by_tag', 'day', 'tenant, tag, value',
+        'attempts cross join lateral jsonb_each_text(tags) as tagged (tag, value)',
+        'Cost by UTC day, tenant and tag with its value. An attempt counts once under each of its tags, so sum only one tag.')
+    ) as t (name, span, dimensions, source, comment)
   loop
     execute format(
       $view$
@@ -31,7 +35,7 @@ begin
           %2$s as %3$I,
           %4$s,
           count(*) as attempts,
-          count(distinct request_id) as requests,
+          count(distinct request_id collate "C") as requests,
           coalesce(sum(input_tokens), 0) as input_tokens,
           coalesce(sum(cached_input_tokens), 0) as cached_input_tokens,
           coalesce(sum(output_tokens), 0) as output_tokens,
@@ -42,7 +46,7 @@ begin
           round(coalesce(sum(charge_nano_usd), 0) / 1e9, 9) as charge_usd,
           count(*) filter (where usage_source = 'estimated') as estimated_attempts,
           count(*) filter (where pricing <> 'priced') as unpriced_attempts
-        from attempts
+        from %5$s
         group by %2$s, %4$s
       $view$,
       cost_view.name,
@@ -51,7 +55,8 @@ begin
         else '(start_time at time zone ''UTC'')::date'
       end,
       cost_view.span,
-      cost_view.dimensions
+      cost_view.dimensions,
+      cost_view.source
     );
     execute format('comment on view %I is %L', cost_view.name, cost_view.comment);
     for described in
@@ -78,7 +83,8 @@ end $$;
 
 create or replace view attempts_estimated as
 select attempt_id, request_id, tenant, key, alias, provider, model, outcome, input_tokens, output_tokens,
-  cost_nano_usd, round(cost_nano_usd / 1e9, 9) as cost_usd, start_time, end_time
+  cost_nano_usd, round(cost_nano_usd / 1e9, 9) as cost_usd, start_time, end_time,
+  (start_time at time zone 'UTC')::date as day
 from attempts
 where usage_source = 'estimated';
 comment on view attempts_estimated is
@@ -88,7 +94,8 @@ create or replace view attempts_conflicting as
 select c.attempt_id, c.reason, c.journal_id, c.sequence, c.receive_time, octet_length(c.payload) as payload_bytes,
   a.attempt_id is not null as stands_in_ledger
 from conflicts c
-left join attempts a on a.attempt_id::text = c.attempt_id;
+left join attempts a on a.attempt_id =
+  case when c.attempt_id ~* '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' then c.attempt_id::uuid end;
 comment on view attempts_conflicting is 'Usage events that were kept aside, and whether their attempt stands in the ledger.';
 
 create or replace view requests as
@@ -111,8 +118,126 @@ select
   round(coalesce(sum(cost_nano_usd), 0) / 1e9, 9) as cost_usd,
   coalesce(sum(charge_nano_usd), 0) as charge_nano_usd,
   round(coalesce(sum(charge_nano_usd), 0) / 1e9, 9) as charge_usd,
-  bool_or(usage_source = 'estimated') as estimated
+  bool_or(usage_source = 'estimated') as estimated,
+  request_day(request_id) as day
 from attempts
 group by 1, 2, 3, 4, 5;
 comment on view requests is
   'Attempts folded by request; outcome, provider, model and first_token_us are those of the last attempt, counts and amounts the sum of all.';
+comment on column requests.day is 'UTC day in which the request came, by its id; null for ids that do not tell.';
+
+-- By the rates of each attempt's own price: the longer one where its input was long.
+create or replace view cache_savings as
+select
+  day, tenant, provider, model,
+  count(*) as attempts,
+  sum(input_tokens) as input_tokens,
+  sum(cached_input_tokens) as cached_input_tokens,
+  sum(cache_write_tokens) as cache_write_tokens,
+  round(sum(cached_cost) / 1e6) as cached_input_cost_nano_usd,
+  round(sum(cached_input_tokens * input_rate) / 1e6) as uncached_input_cost_nano_usd,
+  round(sum(write_surcharge) / 1e6) as write_surcharge_nano_usd,
+  round(sum(cached_input_tokens * input_rate - cached_cost - write_surcharge) / 1e6) as saved_nano_usd,
+  round(sum(cached_input_tokens * input_rate - cached_cost - write_surcharge) / 1e15, 9) as saved_usd
+from (
+  select
+    (a.start_time at time zone 'UTC')::date as day, a.tenant, a.provider, a.model,
+    a.input_tokens,
+    coalesce(a.cached_input_tokens, 0) as cached_input_tokens,
+    coalesce(a.cache_write_tokens, 0) as cache_write_tokens,
+    coalesce(a.cached_input_tokens, 0) * rates.cached as cached_cost,
+    rates.input as input_rate,
+    greatest(coalesce(a.cache_write_tokens, 0) - coalesce(a.cache_write_long_tokens, 0), 0) * (rates.write - rates.input)
+      + coalesce(a.cache_write_long_tokens, 0) * (rates.write_long - rates.input) as write_surcharge
+  from attempts a
+  join prices p on p.price_id = a.price_id
+  cross join lateral (
+    select case when a.input_tokens > (p.long_context ->> 'input_tokens_above')::bigint then p.long_context end as long
+  ) as context
+  cross join lateral (
+    select
+      coalesce((long ->> 'input_nano_usd_per_million')::numeric, p.input_nano_usd_per_million) as input,
+      coalesce((long ->> 'cached_input_nano_usd_per_million')::numeric, p.cached_input_nano_usd_per_million) as cached,
+      coalesce((long ->> 'cache_write_nano_usd_per_million')::numeric, p.cache_write_nano_usd_per_million) as write,
+      coalesce((long ->> 'cache_write_long_nano_usd_per_million')::numeric, p.cache_write_long_nano_usd_per_million)
+        as write_long
+  ) as rates
+  where a.pricing = 'priced'
+    and not a.usage_inconsistent
+    and (a.cached_input_tokens > 0 or a.cache_write_tokens > 0)
+) as cached
+group by day, tenant, provider, model;
+comment on view cache_savings is
+  'What providers'' caches saved by UTC day, tenant, provider and model: only priced attempts that read from a cache or wrote to one.';
+comment on column cache_savings.cached_input_cost_nano_usd is 'What the input read from caches cost.';
+comment on column cache_savings.uncached_input_cost_nano_usd is 'What the same input would have cost without a cache.';
+comment on column cache_savings.write_surcharge_nano_usd is 'What writing to caches cost beyond plain input.';
+comment on column cache_savings.saved_nano_usd is
+  'The difference less the surcharge, in 1e-9 USD; negative: the caches cost more than they saved.';
+comment on column cache_savings.saved_usd is 'The same in USD.';
+
+create or replace view latency_and_cost as
+select
+  (start_time at time zone 'UTC')::date as day, tenant, alias, provider, model,
+  count(*) as attempts,
+  count(*) filter (where outcome = 'completed') as completed_attempts,
+  count(*) filter (where outcome in ('failed', 'truncated', 'lost')) as failed_attempts,
+  round(percentile_cont(0.5) within group (order by first_token_us)::numeric / 1e3, 3) as first_token_p50_ms,
+  round(percentile_cont(0.95) within group (order by first_token_us)::numeric / 1e3, 3) as first_token_p95_ms,
+  round((percentile_cont(0.5) within group (order by extract(epoch from end_time - start_time)::float8) * 1e3)::numeric, 3)
+    as duration_p50_ms,
+  round((percentile_cont(0.95) within group (order by extract(epoch from end_time - start_time)::float8) * 1e3)::numeric, 3)
+    as duration_p95_ms,
+  round(sum(output_tokens) filter (where outcome = 'completed')
+    / nullif(sum(extract(epoch from end_time - start_time)) filter (where outcome = 'completed'), 0), 3)
+    as output_tokens_per_second,
+  coalesce(sum(cost_nano_usd), 0) as cost_nano_usd,
+  round(coalesce(sum(cost_nano_usd), 0) / 1e9, 9) as cost_usd
+from attempts
+group by 1, 2, 3, 4, 5;
+comment on view latency_and_cost is
+  'How long attempts took beside what they cost, by UTC day, tenant, alias, provider and model. Time within the gateway is not in it.';
+comment on column latency_and_cost.failed_attempts is 'Those that failed, broke off or were lost; cancelled and refused ones are in neither count.';
+comment on column latency_and_cost.first_token_p50_ms is 'From sending the request to the first content; null when none came.';
+comment on column latency_and_cost.output_tokens_per_second is 'Of completed attempts, from sending the request to the end.';
+
+create or replace view unit_costs as
+select
+  (start_time at time zone 'UTC')::date as day, tenant, alias, provider, model,
+  count(distinct request_id collate "C") as requests,
+  coalesce(sum(input_tokens), 0) + coalesce(sum(output_tokens), 0) as tokens,
+  sum(cost_nano_usd) as cost_nano_usd,
+  round(sum(cost_nano_usd) / 1e9, 9) as cost_usd,
+  round(sum(cost_nano_usd) / count(distinct request_id collate "C") / 1e9, 9) as usd_per_request,
+  round(sum(cost_nano_usd) * 1000 / nullif(coalesce(sum(input_tokens), 0) + coalesce(sum(output_tokens), 0), 0) / 1e9, 9)
+    as usd_per_1000_tokens
+from attempts
+where pricing = 'priced'
+group by 1, 2, 3, 4, 5;
+comment on view unit_costs is
+  'What a request and a thousand tokens cost, by UTC day, tenant, alias, provider and model; only attempts whose cost is known.';
+comment on column unit_costs.tokens is 'Input and output.';
+comment on column unit_costs.usd_per_request is 'The cost of all attempts, failed ones among them, for each request that made one.';
+
+create or replace view cost_retired as
+select day, tenant, key, alias, provider, model, attempts, requests, input_tokens, cached_input_tokens, output_tokens,
+  reasoning_tokens, cost_nano_usd, round(cost_nano_usd / 1e9, 9) as cost_usd, charge_nano_usd,
+  round(charge_nano_usd / 1e9, 9) as charge_usd, estimated_attempts, unpriced_attempts
+from retired_costs;
+comment on view cost_retired is
+  'Cost of months whose attempts are no longer kept, by UTC day, tenant, key, alias, provider and model. The other views know nothing of them.';
+
+create or replace view balances as
+select book, account, sum(amount_nano_usd) as balance_nano_usd, round(sum(amount_nano_usd) / 1e9, 9) as balance_usd
+from (
+  select book::text, credit_account as account, sum(amount_nano_usd) as amount_nano_usd from transfers group by 1, 2
+  union all
+  select book::text, debit_account, -sum(amount_nano_usd) from transfers group by 1, 2
+  union all
+  select book::text, credit_account, amount_nano_usd from retired_transfers
+  union all
+  select book::text, debit_account, -amount_nano_usd from retired_transfers
+) as moved
+group by book, account;
+comment on view balances is
+  'What each account of a book received less what it gave, since the beginning, retired months included. Each book sums to 0.';

@@ -33,6 +33,7 @@ export async function startMetering(root: Root): Promise<Part> {
     mesh.host("metering", UsageService, metering.usage);
     mesh.host("metering", ConversationService, metering.conversations);
     const sweeper = metering.startSweeper();
+    const months = metering.startMonthKeeper(() => configuration.current().config.ledger?.keptMonths);
 
     let isUp = true;
     let cancelProbe = () => {};
@@ -75,6 +76,7 @@ export async function startMetering(root: Root): Promise<Part> {
       async stop(timeoutMs) {
         cancelProbe();
         sweeper.stop();
+        months.stop();
         await nats?.close(timeoutMs);
         await database.close();
       },

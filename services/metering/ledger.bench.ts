@@ -1,0 +1,69 @@
+import { randomUUID } from "node:crypto";
+import { rmSync } from "node:fs";
+import { create } from "@bufbuild/protobuf";
+import { timestampFromMs } from "@bufbuild/protobuf/wkt";
+import { type UsageBatch, UsageBatchSchema } from "@weir/gen/weir/metering/v1/usage_event_pb";
+import { createPriceList } from "@weir/price/price";
+import { openDatabase } from "./database.ts";
+import { embeddedDirectoryForTest, journalA, meteringOn, openTestDatabase, testEvent, testPrice } from "./testing.ts";
+
+// What a row of the ledger costs: `node services/metering/ledger.bench.ts [rows]`. WEIR_TEST_POSTGRES_URL names the
+// server; without it a private one is started, which does not sync to disk.
+
+const rowCount = Number(process.argv[2] ?? 100_000);
+let sequence = 1n;
+
+/** As the edge and the pool would make them now. */
+function freshBatch(count: number): UsageBatch {
+  const nowMs = Date.now();
+  const time = nowMs.toString(16).padStart(12, "0");
+  const events = Array.from({ length: count }, (_, index) => {
+    const random = randomUUID();
+    const attemptId = `${time.slice(0, 8)}-${time.slice(8)}-7${random.slice(15)}`;
+    return testEvent(index, {
+      attemptId,
+      requestId: `req_${time}${random.slice(-12)}${random.slice(0, 8)}`,
+      startTime: timestampFromMs(nowMs),
+      endTime: timestampFromMs(nowMs + 800),
+    });
+  });
+  const batch = create(UsageBatchSchema, { journalId: journalA, firstSequence: sequence, events });
+  sequence += BigInt(count);
+  return batch;
+}
+
+async function run(name: string, batchSize: number, record: (batch: UsageBatch) => Promise<unknown>): Promise<void> {
+  for (let index = 0; index < 5; index++) await record(freshBatch(batchSize));
+  const batches = Array.from({ length: Math.ceil(rowCount / batchSize) }, () => freshBatch(batchSize));
+  const cpu = process.cpuUsage();
+  const start = performance.now();
+  for (const batch of batches) await record(batch);
+  const seconds = (performance.now() - start) / 1000;
+  const used = process.cpuUsage(cpu);
+  const rows = batches.length * batchSize;
+  console.log(
+    `${name}, batches of ${batchSize}: ${Math.round(rows / seconds)} rows/s, ${((seconds * 1e6) / rows).toFixed(1)} us each, ` +
+      `of which this process computes ${((used.user + used.system) / rows).toFixed(1)} us`,
+  );
+}
+
+const server = await openTestDatabase("postgres");
+const onServer = meteringOn(server.database);
+await onServer.prepare(createPriceList([testPrice]));
+const [setting] = await server.query(
+  "select current_setting('fsync') as fsync, current_setting('server_version') as version",
+);
+for (const size of [500, 4_000]) {
+  await run(`Postgres ${String(setting?.["version"])}, fsync ${String(setting?.["fsync"])}`, size, (batch) =>
+    onServer.recorder.record([batch]),
+  );
+}
+await server.end();
+
+const embeddedDirectory = await embeddedDirectoryForTest();
+const embedded = await openDatabase({ embeddedDirectory });
+const onEmbedded = meteringOn(embedded);
+await onEmbedded.prepare(createPriceList([testPrice]));
+for (const size of [50, 200, 500]) await run("embedded", size, (batch) => onEmbedded.recorder.record([batch]));
+await embedded.close();
+rmSync(embeddedDirectory, { recursive: true });
