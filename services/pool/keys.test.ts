@@ -7,12 +7,11 @@ import {
   answerJson,
   createTestPool,
   hello,
+  json,
   readAll,
   silent as silentLog,
   startProvider,
 } from "./testing/pool-under-test.ts";
-
-const json = { "content-type": "application/json" };
 
 test("keys take turns; one that is refused is left alone, and the router is told to try again", async () => {
   const seen: (string | undefined)[] = [];

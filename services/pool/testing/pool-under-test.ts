@@ -174,6 +174,11 @@ export const principalMetadata = {
 };
 
 export const hello = { model: "alias", messages: [{ role: "user", content: "hello there" }] };
+export const streaming = { ...hello, stream: true };
+
+/** Heads of a provider's answers. */
+export const json = { "content-type": "application/json" };
+export const eventStream = { "content-type": "text/event-stream; charset=utf-8" };
 
 /** @param stream for dialects whose body does not say */
 export function attemptRequest(
