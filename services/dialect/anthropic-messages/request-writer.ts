@@ -50,7 +50,7 @@ export function writeRequest(request: GenerateRequest, options: RequestOptions):
     ...writeServiceTier(request.serviceTier, warnings),
     ...(request.user === "" ? {} : { metadata: { user_id: request.user } }),
   };
-  const whole = extend(body, request.extensions[dialectName]);
+  const whole = extend(body, request.extensions[dialectName], warnings);
   const betas = betasOf(whole);
   return {
     body: whole,
@@ -149,11 +149,14 @@ function writeServiceTier(tier: string, warnings: Warning[]): JsonObject {
 }
 
 /** Adds members that no field holds; what the fields have set stays. */
-function extend(body: JsonObject, extension: Struct | undefined): JsonObject {
+function extend(body: JsonObject, extension: Struct | undefined, warnings: Warning[]): JsonObject {
   if (extension === undefined) return body;
   const added = Object.entries(extension).map(([name, value]): [string, unknown] => {
     const own = body[name];
-    return [name, isObject(own) && isObject(value) ? { ...value, ...own } : (own ?? value)];
+    if (own === undefined) return [name, value];
+    if (isObject(own) && isObject(value)) return [name, { ...value, ...own }];
+    warnings.push(dropped(`extensions.${dialectName}.${name}`));
+    return [name, own];
   });
   return Object.fromEntries([...Object.entries(body), ...added]);
 }
