@@ -80,6 +80,18 @@ describe("an answer at once", () => {
     expect(Object.keys(metadata).sort()).toEqual(["weir-principal-bin", "weir-request-id"]);
   });
 
+  test("carries the client's tags to who pays for it, and is refused when they are none", async () => {
+    const edge = await startEdge();
+    await edge.post(hello, { headers: { "x-weir-tags": "team=search, job=nightly" } });
+    const metadata = edge.calls[0]?.options.metadata ?? {};
+    const principal = fromBinary(PrincipalSchema, Buffer.from(metadata["weir-principal-bin"] ?? "", "base64"));
+    expect(principal).toMatchObject({ tenant: "acme", user: "", tags: { team: "search", job: "nightly" } });
+    const refused = await edge.post(hello, { headers: { "x-weir-tags": "team" } });
+    expect(refused.status).toBe(400);
+    expect(await refused.json()).toMatchObject({ error: { param: "x-weir-tags" } });
+    expect(edge.calls).toHaveLength(1);
+  });
+
   test("has no deadline of the client when it is a stream: the SDKs' timers end with the head", async () => {
     const edge = await startEdge();
     await edge.post(JSON.stringify({ ...hello, stream: true }), { headers: { "x-stainless-timeout": "7" } });

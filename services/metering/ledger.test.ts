@@ -90,6 +90,8 @@ test("the digest changes with anything that an event says, and with nothing else
     testEvent(1, { requestId: "x" }),
     testEvent(1, { alias: "x" }),
     testEvent(1, { principal: { tenant: "x", key: "abcdefghijklmnop" } }),
+    testEvent(1, { principal: { tenant: "default", key: "abcdefghijklmnop", tags: { team: "search" } } }),
+    testEvent(1, { principal: { tenant: "default", key: "abcdefghijklmnop", tags: { team: "search", job: "a" } } }),
     testEvent(1, { target: { provider: "acme", model: "x" } }),
     testEvent(1, { priceId: "" }),
     testEvent(1, { startTime: timestampFromMs(Date.UTC(2026, 1, 1)) }),
@@ -105,6 +107,10 @@ test("the digest changes with anything that an event says, and with nothing else
     testEvent(1, { stream: false }),
   ];
   expect(new Set([digest(), ...others.map(digest)]).size).toBe(others.length + 1);
+});
+
+test("the digest of an event is that of earlier versions, which stand in ledgers", () => {
+  expect(attemptFromEvent(testEvent(1), testPrice).contentDigest).toBe("da59e9a3b4ac30bad1e54e830c12f166");
 });
 
 test("property: amounts are never negative, and no tenant pays more than the provider bills", () => {

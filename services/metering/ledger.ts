@@ -1,6 +1,7 @@
 import { hash } from "node:crypto";
 import { create } from "@bufbuild/protobuf";
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
+import type { Principal } from "@weir/gen/weir/common/v1/principal_pb";
 import { type Usage, UsageSchema, UsageSource } from "@weir/gen/weir/common/v1/usage_pb";
 import { AttemptOutcome, type UsageEvent } from "@weir/gen/weir/metering/v1/usage_event_pb";
 import { billableTokens, costNanoUsd, type Price } from "@weir/price/price";
@@ -37,6 +38,8 @@ export interface AttemptRow extends PricedUsage {
   readonly usage: Usage;
   /** JSON; null when there were none. */
   readonly serverToolUses: string | null;
+  /** JSON; null when there were none. */
+  readonly tags: string | null;
   readonly usageInconsistent: boolean;
   readonly priceId: string;
   /** Microseconds since 1970. */
@@ -97,6 +100,7 @@ export function attemptFromEvent(event: UsageEvent, price: Price | undefined): A
     usageSource,
     usage,
     serverToolUses: toolUses(usage),
+    tags: tagsOf(principal),
     usageInconsistent: billableTokens(usage).inconsistent,
     priceId: storable(event.priceId),
     ...(event.priceId === "" ? { ...unknown, pricing: "unpriced" } : priceUsage(outcome, usage, price)),
@@ -192,6 +196,13 @@ function toolUses(usage: Usage): string | null {
     : JSON.stringify(Object.fromEntries(uses.map(([name, count]) => [storable(name), count])));
 }
 
+function tagsOf({ tags }: Principal): string | null {
+  const entries = Object.entries(tags);
+  return entries.length === 0
+    ? null
+    : JSON.stringify(Object.fromEntries(entries.map(([name, value]) => [storable(name), storable(value)])));
+}
+
 const textLengthMax = 512;
 const unstorable = /\0|\p{Surrogate}/u;
 
@@ -201,7 +212,8 @@ function digestOf(event: UsageEvent): string {
   const content = [
     event.attemptId.toLowerCase(),
     event.requestId,
-    principal && [principal.tenant, principal.key, principal.user],
+    // Events without tags keep the digest that they had before there were any.
+    principal && [principal.tenant, principal.key, principal.user, ...Object.entries(principal.tags).sort(byName)],
     event.alias,
     target && [target.provider, target.model],
     event.priceId,
@@ -221,7 +233,7 @@ function digestOf(event: UsageEvent): string {
       usage.imageOutputTokens,
       usage.acceptedPredictionTokens,
       usage.rejectedPredictionTokens,
-      Object.entries(usage.serverToolUses).sort(([a], [b]) => (a < b ? -1 : 1)),
+      Object.entries(usage.serverToolUses).sort(byName),
     ],
     event.usageSource,
     event.providerReplyId,
@@ -230,4 +242,8 @@ function digestOf(event: UsageEvent): string {
     event.stream,
   ];
   return hash("sha256", JSON.stringify(content)).slice(0, 32);
+}
+
+function byName([a]: readonly [string, unknown], [b]: readonly [string, unknown]): number {
+  return a < b ? -1 : 1;
 }

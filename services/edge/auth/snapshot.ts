@@ -23,7 +23,7 @@ export interface Caller extends Limited {
   readonly digest: Uint8Array;
   /** Wall-clock time from which the key is refused; Infinity: never. */
   readonly expireMs: number;
-  /** An encoded weir.common.v1.Principal without `user`, and the same in base 64. */
+  /** An encoded weir.common.v1.Principal without `user` and `tags`, and the same in base 64. */
   readonly principal: Uint8Array;
   readonly principalHeader: string;
   /** Whether the key may call an alias. */
@@ -202,11 +202,13 @@ function callerOf(record: KeyRecord): Caller {
   return caller;
 }
 
-/** The principal of a call that names its end user: the key's principal with one field more. */
-export function principalHeaderFor(caller: Caller, user: string | undefined): string {
-  if (user === undefined) return caller.principalHeader;
-  const field = new BinaryWriter().tag(3, WireType.LengthDelimited).string(user).finish();
-  return base64(Buffer.concat([caller.principal, field]));
+/** The principal of a call that names its end user or has tags: the key's principal with more fields. @param tags encoded */
+export function principalHeaderFor(caller: Caller, user: string | undefined, tags?: Uint8Array): string {
+  if (user === undefined && tags === undefined) return caller.principalHeader;
+  const fields = [caller.principal];
+  if (user !== undefined) fields.push(new BinaryWriter().tag(3, WireType.LengthDelimited).string(user).finish());
+  if (tags !== undefined) fields.push(tags);
+  return base64(Buffer.concat(fields));
 }
 
 function base64(bytes: Uint8Array): string {

@@ -8,6 +8,7 @@ import { callMetadata, type Client } from "@weir/kit/call";
 import type { Clock } from "@weir/kit/clock";
 import { WeirError } from "@weir/kit/weir-error";
 import { principalHeaderFor } from "../auth/snapshot.ts";
+import { readTags } from "../auth/tags.ts";
 import type { EdgeSettings } from "../config.ts";
 import { type BodyMemory, readJsonBody } from "../http/body.ts";
 import type { Exchange } from "../http/exchange.ts";
@@ -54,6 +55,7 @@ export function createGenerate(
   return async (call) => {
     const { exchange, caller } = call;
     const path = readPath?.(call) ?? noFacts;
+    const tags = readTags(exchange.request.headers);
     const settings = deps.settings();
     const sent = await readJsonBody(exchange, {
       bytesMax: settings.bodyBytesMax,
@@ -67,7 +69,8 @@ export function createGenerate(
     const outputTokens = envelope.maxOutputTokens ?? outputTokensGuess * envelope.choiceCount;
     const reservation = deps.limits.reserveTokens(caller, reading.inputTokensEstimate + outputTokens);
     const stream = path.stream ?? envelope.stream ?? false;
-    const metadata = callMetadata(principalHeaderFor(caller, envelope.user), exchange.id, exchange.trace?.traceParent);
+    const principal = principalHeaderFor(caller, envelope.user, tags);
+    const metadata = callMetadata(principal, exchange.id, exchange.trace?.traceParent);
     const wire = wireRequest(codec, reading, stream, passingHeaders(rules, exchange));
     const reply = deps.chat.generate(
       { ...emptyRequest, model, wire },

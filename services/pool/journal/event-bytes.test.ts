@@ -37,7 +37,7 @@ function valueOf(field: DescField): fc.Arbitrary<unknown> {
     case "enum":
       return fc.constantFrom(...field.enum.values.map((value) => value.number));
     case "map":
-      return fc.dictionary(fc.string({ maxLength: 20 }), uint32, { maxKeys: 4 });
+      return fc.dictionary<unknown>(fc.string({ maxLength: 20 }), field.scalar === 9 ? text : uint32, { maxKeys: 4 });
     case "message":
       if (field.message.typeName === "google.protobuf.Timestamp") return time;
       return messageOf(field.message.fields);

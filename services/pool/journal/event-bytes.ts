@@ -36,7 +36,8 @@ export function writeIntent(cursor: Cursor, intent: Intent): void {
     target.provider.length +
     target.model.length +
     intent.priceId.length;
-  if (textLength * 3 + fixedBytesMax + toolBytesMax(reserved) > intentBytesMax) throw new PayloadTooLong();
+  if (textLength * 3 + fixedBytesMax + tagBytesMax(principal) + toolBytesMax(reserved) > intentBytesMax)
+    throw new PayloadTooLong();
   writeText(cursor, 0x0a, intent.attemptId);
   writeText(cursor, 0x12, intent.requestId);
   writePrincipal(cursor, principal);
@@ -126,7 +127,8 @@ export function writeEvent(cursor: Cursor, event: UsageEvent): void {
     (target ? target.provider.length + target.model.length : 0) +
     event.priceId.length +
     event.providerReplyId.length;
-  if (textLength * 3 + fixedBytesMax + (usage ? toolBytesMax(usage) : 0) > payloadBytesMax) throw new PayloadTooLong();
+  const mapBytes = (principal ? tagBytesMax(principal) : 0) + (usage ? toolBytesMax(usage) : 0);
+  if (textLength * 3 + fixedBytesMax + mapBytes > payloadBytesMax) throw new PayloadTooLong();
   writeText(cursor, 0x0a, event.attemptId);
   writeText(cursor, 0x12, event.requestId);
   if (principal) writePrincipal(cursor, principal);
@@ -149,7 +151,21 @@ function writePrincipal(cursor: Cursor, principal: NonNullable<UsageEvent["princ
   writeText(cursor, 0x0a, principal.tenant);
   writeText(cursor, 0x12, principal.key);
   writeText(cursor, 0x1a, principal.user);
+  for (const name in principal.tags) {
+    const tag = beginMessage(cursor, 0x22);
+    cursor.bytes[cursor.at++] = 0x0a;
+    writeBytesOf(cursor, name);
+    cursor.bytes[cursor.at++] = 0x12;
+    writeBytesOf(cursor, principal.tags[name] as string);
+    endMessage(cursor, tag);
+  }
   endMessage(cursor, start);
+}
+
+function tagBytesMax({ tags }: NonNullable<UsageEvent["principal"]>): number {
+  let bytes = 0;
+  for (const name in tags) bytes += (name.length + (tags[name] as string).length) * 3 + 16;
+  return bytes;
 }
 
 function writeTarget(cursor: Cursor, target: NonNullable<UsageEvent["target"]>): void {

@@ -10,7 +10,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file weir/common/v1/principal.proto.
  */
 export const file_weir_common_v1_principal: GenFile = /*@__PURE__*/
-  fileDesc("Ch53ZWlyL2NvbW1vbi92MS9wcmluY2lwYWwucHJvdG8SDndlaXIuY29tbW9uLnYxIjYKCVByaW5jaXBhbBIOCgZ0ZW5hbnQYASABKAkSCwoDa2V5GAIgASgJEgwKBHVzZXIYAyABKAliBnByb3RvMw");
+  fileDesc("Ch53ZWlyL2NvbW1vbi92MS9wcmluY2lwYWwucHJvdG8SDndlaXIuY29tbW9uLnYxIpYBCglQcmluY2lwYWwSDgoGdGVuYW50GAEgASgJEgsKA2tleRgCIAEoCRIMCgR1c2VyGAMgASgJEjEKBHRhZ3MYBCADKAsyIy53ZWlyLmNvbW1vbi52MS5QcmluY2lwYWwuVGFnc0VudHJ5GisKCVRhZ3NFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBYgZwcm90bzM");
 
 /**
  * Who pays for a call: an API key, resolved by the edge. It travels in the mesh in the metadata
@@ -40,6 +40,14 @@ export type Principal = Message<"weir.common.v1.Principal"> & {
    * @generated from field: string user = 3;
    */
   user: string;
+
+  /**
+   * What the client marked this call with, for the ledger: names and values of the header `x-weir-tags`
+   * (`team=search,job=nightly`). At most 16, names of at most 64 characters, values of at most 128.
+   *
+   * @generated from field: map<string, string> tags = 4;
+   */
+  tags: { [key: string]: string };
 };
 
 /**
