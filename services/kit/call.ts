@@ -8,6 +8,7 @@ import type {
   MessageShape,
 } from "@bufbuild/protobuf";
 import type { HandlerContext, ServiceImpl } from "@connectrpc/connect";
+import type { ReplyStream } from "./reply-stream.ts";
 
 /** Metadata of a call: lower-case names; values of names that end in `-bin` are base64. */
 export type Metadata = Readonly<Record<string, string>>;
@@ -65,13 +66,13 @@ export type ClientMethod<M extends DescMethod> =
   M extends DescMethodUnary<infer I, infer O>
     ? (request: MessageInitShape<I>, options?: CallOptions) => Promise<MessageShape<O>>
     : M extends DescMethodServerStreaming<infer I, infer O>
-      ? (request: MessageInitShape<I>, options?: CallOptions) => AsyncGenerator<MessageShape<O>, void, undefined>
+      ? (request: MessageInitShape<I>, options?: CallOptions) => ReplyStream<MessageShape<O>>
       : never;
 
 /**
  * Calls of one service, the same for every door. A call fails with WeirError; a call whose signal fired, with
  * CallCancelled. A streaming call begins when its first message is asked for; leaving its loop early (`break`, `return`,
- * `throw`) cancels it.
+ * `throw`) cancels it. One that passes messages on at once reads them by `poll`, see ReplyStream.
  */
 export type Client<S extends DescService> = { readonly [P in keyof S["method"]]: ClientMethod<S["method"][P]> };
 
@@ -86,7 +87,7 @@ export interface Door {
     method: DescMethodServerStreaming<I, O>,
     request: MessageInitShape<I>,
     options: CallOptions,
-  ): AsyncGenerator<MessageShape<O>, void, undefined>;
+  ): ReplyStream<MessageShape<O>>;
 }
 
 /** What a root may say about a service that it hosts. */

@@ -10,7 +10,7 @@ import {
 } from "@bufbuild/protobuf";
 import type { CallOptions, Door, HostedService, Metadata } from "./call.ts";
 import { methodPath, noMetadata } from "./context.ts";
-import { type ReplySource, ReplyStream } from "./reply-stream.ts";
+import { ReplyStream } from "./reply-stream.ts";
 import {
   deadlineExceeded,
   notServed,
@@ -50,15 +50,13 @@ export function createLocalDoor(hosted: readonly HostedService[], options: Servi
       request: MessageInitShape<I>,
       callOptions: CallOptions,
     ) => {
-      const source: ReplySource<object, MessageShape<O>> = {
+      const reply = new ReplyStream<MessageShape<O>>({
         begin: () => call.begin(),
-        read: (message) => message as MessageShape<O>,
-        wanted: () => call.wanted(),
+        poll: () => call.take() as MessageShape<O> | undefined,
         hangUp: () => call.giveUp(new CallCancelled()),
-      };
-      const reply = new ReplyStream<object, MessageShape<O>>(source);
+      });
       const call = new LocalCall(methods, method, request, callOptions, {
-        message: (message) => reply.push(message),
+        message: () => reply.ready(),
         end: () => reply.end(),
         fail: (error, atOnce) => reply.fail(error, atOnce),
       });
@@ -68,6 +66,7 @@ export function createLocalDoor(hosted: readonly HostedService[], options: Servi
 }
 
 interface Caller {
+  /** A unary call's reply, or word that `take` has a message. */
   readonly message: (message: object) => void;
   readonly end: () => void;
   readonly fail: (error: Error, atOnce: boolean) => void;
@@ -82,6 +81,7 @@ class LocalCall {
   private readonly caller: Caller;
   private serving: Serving | undefined;
   private bytesMax = 0;
+  /** What the caller has not got yet: at most one message. */
   private reply: object | undefined;
   private headersTold = false;
   private over = false;
@@ -137,9 +137,12 @@ class LocalCall {
     this.serving?.abort(error);
   }
 
-  /** The reader waits. */
-  wanted(): void {
-    this.serving?.resume();
+  /** The next message of a stream. The handler makes it only now. */
+  take(): object | undefined {
+    if (this.reply === undefined) this.serving?.resume();
+    const { reply } = this;
+    this.reply = undefined;
+    return reply;
   }
 
   message(init: MessageInitShape<DescMessage>): boolean {
@@ -149,11 +152,9 @@ class LocalCall {
     }
     this.tellHeaders();
     if (this.over) return true;
-    if (this.desc.methodKind === "unary") {
-      // The promise is settled by `end`, when the trailers have been told.
-      this.reply = message;
-      return true;
-    }
+    this.reply = message;
+    // The promise of a unary call is settled by `end`, when the trailers have been told.
+    if (this.desc.methodKind === "unary") return true;
     this.caller.message(message);
     return false;
   }
@@ -168,7 +169,7 @@ class LocalCall {
     if (error !== undefined) {
       this.caller.fail(error, false);
     } else {
-      if (this.reply !== undefined) this.caller.message(this.reply);
+      if (this.reply !== undefined && this.desc.methodKind === "unary") this.caller.message(this.reply);
       this.caller.end();
     }
   }

@@ -1,13 +1,17 @@
-/** Where a ReplyStream gets its messages. */
-export interface ReplySource<Q, T> {
-  /** Begins the call; called at the first `next`. */
+import { asError } from "./weir-error.ts";
+
+/** Where a ReplyStream gets its messages. Only `poll` may throw. */
+export interface ReplySource<T> {
+  /** Begins the call; called once, at the first `poll` or `next`. */
   begin(): void;
-  /** Makes the message out of what was pushed; called when the reader takes it. */
-  read(queued: Q): T;
-  /** The reader waits and nothing is queued. */
-  wanted?(): void;
-  /** The reader stopped before the end. */
-  hangUp(): void;
+  /**
+   * Gives the next message; undefined: none is there now. Whoever gave undefined says so when there is more, or no more:
+   * `ready`, `end` or `fail` of the stream.
+   * @throws what the stream ends with
+   */
+  poll(): T | undefined;
+  /** The reader stopped before the end, or `poll` threw. The promise, if any, is for what was held to be given back. */
+  hangUp(): Promise<void> | void;
 }
 
 interface Reader<T> {
@@ -16,99 +20,130 @@ interface Reader<T> {
 }
 
 const finished: IteratorReturnResult<undefined> = Object.freeze({ done: true, value: undefined });
+const settled = Promise.resolve();
 
 /**
- * The caller's end of a streaming call. Unlike an async generator it can be left while a message is awaited: `return`
- * settles the pending `next` and hangs up at once. What the source pushes is queued without a bound of its own; the
- * source bounds it.
+ * The messages of one streaming call, for one reader, at either end: what clients get, and what a handler may give in place of
+ * a generator.
+ *
+ * It can be read in two ways. As an async generator, with a promise for each message. Or by `poll`, which takes what is there
+ * at once, with `onReady` to hear of more: then a message goes from one service to the next in plain calls, all the way from one
+ * socket to another. Messages are only taken out when the reader asks for them, so that a slow reader holds its source back in
+ * both ways.
+ *
+ * Unlike a generator it can be left while a message is awaited: `return` settles the pending `next` and hangs up at once.
  */
-export class ReplyStream<Q, T> implements AsyncGenerator<T, void, undefined> {
-  private readonly source: ReplySource<Q, T>;
-  private state: "new" | "open" | "ended" = "new";
-  /** The reader will not read on; what the source still says is of no interest. */
-  private left = false;
-  private queue: Q[] = [];
-  private head = 0;
+export class ReplyStream<T> implements AsyncGenerator<T, void, undefined> {
+  /**
+   * Called when `poll`, which had nothing to give, may have something: a message, the end or a failure; sometimes in vain. Must
+   * not throw. It may be called from within anything that the reader calls, but not from within `poll`.
+   */
+  onReady: (() => void) | undefined;
+  private readonly source: ReplySource<T>;
+  /** `closing`: the source has nothing to add to what `poll` still gives. */
+  private state: "new" | "open" | "closing" | "ended" = "new";
+  /** How it ends; not thrown yet. */
   private error: Error | undefined;
+  private polling = false;
+  private waking = false;
   private reader: Reader<T> | undefined;
   private pending: Promise<IteratorResult<T, undefined>> | undefined;
 
-  constructor(source: ReplySource<Q, T>) {
+  constructor(source: ReplySource<T>) {
     this.source = source;
   }
 
-  /** Whether the reader waits for a message now. */
-  get waiting(): boolean {
-    return this.reader !== undefined;
+  /** Whether the reader knows all: nothing comes any more, and a failure has been thrown. */
+  get ended(): boolean {
+    return this.state === "ended" && this.error === undefined;
   }
 
-  /** Gives a message to the reader, now or when it asks. */
-  push(item: Q): void {
-    if (this.state === "ended") return;
-    const { reader } = this;
-    if (reader === undefined) {
-      this.queue.push(item);
-      return;
+  /**
+   * Takes the next message. Undefined: there is none now, or no more; see `ended`. The first one begins the call.
+   * @throws what the call failed with, once, when all that comes before it has been taken
+   */
+  poll(): T | undefined {
+    if (this.state !== "ended") {
+      const message = this.ask();
+      if (message !== undefined) return message;
     }
-    this.reader = undefined;
+    const { error } = this;
+    if (error === undefined || this.state !== "ended") return undefined;
+    this.error = undefined;
+    throw error;
+  }
+
+  private ask(): T | undefined {
+    this.polling = true;
     try {
-      reader.resolve({ done: false, value: this.source.read(item) });
+      if (this.state === "new") {
+        this.state = "open";
+        this.source.begin();
+      }
+      // `begin` may have ended it.
+      const message = this.isOver() ? undefined : this.source.poll();
+      if (message === undefined && this.state === "closing") this.state = "ended";
+      return message;
     } catch (thrown) {
-      reader.reject(this.unreadable(thrown));
+      this.state = "ended";
+      this.error = asError(thrown);
+      void this.source.hangUp();
+      return undefined;
+    } finally {
+      this.polling = false;
     }
   }
 
-  /** The call ended well; what is queued is still read. */
+  // For the source.
+
+  /** There may be something to poll. */
+  ready(): void {
+    if (this.polling) return;
+    if (this.reader === undefined) this.onReady?.();
+    else this.answer(this.reader);
+  }
+
+  /** As `ready`, when what runs now has come to its end: for a source that may get several messages in one go. */
+  readySoon(): void {
+    if (this.waking) return;
+    this.waking = true;
+    void settled.then(this.wake);
+  }
+
+  /** The call ended well; what there is to poll is still read. */
   end(): void {
-    if (this.state === "ended") return;
-    this.state = "ended";
-    this.take()?.resolve(finished);
+    if (this.state === "closing" || this.state === "ended") return;
+    this.state = "closing";
+    this.ready();
   }
 
-  /** The call failed. What is queued is still read first, unless `atOnce`. */
+  /** The call failed. What there is to poll is still read first, unless `atOnce`. */
   fail(error: Error, atOnce = false): void {
-    if (this.left || (this.state === "ended" && !atOnce)) return;
-    this.state = "ended";
-    if (atOnce) this.clear();
-    const reader = this.take();
-    if (reader !== undefined) {
-      reader.reject(error);
-      return;
-    }
+    if (this.state === "ended" || (this.state === "closing" && !atOnce)) return;
+    this.state = atOnce ? "ended" : "closing";
     this.error = error;
+    this.ready();
   }
+
+  // For readers that take promises.
 
   next(): Promise<IteratorResult<T, undefined>> {
     if (this.reader !== undefined && this.pending !== undefined) {
       const again = () => this.next();
       return this.pending.then(again, again);
     }
-    if (this.state === "new") {
-      this.state = "open";
-      this.source.begin();
-    }
-    if (this.head < this.queue.length) return this.shift();
-    const { error } = this;
-    if (error !== undefined) {
-      this.error = undefined;
-      return Promise.reject(error);
-    }
-    // Read again: `begin` may have ended the call.
-    if ((this.state as string) === "ended") return Promise.resolve(finished);
-    const pending = new Promise<IteratorResult<T, undefined>>((resolve, reject) => {
-      this.reader = { resolve, reject };
-    });
+    const pending = new Promise<IteratorResult<T, undefined>>((resolve, reject) => this.answer({ resolve, reject }));
     this.pending = pending;
-    this.source.wanted?.();
     return pending;
   }
 
   return(): Promise<IteratorReturnResult<undefined>> {
     const { state } = this;
-    this.close(undefined);
-    this.take()?.resolve(finished);
-    if (state === "open") this.source.hangUp();
-    return Promise.resolve(finished);
+    this.state = "ended";
+    this.error = undefined;
+    const gone = state === "open" ? this.source.hangUp() : undefined;
+    this.ready();
+    return gone === undefined ? Promise.resolve(finished) : gone.then(() => finished);
   }
 
   throw(error: Error): Promise<IteratorResult<T, undefined>> {
@@ -124,47 +159,26 @@ export class ReplyStream<Q, T> implements AsyncGenerator<T, void, undefined> {
     return this;
   }
 
-  private shift(): Promise<IteratorResult<T, undefined>> {
-    const item = this.queue[this.head] as Q;
-    this.head += 1;
-    if (this.head === this.queue.length) {
-      this.queue.length = 0;
-      this.head = 0;
-    } else if (this.head >= 1024) {
-      this.queue = this.queue.slice(this.head);
-      this.head = 0;
-    }
-    try {
-      return Promise.resolve({ done: false, value: this.source.read(item) });
-    } catch (thrown) {
-      return Promise.reject(this.unreadable(thrown));
-    }
-  }
-
-  private unreadable(thrown: unknown): Error {
-    const error = thrown instanceof Error ? thrown : new Error("a message could not be read", { cause: thrown });
-    this.close(error);
-    return error;
-  }
-
-  private take(): Reader<T> | undefined {
-    const { reader } = this;
+  /** Gives a reader what there is, or lets it wait. */
+  private answer(reader: Reader<T>): void {
     this.reader = undefined;
-    return reader;
+    try {
+      const value = this.poll();
+      if (value !== undefined) reader.resolve({ done: false, value });
+      else if (this.ended) reader.resolve(finished);
+      else this.reader = reader;
+    } catch (thrown) {
+      reader.reject(asError(thrown));
+    }
   }
 
-  private clear(): void {
-    this.queue = [];
-    this.head = 0;
-  }
+  private readonly wake = (): void => {
+    this.waking = false;
+    if (!this.ended) this.ready();
+  };
 
-  /** Ends the stream from the reader's side; with an error, also hangs up. */
-  private close(error: Error | undefined): void {
-    const { state } = this;
-    this.state = "ended";
-    this.left = true;
-    this.error = undefined;
-    this.clear();
-    if (error !== undefined && state === "open") this.source.hangUp();
+  /** A way to ask that outlives what the compiler knows. */
+  private isOver(): boolean {
+    return this.state === "ended";
   }
 }

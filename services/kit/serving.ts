@@ -3,6 +3,7 @@ import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import type { HostedService, Metadata } from "./call.ts";
 import { type Clock, systemClock } from "./clock.ts";
 import { CallContext, methodPath } from "./context.ts";
+import { ReplyStream } from "./reply-stream.ts";
 import { prepareValidation, validateRequest } from "./validation.ts";
 import { CallCancelled, toWeirError, WeirError } from "./weir-error.ts";
 
@@ -143,7 +144,10 @@ export class Serving {
   private ended = false;
   private iterator: AsyncIterator<object> | undefined;
   private closing: Promise<void> | undefined;
-  private wake: (() => void) | undefined;
+  /** Whether the sink takes messages. */
+  private open = true;
+  /** Goes on when the sink takes messages again, or the call has ended. */
+  private goOn: (() => void) | undefined;
   private cancelTimer: (() => void) | undefined;
 
   /** @param timeoutMs what is left of the call's time; undefined: no deadline */
@@ -184,10 +188,9 @@ export class Serving {
 
   /** The sink takes messages again. */
   resume(): void {
-    const { wake } = this;
-    if (wake === undefined) return;
-    this.wake = undefined;
-    wake();
+    if (this.open) return;
+    this.open = true;
+    this.goOn?.();
   }
 
   private check(request: MessageShape<DescMessage>): void {
@@ -213,22 +216,11 @@ export class Serving {
   private async runStream(request: MessageShape<DescMessage>): Promise<void> {
     try {
       this.check(request);
-      const iterator = (this.method.handle as StreamHandler)(request, this.context)[Symbol.asyncIterator]();
+      const replies = (this.method.handle as StreamHandler)(request, this.context);
+      const iterator = replies[Symbol.asyncIterator]();
       this.iterator = iterator;
-      for (;;) {
-        const result = await iterator.next();
-        if (result.done === true) {
-          this.iterator = undefined;
-          break;
-        }
-        if (this.ended) break;
-        if (!this.sink.message(result.value as MessageInitShape<DescMessage>)) {
-          await new Promise<void>((resolve) => {
-            this.wake = resolve;
-          });
-          if (this.ended) break;
-        }
-      }
+      if (replies instanceof ReplyStream) await this.pass(replies);
+      else await this.iterate(iterator);
       this.finish(undefined);
     } catch (thrown) {
       this.threw(thrown);
@@ -239,7 +231,58 @@ export class Serving {
     }
   }
 
-  /** Runs the generator's `finally`; does nothing when it has ended by itself. */
+  private async iterate(iterator: AsyncIterator<object>): Promise<void> {
+    for (;;) {
+      const result = await iterator.next();
+      if (result.done === true) {
+        this.iterator = undefined;
+        return;
+      }
+      if (this.ended) return;
+      this.give(result.value);
+      if (!this.open && !this.ended) {
+        await new Promise<void>((resolve) => {
+          this.goOn = resolve;
+        });
+      }
+      if (this.ended) return;
+    }
+  }
+
+  /** Hands messages on as soon as they are there, without a promise for each. Resolves when the stream or the call has ended. */
+  private pass(replies: ReplyStream<object>): Promise<void> {
+    return new Promise((resolve) => {
+      let passing = false;
+      this.goOn = replies.onReady = () => {
+        // What the sink does with a message may ask for the next one.
+        if (passing) return;
+        passing = true;
+        try {
+          while (this.open && !this.ended) {
+            const message = replies.poll();
+            if (message === undefined || this.ended) break;
+            this.give(message);
+          }
+          if (replies.ended) this.iterator = undefined;
+          if (replies.ended || this.ended) resolve();
+        } catch (thrown) {
+          this.threw(thrown);
+          resolve();
+        } finally {
+          passing = false;
+        }
+      };
+      this.goOn();
+    });
+  }
+
+  private give(message: object): void {
+    // Closed before, since the sink may `resume` while it takes the message.
+    this.open = false;
+    if (this.sink.message(message as MessageInitShape<DescMessage>)) this.open = true;
+  }
+
+  /** Leaves what the handler gave, a generator by its `finally`; does nothing when it has ended by itself. */
   private closeIterator(): Promise<void> | undefined {
     const { iterator } = this;
     if (iterator?.return === undefined) return this.closing;
@@ -277,7 +320,7 @@ export class Serving {
   private release(reason: unknown): void {
     this.cancelTimer?.();
     this.context.abort(reason);
-    this.resume();
+    this.goOn?.();
     void this.closeIterator();
   }
 }

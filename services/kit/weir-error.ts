@@ -109,3 +109,8 @@ const reasonsByCode: ReadonlyMap<Code, Reason> = new Map([
 function reasonFromCode(code: Code): Reason {
   return reasonsByCode.get(code) ?? ErrorReason.INTERNAL;
 }
+
+/** What was thrown, or an Error with it as its cause when it is none. */
+export function asError(thrown: unknown): Error {
+  return thrown instanceof Error ? thrown : new Error("what was thrown is no Error", { cause: thrown });
+}

@@ -9,6 +9,8 @@ import { contentBytes } from "./answers/events.ts";
  * reader that is slower than the provider finds larger messages, not more of them.
  */
 export class Outbox {
+  /** Called when `poll`, which had nothing to give, may have something. */
+  onReady: (() => void) | undefined;
   /** Called when the reader has taken all there was. */
   private readonly taken: () => void;
   private head: WireHead | undefined;
@@ -19,7 +21,6 @@ export class Outbox {
   private tail: WireTail | undefined;
   private failure: Error | undefined;
   private released = false;
-  private wake: (() => void) | undefined;
   /** Bytes that wait for the reader. */
   bytes = 0;
 
@@ -46,7 +47,7 @@ export class Outbox {
   /** From now on nothing can be taken back. */
   release(): void {
     this.released = true;
-    this.notify();
+    this.onReady?.();
   }
 
   /** The answer is whole. */
@@ -59,7 +60,7 @@ export class Outbox {
   fail(failure: Error): void {
     if (!this.released) this.drop();
     this.failure = failure;
-    this.notify();
+    this.onReady?.();
   }
 
   /** Forgets what was not read. */
@@ -80,19 +81,13 @@ export class Outbox {
     return undefined;
   }
 
-  /** Resolves when `poll` may have something; for one reader. */
-  more(): Promise<void> {
-    return new Promise((resolve) => {
-      this.wake = resolve;
-    });
-  }
-
   private take(): RunAttemptResponse {
     if (this.events.length > 0) return this.takeEvent();
     const { head, tail, pieces, bytes } = this;
     const data = pieces.length === 1 ? (pieces[0] ?? nothing) : Buffer.concat(pieces, bytes);
     this.drop();
     this.head = undefined;
+    this.tail = undefined;
     this.taken();
     return {
       $typeName: "weir.routing.v1.RunAttemptResponse",
@@ -117,12 +112,6 @@ export class Outbox {
       this.taken();
     }
     return { $typeName: "weir.routing.v1.RunAttemptResponse", payload: { case: "event", value } };
-  }
-
-  private notify(): void {
-    const { wake } = this;
-    this.wake = undefined;
-    wake?.();
   }
 }
 

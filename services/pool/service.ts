@@ -17,6 +17,7 @@ import type { Log } from "@weir/kit/log";
 import { endSpan, joinTrace } from "@weir/kit/telemetry/trace-context";
 import { CallCancelled, WeirError } from "@weir/kit/weir-error";
 import type { PriceList } from "@weir/price/price";
+import { answerStream } from "./answer-stream.ts";
 import { Attempt, closing, type AttemptEnd, type AttemptPlan } from "./attempt.ts";
 import type { AttemptTimeouts } from "./attempt-timer.ts";
 import { type CallLimit, createCallLimit } from "./call-limit.ts";
@@ -90,7 +91,7 @@ export function createPool(options: PoolOptions): Pool {
     begin,
     isClosed: () => closed,
   });
-  const open = new Set<Attempt>();
+  const attempts = new Set<Attempt>();
   let openStreams = 0;
   let draining = 0;
   let lastSet: ProviderSet | undefined;
@@ -123,10 +124,8 @@ export function createPool(options: PoolOptions): Pool {
     return limitOf(provider.id).enter(provider, Math.min(queueWaitMs, timeouts.totalMs), signal);
   }
 
-  async function* runAttempt(
-    request: RunAttemptRequest,
-    context: HandlerContext,
-  ): AsyncGenerator<RunAttemptResponse, void, undefined> {
+  /** Gets an attempt under way. A call that joined others gets its whole answer instead. */
+  async function open(request: RunAttemptRequest, context: HandlerContext): Promise<Attempt | RunAttemptResponse> {
     const startMs = clock.monotonic();
     const startTimeMs = clock.now();
     const set = providerSet();
@@ -173,10 +172,7 @@ export function createPool(options: PoolOptions): Pool {
     if (seat !== undefined) {
       onCallEnd(context, () => seat.leave());
       const message = seat.turn === undefined ? undefined : await seat.turn;
-      if (message !== undefined) {
-        yield message;
-        return;
-      }
+      if (message !== undefined) return message;
       if (hasEnded(context)) throw new CallCancelled();
     }
     const entering = takePlace(plan, () => context.signal);
@@ -197,20 +193,8 @@ export function createPool(options: PoolOptions): Pool {
     if (closed) attempt.giveUp();
     // At the end of every call, too; then the attempt is over and nothing happens.
     else onCallEnd(context, () => attempt.cancel());
-    try {
-      attempt.send();
-      for (;;) {
-        const message = attempt.outbox.poll();
-        if (message === undefined) {
-          await attempt.outbox.more();
-          continue;
-        }
-        yield message;
-        if (isLast(message)) return;
-      }
-    } finally {
-      attempt.cancel();
-    }
+    attempt.send();
+    return attempt;
   }
 
   /** Makes an attempt whose intent is on record, and which has a place under its provider's limit; it will be settled. */
@@ -228,7 +212,7 @@ export function createPool(options: PoolOptions): Pool {
         return true;
       },
       settled(end) {
-        open.delete(attempt);
+        attempts.delete(attempt);
         if (plan.stream) openStreams -= 1;
         if (end.outcome === AttemptOutcome.COMPLETED) key.accepted();
         if (end.drained) draining -= 1;
@@ -236,7 +220,7 @@ export function createPool(options: PoolOptions): Pool {
         settled(end);
       },
     });
-    open.add(attempt);
+    attempts.add(attempt);
     if (plan.stream) openStreams += 1;
     return attempt;
   }
@@ -254,7 +238,7 @@ export function createPool(options: PoolOptions): Pool {
 
   return {
     service: {
-      runAttempt,
+      runAttempt: (request, context) => answerStream(() => open(request, context)),
       async countTargetTokens(message) {
         const { generate, target, provider } = readRequest(message, providerSet());
         return countTokens(generate, provider, target.model, {
@@ -265,14 +249,14 @@ export function createPool(options: PoolOptions): Pool {
       },
     },
     status: () => ({
-      openAttempts: open.size,
+      openAttempts: attempts.size,
       draining,
       providers: Array.from(limits, ([id, { calls, waiting }]) => ({ id, calls, waiting })),
     }),
     async close() {
       closed = true;
       batches.close();
-      for (const attempt of open) attempt.giveUp();
+      for (const attempt of attempts) attempt.giveUp();
       await connections.close();
       measures.close();
     },
@@ -300,12 +284,6 @@ function readRequest({ request, target }: Pick<RunAttemptRequest, "request" | "t
 
 function times(tokens: number | undefined, count = 1): number | undefined {
   return tokens === undefined ? undefined : tokens * count;
-}
-
-/** Whether a message ends its answer. */
-function isLast({ payload }: RunAttemptResponse): boolean {
-  if (payload.case === "wire") return payload.value.tail !== undefined;
-  return payload.case === "event" && payload.value.kind.case === "end";
 }
 
 function readTimeouts(timeouts: Timeouts | undefined): AttemptTimeouts {

@@ -10,8 +10,9 @@ import type { Client, Metadata } from "@weir/kit/call";
 import type { Clock } from "@weir/kit/clock";
 import type { Reason } from "@weir/kit/error-table";
 import type { Log } from "@weir/kit/log";
+import { type ReplySource, ReplyStream } from "@weir/kit/reply-stream";
 import { endSpan } from "@weir/kit/telemetry/trace-context";
-import { CallCancelled, reasonWord, toWeirError, WeirError } from "@weir/kit/weir-error";
+import { asError, CallCancelled, reasonWord, toWeirError, WeirError } from "@weir/kit/weir-error";
 import { backoffMs, judge, mostUseful, type RetryBudget, spreadMs, type Verdict } from "./attempts.ts";
 import type { CallReport, Health } from "./health.ts";
 import type { RouterMetrics } from "./metrics.ts";
@@ -53,9 +54,6 @@ export interface GenerateJob {
   readonly span: Span | undefined;
 }
 
-type Result = IteratorResult<GenerateResponse, undefined>;
-type AttemptResult = IteratorResult<RunAttemptResponse, void>;
-
 /** An attempt is not begun with less time than this. */
 const usefulMs = 10;
 
@@ -70,29 +68,28 @@ const midAnswerReasons: ReadonlySet<Reason> = new Set([
   ErrorReason.INTERNAL,
 ]);
 
-const finished: IteratorReturnResult<undefined> = Object.freeze({ done: true, value: undefined });
-
 /** An attempt that is under way. */
 interface Attempt {
   readonly id: string;
   readonly target: RouteTarget;
-  readonly stream: AsyncGenerator<RunAttemptResponse, void, undefined>;
+  readonly stream: ReplyStream<RunAttemptResponse>;
   readonly report: CallReport;
   /** What was left of the caller's time when it began. */
   readonly leftMs: number | undefined;
 }
 
 /**
- * One request: attempts until a target gives content, then that target's messages, each handed on as soon as it comes.
- *
- * An iterator by hand, not a generator: `return` takes effect while a message is awaited, so that a caller who leaves
- * stops the provider at once; and handing a message on costs one promise.
+ * One request: attempts until a target gives content, then that target's messages, each handed on as soon as it is asked for.
+ * A caller who leaves stops the provider at once, also while an attempt is awaited.
  */
-export class GenerateCall implements AsyncGenerator<GenerateResponse, void, undefined> {
+export class GenerateCall implements ReplySource<GenerateResponse> {
+  /** What the caller gets. */
+  readonly stream = new ReplyStream<GenerateResponse>(this);
   private readonly deps: GenerateDeps;
   private readonly job: GenerateJob;
-  private state: "new" | "opening" | "open" | "over" = "new";
-  private first: Promise<Result> | undefined;
+  private state: "opening" | "open" | "over" = "opening";
+  /** The first message, until it is taken. */
+  private first: GenerateResponse | undefined;
   /** The attempt under way. */
   private attempt: Attempt | undefined;
   private lastTarget: RouteTarget | undefined;
@@ -110,76 +107,65 @@ export class GenerateCall implements AsyncGenerator<GenerateResponse, void, unde
     this.job = job;
   }
 
-  next(): Promise<Result> {
-    if (this.state === "open") {
-      const { attempt } = this;
-      if (attempt !== undefined) return attempt.stream.next().then(this.pass, this.broke);
-    }
-    if (this.state === "new") {
-      this.state = "opening";
-      this.first = this.open();
-      return this.first;
-    }
-    if (this.state === "opening" && this.first !== undefined) {
-      const again = () => this.next();
-      return this.first.then(again, again);
-    }
-    return Promise.resolve(finished);
+  begin(): void {
+    this.open().then(
+      () => this.stream.ready(),
+      (thrown: unknown) => this.stream.fail(asError(thrown)),
+    );
   }
 
-  async return(): Promise<IteratorReturnResult<undefined>> {
-    if (this.state === "over") return finished;
+  poll(): GenerateResponse | undefined {
+    const { first, attempt } = this;
+    if (first !== undefined) {
+      this.first = undefined;
+      return first;
+    }
+    if (this.state !== "open" || attempt === undefined) return undefined;
+    let message: RunAttemptResponse | undefined;
+    try {
+      message = attempt.stream.poll();
+    } catch (thrown) {
+      this.broke(attempt, thrown);
+      return undefined;
+    }
+    if (message !== undefined) return this.handOn(message);
+    if (attempt.stream.ended) this.finish();
+    return undefined;
+  }
+
+  hangUp(): void {
+    if (this.state === "over") return;
     this.state = "over";
     this.wake?.();
     this.endSpan(new CallCancelled());
     const { attempt } = this;
-    if (attempt !== undefined) {
-      attempt.report.abandoned();
-      this.deps.metrics.attempt(attempt.target.provider, "cancelled");
-      await attempt.stream.return();
-    }
-    return finished;
+    if (attempt === undefined) return;
+    attempt.report.abandoned();
+    this.deps.metrics.attempt(attempt.target.provider, "cancelled");
+    void attempt.stream.return();
   }
 
-  async throw(error: unknown): Promise<Result> {
-    await this.return();
-    throw error;
+  /** The attempt has ended well, or so it says. */
+  private finish(): void {
+    if (!this.whole) throw this.fail(this.truncated());
+    this.succeed();
+    this.stream.end();
   }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.return();
-  }
-
-  [Symbol.asyncIterator](): this {
-    return this;
-  }
-
-  /** Hands a later message on. The payload object itself moves: no copy, no look inside but for the tail. */
-  private readonly pass = (result: AttemptResult): Result => {
-    if (result.done === true) {
-      if (this.state === "over") return finished;
-      if (!this.whole) throw this.fail(this.truncated());
-      this.succeed();
-      return finished;
-    }
-    return this.handOn(result.value);
-  };
 
   /** The attempt failed after its first message: the caller has content, so this is the end. */
-  private readonly broke = (thrown: unknown): Result => {
-    if (this.state === "over") throw new CallCancelled();
+  private broke(attempt: Attempt, thrown: unknown): void {
     if (this.whole) {
-      this.succeed();
-      return finished;
+      this.finish();
+      return;
     }
-    const error = this.readError(thrown, this.attempt);
+    const error = this.readError(thrown, attempt);
     throw this.fail(midAnswerReasons.has(error.reason) ? error : this.truncated(error), error);
-  };
+  }
 
   /** What an attempt threw. A deadline that was not the caller's is the pool's, which did not end the attempt in time. */
-  private readError(thrown: unknown, attempt: Attempt | undefined): WeirError {
+  private readError(thrown: unknown, attempt: Attempt): WeirError {
     const error = toWeirError(thrown);
-    if (attempt === undefined || error.reason !== ErrorReason.DEADLINE_EXCEEDED) return error;
+    if (error.reason !== ErrorReason.DEADLINE_EXCEEDED) return error;
     const { leftMs, target } = attempt;
     if (leftMs !== undefined && leftMs <= this.job.plan.route.timeouts.totalMs + poolGraceMs) return error;
     return new WeirError(ErrorReason.PROVIDER_TIMEOUT, {
@@ -188,10 +174,11 @@ export class GenerateCall implements AsyncGenerator<GenerateResponse, void, unde
     });
   }
 
-  private handOn({ payload }: RunAttemptResponse): Result {
+  /** The payload object itself moves: no copy, no look inside but for the tail. */
+  private handOn({ payload }: RunAttemptResponse): GenerateResponse {
     if (payload.case === "wire" ? payload.value.tail !== undefined : payload.value?.kind.case === "end")
       this.whole = true;
-    return { done: false, value: { $typeName: "weir.chat.v1.GenerateResponse", payload } };
+    return { $typeName: "weir.chat.v1.GenerateResponse", payload };
   }
 
   private truncated(cause?: WeirError): WeirError {
@@ -213,14 +200,14 @@ export class GenerateCall implements AsyncGenerator<GenerateResponse, void, unde
     this.endSpan();
   }
 
-  private async open(): Promise<Result> {
+  private async open(): Promise<void> {
     try {
       const first = await this.firstMessage();
       if (this.isOver()) throw new CallCancelled();
+      this.first = first;
       this.state = "open";
-      return first;
     } catch (thrown) {
-      if (this.isOver()) throw thrown instanceof CallCancelled ? thrown : new CallCancelled();
+      if (this.isOver()) throw new CallCancelled();
       this.state = "over";
       this.endSpan(thrown);
       throw thrown;
@@ -228,7 +215,7 @@ export class GenerateCall implements AsyncGenerator<GenerateResponse, void, unde
   }
 
   /** Makes attempts until one gives content. */
-  private async firstMessage(): Promise<Result> {
+  private async firstMessage(): Promise<GenerateResponse> {
     const { deps } = this;
     const { route, targets } = this.job.plan;
     const histories = targets.map((): History => ({ tries: 0, pauseMs: 0, excluded: false }));
@@ -306,6 +293,7 @@ export class GenerateCall implements AsyncGenerator<GenerateResponse, void, unde
         head.attempts = this.attemptCount;
         this.refused = head.status >= 400;
       }
+      stream.onReady = () => this.stream.ready();
       return { first: this.handOn(result.value) };
     } catch (thrown) {
       if (this.isOver()) throw new CallCancelled();
@@ -435,7 +423,7 @@ interface History {
 }
 
 type AttemptOutcome =
-  | { readonly first: Result; readonly error?: undefined; readonly verdict?: undefined }
+  | { readonly first: GenerateResponse; readonly error?: undefined; readonly verdict?: undefined }
   | { readonly first: undefined; readonly error: WeirError; readonly verdict: Verdict };
 
 function outOfTime(failures: readonly WeirError[]): WeirError {

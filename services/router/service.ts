@@ -110,7 +110,7 @@ export function createRouter(deps: RouterDeps): Router {
           metadata: metadataBelow(context, trace.traceParent),
           leftMs: () => context.timeoutMs(),
           span: trace.span,
-        });
+        }).stream;
       },
     },
 

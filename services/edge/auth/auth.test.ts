@@ -1,9 +1,16 @@
 import { randomBytes } from "node:crypto";
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
-import { type WatchKeysResponse, WatchKeysResponseSchema } from "@weir/gen/weir/account/v1/account_service_pb";
+import {
+  AccountService,
+  type WatchKeysResponse,
+  WatchKeysResponseSchema,
+} from "@weir/gen/weir/account/v1/account_service_pb";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import { createKeyText, keyDigest } from "@weir/kit/api-key";
+import { hostService } from "@weir/kit/call";
+import { createClient } from "@weir/kit/client";
+import { createLocalDoor } from "@weir/kit/local";
 import { silentLog } from "@weir/kit/log";
 import { CallCancelled, WeirError } from "@weir/kit/weir-error";
 import { afterEach, expect, test } from "vitest";
@@ -28,36 +35,37 @@ interface Stream {
 function setUp() {
   const clock = createManualClock();
   const streams: Stream[] = [];
-  const keys = createKeySnapshot({
-    accounts: {
-      async *watchKeys(_request, { signal } = {}) {
-        const queue: (WatchKeysResponse | Error)[] = [];
-        let wake: (() => void) | undefined;
-        const add = async (item: WatchKeysResponse | Error) => {
-          queue.push(item);
-          wake?.();
-          await settled();
-        };
-        streams.push({
-          send: (message) => add(create(WatchKeysResponseSchema, message)),
-          fail: (error) => add(error),
-          signal,
-        });
-        signal?.addEventListener("abort", () => wake?.(), { once: true });
-        for (;;) {
-          if (signal?.aborted) throw new CallCancelled();
-          const item = queue.shift();
-          if (item instanceof Error) throw item;
-          if (item !== undefined) {
-            yield item;
-            continue;
-          }
-          await new Promise<void>((resolve) => {
-            wake = resolve;
-          });
+  const accounts = hostService(AccountService, {
+    async *watchKeys(_request, { signal }) {
+      const queue: (WatchKeysResponse | Error)[] = [];
+      let wake: (() => void) | undefined;
+      const add = async (item: WatchKeysResponse | Error) => {
+        queue.push(item);
+        wake?.();
+        await settled();
+      };
+      streams.push({
+        send: (message) => add(create(WatchKeysResponseSchema, message)),
+        fail: (error) => add(error),
+        signal,
+      });
+      signal.addEventListener("abort", () => wake?.(), { once: true });
+      for (;;) {
+        if (signal.aborted) throw new CallCancelled();
+        const item = queue.shift();
+        if (item instanceof Error) throw item;
+        if (item !== undefined) {
+          yield item;
+          continue;
         }
-      },
+        await new Promise<void>((resolve) => {
+          wake = resolve;
+        });
+      }
     },
+  });
+  const keys = createKeySnapshot({
+    accounts: createClient(AccountService, createLocalDoor([accounts], { onDefect: () => undefined })),
     clock,
     random: () => 0.5,
     log: silentLog,

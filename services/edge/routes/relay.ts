@@ -3,7 +3,8 @@ import type { GenerateResponse } from "@weir/gen/weir/chat/v1/chat_service_pb";
 import type { WireChunk, WireHead, WireTail } from "@weir/gen/weir/chat/v1/wire_pb";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import type { Clock } from "@weir/kit/clock";
-import { CallCancelled, WeirError } from "@weir/kit/weir-error";
+import type { ReplyStream } from "@weir/kit/reply-stream";
+import { asError, CallCancelled, WeirError } from "@weir/kit/weir-error";
 import type { EdgeSettings } from "../config.ts";
 import type { Exchange, HeaderList } from "../http/exchange.ts";
 import type { TokenReservation } from "../limits/limits.ts";
@@ -61,19 +62,29 @@ export class Relay {
     });
   }
 
-  async run(reply: AsyncGenerator<GenerateResponse, void, undefined>): Promise<void> {
+  /** Resolves when the reply is over; then the client has it, or has gone. */
+  async run(reply: ReplyStream<GenerateResponse>): Promise<void> {
     try {
-      for await (const { payload } of reply) {
-        // A reply is read to its end even when all of it has left, so that the other side counts it as taken.
-        if (this.complete) continue;
-        // Nobody is left to read; leaving the loop hangs up.
-        if (this.exchange.isOver) return;
-        if (payload.case !== "wire") throw new WeirError(ErrorReason.INTERNAL);
-        if (!this.take(payload.value)) {
-          await this.exchange.writable();
+      await new Promise<void>((resolve, reject) => {
+        let stalled = false;
+        const read = (): void => {
+          if (stalled) return;
+          try {
+            stalled = !this.takeAll(reply);
+            if (stalled) void this.exchange.writable().then(goOn);
+            else if (reply.ended) resolve();
+          } catch (thrown) {
+            reject(asError(thrown));
+          }
+        };
+        const goOn = (): void => {
+          stalled = false;
           this.rest();
-        }
-      }
+          read();
+        };
+        reply.onReady = read;
+        read();
+      });
       // The client's leaving ends the reply as well.
       if (!this.complete)
         throw this.exchange.isOver ? new CallCancelled() : new WeirError(ErrorReason.STREAM_TRUNCATED);
@@ -82,7 +93,28 @@ export class Relay {
       if (this.mode === "waiting" && !this.exchange.isClosed) this.reservation.settle(0);
       if (!this.complete) throw thrown;
     } finally {
+      void reply.return();
       if (this.counted) this.deps.measures.streamClosed();
+    }
+  }
+
+  /**
+   * Takes the messages that are there.
+   * @returns false when the client does not keep up
+   */
+  private takeAll(reply: ReplyStream<GenerateResponse>): boolean {
+    for (;;) {
+      const message = reply.poll();
+      if (message === undefined) return true;
+      // A reply is read to its end even when all of it has left, so that the other side counts it as taken.
+      if (this.complete) continue;
+      if (this.exchange.isOver) {
+        // Nobody is left to read.
+        void reply.return();
+        return true;
+      }
+      if (message.payload.case !== "wire") throw new WeirError(ErrorReason.INTERNAL);
+      if (!this.take(message.payload.value)) return false;
     }
   }
 

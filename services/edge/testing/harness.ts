@@ -1,8 +1,14 @@
 import { randomBytes } from "node:crypto";
 import { connect, type Socket } from "node:net";
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
-import { type WatchKeysResponse, WatchKeysResponseSchema } from "@weir/gen/weir/account/v1/account_service_pb";
+import type { HandlerContext } from "@connectrpc/connect";
 import {
+  AccountService,
+  type WatchKeysResponse,
+  WatchKeysResponseSchema,
+} from "@weir/gen/weir/account/v1/account_service_pb";
+import {
+  ChatService,
   type CountTokensRequest,
   CountTokensResponseSchema,
   type GenerateRequest,
@@ -12,13 +18,16 @@ import {
 import type { WireChunkSchema, WireHeadSchema } from "@weir/gen/weir/chat/v1/wire_pb";
 import { ListRoutesResponseSchema, ListTargetHealthResponseSchema } from "@weir/gen/weir/routing/v1/route_service_pb";
 import { createKeyText, keyDigest } from "@weir/kit/api-key";
-import type { CallOptions } from "@weir/kit/call";
+import { type CallOptions, hostService, onCallEnd } from "@weir/kit/call";
+import { createClient } from "@weir/kit/client";
 import { type Clock, systemClock } from "@weir/kit/clock";
+import { createLocalDoor } from "@weir/kit/local";
 import { createLog } from "@weir/kit/log";
 import { noTelemetry } from "@weir/kit/telemetry/none";
 import { CallCancelled } from "@weir/kit/weir-error";
 import { type EdgeSettings, edgeSettings } from "../config.ts";
 import { createEdge, type Edge, type EdgeDeps } from "../service.ts";
+import { noConversations } from "./no-conversations.ts";
 
 export const pepper = Buffer.alloc(32, 7);
 
@@ -119,13 +128,34 @@ export async function startEdge(options: HarnessOptions = {}): Promise<Harness> 
   };
   if (options.loads !== false) feed({ records: [record], complete: true });
   const settings: EdgeSettings = { ...edgeSettings(), ...options.settings };
+  const accounts = hostService(AccountService, {
+    async *watchKeys(_request, { signal }) {
+      for (;;) {
+        const message = queue.shift();
+        if (message !== undefined) {
+          yield message;
+          continue;
+        }
+        if (signal.aborted) return;
+        await new Promise<void>((resolve) => {
+          wake = resolve;
+          signal.addEventListener("abort", () => resolve(), { once: true });
+          if (options.alive !== false) setTimeout(resolve, 200).unref();
+        });
+        if (options.alive !== false && queue.length === 0) queue.push(create(WatchKeysResponseSchema, {}));
+      }
+    },
+  });
   const edge = createEdge({
     chat: {
       generate(request, callOptions = {}) {
         const left = new AbortController();
         const call = { request: request as GenerateRequest, options: callOptions, signal: left.signal };
         calls.push(call);
-        return leavable((options.chat ?? friendly)(call), left);
+        const generate = (_: GenerateRequest, context: HandlerContext) =>
+          leavable((options.chat ?? friendly)(call), context, left);
+        const hosted = hostService(ChatService, { generate }, { trustsMesh: true });
+        return createClient(ChatService, createLocalDoor([hosted], untold)).generate(request, callOptions);
       },
       countTokens(request) {
         counted.push(request as CountTokensRequest);
@@ -136,24 +166,8 @@ export async function startEdge(options: HarnessOptions = {}): Promise<Harness> 
       listRoutes: () => Promise.resolve(create(ListRoutesResponseSchema, {})),
       listTargetHealth: () => Promise.resolve(create(ListTargetHealthResponseSchema, {})),
     },
-    accounts: {
-      async *watchKeys(_request, { signal } = {}) {
-        for (;;) {
-          const message = queue.shift();
-          if (message !== undefined) {
-            yield message;
-            continue;
-          }
-          if (signal?.aborted) return;
-          await new Promise<void>((resolve) => {
-            wake = resolve;
-            signal?.addEventListener("abort", () => resolve(), { once: true });
-            if (options.alive !== false) setTimeout(resolve, 200).unref();
-          });
-          if (options.alive !== false && queue.length === 0) queue.push(create(WatchKeysResponseSchema, {}));
-        }
-      },
-    },
+    accounts: createClient(AccountService, createLocalDoor([accounts], untold)),
+    conversations: noConversations,
     pepper,
     settings: () => settings,
     dependencies: () => [],
@@ -188,40 +202,24 @@ export async function startEdge(options: HarnessOptions = {}): Promise<Harness> 
   };
 }
 
-/** A reply as clients of the mesh give it: leaving it settles what is awaited and fires the call's signal. */
-function leavable<T>(source: AsyncGenerator<T, void>, left: AbortController): AsyncGenerator<T, void, undefined> {
-  const done: IteratorReturnResult<undefined> = { done: true, value: undefined };
-  const gone = new Promise<typeof done>((resolve) => {
-    left.signal.addEventListener("abort", () => resolve(done), { once: true });
-  });
+/** What the scripts throw is no defect of a test. */
+const untold = { onDefect: () => undefined };
+
+/** Fires `left` when the caller leaves before the reply has ended. */
+async function* leavable<T>(
+  source: AsyncGenerator<T, void>,
+  context: HandlerContext,
+  left: AbortController,
+): AsyncGenerator<T, void, undefined> {
   let ended = false;
-  const reply: AsyncGenerator<T, void, undefined> = {
-    async next() {
-      if (left.signal.aborted) return done;
-      const pending = source.next();
-      pending.catch(() => undefined); // it may fail when nobody waits for it any more
-      const result = await Promise.race([pending, gone]).catch((error: unknown) => {
-        ended = true;
-        throw error;
-      });
-      ended ||= result.done === true;
-      return result;
-    },
-    return() {
-      if (!ended) left.abort();
-      ended = true;
-      return Promise.resolve(done);
-    },
-    async throw(error) {
-      await reply.return(undefined);
-      throw error;
-    },
-    [Symbol.asyncIterator]: () => reply,
-    async [Symbol.asyncDispose]() {
-      await reply.return(undefined);
-    },
-  };
-  return reply;
+  onCallEnd(context, () => {
+    if (!ended) left.abort();
+  });
+  try {
+    yield* source;
+  } finally {
+    ended = true;
+  }
 }
 
 /** Closes every edge that a test started. */

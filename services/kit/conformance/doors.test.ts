@@ -18,7 +18,7 @@ import {
 } from "./ways.ts";
 
 // What every door owes to its callers and handlers, whichever way the calls go.
-describe.each(ways)("%s", (kind, openWay) => {
+describe.each(ways)("%s", (_, door, openWay) => {
   const opened: Way[] = [];
   const open = async (handlers: Handlers, options?: WayOptions): Promise<Way> => {
     const way = await openWay(handlers, options);
@@ -163,7 +163,7 @@ describe.each(ways)("%s", (kind, openWay) => {
       );
       expect(texts).toEqual(Array.from({ length: texts.length }, (_, index) => `${index}`));
       // grpc-js drops what it has received and not yet handed over when a failed status arrives.
-      if (kind !== "grpc") expect(texts).toHaveLength(40);
+      if (door !== "grpc") expect(texts).toHaveLength(40);
       expect(error).toMatchObject({ reason: ErrorReason.RATE_LIMITED, retryAfterMs: 1500 });
     });
 
@@ -214,7 +214,7 @@ describe.each(ways)("%s", (kind, openWay) => {
     test("a service that trusts the mesh checks only what strangers send", async () => {
       const { routes } = await open({ getRoute: ({ name }) => ({ route: { name } }) }, { trustsMesh: true });
       const call = routes.getRoute({ name: "odd" });
-      if (kind === "grpc") expect(await failure(call)).toMatchObject({ reason: ErrorReason.INVALID_REQUEST });
+      if (door === "grpc") expect(await failure(call)).toMatchObject({ reason: ErrorReason.INVALID_REQUEST });
       else expect((await call).route?.name).toBe("odd");
     });
   });
@@ -528,7 +528,7 @@ describe.each(ways)("%s", (kind, openWay) => {
     expect(neighbours.every((texts) => texts.length === 50)).toBe(true);
     for (let index = 0; index < 20; index += 1) await routes.getRoute({ name: `routes/${index}` });
     // local hands over one by one, the link's window holds 128 KiB; HTTP/2 and the streams above it hold more.
-    expect(produced).toBeLessThanOrEqual({ local: 2, link: 16, grpc: 200 }[kind] ?? 0);
+    expect(produced).toBeLessThanOrEqual({ local: 2, link: 16, grpc: 200 }[door]);
     let read = 1;
     for await (const _ of slow) read += 1;
     expect(read).toBe(2000);

@@ -7,7 +7,9 @@ import { createGrpcDoor } from "../grpc/client.ts";
 import { createGrpcServer } from "../grpc/server.ts";
 import { createLocalDoor } from "../local.ts";
 import { createMesh } from "../mesh.ts";
+import { ReplyStream } from "../reply-stream.ts";
 import type { ServingOptions } from "../serving.ts";
+import { asError } from "../weir-error.ts";
 
 export type Generate = ServiceImpl<typeof ChatService>["generate"];
 export type GetRoute = ServiceImpl<typeof RouteService>["getRoute"];
@@ -78,10 +80,92 @@ const grpc: OpenWay = async (handlers, options = {}) => {
   };
 };
 
-export const ways: readonly (readonly [string, OpenWay])[] = [
-  ["local", local],
-  ["link", link],
-  ["grpc", grpc],
+/** A way at both ends of which messages are polled: the handler gives a ReplyStream, and the caller reads one by `poll`. */
+function polled(openWay: OpenWay): OpenWay {
+  return async ({ generate, ...others }, options) => {
+    const handlers: Handlers = { ...others };
+    const way = await openWay(
+      generate === undefined
+        ? handlers
+        : { ...handlers, generate: (request, context) => asReplies(() => generate(request, context)) },
+      options,
+    );
+    return {
+      ...way,
+      chat: {
+        ...way.chat,
+        generate(request, callOptions) {
+          const replies = way.chat.generate(request, callOptions);
+          return asReplies(() => byPoll(replies));
+        },
+      },
+    };
+  };
+}
+
+/** The messages of an iterable, each made when it is asked for. */
+function asReplies<T>(make: () => AsyncIterable<T>): ReplyStream<T> {
+  let iterator: AsyncIterator<T> | undefined;
+  let made: T | undefined;
+  let making = false;
+  const replies = new ReplyStream<T>({
+    begin() {
+      iterator = make()[Symbol.asyncIterator]();
+    },
+    poll() {
+      const message = made;
+      made = undefined;
+      if (message !== undefined || making) return message;
+      making = true;
+      iterator?.next().then(
+        (result) => {
+          making = false;
+          if (result.done === true) return replies.end();
+          made = result.value;
+          replies.ready();
+        },
+        (thrown: unknown) => replies.fail(asError(thrown)),
+      );
+      return undefined;
+    },
+    async hangUp() {
+      await iterator?.return?.();
+    },
+  });
+  return replies;
+}
+
+/** Reads a stream by `poll` alone. */
+function byPoll<T>(replies: ReplyStream<T>): AsyncIterable<T> {
+  const iterator: AsyncIterator<T> = {
+    next: () =>
+      new Promise((resolve, reject) => {
+        const read = () => {
+          try {
+            const value = replies.poll();
+            if (value === undefined && !replies.ended) return;
+            replies.onReady = undefined;
+            resolve(value === undefined ? { done: true, value } : { done: false, value });
+          } catch (thrown) {
+            reject(asError(thrown));
+          }
+        };
+        replies.onReady = read;
+        read();
+      }),
+    return: () => replies.return(),
+  };
+  return { [Symbol.asyncIterator]: () => iterator };
+}
+
+/** The name of a way, the door on it, and how to open it. */
+export const ways: readonly (readonly [string, "local" | "link" | "grpc", OpenWay])[] = [
+  ["local", "local", local],
+  ["link", "link", link],
+  ["grpc", "grpc", grpc],
+  ["local, polled", "local", polled(local)],
+  ["link, polled", "link", polled(link)],
+  ["grpc, polled", "grpc", polled(grpc)],
 ];
 
 /** A chunk whose data is a text. */

@@ -18,7 +18,7 @@ import { decode, encodeToBytes } from "../codec.ts";
 import { methodPath, noMetadata } from "../context.ts";
 import { isNamed, splitAddress } from "../link/address.ts";
 import { asIs } from "../link/settings.ts";
-import { type ReplySource, ReplyStream } from "../reply-stream.ts";
+import { ReplyStream } from "../reply-stream.ts";
 import { deadlineExceeded, messageBytesMaxDefault, requestTooLarge, travellingTimeoutMs } from "../serving.ts";
 import { fromStatus } from "../status.ts";
 import { CallCancelled, toWeirError, type WeirError } from "../weir-error.ts";
@@ -86,17 +86,22 @@ export function createGrpcDoor(options: GrpcDoorOptions): GrpcDoor {
       request: MessageInitShape<I>,
       callOptions: CallOptions,
     ) => {
-      const source: ReplySource<Buffer, MessageShape<O>> = {
+      const queue: Buffer[] = [];
+      const reply = new ReplyStream<MessageShape<O>>({
         begin: () => call.begin(),
-        read: (bytes) => {
+        poll() {
+          const bytes = queue.shift();
+          if (bytes === undefined) return undefined;
           call.taken();
           return decode(method.output, bytes);
         },
         hangUp: () => call.giveUp(new CallCancelled()),
-      };
-      const reply = new ReplyStream<Buffer, MessageShape<O>>(source);
+      });
       const call = new GrpcCall(client, method, request, callOptions, messageBytesMax, {
-        message: (bytes) => reply.push(bytes),
+        message(bytes) {
+          queue.push(bytes);
+          reply.ready();
+        },
         end: () => reply.end(),
         fail: (error, atOnce) => reply.fail(error, atOnce),
       });

@@ -281,13 +281,15 @@ export class UnaryReply<O extends DescMessage> implements ReplyReader {
 }
 
 /** The reader of a streaming call. Messages are decoded when they are taken, and taking them gives credit. */
-export class StreamReply<O extends DescMessage> implements ReplyReader, ReplySource<Buffer, MessageShape<O>> {
-  readonly stream = new ReplyStream<Buffer, MessageShape<O>>(this);
+export class StreamReply<O extends DescMessage> implements ReplyReader, ReplySource<MessageShape<O>> {
+  readonly stream = new ReplyStream<MessageShape<O>>(this);
   private readonly output: O;
   private readonly open: () => ClientCall;
   private call: ClientCall | undefined;
+  /** What came and was not taken; the call's credit bounds it. */
+  private readonly queue: Buffer[] = [];
 
-  /** @param open begins the call; called at the first `next` */
+  /** @param open begins the call; called at the first `poll` */
   constructor(output: O, open: (reader: ReplyReader) => ClientCall) {
     this.output = output;
     this.open = () => open(this);
@@ -297,7 +299,9 @@ export class StreamReply<O extends DescMessage> implements ReplyReader, ReplySou
     this.call = this.open();
   }
 
-  read(bytes: Buffer): MessageShape<O> {
+  poll(): MessageShape<O> | undefined {
+    const bytes = this.queue.shift();
+    if (bytes === undefined) return undefined;
     this.call?.consumed(bytes.length);
     try {
       return decode(this.output, bytes);
@@ -311,7 +315,9 @@ export class StreamReply<O extends DescMessage> implements ReplyReader, ReplySou
   }
 
   message(bytes: Buffer): void {
-    this.stream.push(bytes);
+    this.queue.push(bytes);
+    // A batch may hold more of this call, and the reader is not to run inside the link.
+    this.stream.readySoon();
   }
 
   end(): void {

@@ -71,7 +71,9 @@ async function onlyMessage(outbox: Outbox): Promise<RunAttemptResponse> {
   for (;;) {
     const message = outbox.poll();
     if (message !== undefined) return message;
-    await outbox.more();
+    await new Promise<void>((resolve) => {
+      outbox.onReady = resolve;
+    });
   }
 }
 
