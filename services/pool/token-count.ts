@@ -11,6 +11,7 @@ import { codecOf } from "./codecs.ts";
 import { judgeStatus, nameError, rejected } from "./classify.ts";
 import { joinHeaders } from "./join-headers.ts";
 import type { ProviderSettings } from "./provider-set.ts";
+import type { Endpoint } from "./providers/endpoints.ts";
 import type { Keys } from "./providers/key-use.ts";
 import { prepareCall, type UpstreamCall } from "./upstream.ts";
 
@@ -59,6 +60,17 @@ const counters: Readonly<Partial<Record<Dialect, Counter>>> = {
   },
 };
 
+/** A server of local models counts the body of a chat; its answer has Anthropic's member. */
+const besideChat: Counter = {
+  path: (path) => `${path}/input_tokens`,
+  body: (body) => body,
+  read: readTokenCount,
+};
+
+function counterOf({ dialect, countsInputTokens }: Endpoint): Counter | undefined {
+  return counters[dialect] ?? (countsInputTokens === true ? besideChat : undefined);
+}
+
 /**
  * Counts the input of a request for one target: by its vendor where that can count, else by a guess.
  * @throws WeirError INVALID_REQUEST, TARGET_UNSUPPORTED; PROVIDER_REJECTED when the vendor finds the request at fault
@@ -69,8 +81,8 @@ export async function countTokens(
   model: string,
   deps: TokenCountDeps,
 ): Promise<TokenCount> {
-  const endpoint = provider.endpoints.find(({ dialect }) => counters[dialect] !== undefined);
-  const counter = endpoint && counters[endpoint.dialect];
+  const endpoint = provider.endpoints.find((known) => counterOf(known) !== undefined);
+  const counter = endpoint && counterOf(endpoint);
   const facts = { attemptId: "", startTimeMs: deps.nowMs(), model };
   if (endpoint === undefined || counter === undefined) return guess(prepareCall(request, provider, facts));
   const call = prepareCall(unstreamed(request), { ...provider, endpoints: [endpoint] }, facts);

@@ -239,10 +239,20 @@ const sheets: readonly Sheet[] = [
 const nothing: Rates = { input: 0n, cachedInput: 0n, cacheWrite: 0n, output: 0n };
 
 /** Models that run on the operator's own machine, or nowhere: they bill nothing. */
-const free: readonly Price[] = ["demo", "ollama", "vllm"].map((provider) => {
+const free: readonly Price[] = ["demo", "ollama", "vllm"].map((provider) => freePrice(provider, ""));
+
+/**
+ * The price of providers whose models run in Weir's own process, whatever their id: nothing. Its id differs from that of a
+ * price in weir.yaml, so that an id that was another kind's before keeps what it cost.
+ */
+export function localPrice(provider: string): Price {
+  return freePrice(provider, "+local");
+}
+
+function freePrice(provider: string, mark: string): Price {
   const named = { provider, model: "*", effectiveTime: undefined };
-  return { id: priceId(named), ...named, nanoUsdPerMillion: nothing, source: "no vendor bills it" };
-});
+  return { id: `${priceId(named)}${mark}`, ...named, nanoUsdPerMillion: nothing, source: "no vendor bills it" };
+}
 
 /** Prices of well-known models, each from the day on which its source said so. */
 export const builtInPrices: readonly Price[] = [...free, ...sheets.flatMap(pricesOf)];

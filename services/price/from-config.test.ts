@@ -2,7 +2,7 @@ import { create } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { PriceConfigSchema } from "@weir/gen/weir/config/v1/config_pb";
 import { expect, test } from "vitest";
-import { builtInPrices } from "./built-in.ts";
+import { builtInPrices, localPrice } from "./built-in.ts";
 import { nanoUsdFromText } from "./decimal.ts";
 import { priceListFromConfig, pricesFromConfig } from "./from-config.ts";
 import { createPriceList, type Price } from "./price.ts";
@@ -92,6 +92,16 @@ test("the built-in list is well formed, has a source for each row, and prices th
     const { input, cachedInput, output } = price.nanoUsdPerMillion;
     expect(input > 0n && cachedInput > 0n && cachedInput <= input && output >= 0n, price.id).toBe(true);
   }
+});
+
+test("models of this process cost nothing under any id, unless weir.yaml says so", () => {
+  const free = localPrice("acme");
+  const list = priceListFromConfig([], [...builtInPrices, free]);
+  expect(list.find({ provider: "acme", model: "tiny" }, 0)?.nanoUsdPerMillion).toMatchObject({ input: 0n, output: 0n });
+  const priced = priceListFromConfig([configured(undefined, "*")], [...builtInPrices, free]);
+  const own = priced.find({ provider: "acme", model: "tiny" }, at);
+  expect(own?.nanoUsdPerMillion.input).toBe(2_500_000_000n);
+  expect(own?.id).not.toBe(free.id);
 });
 
 test("a built-in price has not been edited since it was published: ledgers hold it under its id", async () => {

@@ -1,11 +1,11 @@
-import type { Config } from "@weir/gen/weir/config/v1/config_pb";
+import { type Config, ProviderKind } from "@weir/gen/weir/config/v1/config_pb";
 import { ConfigError } from "@weir/kit/config/fault";
 import { type ConfigStatus, watchConfig } from "@weir/kit/config/watch";
 import type { Clock } from "@weir/kit/clock";
 import type { Log } from "@weir/kit/log";
-import { builtInPrices } from "@weir/price/built-in";
+import { builtInPrices, localPrice } from "@weir/price/built-in";
 import { priceListFromConfig } from "@weir/price/from-config";
-import type { PriceList } from "@weir/price/price";
+import type { Price, PriceList } from "@weir/price/price";
 import { type CompleteConfig, completeConfig, type FoundProvider, vendorsOfEnvironment } from "./discovery.ts";
 import type { Environment } from "./settings.ts";
 
@@ -51,6 +51,10 @@ export function readConfig<T>(make: () => T): T {
   }
 }
 
+function localPrices({ providers }: Config): Price[] {
+  return Object.entries(providers).flatMap(([id, { kind }]) => (kind === ProviderKind.LOCAL ? [localPrice(id)] : []));
+}
+
 /** @throws ConfigError when the first configuration is not good */
 export async function startConfiguration(options: ConfigurationOptions): Promise<Configuration> {
   const found = { environment: vendorsOfEnvironment(options.env), local: options.local };
@@ -58,7 +62,7 @@ export async function startConfiguration(options: ConfigurationOptions): Promise
   let current: Snapshot | undefined;
   const snapshotOf = (config: Config): Snapshot => ({
     ...completeConfig(config, found, options.demoUrl),
-    prices: readConfig(() => priceListFromConfig(config.prices, builtInPrices)),
+    prices: readConfig(() => priceListFromConfig(config.prices, [...builtInPrices, ...localPrices(config)])),
   });
   const watch = await watchConfig({
     path: options.path,

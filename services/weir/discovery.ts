@@ -99,7 +99,11 @@ export function completeConfig(
 ): CompleteConfig {
   const config = clone(ConfigSchema, loaded);
   const reasons = new Map<string, string>();
-  for (const id of Object.keys(config.providers)) reasons.set(id, "in weir.yaml");
+  for (const [id, provider] of Object.entries(config.providers)) {
+    reasons.set(id, "in weir.yaml");
+    // What a local provider serves is known without asking it.
+    if (provider.models.length === 0) provider.models = Object.keys(provider.local?.files ?? {});
+  }
   const add = (provider: FoundProvider): void => {
     if (reasons.has(provider.id)) return;
     reasons.set(provider.id, provider.reason);

@@ -38,10 +38,10 @@ function providerFaults(config: Config): ConfigFault[] {
     if (provider.kind === ProviderKind.UNSPECIFIED) {
       faults.push({ path: `${path}.kind`, text: "missing; `openai` for anything with OpenAI's chat completions" });
     }
-    if (provider.baseUrl === "" && provider.kind !== ProviderKind.DEMO && provider.kind !== ProviderKind.UNSPECIFIED) {
+    if (provider.baseUrl === "" && !kindsWithoutUrl.has(provider.kind)) {
       faults.push(missingUrl(path, provider.kind));
     }
-    faults.push(...moduleFaults(path, provider));
+    faults.push(...moduleFaults(path, provider), ...localFaults(path, provider));
     faults.push(...accountFaults(path, provider));
     if (provider.kind === ProviderKind.BEDROCK && provider.aws !== undefined && provider.region === "") {
       faults.push({ path: `${path}.region`, text: "missing; calls are signed for one region, such as eu-central-1" });
@@ -122,6 +122,29 @@ function accountFaults(path: string, provider: ProviderConfig): ConfigFault[] {
   }
   return faults;
 }
+
+/** Models of this process have no address and no key, and speak what their server speaks. */
+function localFaults(path: string, provider: ProviderConfig): ConfigFault[] {
+  const { kind, local, baseUrl, apiKey, apiKeys, dialects } = provider;
+  if (kind !== ProviderKind.LOCAL)
+    return local === undefined ? [] : [{ path: `${path}.local`, text: "is for `kind: local`" }];
+  const faults: ConfigFault[] = [];
+  if (local === undefined) {
+    faults.push({ path: `${path}.local`, text: "missing; the model files: { files: { NAME: ./model.gguf } }" });
+  }
+  const text = "is not for `kind: local`, whose models run in this process";
+  if (baseUrl !== "") faults.push({ path: `${path}.base_url`, text });
+  if (apiKey !== "" || apiKeys.length > 0) faults.push({ path: `${path}.api_key`, text });
+  if (dialects.length > 0) faults.push({ path: `${path}.dialects`, text });
+  return faults;
+}
+
+/** Kinds that are reached where Weir itself serves them; and none, which is a fault of its own. */
+const kindsWithoutUrl: ReadonlySet<ProviderKind> = new Set([
+  ProviderKind.UNSPECIFIED,
+  ProviderKind.DEMO,
+  ProviderKind.LOCAL,
+]);
 
 function missingUrl(path: string, kind: ProviderKind): ConfigFault {
   switch (kind) {

@@ -238,3 +238,27 @@ test("capabilities are named by model, with a star at the end at most", () => {
   ]);
   expect(faultsOf(provider("{ a: { pictures: false } }"))).toHaveLength(1);
 });
+
+test("model files of local providers are found beside weir.yaml, and have no address and no key", async () => {
+  const path = join(folder, "weir.yaml");
+  writeFileSync(path, "providers: {house: {kind: local, local: {files: {tiny: ./models/tiny.gguf}}}}");
+  const { providers } = await loadConfig({ path, env: {} });
+  expect(providers["house"]?.local?.files).toEqual({ tiny: join(folder, "models/tiny.gguf") });
+
+  const faults = faultsOf(`
+providers:
+  a: {kind: local}
+  b: {kind: local, base_url: "http://b/v1", api_key: k, dialects: [openai-chat], local: {files: {m: m.gguf}}}
+  c: {kind: openai, base_url: "http://c/v1", local: {files: {m: m.gguf}}}
+  d: {kind: local, local: {files: {}}}
+`);
+  const text = "is not for `kind: local`, whose models run in this process";
+  expect(faults).toEqual([
+    "providers.a.local: missing; the model files: { files: { NAME: ./model.gguf } }",
+    `providers.b.base_url: ${text}`,
+    `providers.b.api_key: ${text}`,
+    `providers.b.dialects: ${text}`,
+    "providers.c.local: is for `kind: local`",
+    "providers.d.local.files: map must be at least 1 entries",
+  ]);
+});

@@ -2,7 +2,7 @@ import { readFileSync, statSync } from "node:fs";
 import { basename, dirname, resolve } from "node:path";
 import { fromJson } from "@bufbuild/protobuf";
 import { createValidator } from "@bufbuild/protovalidate";
-import { type Config, ConfigSchema } from "@weir/gen/weir/config/v1/config_pb";
+import { type Config, ConfigSchema, type LocalConfig } from "@weir/gen/weir/config/v1/config_pb";
 import { LineCounter, parseDocument } from "yaml";
 import { crossCheck } from "./cross-check.ts";
 import { ConfigError, type ConfigFault, pathOf } from "./fault.ts";
@@ -50,6 +50,7 @@ export async function loadConfigFiles(options: LoadOptions): Promise<LoadedConfi
       source: basename(path),
     });
     const modules = resolveModules(config, absolute);
+    for (const { local } of Object.values(config.providers)) if (local !== undefined) resolveModels(local, absolute);
     const faults = modules.flatMap(({ fault }) => fault ?? []);
     const read = [...files, ...modules.map(({ file }) => file)];
     if (faults.length > 0) throw new ConfigError(basename(path), faults, read);
@@ -72,6 +73,11 @@ function resolveModules(config: Config, absolute: (name: string) => string): { f
     const path = `${pathOf("providers", id)}.module`;
     return [{ file: provider.module, ...(isFile ? {} : { fault: { path, text: "there is no such file" } }) }];
   });
+}
+
+/** As for plugins; whether the files are there matters only where models are run. */
+function resolveModels(local: LocalConfig, absolute: (name: string) => string): void {
+  for (const [name, file] of Object.entries(local.files)) local.files[name] = absolute(file);
 }
 
 function refuse(): string {

@@ -10,6 +10,8 @@ export interface Endpoint {
   readonly codec?: TargetCodec;
   /** Path and query of a call. */
   path(model: string, stream: boolean): string;
+  /** Whether the tokens of a request are counted below the path, at `/input_tokens`, in a dialect that knows no such call. */
+  readonly countsInputTokens?: boolean;
 }
 
 type PathOf = (base: string, config: ProviderConfig) => (model: string, stream: boolean) => string;
@@ -66,6 +68,7 @@ const bedrockPath: PathOf = (base) => (model, stream) => base + conversePath({ m
 const kinds: Readonly<Partial<Record<ProviderKind, ReadonlyMap<Dialect, PathOf>>>> = {
   [ProviderKind.OPENAI]: openaiPaths,
   [ProviderKind.DEMO]: new Map([[Dialect.OPENAI_CHAT, fixed("/chat/completions")]]),
+  [ProviderKind.LOCAL]: new Map([[Dialect.OPENAI_CHAT, fixed("/chat/completions")]]),
   [ProviderKind.ANTHROPIC]: new Map([[Dialect.ANTHROPIC_MESSAGES, fixed("/messages")]]),
   [ProviderKind.AZURE]: new Map([
     [Dialect.OPENAI_CHAT, azurePath("/chat/completions")],
@@ -105,6 +108,7 @@ export function endpointsOf(
   return (named.length > 0 ? named : usual).map((dialect) => {
     const pathOf = paths.get(dialect);
     if (pathOf === undefined) throw new RangeError(`providers.${id}.dialects: the kind has no way for one of them`);
-    return { dialect, path: pathOf(base, config) };
+    const path = pathOf(base, config);
+    return config.kind === ProviderKind.LOCAL ? { dialect, path, countsInputTokens: true } : { dialect, path };
   });
 }

@@ -11,6 +11,7 @@ import { loadPlugins } from "@weir/pool/providers/plugin-load";
 import { createPool } from "@weir/pool/service";
 import { readConfig, type Snapshot } from "../configuration.ts";
 import { type NatsLink, startNats } from "../nats.ts";
+import { createLocalModels, type LocalModels } from "./local-models.ts";
 import type { Part, Root } from "./part.ts";
 
 /** Serves attempts, keeps their journal in the data folder, and carries it to the ledger: over NATS, or straight. */
@@ -24,12 +25,16 @@ export async function startPool(root: Root): Promise<Part> {
     clock,
     log,
   });
+  const localModels = createLocalModels({ clock, log });
   try {
-    let providers = await loadProviders(configuration.current());
+    const first = await loadProviders(configuration.current(), localModels);
+    let { providers } = first;
+    first.commit();
     configuration.onChange(async (next) => {
-      const nextProviders = await loadProviders(next);
+      const loaded = await loadProviders(next, localModels);
       return () => {
-        providers = nextProviders;
+        providers = loaded.providers;
+        loaded.commit();
       };
     });
     const pool = createPool({
@@ -52,20 +57,29 @@ export async function startPool(root: Root): Promise<Part> {
       begin: () => carriage.begin(),
       async stop(timeoutMs) {
         await pool.close();
+        await localModels.close();
         await carriage.stop(timeoutMs);
         await journal.close();
       },
     };
   } catch (error) {
+    await localModels.close();
     await journal.close();
     throw error;
   }
 }
 
-/** @throws ConfigError, also for a module that cannot be used */
-async function loadProviders({ config }: Snapshot): Promise<ProviderSet> {
+interface LoadedProviders {
+  readonly providers: ProviderSet;
+  /** Puts local models into force. */
+  commit(): void;
+}
+
+/** @throws ConfigError, also for a module or a model file that cannot be used */
+async function loadProviders({ config }: Snapshot, localModels: LocalModels): Promise<LoadedProviders> {
   const plugins = await loadPlugins(config);
-  return readConfig(() => createProviderSet(config, plugins));
+  const local = await localModels.prepare(config);
+  return { providers: readConfig(() => createProviderSet(local.config, plugins)), commit: () => local.commit() };
 }
 
 interface Carriage {
