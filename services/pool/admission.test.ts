@@ -1,3 +1,6 @@
+import { create } from "@bufbuild/protobuf";
+import { GenerateRequestSchema } from "@weir/gen/weir/chat/v1/chat_service_pb";
+import { Role } from "@weir/gen/weir/chat/v1/conversation_pb";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import { AttemptOutcome } from "@weir/gen/weir/metering/v1/usage_event_pb";
 import { CallCancelled, WeirError } from "@weir/kit/weir-error";
@@ -133,4 +136,20 @@ test("a reload keeps connections, and open calls to what it drops go on", async 
   finish?.();
   expect((await readAll(open)).error).toBeUndefined();
   await until(() => old.sockets.size === 0);
+});
+
+test.each<[string, { maxOutputTokens?: number; choiceCount?: number }, number]>([
+  ["a limit, which is for each reply", { maxOutputTokens: 100, choiceCount: 3 }, 300],
+  ["a limit alone", { maxOutputTokens: 100 }, 100],
+  ["no limit", { choiceCount: 3 }, 3 * 32_768],
+  ["neither", {}, 32_768],
+])("of a canonical request is reserved what all its replies may use: %s", async (_, limits, outputTokens) => {
+  await using provider = await startProvider((response) => response.writeHead(500, json).end("{}"));
+  await using pool = createTestPool(provider.url);
+  const messages = [{ role: Role.USER, parts: [{ content: { case: "text" as const, value: { text: "hi" } } }] }];
+  const request = create(GenerateRequestSchema, { model: "alias", messages, ...limits });
+  await readAll(pool.client.runAttempt({ ...attemptRequest(hello), request }, { metadata: principalMetadata }));
+  const [intent] = pool.journal.intents.values();
+  const sentBytes = provider.received[0]?.body.length;
+  expect(intent?.reserved).toMatchObject({ inputTokens: sentBytes, outputTokens });
 });

@@ -313,3 +313,34 @@ test("an answer without usage is counted", async () => {
   expect(pool.journal.events).toMatchObject([{ providerReplyId: "", usage: { outputTokens: 100 } }]);
   expect(pool.journal.events[0]?.usage?.inputTokens).toBeGreaterThan(5);
 });
+
+const usageChunk = JSON.stringify({
+  id: "chatcmpl-1",
+  choices: [],
+  usage: { prompt_tokens: 70, completion_tokens: 8 },
+});
+
+test.each<[string, string, boolean]>([
+  ["breaks", "", true],
+  ["ends without its end", "", false],
+  ["reports an error", sse('{"error":{"message":"no","code":500}}'), false],
+  ["goes on with what is no JSON", "data: {broken\n\n", false],
+])("a stream that reported its usage and then %s is settled as reported, once", async (_, rest, breaks) => {
+  await using provider = await startProvider((response) => {
+    response.writeHead(200, eventStream);
+    response.write(sse(chunk({ content: "word" }), usageChunk) + rest, () =>
+      breaks ? response.destroy() : response.end(),
+    );
+  });
+  await using pool = createTestPool(provider.url);
+  const { error, tail } = await readAll(pool.run(streaming));
+  expect(error).toMatchObject({ reason: ErrorReason.STREAM_TRUNCATED });
+  expect(tail).toBeUndefined();
+  expect(pool.journal.events).toMatchObject([
+    {
+      outcome: AttemptOutcome.TRUNCATED,
+      usageSource: UsageSource.REPORTED,
+      usage: { inputTokens: 70, outputTokens: 8 },
+    },
+  ]);
+});

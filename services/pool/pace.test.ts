@@ -1,14 +1,19 @@
+import { create } from "@bufbuild/protobuf";
 import { durationFromMs } from "@bufbuild/protobuf/wkt";
+import { GenerateRequestSchema } from "@weir/gen/weir/chat/v1/chat_service_pb";
+import { Role } from "@weir/gen/weir/chat/v1/conversation_pb";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import { CallCancelled } from "@weir/kit/weir-error";
 import { expect, test } from "vitest";
 import {
   answerJson,
+  attemptRequest,
   chunk,
   createTestPool,
   eventStream,
   hello,
   json,
+  principalMetadata,
   readAll,
   sse,
   startProvider,
@@ -57,6 +62,41 @@ test("a slow reader pauses the provider", async () => {
   expect(rest.error).toBeUndefined();
   const firstBytes = first.value?.payload.case === "wire" ? first.value.payload.value.data.length : 0;
   expect(firstBytes + rest.text.length).toBe(written + sse("[DONE]").length);
+}, 20_000);
+
+test("a slow reader of events pauses the provider, however little each of them says", async () => {
+  const piece = sse(chunk({ content: "x" })).repeat(50);
+  const whole = 24_000_000;
+  let written = 0;
+  await using provider = await startProvider((response) => {
+    response.writeHead(200, eventStream);
+    const more = () => {
+      while (written < whole) {
+        written += piece.length;
+        if (!response.write(piece)) return void response.once("drain", more);
+      }
+      response.end(sse(chunk({}, "stop"), "[DONE]"));
+    };
+    more();
+  });
+  await using pool = createTestPool(provider.url);
+  const messages = [{ role: Role.USER, parts: [{ content: { case: "text" as const, value: { text: "hi" } } }] }];
+  const request = create(GenerateRequestSchema, { model: "alias", messages });
+  const stream = pool.client.runAttempt({ ...attemptRequest(hello), request }, { metadata: principalMetadata });
+  await stream.next();
+  let last = -1;
+  let standsSinceMs = performance.now();
+  await until(() => {
+    const nowMs = performance.now();
+    if (written !== last) standsSinceMs = nowMs;
+    last = written;
+    return nowMs - standsSinceMs > 300;
+  });
+  expect(written).toBeLessThan(whole); // what the sockets of the machine hold
+  let words = 1; // the first event began the reply
+  for await (const { payload } of stream)
+    if (payload.case === "event" && payload.value.kind.case === "delta") words += 1;
+  expect(words - 1).toBe((written / piece.length) * 50);
 }, 20_000);
 
 test("calls beyond the limit wait, and beyond the queue are refused", async () => {

@@ -2,6 +2,7 @@ import { create } from "@bufbuild/protobuf";
 import { durationFromMs } from "@bufbuild/protobuf/wkt";
 import { Dialect } from "@weir/gen/weir/chat/v1/wire_pb";
 import { ConfigSchema, ProviderKind } from "@weir/gen/weir/config/v1/config_pb";
+import fc from "fast-check";
 import { expect, test } from "vitest";
 import { createProviderSet, type ProviderSettings } from "./provider-set.ts";
 import type { ProviderInit } from "./testing/pool-under-test.ts";
@@ -155,6 +156,45 @@ test.each<[string, ProviderInit, string, string, string, object]>([
   expect(settings).toMatchObject({ origin, credentials: [credential] });
   expect(pathsOf(settings)[0]?.[1]).toBe(whole);
   expect(pathsOf(settings, true)[0]?.[1]).toBe(stream);
+});
+
+// The router takes no name that has one: see its plan.
+const hasDotSegment = (name: string) => name.split(/[\\/]/).some((part) => part === "." || part === "..");
+
+test("law: a model's name stays below the provider's base URL, whatever is in it", () => {
+  const kinds: readonly ProviderInit[] = [
+    { kind: AZURE, baseUrl: "https://h/base", apiVersion: "2025-01-01" },
+    { kind: GEMINI, baseUrl: "https://h/base" },
+    { kind: VERTEX, baseUrl: "https://h/base", project: "p-1" },
+    { kind: BEDROCK, baseUrl: "https://h/base", region: "eu-central-1" },
+  ];
+  const name = fc.oneof(
+    fc.string({ unit: "binary", minLength: 1, maxLength: 20 }),
+    fc.string({
+      unit: fc.constantFrom(".", "/", "\\", "%", "2", "e", "?", "#", ":", ";", " ", "\r", "a"),
+      minLength: 1,
+    }),
+  );
+  const providers = kinds.map((kind) => one("x", kind));
+  fc.assert(
+    fc.property(
+      name.filter((text) => text.isWellFormed() && !hasDotSegment(text)),
+      fc.boolean(),
+      (model, stream) => {
+        for (const provider of providers) {
+          for (const path of [provider?.endpoints[0]?.path(model, stream), provider?.embeddings(model)?.path]) {
+            if (path === undefined) continue;
+            const url = new URL(`https://h${path}`);
+            expect(`${url.pathname}${url.search}`).toBe(path);
+            expect(url.pathname.startsWith("/base/")).toBe(true);
+            expect(url.hash).toBe("");
+            expect([...url.searchParams.keys()].every((key) => key === "alt" || key === "api-version")).toBe(true);
+          }
+        }
+      },
+    ),
+    { numRuns: Number(process.env["WEIR_PROPERTY_RUNS"] ?? 1000) },
+  );
 });
 
 test("several keys are several credentials, each once", () => {

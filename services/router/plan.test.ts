@@ -81,6 +81,28 @@ test("with aliases only they count: the exact one, else the longest prefix; an e
   expect(planRequest(routing(config), "models/local/phi", 0).alias).toBe("local/phi");
 });
 
+test.each(["..", ".", "../x", "x/..", "a/../b", "a/./b", "a\\..\\b", "./x", "a/..\\b", "x\ud800"])(
+  "a name that could be read as another path is no model: %j",
+  (name) => {
+    const config = {
+      providers: { openai: provider },
+      aliases: { "any/*": { targets: [{ provider: "openai" }], allowUnpriced: true } },
+    };
+    expect(reasonOf(() => targets(config, `any/${name}`))).toBe(ErrorReason.MODEL_NOT_FOUND);
+    expect(reasonOf(() => targets({ providers: { openai: provider } }, `openai/${name}`))).toBe(
+      ErrorReason.MODEL_NOT_FOUND,
+    );
+  },
+);
+
+test.each(["...", "a..b", "..a", "a.", ".hidden", "v1.2/x"])("dots in a name are no harm: %j", (name) => {
+  const config = {
+    providers: { openai: provider },
+    aliases: { "any/*": { targets: [{ provider: "openai" }], allowUnpriced: true } },
+  };
+  expect(targets(config, `any/${name}`)).toEqual([`openai/${name}`]);
+});
+
 test("targets without a price are left out, unless the alias allows them; the price of now counts", () => {
   const mixed = [
     { provider: "openai", model: "new" },
