@@ -1,5 +1,6 @@
 import { durationMs, type Duration } from "@bufbuild/protobuf/wkt";
 import type { EdgeConfig } from "@weir/gen/weir/config/v1/config_pb";
+import { type ResponsesSettings, responsesSettings } from "./routes/responses/settings.ts";
 
 /** Where a port is opened. */
 export interface Address {
@@ -32,6 +33,7 @@ export interface EdgeSettings {
   readonly bodyStallMs: number;
   /** Where `/metrics` is answered beside the public port. */
   readonly metricsAddress: Address | undefined;
+  readonly responses: ResponsesSettings;
 }
 
 const defaults = {
@@ -64,6 +66,7 @@ export function edgeSettings(config?: EdgeConfig): EdgeSettings {
     writeStallMs: milliseconds(config?.writeStall, defaults.writeStallMs),
     bodyStallMs: defaults.bodyStallMs,
     metricsAddress: parseAddress(config?.metricsAddress ?? ""),
+    responses: responsesSettings(config?.responses),
   };
 }
 

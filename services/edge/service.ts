@@ -2,6 +2,7 @@ import type { Meter, Tracer } from "@opentelemetry/api";
 import type { AccountService } from "@weir/gen/weir/account/v1/account_service_pb";
 import type { ChatService } from "@weir/gen/weir/chat/v1/chat_service_pb";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
+import type { ConversationService } from "@weir/gen/weir/conversation/v1/conversation_service_pb";
 import type { RouteService } from "@weir/gen/weir/routing/v1/route_service_pb";
 import type { Client } from "@weir/kit/call";
 import type { Clock } from "@weir/kit/clock";
@@ -27,6 +28,7 @@ import { createDialectRoutes } from "./routes/dialects.ts";
 import { createHealth, type DependencyHealth } from "./routes/health.ts";
 import { createMetrics } from "./routes/metrics.ts";
 import { createModels } from "./routes/models.ts";
+import { createResponses } from "./routes/responses/responses.ts";
 import { type Route, versioned } from "./routes/route.ts";
 
 export type { DependencyHealth } from "./routes/health.ts";
@@ -35,6 +37,7 @@ export interface EdgeDeps {
   readonly chat: Pick<Client<typeof ChatService>, "generate" | "countTokens">;
   readonly routes: Pick<Client<typeof RouteService>, "listRoutes" | "listTargetHealth">;
   readonly accounts: Pick<Client<typeof AccountService>, "watchKeys">;
+  readonly conversations: Client<typeof ConversationService>;
   /** Secret under which keys are hashed: the one that metering has. */
   readonly pepper: Uint8Array;
   readonly settings: () => EdgeSettings;
@@ -86,7 +89,9 @@ export function createEdge(deps: EdgeDeps): Edge {
   let draining = false;
   let ended: Promise<void> | undefined;
 
-  const dialects = createDialectRoutes({ chat: deps.chat, limits, settings, memory, measures, clock });
+  const generateDeps = { chat: deps.chat, limits, settings, memory, measures, clock };
+  const dialects = createDialectRoutes(generateDeps);
+  const responses = createResponses({ ...generateDeps, conversations: deps.conversations, log });
   const models = createModels({ routes: deps.routes, clock });
   const metrics = createMetrics({ renderMetrics: deps.renderMetrics, authenticate });
   const health = createHealth({
@@ -105,6 +110,7 @@ export function createEdge(deps: EdgeDeps): Edge {
   ];
   const publicRoutes: Route[] = [
     ...dialects,
+    ...responses.routes,
     ...versioned({ method: "GET", path: "/models", access: "key", handle: models.list }),
     ...versioned({ method: "GET", path: "/models/{id=**}", access: "key", handle: models.get }),
     ...versioned({ method: "GET", path: "/metrics", access: "open", handle: metrics.guarded }),
@@ -182,6 +188,7 @@ export function createEdge(deps: EdgeDeps): Edge {
     server.stopListening();
     server.beginDrain();
     await within(clock, server.idle(), endMs - clock.monotonic());
+    await within(clock, responses.finish(), endMs - clock.monotonic());
     if (server.openCount > 0) {
       log.warn({ open: server.openCount }, "requests did not end in time");
       server.failAll(
@@ -192,11 +199,13 @@ export function createEdge(deps: EdgeDeps): Edge {
       );
       await within(clock, server.idle(), partingMs);
     }
+    await within(clock, responses.giveUp(), partingMs);
     await shut();
   }
 
   async function shut(): Promise<void> {
     draining = true;
+    responses.close();
     keys.close();
     await Promise.all([server.close(), metricsServer.close()]);
     limits.close();

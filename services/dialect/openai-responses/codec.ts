@@ -1,9 +1,8 @@
 import { Dialect } from "@weir/gen/weir/chat/v1/wire_pb";
 import type { Codec } from "../codec.ts";
-import { renderError } from "../openai/errors.ts";
 import { readAnswer } from "./answer-reader.ts";
 import { readEnvelope } from "./envelope.ts";
-import { readError, renderErrorEvent } from "./errors.ts";
+import { readError, renderError, renderErrorEvent } from "./errors.ts";
 import { dialectName } from "./name.ts";
 import { params } from "./params.ts";
 import { readRequest } from "./request-reader.ts";

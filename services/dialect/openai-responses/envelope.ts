@@ -12,9 +12,6 @@ export function readEnvelope(body: JsonObject): Envelope {
   if (input != null && typeof input !== "string" && !Array.isArray(input)) {
     throw invalid("`input` must be a text or a list of items.", "input");
   }
-  if (readBoolean(body["background"], "background") === true) {
-    throw invalid("Replies in the background cannot be fetched here; leave `background` out.", "background");
-  }
   const maxOutputTokens = readMaxOutputTokens(body);
   const user = readUser(body);
   return {

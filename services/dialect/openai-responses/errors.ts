@@ -1,7 +1,22 @@
+import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import type { WeirError } from "@weir/kit/weir-error";
-import type { ProviderError } from "../codec.ts";
+import type { ProviderError, RenderedError } from "../codec.ts";
 import { isObject, type JsonObject } from "../json.ts";
+import { renderError as renderOpenaiError } from "../openai/errors.ts";
 import { readProviderError } from "../openai/provider-error.ts";
+
+/**
+ * Renders a failure as an answer of its own. A response that cannot be continued is no missing resource but a fault of the request, with
+ * a code by which clients begin anew.
+ */
+export function renderError(error: WeirError): RenderedError {
+  const rendered = renderOpenaiError(error);
+  const { message, metadata, reason } = error;
+  const param = metadata["param"];
+  if (reason !== ErrorReason.NOT_FOUND || param !== "previous_response_id") return rendered;
+  const body = { message, type: "invalid_request_error", param, code: "previous_response_not_found" };
+  return { ...rendered, status: 400, body: JSON.stringify({ error: body }) };
+}
 
 /**
  * Renders a failure as the last event of a stream that has begun. OpenAI's reference has the members of the error beside

@@ -11,7 +11,6 @@ import { writeCountTokensAnswer } from "@weir/dialect/gemini/count-tokens";
 import { isObject } from "@weir/dialect/json";
 import { openaiChat } from "@weir/dialect/openai-chat/codec";
 import { openaiCompletions } from "@weir/dialect/openai-completions/codec";
-import { openaiResponses } from "@weir/dialect/openai-responses/codec";
 import { weirChat } from "@weir/dialect/weir-chat/codec";
 import { weirGenerate } from "@weir/dialect/weir-generate/codec";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
@@ -26,7 +25,6 @@ import { createArrayForm } from "./stream-form.ts";
 const bodyDialects: readonly (readonly [path: string, codec: Codec])[] = [
   ["/chat/completions", openaiChat],
   ["/completions", openaiCompletions],
-  ["/responses", openaiResponses],
   ["/embeddings", openaiEmbeddingsDoor],
   ["/messages", anthropicMessages],
   ["/generate", weirGenerate],

@@ -1,5 +1,6 @@
 import { AccountService } from "@weir/gen/weir/account/v1/account_service_pb";
 import { ChatService } from "@weir/gen/weir/chat/v1/chat_service_pb";
+import { ConversationService } from "@weir/gen/weir/conversation/v1/conversation_service_pb";
 import { RouteService } from "@weir/gen/weir/routing/v1/route_service_pb";
 import { edgeSettings } from "@weir/edge/config";
 import { createEdge, type DependencyHealth, type Edge, type EdgeDeps } from "@weir/edge/service";
@@ -8,21 +9,20 @@ import { readConfig } from "../configuration.ts";
 import { version } from "../version.ts";
 import type { Root } from "./part.ts";
 
+type ClientsOfEdge = Pick<EdgeDeps, "chat" | "routes" | "accounts" | "conversations">;
+
 /** What the edge calls; to be made before the mesh starts. */
-export function clientsOfEdge(mesh: Mesh): Pick<EdgeDeps, "chat" | "routes" | "accounts"> {
+export function clientsOfEdge(mesh: Mesh): ClientsOfEdge {
   return {
     chat: mesh.client(ChatService, "router"),
     routes: mesh.client(RouteService, "router"),
     accounts: mesh.client(AccountService, "metering"),
+    conversations: mesh.client(ConversationService, "metering"),
   };
 }
 
 /** Builds the public door; it does not listen yet. */
-export function buildEdge(
-  root: Root,
-  clients: Pick<EdgeDeps, "chat" | "routes" | "accounts">,
-  dependencies: () => readonly DependencyHealth[],
-): Edge {
+export function buildEdge(root: Root, clients: ClientsOfEdge, dependencies: () => readonly DependencyHealth[]): Edge {
   const { configuration, telemetry, log, clock } = root;
   let settings = readConfig(() => edgeSettings(configuration.current().config.edge));
   configuration.onChange((next) => {

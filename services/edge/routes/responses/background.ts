@@ -1,0 +1,264 @@
+import { randomBytes, randomUUID } from "node:crypto";
+import { durationFromMs } from "@bufbuild/protobuf/wkt";
+import { parseExact } from "@weir/dialect/json";
+import { inForeground, type StoredRequest, type StoredTurn } from "@weir/dialect/openai-responses/stored/request";
+import { asFailed, readResponseFacts, writeQueued } from "@weir/dialect/openai-responses/stored/response";
+import { withMembers } from "@weir/dialect/openai-responses/stored/splice";
+import type { ChatService, GenerateRequest } from "@weir/gen/weir/chat/v1/chat_service_pb";
+import type { WireChunk } from "@weir/gen/weir/chat/v1/wire_pb";
+import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
+import type { ConversationService } from "@weir/gen/weir/conversation/v1/conversation_service_pb";
+import { ResponseState } from "@weir/gen/weir/conversation/v1/response_pb";
+import type { Client, Metadata } from "@weir/kit/call";
+import type { Clock } from "@weir/kit/clock";
+import type { Log } from "@weir/kit/log";
+import { reasonWord, toWeirError, WeirError } from "@weir/kit/weir-error";
+import type { EdgeSettings } from "../../config.ts";
+import { asked, endStateOf } from "./archive.ts";
+import { continued, withBody } from "./continued.ts";
+import { failureOf } from "./failure.ts";
+
+/** Responses that are made while nobody waits for them. */
+export interface BackgroundWork {
+  /**
+   * Enters a response in the store and begins to make it.
+   * @returns the answer to the client: the Response as it is now, queued
+   * @throws WeirError OVERLOADED when too many are being made, STORE_UNAVAILABLE
+   */
+  begin(order: BackgroundOrder): Promise<WireChunk>;
+  /** Takes no more, and resolves when none is being made any more. */
+  finish(): Promise<void>;
+  /** Gives up what is being made; each is stored as failed, if the store answers within a second. */
+  giveUp(): Promise<void>;
+  /** Stops at once, as a crash would: what is being made fails when its lease runs out. */
+  close(): void;
+}
+
+export interface BackgroundOrder {
+  readonly request: GenerateRequest;
+  readonly asked: StoredRequest;
+  readonly turns: readonly StoredTurn[];
+  /** The client's own. */
+  readonly body: Buffer;
+  readonly metadata: Metadata;
+}
+
+export interface BackgroundDeps {
+  readonly chat: Pick<Client<typeof ChatService>, "generate">;
+  readonly conversations: Pick<Client<typeof ConversationService>, "beginResponse" | "renewLeases" | "finishResponse">;
+  readonly settings: () => EdgeSettings;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+/** One response that is being made. */
+interface Work {
+  readonly leaseId: string;
+  /** The Response as the client got it, and what of it stays to the end. */
+  readonly queued: Buffer;
+  readonly fixed: Readonly<Record<string, string>>;
+  /** Hangs up on the provider. */
+  leave(): void;
+  /** Why it is given up; undefined: it is not. `silent`: the store knows already, or nobody shall. */
+  over: "silent" | "shutdown" | undefined;
+  done: Promise<void>;
+}
+
+/** A cancelled response stops within this time. */
+const heartbeatMs = 1_000;
+const storeTimeoutMs = 5_000;
+const partingMs = 1_000;
+/** Tries to store an end; the pauses between them double. */
+const finishTriesMax = 6;
+const finishPauseMs = 250;
+
+export function createBackgroundWork({ chat, conversations, settings, clock, log }: BackgroundDeps): BackgroundWork {
+  const works = new Map<string, Work>();
+  /** Places that are taken while the store is asked. */
+  let entering = 0;
+  let ending = false;
+  let cancelBeat: (() => void) | undefined;
+
+  async function begin(order: BackgroundOrder): Promise<WireChunk> {
+    const { responses } = settings();
+    if (ending || works.size + entering >= responses.backgroundMax) {
+      throw new WeirError(ErrorReason.OVERLOADED, {
+        text: "Too many responses are being made in the background; retry after the delay in Retry-After.",
+        retryAfterMs: 1_000,
+      });
+    }
+    entering += 1;
+    try {
+      return await enter(order);
+    } finally {
+      entering -= 1;
+    }
+  }
+
+  async function enter({ request, asked: wanted, turns, body, metadata }: BackgroundOrder): Promise<WireChunk> {
+    const { leaseMs, timeToLiveMs } = settings().responses;
+    const responseId = `resp_${randomBytes(24).toString("hex")}`;
+    const createTimeMs = clock.now();
+    const queued = writeQueued(parseExact(body.toString()) ?? {}, {
+      id: responseId,
+      createTimeMs,
+      model: request.model,
+    });
+    const leaseId = randomUUID();
+    const { previousResponseId, input } = wanted;
+    await asked(() =>
+      conversations.beginResponse(
+        {
+          responseId,
+          previousResponseId: previousResponseId ?? "",
+          input,
+          response: queued,
+          leaseId,
+          lease: durationFromMs(leaseMs),
+          timeToLive: durationFromMs(timeToLiveMs),
+        },
+        { metadata, timeoutMs: storeTimeoutMs },
+      ),
+    );
+    const fixed = {
+      id: JSON.stringify(responseId),
+      created_at: String(Math.floor(createTimeMs / 1_000)),
+      background: "true",
+      previous_response_id: JSON.stringify(previousResponseId ?? null),
+    };
+    const sent = continued(withBody(request, inForeground(body)), wanted, turns);
+    const work: Work = { leaseId, queued, fixed, leave: () => {}, over: undefined, done: Promise.resolve() };
+    works.set(leaseId, work);
+    work.done = make(work, sent, metadata)
+      .catch((error: unknown) => log.error({ error }, "a response in the background could not be ended"))
+      .finally(() => works.delete(leaseId));
+    cancelBeat ??= clock.after(heartbeatMs, beat);
+    return answerOf(queued, request.model);
+  }
+
+  async function make(work: Work, request: GenerateRequest, metadata: Metadata): Promise<void> {
+    const { backgroundTimeoutMs, bytesMax } = settings().responses;
+    let ended: Buffer;
+    try {
+      const reply = chat.generate(request, { metadata, timeoutMs: backgroundTimeoutMs });
+      work.leave = () => void reply.return();
+      const answer = await readWhole(reply, bytesMax);
+      ended = withMembers(answer, work.fixed);
+    } catch (thrown) {
+      const error = work.over === "shutdown" ? shutdownError : toWeirError(thrown);
+      log.debug({ reason: reasonWord(error.reason) }, "a response in the background failed");
+      ended = asFailed(work.queued, failureOf(error));
+    }
+    if (work.over !== "silent") await store(work, ended);
+  }
+
+  async function store(work: Work, response: Buffer): Promise<void> {
+    const facts = readResponseFacts(response);
+    const state = endStateOf(facts?.status ?? "") ?? ResponseState.FAILED;
+    const output = facts?.output && { start: facts.output.start, end: facts.output.end };
+    for (let count = 1; ; count += 1) {
+      try {
+        const request = { leaseId: work.leaseId, state, response, ...(output === undefined ? {} : { output }) };
+        await conversations.finishResponse(request, { timeoutMs: work.over ? partingMs : storeTimeoutMs });
+        return;
+      } catch (error) {
+        if (count === finishTriesMax || work.over !== undefined) throw error;
+        await new Promise<void>((resolve) => clock.after(finishPauseMs * 2 ** count, resolve));
+      }
+    }
+  }
+
+  function beat(): void {
+    cancelBeat = undefined;
+    if (works.size === 0) return;
+    renew()
+      .catch((error: unknown) => log.warn({ error }, "leases of responses in the background could not be renewed"))
+      .finally(() => {
+        if (works.size > 0) cancelBeat ??= clock.after(heartbeatMs, beat);
+      });
+  }
+
+  async function renew(): Promise<void> {
+    const lease = durationFromMs(settings().responses.leaseMs);
+    const leaseIds = [...works.keys()];
+    const { endedLeaseIds } = await conversations.renewLeases({ leaseIds, lease }, { timeoutMs: storeTimeoutMs });
+    for (const leaseId of endedLeaseIds) stop(works.get(leaseId), "silent");
+  }
+
+  function stop(work: Work | undefined, why: "silent" | "shutdown"): void {
+    if (work === undefined || work.over !== undefined) return;
+    work.over = why;
+    work.leave();
+  }
+
+  async function allDone(): Promise<void> {
+    while (works.size > 0) await Promise.all([...works.values()].map((work) => work.done));
+  }
+
+  return {
+    begin,
+    async finish() {
+      ending = true;
+      await allDone();
+    },
+    async giveUp() {
+      ending = true;
+      for (const work of works.values()) stop(work, "shutdown");
+      await allDone();
+    },
+    close() {
+      ending = true;
+      cancelBeat?.();
+      for (const work of works.values()) stop(work, "silent");
+    },
+  };
+}
+
+const shutdownError = new WeirError(ErrorReason.OVERLOADED, {
+  text: "The gateway was shut down before the response was complete; send the request again.",
+});
+
+/** Reads an answer that is no stream. @throws WeirError when it is none, breaks off, or is longer than may be kept */
+async function readWhole(reply: ReturnType<BackgroundDeps["chat"]["generate"]>, bytesMax: number): Promise<Buffer> {
+  const parts: Uint8Array[] = [];
+  let bytes = 0;
+  let complete = false;
+  for await (const { payload } of reply) {
+    if (payload.case !== "wire") throw new WeirError(ErrorReason.INTERNAL);
+    const { head, data, tail } = payload.value;
+    if (head !== undefined && head.status !== 200) {
+      throw new WeirError(ErrorReason.PROVIDER_REJECTED, {
+        metadata: { provider: head.provider, status: String(head.status) },
+      });
+    }
+    bytes += data.length;
+    if (bytes > bytesMax) {
+      throw new WeirError(ErrorReason.INTERNAL, {
+        text: `The response is longer than the ${bytesMax} bytes that are kept.`,
+      });
+    }
+    parts.push(data);
+    complete ||= tail !== undefined;
+  }
+  if (!complete) throw new WeirError(ErrorReason.STREAM_TRUNCATED);
+  return Buffer.concat(parts);
+}
+
+/** The answer at once. No provider has been chosen yet, so that it is Weir that answers. */
+function answerOf(queued: Buffer, model: string): WireChunk {
+  return {
+    $typeName: "weir.chat.v1.WireChunk",
+    data: queued,
+    head: {
+      $typeName: "weir.chat.v1.WireHead",
+      status: 200,
+      contentType: "application/json",
+      headers: {},
+      provider: "weir",
+      model,
+      attempts: 0,
+      warnings: [],
+    },
+    tail: { $typeName: "weir.chat.v1.WireTail", usageSource: 0 },
+  };
+}

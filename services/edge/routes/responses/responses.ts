@@ -1,0 +1,55 @@
+import { openaiResponses } from "@weir/dialect/openai-responses/codec";
+import type { ConversationService } from "@weir/gen/weir/conversation/v1/conversation_service_pb";
+import type { Client } from "@weir/kit/call";
+import type { Log } from "@weir/kit/log";
+import { createGenerate, type GenerateDeps } from "../generate.ts";
+import { type Route, versioned } from "../route.ts";
+import { createArchive } from "./archive.ts";
+import { createBackgroundWork } from "./background.ts";
+import { createByteRoom } from "./byte-room.ts";
+import { createRememberingChat } from "./remembering-chat.ts";
+import { createStoredRoutes } from "./stored-routes.ts";
+
+export interface ResponsesDeps extends GenerateDeps {
+  readonly conversations: Client<typeof ConversationService>;
+  readonly log: Log;
+}
+
+/** OpenAI's Responses, with all that clients may come back for. */
+export interface Responses {
+  readonly routes: readonly Route[];
+  /** Takes no more work in the background, and resolves when all that was begun is stored. */
+  finish(): Promise<void>;
+  /** Gives up the work in the background; what was made of it is stored as failed, if the store answers. */
+  giveUp(): Promise<void>;
+  /** Ends everything at once. */
+  close(): void;
+}
+
+/** Most bytes of answers that are held until they are stored. */
+const heldBytesMax = 256 * 1024 * 1024;
+
+export function createResponses(deps: ResponsesDeps): Responses {
+  const { chat, conversations, settings, clock, log } = deps;
+  const timeToLiveMs = () => settings().responses.timeToLiveMs;
+  const archive = createArchive({ conversations, timeToLiveMs, log });
+  const background = createBackgroundWork({ chat, conversations, settings, clock, log });
+  const room = createByteRoom(heldBytesMax);
+  const remembering = createRememberingChat({ chat, archive, background, room, settings, log });
+  const handle = createGenerate(
+    { ...deps, chat: { ...chat, generate: remembering.generate } },
+    openaiResponses,
+    "/v1/responses",
+  );
+  return {
+    routes: [
+      ...versioned({ method: "POST", path: "/responses", access: "key", voice: openaiResponses, handle }),
+      ...createStoredRoutes(archive),
+    ],
+    async finish() {
+      await Promise.all([background.finish(), archive.idle()]);
+    },
+    giveUp: () => background.giveUp(),
+    close: () => background.close(),
+  };
+}
