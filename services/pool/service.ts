@@ -239,12 +239,16 @@ export function createPool(options: PoolOptions): Pool {
   return {
     service: {
       runAttempt: (request, context) => answerStream(() => open(request, context)),
-      async countTargetTokens(message) {
+      async countTargetTokens(message, context) {
         const { generate, target, provider } = readRequest(message, providerSet());
+        const { signal } = context;
         return countTokens(generate, provider, target.model, {
           dispatcherOf: (origin) => connections.of(origin),
           keys,
           nowMs: () => clock.now(),
+          enter: (waitMs) => limitOf(provider.id).enter(provider, waitMs, () => signal),
+          leave: () => limitOf(provider.id).leave(),
+          signal,
         });
       },
     },

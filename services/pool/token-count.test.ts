@@ -1,11 +1,20 @@
+import { generateKeyPairSync } from "node:crypto";
 import { anthropicMessages } from "@weir/dialect/anthropic-messages/codec";
 import { openaiChat } from "@weir/dialect/openai-chat/codec";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import { ProviderKind } from "@weir/gen/weir/config/v1/config_pb";
+import { CallCancelled } from "@weir/kit/weir-error";
 import { expect, test } from "vitest";
-import { attemptRequest, createTestPool, hello, type ProviderInit, startProvider } from "./testing/pool-under-test.ts";
+import {
+  attemptRequest,
+  createTestPool,
+  hello,
+  json,
+  type ProviderInit,
+  startProvider,
+  until,
+} from "./testing/pool-under-test.ts";
 
-const json = { "content-type": "application/json" };
 const anthropic: ProviderInit = { kind: ProviderKind.ANTHROPIC, apiKey: "k" };
 const claude = { model: "alias", max_tokens: 1, messages: [{ role: "user", content: "hi" }] };
 
@@ -54,6 +63,61 @@ test.each<[string, number, string]>([
   const count = await pool.client.countTargetTokens(counting(claude, anthropicMessages));
   expect(count.estimated).toBe(true);
   expect(count.inputTokens).toBeGreaterThan(5);
+});
+
+test("a count takes a place under the limit of calls, and gives it back", async () => {
+  const waiting: (() => void)[] = [];
+  await using provider = await startProvider((response) => {
+    waiting.push(() => response.writeHead(200, json).end('{"input_tokens":42}'));
+  });
+  await using pool = createTestPool(provider.url, { ...anthropic, callsMax: 1, queueMax: 1 });
+  const count = () => pool.client.countTargetTokens(counting(claude, anthropicMessages));
+  const first = count();
+  await until(() => waiting.length === 1);
+  const second = count();
+  await until(() => pool.pool.status().providers[0]?.waiting === 1);
+  expect(pool.pool.status().providers).toEqual([{ id: "p", calls: 1, waiting: 1 }]);
+  expect(await count()).toMatchObject({ estimated: true }); // the queue is full
+  waiting.shift()?.();
+  await until(() => waiting.length === 1);
+  waiting.shift()?.();
+  expect(await Promise.all([first, second])).toMatchObject([{ inputTokens: 42 }, { inputTokens: 42 }]);
+  expect(pool.pool.status().providers).toEqual([{ id: "p", calls: 0, waiting: 0 }]);
+});
+
+test("who leaves hangs up, whether asked already or waiting, and the place is free", async () => {
+  let closed = 0;
+  await using provider = await startProvider((_, { socket }) => socket.on("close", () => (closed += 1)));
+  await using pool = createTestPool(provider.url, { ...anthropic, callsMax: 1 });
+  const leavers = [new AbortController(), new AbortController()];
+  const counts = leavers.map(({ signal }) =>
+    pool.client.countTargetTokens(counting(claude, anthropicMessages), { signal }),
+  );
+  const failures = counts.map((count) => expect(count).rejects.toThrow(CallCancelled));
+  await until(() => provider.received.length === 1 && pool.pool.status().providers[0]?.waiting === 1);
+  for (const leaver of leavers.toReversed()) leaver.abort();
+  await Promise.all(failures);
+  await until(() => closed === 1 && pool.pool.status().providers[0]?.calls === 0);
+  expect(provider.received).toHaveLength(1);
+});
+
+test("a credential that cannot be had is replaced by a guess", async () => {
+  await using issuer = await startProvider((response) => response.writeHead(400, json).end("{}"));
+  await using provider = await startProvider();
+  const { privateKey } = generateKeyPairSync("rsa", { modulusLength: 2048 });
+  await using pool = createTestPool(provider.url, {
+    kind: ProviderKind.VERTEX,
+    apiKey: "",
+    project: "p",
+    tokenUrl: issuer.url,
+    credentials: JSON.stringify({
+      type: "service_account",
+      client_email: "a@p.iam.gserviceaccount.com",
+      private_key: privateKey.export({ type: "pkcs8", format: "pem" }),
+    }),
+  });
+  expect(await pool.client.countTargetTokens(counting(hello))).toMatchObject({ estimated: true });
+  expect(pool.pool.status().providers).toEqual([{ id: "p", calls: 0, waiting: 0 }]);
 });
 
 test("a provider that cannot count is not asked", async () => {

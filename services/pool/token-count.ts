@@ -5,7 +5,8 @@ import { type JsonObject, parseExact, parseObject, writeJson } from "@weir/diale
 import { estimateInputTokens } from "@weir/dialect/wire-request";
 import type { GenerateRequest } from "@weir/gen/weir/chat/v1/chat_service_pb";
 import { Dialect } from "@weir/gen/weir/chat/v1/wire_pb";
-import { WeirError } from "@weir/kit/weir-error";
+import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
+import { CallCancelled, WeirError } from "@weir/kit/weir-error";
 import type { Dispatcher } from "undici";
 import { codecOf } from "./codecs.ts";
 import { judgeStatus, nameError, rejected } from "./classify.ts";
@@ -26,6 +27,11 @@ export interface TokenCountDeps {
   readonly dispatcherOf: (origin: string) => Dispatcher;
   readonly keys: Keys;
   readonly nowMs: () => number;
+  /** Takes a place under the limit of the provider's calls. @throws WeirError OVERLOADED, also when the wait is over */
+  readonly enter: (waitMs: number) => Promise<void> | undefined;
+  readonly leave: () => void;
+  /** Fires when nobody waits for the count any more. */
+  readonly signal: AbortSignal;
 }
 
 /** How long a provider may take; who asks waits for the count to decide on something else. */
@@ -74,6 +80,7 @@ function counterOf({ dialect, countsInputTokens }: Endpoint): Counter | undefine
 /**
  * Counts the input of a request for one target: by its vendor where that can count, else by a guess.
  * @throws WeirError INVALID_REQUEST, TARGET_UNSUPPORTED; PROVIDER_REJECTED when the vendor finds the request at fault
+ * @throws CallCancelled when the signal fires
  */
 export async function countTokens(
   request: GenerateRequest,
@@ -94,12 +101,29 @@ export async function countTokens(
     body: Buffer.from(writeJson(counter.body(json, model, call.path))),
   };
   try {
-    const answer = await ask(provider, counting, knownCodec(endpoint.dialect), deps);
+    const answer = await askInPlace(provider, counting, knownCodec(endpoint.dialect), deps);
     const inputTokens = answer && counter.read(answer);
     return inputTokens === undefined ? guess(call) : { inputTokens, estimated: false };
   } catch (thrown) {
-    if (thrown instanceof WeirError) throw thrown;
-    return guess(call); // it could not be reached, or not in time
+    if (deps.signal.aborted) throw new CallCancelled();
+    if (thrown instanceof WeirError && thrown.reason === ErrorReason.PROVIDER_REJECTED) throw thrown;
+    return guess(call); // it could not be reached, or not in time, or has enough to do
+  }
+}
+
+/** A count is a call like any other to the provider, though nobody is billed for it. */
+async function askInPlace(
+  provider: ProviderSettings,
+  call: UpstreamCall,
+  codec: Codec,
+  deps: TokenCountDeps,
+): Promise<JsonObject | undefined> {
+  const entering = deps.enter(timeoutMs);
+  if (entering !== undefined) await entering;
+  try {
+    return await ask(provider, call, codec, deps);
+  } finally {
+    deps.leave();
   }
 }
 
@@ -115,7 +139,7 @@ async function ask(
   provider: ProviderSettings,
   call: UpstreamCall,
   codec: Codec,
-  { dispatcherOf, keys }: TokenCountDeps,
+  { dispatcherOf, keys, signal }: TokenCountDeps,
 ): Promise<JsonObject | undefined> {
   const key = await keys.use(provider, call);
   const { statusCode, headers, body } = await dispatcherOf(provider.origin).request({
@@ -123,7 +147,7 @@ async function ask(
     path: call.path,
     headers: joinHeaders(provider.headers, [...call.headers, ...key.headers]),
     body: call.body,
-    signal: AbortSignal.timeout(timeoutMs),
+    signal: AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)]),
   });
   const parts: Buffer[] = [];
   let bytes = 0;
