@@ -3,6 +3,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { countTests } from "./report.ts";
+import { installLocal } from "./install-local.ts";
 import { startNats, startPostgres, type TestServer } from "./servers.ts";
 
 // `npm test`: starts the servers that tests need, runs vitest over every workspace, ends with a count. Arguments go to
@@ -44,6 +45,7 @@ function runVitest(args: readonly string[], env: NodeJS.ProcessEnv): Promise<num
 async function main(): Promise<number> {
   const started = performance.now();
   say(`node ${process.version}, ${process.execPath}`);
+  say(await installLocal(root));
   const [postgres, nats] = await Promise.allSettled([startPostgres(), startNats()]);
   for (const outcome of [postgres, nats]) {
     if (outcome.status === "fulfilled") {

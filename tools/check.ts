@@ -1,5 +1,5 @@
 import { execFile, execFileSync } from "node:child_process";
-import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { delimiter, dirname, join } from "node:path";
 import { boundaryFaults, readWorkspaces } from "./boundaries.ts";
@@ -87,15 +87,27 @@ function checkBoundaries(): undefined {
   return undefined;
 }
 
+/** A project of its own, whose packages are installed apart. */
+async function checkLocalTypes(): Promise<string | undefined> {
+  if (existsSync(join(root, "services/local/node_modules"))) return run("tsc", "-p", "services/local");
+  return "skipped: services/local is not installed; `npm run local:install` does it";
+}
+
+async function checkDeadCode(): Promise<undefined> {
+  await run("knip", "--no-progress");
+  return run("knip", "--no-progress", "--directory", "services/local");
+}
+
 const steps: Readonly<Record<string, Step>> = {
   types: () => run("tsc", "-p", "."),
+  "types of local": checkLocalTypes,
   lint: () => run("oxlint", "--type-aware", "--deny-warnings"),
   format: () => run("biome", "format", "."),
   "proto lint": () => run("buf", "lint", "proto"),
   "proto breaking": checkBreaking,
   "generated code": checkGenerated,
   boundaries: checkBoundaries,
-  "dead code": () => run("knip", "--no-progress"),
+  "dead code": checkDeadCode,
 };
 
 mkdirSync(join(root, "third_party"), { recursive: true });

@@ -1,3 +1,5 @@
+import { join } from "node:path";
+import { pathToFileURL } from "node:url";
 import { clone, create } from "@bufbuild/protobuf";
 import {
   CapabilitiesConfigSchema,
@@ -88,7 +90,7 @@ function reachable(config: Config, server: ModelServer): Config {
 }
 
 /** It stands outside npm's workspaces, so that it has no name to import it by; and it may not be there. */
-const entry = new URL("../../local/start.ts", import.meta.url);
+const entry = pathToFileURL(join(import.meta.dirname, "../../local/start.ts"));
 
 async function loadModelServer(): Promise<StartModelServer> {
   const { startModelServer } = (await import(entry.href)) as { readonly startModelServer: StartModelServer };
