@@ -4,6 +4,7 @@ import {
   customType,
   date,
   integer,
+  interval,
   jsonb,
   numeric,
   pgEnum,
@@ -186,4 +187,57 @@ export const journals = pgTable("journals", {
   journalId: uuid("journal_id").primaryKey(),
   committedSequence: int8("committed_sequence").notNull(),
   updateTime: instant("update_time").notNull().defaultNow(),
+});
+
+export const budgets = pgTable("budgets", {
+  budgetKey: int8("budget_key").primaryKey(),
+  budgetId: text("budget_id").notNull(),
+  displayName: text("display_name").notNull(),
+  scope: jsonb("scope").notNull(),
+  limitNanoUsd: int8("limit_nano_usd").notNull(),
+  windowKind: text("window_kind", { enum: ["total", "hour", "day", "week", "month", "rolling"] }).notNull(),
+  spanSeconds: int8("span_seconds"),
+  softPercents: jsonb("soft_percents").notNull(),
+  disabled: boolean("disabled").notNull().default(false),
+  createTime: instant("create_time").notNull().defaultNow(),
+  deleteTime: instant("delete_time"),
+  revision: int8("revision").notNull().unique(),
+});
+
+export const budgetRevision = pgTable("budget_revision", {
+  singleton: boolean("singleton").primaryKey().default(true),
+  revision: int8("revision").notNull(),
+});
+
+export const budgetWindows = pgTable("budget_windows", {
+  windowId: int8("window_id").primaryKey(),
+  budgetKey: int8("budget_key").notNull(),
+  subject: text("subject").notNull(),
+  startTime: instant("start_time").notNull(),
+  spentNanoUsd: int8("spent_nano_usd").notNull(),
+  leasedNanoUsd: int8("leased_nano_usd").notNull(),
+  softPercent: integer("soft_percent").notNull(),
+  tightTime: instant("tight_time"),
+});
+
+export const budgetBuckets = pgTable(
+  "budget_buckets",
+  {
+    windowId: int8("window_id").notNull(),
+    bucketTime: instant("bucket_time").notNull(),
+    spentNanoUsd: int8("spent_nano_usd").notNull(),
+  },
+  (table) => [primaryKey({ columns: [table.windowId, table.bucketTime] })],
+);
+
+export const budgetLeases = pgTable("budget_leases", {
+  leaseId: int8("lease_id").primaryKey(),
+  windowId: int8("window_id").notNull(),
+  holder: uuid("holder").notNull(),
+  outstandingNanoUsd: int8("outstanding_nano_usd").notNull(),
+  grantedTotalNanoUsd: int8("granted_total_nano_usd").notNull(),
+  returnedTotalNanoUsd: int8("returned_total_nano_usd").notNull(),
+  expireTime: instant("expire_time").notNull(),
+  keep: interval("keep").notNull(),
+  ended: boolean("ended").notNull(),
 });

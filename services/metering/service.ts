@@ -2,6 +2,7 @@ import { randomBytes } from "node:crypto";
 import type { ServiceImpl } from "@connectrpc/connect";
 import type { Meter } from "@opentelemetry/api";
 import type { AccountService } from "@weir/gen/weir/account/v1/account_service_pb";
+import type { BudgetService } from "@weir/gen/weir/account/v1/budget_service_pb";
 import type { ConversationService } from "@weir/gen/weir/conversation/v1/conversation_service_pb";
 import type { UsageService } from "@weir/gen/weir/metering/v1/usage_service_pb";
 import type { RandomBytes } from "@weir/kit/api-key";
@@ -10,6 +11,9 @@ import type { Log } from "@weir/kit/log";
 import type { PriceList } from "@weir/price/price";
 import { createAccountStore } from "./account-store.ts";
 import { createAccounts } from "./accounts.ts";
+import { createBudgetService } from "./budgets/budget-service.ts";
+import { createBudgetStore } from "./budgets/budget-store.ts";
+import { createLeaseStore } from "./budgets/lease-store.ts";
 import { createConversations } from "./conversations/conversations.ts";
 import { createResponseStore } from "./conversations/response-store.ts";
 import { startSweeper } from "./conversations/sweeper.ts";
@@ -37,6 +41,7 @@ export interface MeteringDependencies {
 
 export interface Metering {
   readonly accounts: ServiceImpl<typeof AccountService>;
+  readonly budgets: ServiceImpl<typeof BudgetService>;
   readonly usage: ServiceImpl<typeof UsageService>;
   readonly conversations: ServiceImpl<typeof ConversationService>;
   /** For the JetStream consumer. */
@@ -66,6 +71,11 @@ export function createMetering(dependencies: MeteringDependencies): Metering {
   const responses = createResponseStore(database);
   return {
     accounts: createAccounts({ store: createAccountStore(database), pepper, clock, random }),
+    budgets: createBudgetService({
+      budgets: createBudgetStore(database),
+      leases: createLeaseStore(database),
+      clock,
+    }),
     usage: createUsageService({ database, store, recorder, clock }),
     conversations: createConversations(responses),
     startMonthKeeper: (keptMonths) => startMonthKeeper({ database, keptMonths, clock, log }),

@@ -1,0 +1,252 @@
+import { create, fromJson, type JsonValue, type MessageInitShape, toJson } from "@bufbuild/protobuf";
+import { durationFromMs, durationMs, timestampFromDate } from "@bufbuild/protobuf/wkt";
+import type { ServiceImpl } from "@connectrpc/connect";
+import {
+  BudgetRecordSchema,
+  BudgetSchema,
+  BudgetScopeSchema,
+  type BudgetService,
+  BudgetStandingSchema,
+  type BudgetWindow,
+  LeaseOutcome,
+  LeaseSchema,
+  type WatchBudgetsResponseSchema,
+  WindowKind,
+} from "@weir/gen/weir/account/v1/budget_service_pb";
+import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
+import type { Clock } from "@weir/kit/clock";
+import { WeirError } from "@weir/kit/weir-error";
+import type { BudgetRow, BudgetStore, StandingRow, WindowKindWord } from "./budget-store.ts";
+import { type GroupResult, leaseMs, type LeaseAsk, type LeaseState, type LeaseStore } from "./lease-store.ts";
+import { createWaiting } from "./waiting.ts";
+
+export interface BudgetServiceDeps {
+  readonly budgets: BudgetStore;
+  readonly leases: LeaseStore;
+  readonly clock: Clock;
+}
+
+/** Changes made elsewhere show after this long at most; the contract says half a second. */
+const pollMs = 400;
+const signOfLifeMs = 1_000;
+const recordsAtOnce = 500;
+const listCountMax = 10_000;
+const standingCountMax = 100;
+const tightCountMax = 1_000;
+const rollingSpanMinSeconds = 60;
+
+export function createBudgetService({ budgets, leases, clock }: BudgetServiceDeps): ServiceImpl<typeof BudgetService> {
+  const { wait, wakeAll } = createWaiting(clock);
+
+  async function describe(rows: readonly BudgetRow[]) {
+    const standings = await budgets.standings(
+      rows.map(({ budgetId }) => budgetId),
+      standingCountMax,
+    );
+    const byBudget = Map.groupBy(standings, ({ budgetId }) => budgetId);
+    return rows.map((row) => toProtoBudget(row, byBudget.get(row.budgetId) ?? []));
+  }
+
+  async function describeOne(row: BudgetRow | undefined, name: string) {
+    const [budget] = row === undefined ? [] : await describe([row]);
+    if (budget === undefined) throw notFound(name);
+    return { budget };
+  }
+
+  return {
+    async createBudget(request) {
+      const { budgetId, scope = create(BudgetScopeSchema) } = request;
+      const { windowKind, spanSeconds } = fromProtoWindow(request.window);
+      const row = await budgets.create({
+        budgetId,
+        displayName: request.displayName.toWellFormed(),
+        scope: toJson(BudgetScopeSchema, scope),
+        limit: request.limitNanoUsd,
+        windowKind,
+        spanSeconds,
+        softPercents: request.softPercents,
+      });
+      if (row === undefined) {
+        throw new WeirError(ErrorReason.ALREADY_EXISTS, { metadata: { resource: `budgets/${budgetId}` } });
+      }
+      wakeAll();
+      return { budget: toProtoBudget(row, []) };
+    },
+
+    async listBudgets({ tenant }) {
+      const rows = await budgets.list("", listCountMax);
+      const wanted = tenant.replace(/^tenants\//, "");
+      return { budgets: await describe(rows.filter((row) => wanted === "" || scopeOf(row).tenant === wanted)) };
+    },
+
+    getBudget: async ({ name }) => describeOne(await budgets.get(idOf(name)), name),
+
+    async updateBudget({ name, limitNanoUsd, softLimits, disabled }) {
+      const row = await budgets.update(idOf(name), {
+        limit: limitNanoUsd,
+        softPercents: softLimits?.percents,
+        disabled,
+      });
+      wakeAll();
+      return describeOne(row, name);
+    },
+
+    async deleteBudget({ name }) {
+      if (!(await budgets.remove(idOf(name)))) throw notFound(name);
+      wakeAll();
+      return {};
+    },
+
+    // Nothing is buffered here: each stream reads the store at its reader's pace.
+    async *watchBudgets(_, { signal }): AsyncGenerator<MessageInitShape<typeof WatchBudgetsResponseSchema>> {
+      // Taken before the snapshot: a change in between is sent twice, never missed.
+      let revision = await budgets.revision();
+      let page: readonly BudgetRow[] = [];
+      do {
+        page = await budgets.list(page.at(-1)?.budgetId ?? "", recordsAtOnce);
+        yield {
+          records: page.filter((row) => !row.disabled).map(toProtoRecord),
+          complete: page.length < recordsAtOnce,
+        };
+      } while (page.length === recordsAtOnce && !signal.aborted);
+      let sentMs = clock.monotonic();
+      while (!signal.aborted) {
+        const rows = await budgets.changed(revision, recordsAtOnce);
+        const tight = await budgets.tight(tightCountMax);
+        if (rows.length > 0 || tight.length > 0 || clock.monotonic() - sentMs >= signOfLifeMs) {
+          sentMs = clock.monotonic();
+          const removed = rows.filter(isOff).map((row) => row.budgetId);
+          yield { records: rows.filter((row) => !isOff(row)).map(toProtoRecord), removed, tight: [...tight] };
+        }
+        revision = rows.at(-1)?.revision ?? revision;
+        if (rows.length === recordsAtOnce) continue;
+        await wait(Math.min(pollMs, Math.max(0, sentMs + signOfLifeMs - clock.monotonic())), signal);
+      }
+    },
+
+    async acquireLeases({ holder, keep, groups }) {
+      const asked = groups.map(({ asks }) =>
+        asks.map(({ account, leaseId, neededNanoUsd, preferredNanoUsd }): LeaseAsk => {
+          if (account === undefined) throw invalid("groups.asks.account");
+          return { account, leaseId, needed: neededNanoUsd, preferred: preferredNanoUsd };
+        }),
+      );
+      const answer = await leases.acquire(holder, keep === undefined ? 0 : durationMs(keep), asked);
+      if (answer.results.some(({ outcome }) => outcome === "held")) wakeAll();
+      return { results: answer.results.map(toProtoResult), leases: answer.leases.map(toProtoLease) };
+    },
+
+    async renewLeases({ holder, leases: returns }) {
+      const answer = await leases.renew(
+        holder,
+        returns.map(({ leaseId, returnedTotalNanoUsd }) => ({ leaseId, returnedTotal: returnedTotalNanoUsd })),
+      );
+      return { leases: answer.leases.map(toProtoLease), ended: [...answer.ended] };
+    },
+  };
+}
+
+function idOf(name: string): string {
+  if (name.startsWith("budgets/")) return name.slice("budgets/".length);
+  throw invalid("name");
+}
+
+function notFound(name: string): WeirError {
+  return new WeirError(ErrorReason.NOT_FOUND, { text: "There is no such budget.", metadata: { resource: name } });
+}
+
+function invalid(param: string, text = `\`${param}\` is missing or malformed.`): WeirError {
+  return new WeirError(ErrorReason.INVALID_REQUEST, { text, metadata: { param } });
+}
+
+const isOff = (row: BudgetRow): boolean => row.disabled || row.deleted;
+
+/** A scope that a later version wrote may have fields that this one does not know. */
+function scopeOf(row: BudgetRow) {
+  return fromJson(BudgetScopeSchema, row.scope as JsonValue, { ignoreUnknownFields: true });
+}
+
+const kindWords: Partial<Record<WindowKind, WindowKindWord>> = {
+  [WindowKind.TOTAL]: "total",
+  [WindowKind.HOUR]: "hour",
+  [WindowKind.DAY]: "day",
+  [WindowKind.WEEK]: "week",
+  [WindowKind.MONTH]: "month",
+  [WindowKind.ROLLING]: "rolling",
+};
+const kindsByWord = new Map(Object.entries(kindWords).map(([kind, word]) => [word, Number(kind) as WindowKind]));
+
+function fromProtoWindow(window: BudgetWindow | undefined): {
+  readonly windowKind: WindowKindWord;
+  readonly spanSeconds: number | null;
+} {
+  const windowKind = kindWords[window?.kind ?? WindowKind.UNSPECIFIED];
+  if (windowKind === undefined) throw invalid("window.kind");
+  const span = window?.span;
+  if ((windowKind === "rolling") !== (span !== undefined)) {
+    throw invalid("window.span", "`window.span` is for rolling windows, which need it.");
+  }
+  if (span === undefined) return { windowKind, spanSeconds: null };
+  const spanSeconds = Math.round(durationMs(span) / 1_000);
+  if (spanSeconds < rollingSpanMinSeconds) throw invalid("window.span");
+  return { windowKind, spanSeconds };
+}
+
+function toProtoBudget(row: BudgetRow, standings: readonly StandingRow[]) {
+  return create(BudgetSchema, {
+    name: `budgets/${row.budgetId}`,
+    displayName: row.displayName,
+    scope: scopeOf(row),
+    limitNanoUsd: row.limit,
+    window: {
+      kind: kindsByWord.get(row.windowKind) ?? WindowKind.UNSPECIFIED,
+      ...(row.spanSeconds === null ? {} : { span: durationFromMs(row.spanSeconds * 1_000) }),
+    },
+    softPercents: [...row.softPercents],
+    disabled: row.disabled,
+    createTime: timestampFromDate(row.createTime),
+    standings: standings.map(({ subject, startTime, spent, leased }) =>
+      create(BudgetStandingSchema, {
+        subject,
+        ...(startTime === null ? {} : { startTime: timestampFromDate(startTime) }),
+        spentNanoUsd: spent,
+        leasedNanoUsd: leased,
+      }),
+    ),
+  });
+}
+
+function toProtoRecord(row: BudgetRow) {
+  return create(BudgetRecordSchema, { id: row.budgetId, scope: scopeOf(row) });
+}
+
+const outcomes = {
+  granted: LeaseOutcome.GRANTED,
+  gone: LeaseOutcome.GONE,
+  spent: LeaseOutcome.SPENT,
+  held: LeaseOutcome.HELD,
+} as const;
+
+function toProtoResult(result: GroupResult) {
+  const outcome = outcomes[result.outcome];
+  if (result.outcome === "granted") return { outcome };
+  if (result.outcome === "gone") return { outcome, account: result.account };
+  const { account, unspent, windowEndsInMs } = result;
+  return { outcome, account, unspentNanoUsd: unspent, ...endsIn(windowEndsInMs) };
+}
+
+function toProtoLease({ leaseId, account, grantedTotal, windowEndsInMs, remaining, softPercent }: LeaseState) {
+  return create(LeaseSchema, {
+    leaseId,
+    account,
+    grantedTotalNanoUsd: grantedTotal,
+    expiresIn: durationFromMs(leaseMs),
+    ...endsIn(windowEndsInMs),
+    remainingNanoUsd: remaining,
+    softPercent,
+  });
+}
+
+function endsIn(windowEndsInMs: number | null) {
+  return windowEndsInMs === null ? {} : { windowEndsIn: durationFromMs(windowEndsInMs) };
+}

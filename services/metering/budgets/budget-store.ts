@@ -1,0 +1,215 @@
+import type { ClientBase } from "pg";
+import type { Database } from "../database.ts";
+import type { AccountName } from "./windows.ts";
+
+/** How windows follow each other. */
+export type WindowKindWord = "total" | "hour" | "day" | "week" | "month" | "rolling";
+
+/** A budget as it is kept. */
+export interface BudgetRow {
+  readonly budgetId: string;
+  readonly displayName: string;
+  /** weir.account.v1.BudgetScope as proto JSON. */
+  readonly scope: unknown;
+  readonly limit: bigint;
+  readonly windowKind: WindowKindWord;
+  readonly spanSeconds: number | null;
+  readonly softPercents: readonly number[];
+  readonly disabled: boolean;
+  readonly createTime: Date;
+  readonly revision: bigint;
+  readonly deleted: boolean;
+}
+
+export type NewBudget = Pick<
+  BudgetRow,
+  "budgetId" | "displayName" | "scope" | "limit" | "windowKind" | "spanSeconds" | "softPercents"
+>;
+
+/** How a budget stands in one of its present windows. */
+export interface StandingRow {
+  readonly budgetId: string;
+  readonly subject: string;
+  /** Null: it has no beginning. */
+  readonly startTime: Date | null;
+  readonly spent: bigint;
+  readonly leased: bigint;
+}
+
+/** Budgets. Failures are WeirError STORE_UNAVAILABLE. */
+export interface BudgetStore {
+  /** @returns undefined when the id is taken */
+  create(budget: NewBudget): Promise<BudgetRow | undefined>;
+  /** Changes what is given. @returns undefined when there is no such budget */
+  update(
+    budgetId: string,
+    change: {
+      readonly limit?: bigint | undefined;
+      readonly softPercents?: readonly number[] | undefined;
+      readonly disabled?: boolean | undefined;
+    },
+  ): Promise<BudgetRow | undefined>;
+  /** @returns whether there was one */
+  remove(budgetId: string): Promise<boolean>;
+  get(budgetId: string): Promise<BudgetRow | undefined>;
+  /** By id. */
+  list(afterBudgetId: string, countMax: number): Promise<readonly BudgetRow[]>;
+  /** Present windows of budgets, the one of which most is spent first. */
+  standings(budgetIds: readonly string[], countMax: number): Promise<readonly StandingRow[]>;
+  /** The newest change that is visible. */
+  revision(): Promise<bigint>;
+  /** Budgets that changed after a revision, in the order of their changes; deleted ones, too. */
+  changed(afterRevision: bigint, countMax: number): Promise<readonly BudgetRow[]>;
+  /** Accounts of which somebody was refused within the last seconds what others had in hand. */
+  tight(countMax: number): Promise<readonly AccountName[]>;
+}
+
+const tightSeconds = 2;
+
+const columns = `budget_id, display_name, scope, limit_nano_usd, window_kind, span_seconds, soft_percents, disabled, create_time,
+  revision, delete_time is not null as deleted`;
+
+interface Row {
+  readonly budget_id: string;
+  readonly display_name: string;
+  readonly scope: unknown;
+  readonly limit_nano_usd: string;
+  readonly window_kind: WindowKindWord;
+  readonly span_seconds: string | null;
+  readonly soft_percents: number[];
+  readonly disabled: boolean;
+  readonly create_time: Date;
+  readonly revision: string;
+  readonly deleted: boolean;
+}
+
+export function createBudgetStore(database: Database): BudgetStore {
+  const query = (text: string, values: unknown[]) =>
+    database.transaction(async (client) => (await client.query<Row>(text, values)).rows.map(fromRow));
+  return {
+    create: (budget) =>
+      database.transaction(async (client) => {
+        const revision = await nextRevision(client);
+        const { rows } = await client.query<Row>(
+          `insert into budgets (budget_id, display_name, scope, limit_nano_usd, window_kind, span_seconds, soft_percents, revision)
+           values ($1, $2, $3, $4, $5, $6, $7, $8)
+           on conflict (budget_id) where delete_time is null do nothing returning ${columns}`,
+          [
+            budget.budgetId,
+            budget.displayName,
+            JSON.stringify(budget.scope),
+            String(budget.limit),
+            budget.windowKind,
+            budget.spanSeconds,
+            JSON.stringify(budget.softPercents),
+            revision,
+          ],
+        );
+        return rows.map(fromRow)[0];
+      }),
+    update: (budgetId, { limit, softPercents, disabled }) =>
+      database.transaction(async (client) => {
+        const revision = await nextRevision(client);
+        const { rows } = await client.query<Row>(
+          `update budgets set limit_nano_usd = coalesce($2, limit_nano_usd), soft_percents = coalesce($3, soft_percents),
+             disabled = coalesce($4, disabled), revision = $5
+           where budget_id = $1 and delete_time is null returning ${columns}`,
+          [
+            budgetId,
+            limit === undefined ? null : String(limit),
+            softPercents === undefined ? null : JSON.stringify(softPercents),
+            disabled ?? null,
+            revision,
+          ],
+        );
+        return rows.map(fromRow)[0];
+      }),
+    remove: (budgetId) =>
+      database.transaction(async (client) => {
+        const revision = await nextRevision(client);
+        const { rowCount } = await client.query(
+          "update budgets set delete_time = now(), revision = $2 where budget_id = $1 and delete_time is null",
+          [budgetId, revision],
+        );
+        return rowCount === 1;
+      }),
+    async get(budgetId) {
+      return (
+        await query(`select ${columns} from budgets where budget_id = $1 and delete_time is null`, [budgetId])
+      )[0];
+    },
+    list: (afterBudgetId, countMax) =>
+      query(`select ${columns} from budgets where budget_id > $1 and delete_time is null order by budget_id limit $2`, [
+        afterBudgetId,
+        countMax,
+      ]),
+    standings: (budgetIds, countMax) =>
+      database.transaction(async (client) => {
+        const { rows } = await client.query<{
+          budget_id: string;
+          subject: string;
+          start_time: Date | null;
+          spent_nano_usd: string;
+          leased_nano_usd: string;
+        }>(
+          `select budget_id, subject, start_time, spent_nano_usd, leased_nano_usd from (
+             select *, row_number() over (partition by budget_id order by spent_nano_usd desc, subject) as place
+             from budget_burn where budget_id = any($1::text[])) w
+           where place <= $2 order by budget_id, place`,
+          [budgetIds, countMax],
+        );
+        return rows.map((row) => ({
+          budgetId: row.budget_id,
+          subject: row.subject,
+          startTime: row.start_time,
+          spent: BigInt(row.spent_nano_usd),
+          leased: BigInt(row.leased_nano_usd),
+        }));
+      }),
+    revision: () =>
+      database.transaction(async (client) => {
+        const { rows } = await client.query<{ revision: string }>("select revision from budget_revision");
+        return BigInt(rows[0]?.revision ?? 0);
+      }),
+    changed: (afterRevision, countMax) =>
+      query(`select ${columns} from budgets where revision > $1 order by revision limit $2`, [
+        String(afterRevision),
+        countMax,
+      ]),
+    tight: (countMax) =>
+      database.transaction(async (client) => {
+        const { rows } = await client.query<{ budget_id: string; subject: string }>(
+          `select b.budget_id, w.subject from budget_windows w join budgets b using (budget_key)
+           where w.tight_time > now() - make_interval(secs => ${tightSeconds}) limit $1`,
+          [countMax],
+        );
+        return rows.map((row) => ({ budget: row.budget_id, subject: row.subject }));
+      }),
+  };
+}
+
+function fromRow(row: Row): BudgetRow {
+  return {
+    budgetId: row.budget_id,
+    displayName: row.display_name,
+    scope: row.scope,
+    limit: BigInt(row.limit_nano_usd),
+    windowKind: row.window_kind,
+    spanSeconds: row.span_seconds === null ? null : Number(row.span_seconds),
+    softPercents: row.soft_percents,
+    disabled: row.disabled,
+    createTime: row.create_time,
+    revision: BigInt(row.revision),
+    deleted: row.deleted,
+  };
+}
+
+/** Takes the next revision; others who want one wait until this transaction ends. */
+async function nextRevision(client: ClientBase): Promise<string> {
+  const { rows } = await client.query<{ revision: string }>(
+    "update budget_revision set revision = revision + 1 returning revision",
+  );
+  const revision = rows[0]?.revision;
+  if (revision === undefined) throw new Error("budget_revision is empty");
+  return revision;
+}

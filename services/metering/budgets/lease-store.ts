@@ -1,0 +1,256 @@
+import type { ClientBase } from "pg";
+import type { Database } from "../database.ts";
+import { decideGrant, decideReturn, remaining, softPercentOf, unspent } from "./account.ts";
+import {
+  type AccountName,
+  type LockedWindow,
+  lockWindows,
+  presentWindows,
+  standingOf,
+  windowsOfLeases,
+  writeWindows,
+} from "./windows.ts";
+
+/** Money of one account for one call. Amounts in nano-USD. */
+export interface LeaseAsk {
+  readonly account: AccountName;
+  /** A lease to add to, whatever its window; 0n: that of the present window. */
+  readonly leaseId: bigint;
+  readonly needed: bigint;
+  readonly preferred: bigint;
+}
+
+/** What became of a group of asks. */
+export type GroupResult =
+  | { readonly outcome: "granted" }
+  | { readonly outcome: "gone"; readonly account: AccountName }
+  | {
+      readonly outcome: "spent" | "held";
+      readonly account: AccountName;
+      readonly unspent: bigint;
+      /** Milliseconds; null: the window has no end. */
+      readonly windowEndsInMs: number | null;
+    };
+
+/** A lease as it stands. */
+export interface LeaseState {
+  readonly leaseId: bigint;
+  readonly account: AccountName;
+  readonly grantedTotal: bigint;
+  readonly windowEndsInMs: number | null;
+  /** Of its window. */
+  readonly remaining: bigint;
+  readonly softPercent: number;
+}
+
+/** The leases of budgets. Each method is one transaction; failures are WeirError STORE_UNAVAILABLE. */
+export interface LeaseStore {
+  /** Grants groups in their order; of each group all or nothing. @param keepMs how long a lease covers calls after it expired */
+  acquire(
+    holder: string,
+    keepMs: number,
+    groups: readonly (readonly LeaseAsk[])[],
+  ): Promise<{ readonly results: readonly GroupResult[]; readonly leases: readonly LeaseState[] }>;
+  /** Keeps leases alive, and takes what is given back. */
+  renew(
+    holder: string,
+    returns: readonly { readonly leaseId: bigint; readonly returnedTotal: bigint }[],
+  ): Promise<{ readonly leases: readonly LeaseState[]; readonly ended: readonly bigint[] }>;
+}
+
+/** How long a lease lives without a renewal. */
+export const leaseMs = 30_000;
+
+export function createLeaseStore(database: Database): LeaseStore {
+  return {
+    acquire: (holder, keepMs, groups) =>
+      database.transaction(async (client) => {
+        const asks = groups.flat();
+        const windowOf = await resolve(client, asks);
+        const windows = await lockWindows(client, windowOf.values());
+        const live = await liveLeases(client, windows);
+        const results: GroupResult[] = [];
+        const granted = new Map<string, bigint>();
+        const tight = new Set<string>();
+        for (const group of groups) results.push(decideGroup(group, holder, windowOf, windows, live, granted, tight));
+        const leases = await writeGrants(client, holder, keepMs, windows, granted);
+        await writeWindows(client, windows.values(), tight);
+        return { results, leases };
+      }),
+    renew: (holder, returns) =>
+      database.transaction(async (client) => {
+        const windowOf = await windowsOfLeases(
+          client,
+          returns.map(({ leaseId }) => String(leaseId)),
+          true,
+        );
+        const windows = await lockWindows(client, windowOf.values());
+        const back = new Map(returns.map(({ leaseId, returnedTotal }) => [String(leaseId), returnedTotal]));
+        const { rows } = await client.query<LeaseRow>({
+          name: "lock-own-leases",
+          text: `select lease_id, window_id, holder, outstanding_nano_usd, granted_total_nano_usd, returned_total_nano_usd
+                 from budget_leases where lease_id = any($1::int8[]) and holder = $2 and not ended
+                 order by lease_id for update`,
+          values: [[...back.keys()], holder],
+        });
+        const kept = rows.map((row) => {
+          const outstanding = BigInt(row.outstanding_nano_usd);
+          const before = BigInt(row.returned_total_nano_usd);
+          const total = back.get(row.lease_id) ?? 0n;
+          const amount = decideReturn(outstanding, before, total);
+          const window = windows.get(row.window_id);
+          if (window !== undefined) window.leased -= amount;
+          return { row, outstanding: outstanding - amount, returnedTotal: total > before ? total : before };
+        });
+        await client.query({
+          name: "renew-leases",
+          text: `update budget_leases l set outstanding_nano_usd = t.outstanding, returned_total_nano_usd = t.returned,
+                   expire_time = now() + make_interval(secs => ${leaseMs / 1_000})
+                 from unnest($1::int8[], $2::int8[], $3::int8[]) as t (lease_id, outstanding, returned)
+                 where l.lease_id = t.lease_id`,
+          values: [
+            kept.map(({ row }) => row.lease_id),
+            kept.map(({ outstanding }) => String(outstanding)),
+            kept.map(({ returnedTotal }) => String(returnedTotal)),
+          ],
+        });
+        await writeWindows(client, windows.values());
+        const alive = new Set(kept.map(({ row }) => row.lease_id));
+        return {
+          leases: kept.flatMap(({ row }) =>
+            stateOf(row.lease_id, BigInt(row.granted_total_nano_usd), windows, row.window_id),
+          ),
+          ended: returns.map(({ leaseId }) => leaseId).filter((id) => !alive.has(String(id))),
+        };
+      }),
+  };
+}
+
+interface LeaseRow {
+  readonly lease_id: string;
+  readonly window_id: string;
+  readonly holder: string;
+  readonly outstanding_nano_usd: string;
+  readonly granted_total_nano_usd: string;
+  readonly returned_total_nano_usd: string;
+}
+
+/** The window of each ask; those that are not there belong to a budget that is not enforced. */
+async function resolve(client: ClientBase, asks: readonly LeaseAsk[]): Promise<ReadonlyMap<LeaseAsk, string>> {
+  const windowOf = new Map<LeaseAsk, string>();
+  const fresh = asks.filter(({ leaseId }) => leaseId === 0n);
+  const more = asks.filter(({ leaseId }) => leaseId !== 0n);
+  if (fresh.length > 0) {
+    const ids = await presentWindows(
+      client,
+      fresh.map(({ account }) => account),
+    );
+    fresh.forEach((ask, index) => {
+      const id = ids[index];
+      if (id !== undefined) windowOf.set(ask, id);
+    });
+  }
+  if (more.length > 0) {
+    const ids = await windowsOfLeases(
+      client,
+      more.map(({ leaseId }) => String(leaseId)),
+      true,
+    );
+    for (const ask of more) {
+      const id = ids.get(String(ask.leaseId));
+      if (id !== undefined) windowOf.set(ask, id);
+    }
+  }
+  return windowOf;
+}
+
+/** Leases that live, by their window; of windows that are locked. */
+async function liveLeases(
+  client: ClientBase,
+  windows: ReadonlyMap<string, LockedWindow>,
+): Promise<ReadonlyMap<string, readonly LeaseRow[]>> {
+  const { rows } = await client.query<LeaseRow>({
+    name: "live-budget-leases",
+    text: `select lease_id, window_id, holder, outstanding_nano_usd, granted_total_nano_usd, returned_total_nano_usd
+           from budget_leases where window_id = any($1::int8[]) and not ended order by lease_id for update`,
+    values: [[...windows.keys()]],
+  });
+  return Map.groupBy(rows, (row) => row.window_id);
+}
+
+function decideGroup(
+  group: readonly LeaseAsk[],
+  holder: string,
+  windowOf: ReadonlyMap<LeaseAsk, string>,
+  windows: ReadonlyMap<string, LockedWindow>,
+  live: ReadonlyMap<string, readonly LeaseRow[]>,
+  granted: Map<string, bigint>,
+  tight: Set<string>,
+): GroupResult {
+  const amounts: { readonly window: LockedWindow; readonly amount: bigint }[] = [];
+  for (const ask of group) {
+    const window = windows.get(windowOf.get(ask) ?? "");
+    if (window === undefined || !window.enforced) return { outcome: "gone", account: ask.account };
+    const holders = new Set((live.get(window.windowId) ?? []).map((lease) => lease.holder)).add(holder).size;
+    const amount = decideGrant(standingOf(window), { needed: ask.needed, preferred: ask.preferred, holders });
+    if (typeof amount === "string") {
+      if (amount === "held") tight.add(window.windowId);
+      return {
+        outcome: amount,
+        account: ask.account,
+        unspent: unspent(standingOf(window)),
+        windowEndsInMs: window.endsInMs,
+      };
+    }
+    amounts.push({ window, amount });
+  }
+  for (const { window, amount } of amounts) {
+    window.leased += amount;
+    granted.set(window.windowId, (granted.get(window.windowId) ?? 0n) + amount);
+  }
+  return { outcome: "granted" };
+}
+
+/** @returns the leases that were added to */
+async function writeGrants(
+  client: ClientBase,
+  holder: string,
+  keepMs: number,
+  windows: ReadonlyMap<string, LockedWindow>,
+  granted: ReadonlyMap<string, bigint>,
+): Promise<LeaseState[]> {
+  if (granted.size === 0) return [];
+  const { rows } = await client.query<Pick<LeaseRow, "lease_id" | "window_id" | "granted_total_nano_usd">>({
+    name: "grant-leases",
+    text: `insert into budget_leases as l (window_id, holder, outstanding_nano_usd, granted_total_nano_usd, expire_time, keep)
+           select window_id, $3, amount, amount, now() + make_interval(secs => ${leaseMs / 1_000}), make_interval(secs => $4)
+           from unnest($1::int8[], $2::int8[]) as t (window_id, amount)
+           on conflict (window_id, holder) where not ended do update set
+             outstanding_nano_usd = l.outstanding_nano_usd + excluded.outstanding_nano_usd,
+             granted_total_nano_usd = l.granted_total_nano_usd + excluded.granted_total_nano_usd,
+             expire_time = excluded.expire_time, keep = excluded.keep
+           returning lease_id, window_id, granted_total_nano_usd`,
+    values: [[...granted.keys()], [...granted.values()].map(String), holder, keepMs / 1_000],
+  });
+  return rows.flatMap((row) => stateOf(row.lease_id, BigInt(row.granted_total_nano_usd), windows, row.window_id));
+}
+
+function stateOf(
+  leaseId: string,
+  grantedTotal: bigint,
+  windows: ReadonlyMap<string, LockedWindow>,
+  windowId: string,
+): LeaseState[] {
+  const window = windows.get(windowId);
+  if (window === undefined) return [];
+  return [
+    {
+      leaseId: BigInt(leaseId),
+      account: { budget: window.budgetId, subject: window.subject },
+      grantedTotal,
+      windowEndsInMs: window.endsInMs,
+      remaining: remaining(standingOf(window)),
+      softPercent: softPercentOf(standingOf(window), window.softPercents),
+    },
+  ];
+}
