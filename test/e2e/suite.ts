@@ -6,6 +6,7 @@ import { chatCases } from "./chat-cases.ts";
 import { doorCases } from "./door-cases.ts";
 import { failureCases } from "./failure-cases.ts";
 import { moneyCases } from "./money-cases.ts";
+import { responsesCases } from "./responses-cases.ts";
 import { createSetting } from "./setting.ts";
 import type { Weir } from "./weir.ts";
 
@@ -41,6 +42,9 @@ export function suite(runner: Runner): void {
     });
     describe("the door", () => {
       doorCases(weir);
+    });
+    describe.concurrent("responses", () => {
+      responsesCases(weir);
     });
     describe("money", () => {
       moneyCases(weir);
