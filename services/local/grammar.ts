@@ -1,15 +1,9 @@
 import { invalid, unsupported } from "@weir/dialect/faults";
-import { parseObject } from "@weir/dialect/json";
+import { type JsonObject, parseObject } from "@weir/dialect/json";
 import type { OutputFormat } from "@weir/gen/weir/chat/v1/conversation_pb";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import { WeirError } from "@weir/kit/weir-error";
-import {
-  type GbnfJsonObjectSchema,
-  type Llama,
-  type LlamaGrammar,
-  LlamaGrammarEvaluationState,
-  type LlamaModel,
-} from "node-llama-cpp";
+import { type GbnfJsonObjectSchema, type Llama, LlamaGrammarEvaluationState, type LlamaModel } from "node-llama-cpp";
 import { grammarSchema } from "./schema.ts";
 
 /** What keeps one reply to its form. */
@@ -20,6 +14,7 @@ export interface ReplyGrammar {
 }
 
 const schemaLengthMax = 65_536;
+const param = "output_format.json_schema.schema";
 
 /**
  * The grammar of a reply's form; undefined for plain text.
@@ -30,34 +25,32 @@ export async function createGrammar(
   model: LlamaModel,
   format: OutputFormat | undefined,
 ): Promise<ReplyGrammar | undefined> {
-  const grammar = await grammarOf(llama, format);
-  if (grammar === undefined) return undefined;
-  return {
-    state: new LlamaGrammarEvaluationState({ model, grammar }),
-    stops: grammar.stopGenerationTriggers.map(String).filter((text) => text !== ""),
-  };
+  const schema = schemaOf(format);
+  if (schema === undefined) return undefined;
+  try {
+    // The words are the grammar's own; its type tells them apart by more than they are known by here.
+    const grammar = await llama.createGrammarForJsonSchema(schema as unknown as GbnfJsonObjectSchema);
+    return {
+      state: new LlamaGrammarEvaluationState({ model, grammar }),
+      stops: grammar.stopGenerationTriggers.map(String).filter((text) => text !== ""),
+    };
+  } catch (cause) {
+    const text = "A local model cannot be held to this JSON schema.";
+    throw new WeirError(ErrorReason.TARGET_UNSUPPORTED, { text, metadata: { param }, cause });
+  }
 }
 
-async function grammarOf(llama: Llama, format: OutputFormat | undefined): Promise<LlamaGrammar | undefined> {
+/** The schema of a form in the words of the grammar; undefined for plain text. */
+function schemaOf(format: OutputFormat | undefined): JsonObject | undefined {
   switch (format?.kind.case) {
     case "json":
-      return llama.createGrammarForJsonSchema({ type: "object", additionalProperties: true });
+      return grammarSchema({ type: "object" });
     case "jsonSchema": {
       const { schema } = format.kind.value;
-      const param = "output_format.json_schema.schema";
       if (schema.length > schemaLengthMax) throw unsupported("The JSON schema is too long for a local model.", param);
       const json = parseObject(schema);
       if (json === undefined) throw invalid("The JSON schema is no object.", param);
-      const words = grammarSchema(json) as unknown as GbnfJsonObjectSchema;
-      try {
-        return await llama.createGrammarForJsonSchema(words);
-      } catch (cause) {
-        throw new WeirError(ErrorReason.TARGET_UNSUPPORTED, {
-          text: "A local model cannot be held to this JSON schema.",
-          metadata: { param },
-          cause,
-        });
-      }
+      return grammarSchema(json);
     }
     default:
       return undefined;
