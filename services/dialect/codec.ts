@@ -34,9 +34,11 @@ export interface Codec {
    */
   readEnvelope(body: JsonObject): Envelope;
   /**
-   * Reads a whole request. What the canonical form cannot hold goes to `extensions` under this dialect's name.
+   * Reads a whole request. What the canonical form has no field for, and no meaning depends on, goes to `extensions` under
+   * this dialect's name.
    * @param body as `parseExact` gives it
-   * @throws WeirError INVALID_REQUEST with `param`; never quotes the body
+   * @throws WeirError INVALID_REQUEST with `param` for what breaks the dialect's own rules; TARGET_UNSUPPORTED with `param` for
+   *   what is well formed and cannot be held, so that a target of this dialect may still answer it. Never quotes the body
    */
   readRequest(body: JsonObject): GenerateRequest;
   /** Writes a whole answer: the JSON body. `events` end with `end`. */

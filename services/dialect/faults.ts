@@ -17,7 +17,16 @@ export function invalid(text: string, param = ""): WeirError {
  * @param param a path of the request in the client's dialect; empty when it has none that may be named
  */
 export function untranslatable(text: string, param = ""): WeirError {
-  return new WeirError(ErrorReason.INVALID_REQUEST, { text, ...(param === "" ? {} : { metadata: { param } }) });
+  return new WeirError(ErrorReason.TARGET_UNSUPPORTED, { text, ...(param === "" ? {} : { metadata: { param } }) });
+}
+
+/**
+ * A word in a place of words that are not known here: a newer one perhaps, so that it is left to a target of the client's own
+ * dialect. What is no word is malformed.
+ * @param value what stands there
+ */
+export function unknownWord(value: unknown, text: string, param: string): WeirError {
+  return typeof value === "string" && value !== "" ? untranslatable(text, param) : invalid(text, param);
 }
 
 /**

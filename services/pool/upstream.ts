@@ -165,7 +165,8 @@ function translate(
   const client = knownCodec(wire.dialect);
   const json = parseExact(asBuffer(wire.body).toString());
   if (json === undefined) throw new WeirError(ErrorReason.INVALID_REQUEST, { text: "The body is not a JSON object." });
-  const canonical = client.readRequest(json);
+  // What it names in a refusal is the client's own already.
+  const canonical = asCallerKnows(provider, undefined, () => client.readRequest(json));
   const writing = write(target, canonical, stream, provider, facts, client);
   const warnings = writing.warnings.map((warning) => ({ ...warning, param: paramIn(client, warning.param) }));
   const options = {

@@ -1,6 +1,6 @@
 import { create } from "@bufbuild/protobuf";
 import { type CacheControl, CacheControlSchema } from "@weir/gen/weir/chat/v1/conversation_pb";
-import { invalid } from "../faults.ts";
+import { unknownWord, untranslatable } from "../faults.ts";
 import { readObject, readText } from "../fields.ts";
 import type { JsonObject } from "../json.ts";
 
@@ -8,10 +8,11 @@ import type { JsonObject } from "../json.ts";
 export function readCacheControl(value: unknown, param: string): CacheControl | undefined {
   const control = readObject(value, param);
   if (control === undefined) return undefined;
-  if (control["type"] !== "ephemeral") throw invalid(`\`${param}.type\` must be \`ephemeral\`.`, `${param}.type`);
+  if (control["type"] !== "ephemeral")
+    throw unknownWord(control["type"], `\`${param}.type\` must be \`ephemeral\`.`, `${param}.type`);
   const ttl = readText(control["ttl"], `${param}.ttl`);
   if (ttl !== undefined && ttl !== "5m" && ttl !== "1h") {
-    throw invalid(`\`${param}.ttl\` must be \`5m\` or \`1h\`.`, `${param}.ttl`);
+    throw untranslatable(`\`${param}.ttl\` must be \`5m\` or \`1h\`.`, `${param}.ttl`);
   }
   return create(CacheControlSchema, { ttlSeconds: ttl === undefined ? 0 : ttl === "5m" ? 300 : 3_600 });
 }

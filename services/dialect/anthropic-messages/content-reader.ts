@@ -1,7 +1,7 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import type { PartSchema } from "@weir/gen/weir/chat/v1/conversation_pb";
 import { readInput } from "../claude/tool-input.ts";
-import { invalid } from "../faults.ts";
+import { invalid, untranslatable } from "../faults.ts";
 import {
   readFlag,
   readList,
@@ -99,7 +99,10 @@ function readBlock(block: JsonObject, param: string, place: Place, calls: CallSi
   const type = requiredText(block["type"], `${param}.type`);
   const rule = rules.get(type);
   if (rule === undefined) {
-    throw invalid("A block of this type cannot be translated for another provider; leave it out.", `${param}.type`);
+    throw untranslatable(
+      "A block of this type cannot be translated for another provider; leave it out.",
+      `${param}.type`,
+    );
   }
   if (!rule.places.includes(place)) throw invalid("A block of this type cannot stand here.", `${param}.type`);
   refuseUnknown(block, rule.members, param);
@@ -121,7 +124,7 @@ function readTextBlock(block: JsonObject, param: string): PartContent {
 function readToolUse(block: JsonObject, param: string): PartContent {
   const caller = readObject(block["caller"], `${param}.caller`);
   if ((caller?.["type"] ?? "direct") !== "direct") {
-    throw invalid("A call by a tool of the provider cannot be translated.", `${param}.caller`);
+    throw untranslatable("A call by a tool of the provider cannot be translated.", `${param}.caller`);
   }
   const id = requiredText(block["id"], `${param}.id`);
   const name = requiredText(block["name"], `${param}.name`);

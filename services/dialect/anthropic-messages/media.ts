@@ -2,7 +2,7 @@ import type { MessageInitShape } from "@bufbuild/protobuf";
 import type { Media, MediaSchema } from "@weir/gen/weir/chat/v1/conversation_pb";
 import { readBase64, writeBase64 } from "../base64.ts";
 import { asBuffer, textOf } from "../bytes.ts";
-import { invalid, unsupported } from "../faults.ts";
+import { invalid, unsupported, untranslatable } from "../faults.ts";
 import { readFlag, readObject, readText, refuseUnknown, required, requiredObject, requiredText } from "../fields.ts";
 import { imageType } from "../image-type.ts";
 import type { JsonObject } from "../json.ts";
@@ -25,7 +25,7 @@ export function readImage(block: JsonObject, param: string): MediaInit {
 // Scaling down is what the vendor does unasked; refusing to is what no other vendor can be told.
 function refuseTransformations(value: unknown, param: string): void {
   const oversized = readObject(value, param)?.["oversized_image"] ?? "downsize";
-  if (oversized !== "downsize") throw invalid(`\`${param}\` cannot be translated; leave it out.`, param);
+  if (oversized !== "downsize") throw untranslatable(`\`${param}\` cannot be translated; leave it out.`, param);
 }
 
 /** Reads a `document` block. What it holds beside bytes and a title no other vendor could be told. */
@@ -33,10 +33,10 @@ export function readDocument(block: JsonObject, param: string): MediaInit {
   const citations = readObject(block["citations"], `${param}.citations`);
   if (readFlag(citations?.["enabled"], `${param}.citations.enabled`) === true) {
     const path = `${param}.citations.enabled`;
-    throw invalid(`\`${path}\` cannot be translated; set it to false.`, path);
+    throw untranslatable(`\`${path}\` cannot be translated; set it to false.`, path);
   }
   if ((readText(block["context"], `${param}.context`) ?? "") !== "") {
-    throw invalid(`\`${param}.context\` cannot be translated; put it into a text block.`, `${param}.context`);
+    throw untranslatable(`\`${param}.context\` cannot be translated; put it into a text block.`, `${param}.context`);
   }
   const { source, kind, mediaType } = readSource(block["source"], `${param}.source`);
   const filename = readText(block["title"], `${param}.title`) ?? "";
@@ -47,7 +47,7 @@ function readSource(value: unknown, param: string): { source: Source; kind: stri
   const members = requiredObject(value, param);
   const kind = requiredText(members["type"], `${param}.type`);
   if (!sourceTypes.has(kind)) {
-    throw invalid(`\`${param}.type\` must be \`base64\`, \`text\`, \`url\` or \`file\`.`, `${param}.type`);
+    throw untranslatable(`\`${param}.type\` must be \`base64\`, \`text\`, \`url\` or \`file\`.`, `${param}.type`);
   }
   refuseUnknown(members, sourceMembers, param);
   switch (kind) {

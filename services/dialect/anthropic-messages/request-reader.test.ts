@@ -2,6 +2,7 @@ import { create, toJson } from "@bufbuild/protobuf";
 import { GenerateRequestSchema } from "@weir/gen/weir/chat/v1/chat_service_pb";
 import { Role, ToolChoice_Mode } from "@weir/gen/weir/chat/v1/conversation_pb";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
+import type { Reason } from "@weir/kit/error-table";
 import { WeirError } from "@weir/kit/weir-error";
 import { expect, test } from "vitest";
 import { type JsonObject, parseExact } from "../json.ts";
@@ -13,11 +14,13 @@ function read(body: unknown) {
   return readRequest(parseExact(typeof body === "string" ? body : JSON.stringify(body)) ?? {});
 }
 
-function fault(body: unknown): WeirError {
+const refusals = [ErrorReason.INVALID_REQUEST, ErrorReason.TARGET_UNSUPPORTED];
+
+function fault(body: unknown, reasons: readonly Reason[] = [ErrorReason.INVALID_REQUEST]): WeirError {
   try {
     read(body);
   } catch (error) {
-    if (error instanceof WeirError && error.reason === ErrorReason.INVALID_REQUEST) return error;
+    if (error instanceof WeirError && reasons.includes(error.reason)) return error;
     throw error;
   }
   throw new Error("was accepted");
@@ -237,20 +240,10 @@ test.each<[string, unknown, string]>([
   ["content that is a number", userContent(1), "messages[0].content"],
   ["a block that is text", userContent(["hi"]), "messages[0].content[0]"],
   ["a block without type", userContent([{ text: "hi" }]), "messages[0].content[0].type"],
-  ["a block of an unknown type", userContent([{ type: "hologram" }]), "messages[0].content[0].type"],
-  ["a search result", userContent([{ type: "search_result" }]), "messages[0].content[0].type"],
-  ["a server tool's call", assistantContent([{ type: "server_tool_use" }]), "messages[1].content[0].type"],
   ["thoughts of the user", userContent([{ type: "thinking", thinking: "" }]), "messages[0].content[0].type"],
   ["a result by the assistant", assistantContent([{ type: "tool_result" }]), "messages[1].content[0].type"],
   ["an image in system", { ...hi, system: [{ type: "image" }] }, "system[0].type"],
-  ["an unknown member of a block", userContent([{ type: "text", text: "", mood: 1 }]), "messages[0].content[0].mood"],
-  ["an unknown member of a message", { ...hi, messages: [{ ...hi.messages[0], name: "n" }] }, "messages[0].name"],
   ["text that is missing", userContent([{ type: "text" }]), "messages[0].content[0].text"],
-  [
-    "a lifetime of a day",
-    userContent([{ type: "text", text: "a", cache_control: { type: "ephemeral", ttl: "1d" } }]),
-    "messages[0].content[0].cache_control.ttl",
-  ],
   [
     "another cache control",
     userContent([{ type: "text", text: "a", cache_control: {} }]),
@@ -266,6 +259,58 @@ test.each<[string, unknown, string]>([
     "an image that is text",
     userContent([{ type: "image", source: { type: "text", data: "a" } }]),
     "messages[0].content[0].source.type",
+  ],
+  [
+    "input that is text",
+    assistantContent([{ type: "tool_use", id: "a", name: "f", input: "{}" }]),
+    "messages[1].content[0].input",
+  ],
+  [
+    "input that is a long number",
+    `{"model":"m","max_tokens":1,"messages":[{"role":"assistant","content":[{"type":"tool_use","id":"a","name":"f","input":1e400}]}]}`,
+    "messages[0].content[0].input",
+  ],
+  ["a call without id", assistantContent([{ type: "tool_use", name: "f", input: {} }]), "messages[1].content[0].id"],
+  ["a result without id", userContent([{ type: "tool_result" }]), "messages[0].content[0].tool_use_id"],
+  [
+    "a result in a result",
+    userContent([{ type: "tool_result", tool_use_id: "a", content: [{ type: "tool_result" }] }]),
+    "messages[0].content[0].content[0].type",
+  ],
+  [
+    "is_error as text",
+    userContent([{ type: "tool_result", tool_use_id: "a", is_error: "yes" }]),
+    "messages[0].content[0].is_error",
+  ],
+  ["a high temperature", { ...hi, temperature: 1.5 }, "temperature"],
+  ["top_k as text", { ...hi, top_k: "5" }, "top_k"],
+  ["a stop sequence that is a number", { ...hi, stop_sequences: ["a", 1] }, "stop_sequences[1]"],
+  ["tools that are an object", { ...hi, tools: {} }, "tools"],
+  ["a tool without name", { ...hi, tools: [{ input_schema: {} }] }, "tools[0].name"],
+  ["a tool without schema", { ...hi, tools: [{ name: "f" }] }, "tools[0].input_schema"],
+  ["a tool choice without name", { ...hi, tool_choice: { type: "tool" } }, "tool_choice.name"],
+  ["a budget that is missing", { ...hi, thinking: { type: "enabled" } }, "thinking.budget_tokens"],
+  [
+    "a format without schema",
+    { ...hi, output_config: { format: { type: "json_schema" } } },
+    "output_config.format.schema",
+  ],
+])("refuses %s", (_, body, param) => {
+  const error = fault(body);
+  expect(error.metadata["param"]).toBe(param);
+  expect(error.message).toMatch(/\.$/);
+});
+
+test.each<[string, unknown, string]>([
+  ["a block of an unknown type", userContent([{ type: "hologram" }]), "messages[0].content[0].type"],
+  ["a search result", userContent([{ type: "search_result" }]), "messages[0].content[0].type"],
+  ["a server tool's call", assistantContent([{ type: "server_tool_use" }]), "messages[1].content[0].type"],
+  ["an unknown member of a block", userContent([{ type: "text", text: "", mood: 1 }]), "messages[0].content[0].mood"],
+  ["an unknown member of a message", { ...hi, messages: [{ ...hi.messages[0], name: "n" }] }, "messages[0].name"],
+  [
+    "a lifetime of a day",
+    userContent([{ type: "text", text: "a", cache_control: { type: "ephemeral", ttl: "1d" } }]),
+    "messages[0].content[0].cache_control.ttl",
   ],
   [
     "an image that may not be scaled",
@@ -290,41 +335,13 @@ test.each<[string, unknown, string]>([
     "messages[0].content[0].citations.enabled",
   ],
   [
-    "input that is text",
-    assistantContent([{ type: "tool_use", id: "a", name: "f", input: "{}" }]),
-    "messages[1].content[0].input",
-  ],
-  [
-    "input that is a long number",
-    `{"model":"m","max_tokens":1,"messages":[{"role":"assistant","content":[{"type":"tool_use","id":"a","name":"f","input":1e400}]}]}`,
-    "messages[0].content[0].input",
-  ],
-  [
     "a call by another tool",
     assistantContent([
       { type: "tool_use", id: "a", name: "f", input: {}, caller: { type: "code_execution_20250825" } },
     ]),
     "messages[1].content[0].caller",
   ],
-  ["a call without id", assistantContent([{ type: "tool_use", name: "f", input: {} }]), "messages[1].content[0].id"],
-  ["a result without id", userContent([{ type: "tool_result" }]), "messages[0].content[0].tool_use_id"],
-  [
-    "a result in a result",
-    userContent([{ type: "tool_result", tool_use_id: "a", content: [{ type: "tool_result" }] }]),
-    "messages[0].content[0].content[0].type",
-  ],
-  [
-    "is_error as text",
-    userContent([{ type: "tool_result", tool_use_id: "a", is_error: "yes" }]),
-    "messages[0].content[0].is_error",
-  ],
   ["a reply of no length", { ...hi, max_tokens: 0 }, "max_tokens"],
-  ["a high temperature", { ...hi, temperature: 1.5 }, "temperature"],
-  ["top_k as text", { ...hi, top_k: "5" }, "top_k"],
-  ["a stop sequence that is a number", { ...hi, stop_sequences: ["a", 1] }, "stop_sequences[1]"],
-  ["tools that are an object", { ...hi, tools: {} }, "tools"],
-  ["a tool without name", { ...hi, tools: [{ input_schema: {} }] }, "tools[0].name"],
-  ["a tool without schema", { ...hi, tools: [{ name: "f" }] }, "tools[0].input_schema"],
   [
     "examples of input",
     { ...hi, tools: [{ name: "f", input_schema: {}, input_examples: [{}] }] },
@@ -336,14 +353,7 @@ test.each<[string, unknown, string]>([
     "tools[0].allowed_callers",
   ],
   ["an unknown tool choice", { ...hi, tool_choice: { type: "some" } }, "tool_choice.type"],
-  ["a tool choice without name", { ...hi, tool_choice: { type: "tool" } }, "tool_choice.name"],
-  ["a budget that is missing", { ...hi, thinking: { type: "enabled" } }, "thinking.budget_tokens"],
   ["an unknown format", { ...hi, output_config: { format: { type: "xml" } } }, "output_config.format.type"],
-  [
-    "a format without schema",
-    { ...hi, output_config: { format: { type: "json_schema" } } },
-    "output_config.format.schema",
-  ],
   [
     "a long number that no field holds",
     `{"model":"m","max_tokens":1,"messages":[{"role":"user","content":"a"}],"container":{"n":[12345678901234567890]}}`,
@@ -354,8 +364,8 @@ test.each<[string, unknown, string]>([
     `{"model":"m","max_tokens":1,"messages":[{"role":"assistant","content":[{"type":"text","text":"a","citations":[{"n":1e400}]}]}]}`,
     "messages[0].content[0].citations[0].n",
   ],
-])("refuses %s", (_, body, param) => {
-  const error = fault(body);
+])("leaves to targets of its own dialect: %s", (_, body, param) => {
+  const error = fault(body, [ErrorReason.TARGET_UNSUPPORTED]);
   expect(error.metadata["param"]).toBe(param);
   expect(error.message).toMatch(/\.$/);
 });
@@ -369,7 +379,7 @@ test("never quotes the body", () => {
     { ...hi, tool_choice: { type: secret } },
     { ...hi, thinking: { type: "enabled", budget_tokens: secret } },
   ]) {
-    const error = fault(body);
+    const error = fault(body, refusals);
     expect(`${error.message} ${JSON.stringify(error.metadata)}`).not.toContain("very-secret");
   }
 });

@@ -6,7 +6,7 @@ import {
   Role,
   type SamplingOptionsSchema,
 } from "@weir/gen/weir/chat/v1/conversation_pb";
-import { invalid } from "../faults.ts";
+import { unknownWord, untranslatable } from "../faults.ts";
 import {
   readList,
   readNumber,
@@ -52,7 +52,10 @@ const partlyHeld = ["metadata", "thinking", "output_config"] as const;
 export function readRequest(body: JsonObject): GenerateRequest {
   const { model, user, maxOutputTokens } = readEnvelope(body);
   if (maxOutputTokens === 0) {
-    throw invalid("`max_tokens` of 0 fills the prompt cache of one provider and cannot be translated.", "max_tokens");
+    throw untranslatable(
+      "`max_tokens` of 0 fills the prompt cache of one provider and cannot be translated.",
+      "max_tokens",
+    );
   }
   const { user_id: _, ...metadata } = readObject(body["metadata"], "metadata") ?? {};
   const { format, ...outputConfig } = readObject(body["output_config"], "output_config") ?? {};
@@ -124,7 +127,8 @@ const formatMembers: ReadonlySet<string> = new Set(["type", "schema"]);
 function readOutputFormat(value: unknown, param: string): Format | undefined {
   const format = readObject(value, param);
   if (format === undefined) return undefined;
-  if (format["type"] !== "json_schema") throw invalid(`\`${param}.type\` must be \`json_schema\`.`, `${param}.type`);
+  if (format["type"] !== "json_schema")
+    throw unknownWord(format["type"], `\`${param}.type\` must be \`json_schema\`.`, `${param}.type`);
   refuseUnknown(format, formatMembers, param);
   const schema = writeJson(requiredObject(format["schema"], `${param}.schema`));
   return { kind: { case: "jsonSchema", value: { schema, strict: true } } };

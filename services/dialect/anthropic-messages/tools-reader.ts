@@ -1,6 +1,6 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { ToolChoice_Mode, type ToolChoiceSchema, type ToolSchema } from "@weir/gen/weir/chat/v1/conversation_pb";
-import { invalid } from "../faults.ts";
+import { unknownWord, untranslatable } from "../faults.ts";
 import { readFlag, readList, readObject, readText, refuseUnknown, requiredObject, requiredText } from "../fields.ts";
 import { type JsonObject, writeJson } from "../json.ts";
 import { holdJson } from "../struct.ts";
@@ -38,7 +38,7 @@ function readFunction(tool: JsonObject, param: string): NonNullable<ToolInit["ki
   refuseUnknown(tool, functionMembers, param);
   const callers = readList(tool["allowed_callers"], `${param}.allowed_callers`) ?? [];
   if (callers.some((caller) => caller !== "direct")) {
-    throw invalid("Calls by a tool of the provider cannot be translated.", `${param}.allowed_callers`);
+    throw untranslatable("Calls by a tool of the provider cannot be translated.", `${param}.allowed_callers`);
   }
   const strict = readFlag(tool["strict"], `${param}.strict`);
   return {
@@ -83,6 +83,10 @@ export function readToolChoice(value: unknown): ToolChoiceReading {
       return { toolChoice: { mode: ToolChoice_Mode.REQUIRED, tools }, ...parallel };
     }
     default:
-      throw invalid("`tool_choice.type` must be `auto`, `any`, `tool` or `none`.", "tool_choice.type");
+      throw unknownWord(
+        choice["type"],
+        "`tool_choice.type` must be `auto`, `any`, `tool` or `none`.",
+        "tool_choice.type",
+      );
   }
 }

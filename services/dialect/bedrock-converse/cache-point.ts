@@ -1,7 +1,7 @@
 import type { CacheControl } from "@weir/gen/weir/chat/v1/conversation_pb";
 import type { Warning } from "@weir/gen/weir/chat/v1/event_pb";
 import { approximated } from "../events.ts";
-import { invalid } from "../faults.ts";
+import { unknownWord } from "../faults.ts";
 import type { JsonObject } from "../json.ts";
 import { readExactRecord } from "./members.ts";
 
@@ -13,7 +13,8 @@ const longSeconds = 3_600;
 /** Reads a cache point, which stands behind what it ends. Without a lifetime: zero seconds, the vendor's default. */
 export function readCachePoint(value: unknown, param: string): { readonly ttlSeconds: number } {
   const point = readExactRecord(value, members, param);
-  if (point["type"] !== "default") throw invalid(`\`${param}.type\` must be \`default\`.`, `${param}.type`);
+  if (point["type"] !== "default")
+    throw unknownWord(point["type"], `\`${param}.type\` must be \`default\`.`, `${param}.type`);
   switch (point["ttl"] ?? undefined) {
     case undefined:
       return { ttlSeconds: 0 };
@@ -22,7 +23,7 @@ export function readCachePoint(value: unknown, param: string): { readonly ttlSec
     case "1h":
       return { ttlSeconds: longSeconds };
     default:
-      throw invalid(`\`${param}.ttl\` must be \`5m\` or \`1h\`.`, `${param}.ttl`);
+      throw unknownWord(point["ttl"], `\`${param}.ttl\` must be \`5m\` or \`1h\`.`, `${param}.ttl`);
   }
 }
 

@@ -7,7 +7,7 @@ import {
   type ToolResultSchema,
 } from "@weir/gen/weir/chat/v1/conversation_pb";
 import { readInput } from "../claude/tool-input.ts";
-import { invalid } from "../faults.ts";
+import { invalid, untranslatable } from "../faults.ts";
 import { isJsonObject, memberPath, readText, requiredAnyText, requiredList, requiredText } from "../fields.ts";
 import { writeJson } from "../json.ts";
 import { readCachePoint } from "./cache-point.ts";
@@ -115,7 +115,7 @@ function readBlock(kind: string, value: unknown, param: string): PartContent {
       return readCitations(value, blockParam);
     default:
       // `guardContent`, `searchResult`, `toolAddition`, `toolRemoval` and what is yet to come.
-      throw invalid("A block of this kind cannot be translated for this model; leave it out.", blockParam);
+      throw untranslatable("A block of this kind cannot be translated for this model; leave it out.", blockParam);
   }
 }
 
@@ -159,7 +159,7 @@ function readResultBlock(block: unknown, param: string): PartContent {
     case "video":
       return readBlock(kind, value, param);
     default:
-      throw invalid("A block of this kind cannot be translated for this model; leave it out.", blockParam);
+      throw untranslatable("A block of this kind cannot be translated for this model; leave it out.", blockParam);
   }
 }
 
@@ -176,7 +176,7 @@ function readReasoning(value: unknown, param: string): PartContent {
     case "redactedContent":
       return { case: "reasoning", value: { sealed: readBlob(content, `${param}.redactedContent`) } };
     default:
-      throw invalid("Reasoning of this kind cannot be translated for this model.", memberPath(param, kind));
+      throw untranslatable("Reasoning of this kind cannot be translated for this model.", memberPath(param, kind));
   }
 }
 
@@ -186,7 +186,7 @@ function readCitations(value: unknown, param: string): PartContent {
     .map((content, index) => {
       const [kind, piece] = readUnion(content, `${param}.content[${index}]`);
       if (kind !== "text")
-        throw invalid("Generated content must be text.", memberPath(`${param}.content[${index}]`, kind));
+        throw untranslatable("Generated content must be text.", memberPath(`${param}.content[${index}]`, kind));
       return requiredAnyText(piece, `${param}.content[${index}].text`);
     })
     .join("");

@@ -1,7 +1,7 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import type { Media, MediaSchema, PartSchema } from "@weir/gen/weir/chat/v1/conversation_pb";
 import { writeBase64 } from "../base64.ts";
-import { invalid, unsupported } from "../faults.ts";
+import { unsupported, untranslatable } from "../faults.ts";
 import { memberPath, readText, requiredAnyText, requiredText } from "../fields.ts";
 import type { JsonObject } from "../json.ts";
 import type { DocumentNames } from "./document-names.ts";
@@ -22,7 +22,7 @@ export function readMedia(kind: "image" | "video" | "audio", value: unknown, par
   const block = readExactRecord(value, mediaMembers, param);
   const formats = kind === "image" ? imageFormats : kind === "video" ? videoFormats : audioFormats;
   const mediaType = formats.mediaType(requiredAnyText(block["format"], `${param}.format`));
-  if (mediaType === undefined) throw invalid(`\`${param}.format\` is not one that is known.`, `${param}.format`);
+  if (mediaType === undefined) throw untranslatable(`\`${param}.format\` is not one that is known.`, `${param}.format`);
   const media: MediaInit = { source: readSource(block["source"], `${param}.source`), mediaType };
   return { case: kind === "video" ? "file" : kind, value: media };
 }
@@ -37,7 +37,7 @@ function readSource(value: unknown, param: string): NonNullable<MediaInit["sourc
       return { case: "url", value: requiredText(location["uri"], `${param}.s3Location.uri`) };
     }
     default:
-      throw invalid(`\`${param}\` must be bytes or an S3 location.`, memberPath(param, kind));
+      throw untranslatable(`\`${param}\` must be bytes or an S3 location.`, memberPath(param, kind));
   }
 }
 
@@ -48,12 +48,12 @@ export function readDocument(value: unknown, param: string): PartContent {
   if (block["citations"] != null) {
     const citations = readExactRecord(block["citations"], citationsMembers, `${param}.citations`);
     if (citations["enabled"] !== false) {
-      throw invalid("Citations of documents cannot be asked for in translation.", `${param}.citations`);
+      throw untranslatable("Citations of documents cannot be asked for in translation.", `${param}.citations`);
     }
   }
   const format = readText(block["format"], `${param}.format`);
   const mediaType = format === undefined ? "" : documentFormats.mediaType(format);
-  if (mediaType === undefined) throw invalid(`\`${param}.format\` is not one that is known.`, `${param}.format`);
+  if (mediaType === undefined) throw untranslatable(`\`${param}.format\` is not one that is known.`, `${param}.format`);
   const [kind, text] = readUnion(block["source"], `${param}.source`);
   if (kind !== "text") {
     return { case: "file", value: { source: readSource(block["source"], `${param}.source`), mediaType, filename } };

@@ -152,12 +152,65 @@ test.each<[string, object, string]>([
   ["a message that is no object", { messages: ["hi"] }, "messages[0]"],
   ["an unknown role", { messages: [{ role: "tool", content: [] }] }, "messages[0].role"],
   ["no content", { messages: [{ role: "user" }] }, "messages[0].content"],
-  ["a member of a message", { messages: [{ role: "user", content: [], name: "a" }] }, "messages[0].name"],
   ["two kinds in one block", user({ text: "a", image: {} }), "messages[0].content[0]"],
   ["an empty block", user({}), "messages[0].content[0]"],
+  ["text that is none", user({ text: 5 }), "messages[0].content[0].text"],
+  [
+    "no base64",
+    user({ image: { format: "png", source: { bytes: "a b" } } }),
+    "messages[0].content[0].image.source.bytes",
+  ],
+  ["a document without a name", user({ document: { source: { text: "a" } } }), "messages[0].content[0].document.name"],
+  ["a call without an id", user({ toolUse: { name: "f", input: {} } }), "messages[0].content[0].toolUse.toolUseId"],
+  [
+    "a status of no word",
+    user({ toolResult: { toolUseId: "a", content: [], status: "ok" } }),
+    "messages[0].content[0].toolResult.status",
+  ],
+  ["a cache point before anything", user({ cachePoint: { type: "default" } }), "messages[0].content[0]"],
+  ["no object of settings", { inferenceConfig: 5 }, "inferenceConfig"],
+  ["no whole number of tokens", { inferenceConfig: { maxTokens: 1.5 } }, "inferenceConfig.maxTokens"],
+  ["a temperature out of range", { inferenceConfig: { temperature: -1 } }, "inferenceConfig.temperature"],
+  ["a top_p that is no number", { inferenceConfig: { topP: "1" } }, "inferenceConfig.topP"],
+  [
+    "too many stop sequences",
+    { inferenceConfig: { stopSequences: Array.from({ length: 65 }, () => "a") } },
+    "inferenceConfig.stopSequences",
+  ],
+  ["an empty stop sequence", { inferenceConfig: { stopSequences: [""] } }, "inferenceConfig.stopSequences[0]"],
+  [
+    "a tool without a schema",
+    { toolConfig: { tools: [{ toolSpec: { name: "f" } }] } },
+    "toolConfig.tools[0].toolSpec.inputSchema",
+  ],
+  [
+    "a schema that is none",
+    { toolConfig: { tools: [{ toolSpec: { name: "f", inputSchema: { json: "{}" } } }] } },
+    "toolConfig.tools[0].toolSpec.inputSchema.json",
+  ],
+  [
+    "a cache point before any tool",
+    { toolConfig: { tools: [{ cachePoint: { type: "default" } }] } },
+    "toolConfig.tools[0]",
+  ],
+  [
+    "an answer's schema that is none",
+    { outputConfig: { textFormat: { type: "json_schema", structure: { jsonSchema: {} } } } },
+    "outputConfig.textFormat.structure.jsonSchema.schema",
+  ],
+  ["an effort that is no text", { outputConfig: { effort: 5 } }, "outputConfig.effort"],
+  ["metadata that is no text", { requestMetadata: { a: 5 } }, "requestMetadata"],
+  ["a tier that is no text", { serviceTier: { type: 5 } }, "serviceTier.type"],
+])("%s is refused", (_, body, param) => {
+  const { text, ...rest } = fault(() => read(body));
+  expect(rest).toEqual({ param, reason: ErrorReason.INVALID_REQUEST });
+  expect(text).toMatch(/^[A-Z`].*\.$/);
+});
+
+test.each<[string, object, string]>([
+  ["a member of a message", { messages: [{ role: "user", content: [], name: "a" }] }, "messages[0].name"],
   ["an unknown kind", user({ text: "a" }, { future: {} }), "messages[0].content[1].future"],
   ["an unknown kind that is no word", user({ "no word": {} }), "messages[0].content[0]"],
-  ["text that is none", user({ text: 5 }), "messages[0].content[0].text"],
   ["guarded content", user({ guardContent: { text: { text: "a" } } }), "messages[0].content[0].guardContent"],
   ["guarded instructions", { system: [{ guardContent: {} }] }, "system[0].guardContent"],
   ["a search result", user({ searchResult: {} }), "messages[0].content[0].searchResult"],
@@ -165,11 +218,6 @@ test.each<[string, object, string]>([
     "an unknown format",
     user({ image: { format: "tiff", source: { bytes: "" } } }),
     "messages[0].content[0].image.format",
-  ],
-  [
-    "no base64",
-    user({ image: { format: "png", source: { bytes: "a b" } } }),
-    "messages[0].content[0].image.source.bytes",
   ],
   [
     "another's bucket",
@@ -196,17 +244,10 @@ test.each<[string, object, string]>([
     user({ document: { name: "a", source: { content: [] } } }),
     "messages[0].content[0].document.source.content",
   ],
-  ["a document without a name", user({ document: { source: { text: "a" } } }), "messages[0].content[0].document.name"],
   [
     "a call of AWS's own tool",
     user({ toolUse: { toolUseId: "a", name: "f", input: {}, type: "server_tool_use" } }),
     "messages[0].content[0].toolUse.type",
-  ],
-  ["a call without an id", user({ toolUse: { name: "f", input: {} } }), "messages[0].content[0].toolUse.toolUseId"],
-  [
-    "a status of no word",
-    user({ toolResult: { toolUseId: "a", content: [], status: "ok" } }),
-    "messages[0].content[0].toolResult.status",
   ],
   [
     "sound as a result",
@@ -218,7 +259,6 @@ test.each<[string, object, string]>([
     user({ reasoningContent: { future: 1 } }),
     "messages[0].content[0].reasoningContent.future",
   ],
-  ["a cache point before anything", user({ cachePoint: { type: "default" } }), "messages[0].content[0]"],
   [
     "a cache point of an unknown type",
     user({ text: "a" }, { cachePoint: { type: "x" } }),
@@ -239,32 +279,7 @@ test.each<[string, object, string]>([
     user({ citationsContent: { citations: [{ future: 1 }] } }),
     "messages[0].content[0].citationsContent.citations[0].future",
   ],
-  ["no object of settings", { inferenceConfig: 5 }, "inferenceConfig"],
-  ["no whole number of tokens", { inferenceConfig: { maxTokens: 1.5 } }, "inferenceConfig.maxTokens"],
-  ["a temperature out of range", { inferenceConfig: { temperature: -1 } }, "inferenceConfig.temperature"],
-  ["a top_p that is no number", { inferenceConfig: { topP: "1" } }, "inferenceConfig.topP"],
-  [
-    "too many stop sequences",
-    { inferenceConfig: { stopSequences: Array.from({ length: 65 }, () => "a") } },
-    "inferenceConfig.stopSequences",
-  ],
-  ["an empty stop sequence", { inferenceConfig: { stopSequences: [""] } }, "inferenceConfig.stopSequences[0]"],
-  [
-    "a tool without a schema",
-    { toolConfig: { tools: [{ toolSpec: { name: "f" } }] } },
-    "toolConfig.tools[0].toolSpec.inputSchema",
-  ],
-  [
-    "a schema that is none",
-    { toolConfig: { tools: [{ toolSpec: { name: "f", inputSchema: { json: "{}" } } }] } },
-    "toolConfig.tools[0].toolSpec.inputSchema.json",
-  ],
   ["a tool of an unknown kind", { toolConfig: { tools: [{ future: {} }] } }, "toolConfig.tools[0].future"],
-  [
-    "a cache point before any tool",
-    { toolConfig: { tools: [{ cachePoint: { type: "default" } }] } },
-    "toolConfig.tools[0]",
-  ],
   ["a choice of an unknown kind", { toolConfig: { toolChoice: { none: {} } } }, "toolConfig.toolChoice.none"],
   [
     "two choices",
@@ -274,17 +289,9 @@ test.each<[string, object, string]>([
     },
     "additionalModelRequestFields.tool_choice",
   ],
-  [
-    "an answer's schema that is none",
-    { outputConfig: { textFormat: { type: "json_schema", structure: { jsonSchema: {} } } } },
-    "outputConfig.textFormat.structure.jsonSchema.schema",
-  ],
-  ["an effort that is no text", { outputConfig: { effort: 5 } }, "outputConfig.effort"],
-  ["metadata that is no text", { requestMetadata: { a: 5 } }, "requestMetadata"],
-  ["a tier that is no text", { serviceTier: { type: 5 } }, "serviceTier.type"],
-])("%s is refused", (_, body, param) => {
+])("%s is left to targets of its own dialect", (_, body, param) => {
   const { text, ...rest } = fault(() => read(body));
-  expect(rest).toEqual({ param, reason: ErrorReason.INVALID_REQUEST });
+  expect(rest).toEqual({ param, reason: ErrorReason.TARGET_UNSUPPORTED });
   expect(text).toMatch(/^[A-Z`].*\.$/);
 });
 

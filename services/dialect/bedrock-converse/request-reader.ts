@@ -1,6 +1,6 @@
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { type GenerateRequest, GenerateRequestSchema } from "@weir/gen/weir/chat/v1/chat_service_pb";
-import { invalid } from "../faults.ts";
+import { invalid, untranslatable } from "../faults.ts";
 import {
   readNumber,
   readText,
@@ -60,7 +60,10 @@ export function readRequest(body: JsonObject): GenerateRequest {
   if (topK !== undefined) request.sampling = { ...request.sampling, topK };
   const choice = takeChoice(fields);
   if (choice?.toolChoice !== undefined && request.toolChoice !== undefined) {
-    throw invalid("The choice of a tool stands twice; leave one out.", "additionalModelRequestFields.tool_choice");
+    throw untranslatable(
+      "The choice of a tool stands twice; leave one out.",
+      "additionalModelRequestFields.tool_choice",
+    );
   }
   if (choice !== undefined) Object.assign(request, choice);
   request.extensions = heldExtensions(members.rest());

@@ -5,7 +5,7 @@ import {
   ToolChoice_Mode,
   type ToolSchema,
 } from "@weir/gen/weir/chat/v1/conversation_pb";
-import { invalid } from "../faults.ts";
+import { invalid, untranslatable } from "../faults.ts";
 import { memberPath, readFlag, readText, requiredList, requiredObject, requiredText } from "../fields.ts";
 import { writeJson } from "../json.ts";
 import { readCachePoint } from "./cache-point.ts";
@@ -46,7 +46,7 @@ export function readTools(value: unknown): ToolInit[] {
         break;
       }
       default:
-        throw invalid(
+        throw untranslatable(
           "A tool of this kind cannot be translated for this model; leave it out.",
           memberPath(param, kind),
         );
@@ -85,6 +85,6 @@ export function readToolChoice(value: unknown): ToolChoiceInit {
       return { mode: ToolChoice_Mode.REQUIRED, tools: [requiredText(name, `${param}.name`)] };
     }
     default:
-      throw invalid("`toolChoice` must be `auto`, `any` or `tool`.", param);
+      throw untranslatable("`toolChoice` must be `auto`, `any` or `tool`.", param);
   }
 }

@@ -1,5 +1,5 @@
 import type { Envelope, RequestWriting } from "../codec.ts";
-import { invalid } from "../faults.ts";
+import { invalid, untranslatable } from "../faults.ts";
 import { readList, readObject, readText, readWhole, required, requiredObject } from "../fields.ts";
 import { knownMembers, memberNames, sortMembers } from "../gemini/members.ts";
 import type { JsonObject } from "../json.ts";
@@ -120,7 +120,7 @@ function readInput(placed: PlacedRequest): EmbeddingInput {
 function readContent(value: unknown, param: string): string {
   const { parts } = knownMembers(requiredObject(value, param), contentNames, param);
   const [part, second] = required(readList(parts, `${param}.parts`), `${param}.parts`);
-  if (second !== undefined) throw invalid("Other providers take one text for each vector.", `${param}.parts`);
+  if (second !== undefined) throw untranslatable("Other providers take one text for each vector.", `${param}.parts`);
   const at = `${param}.parts[0]`;
   const { text } = knownMembers(requiredObject(part, at), partNames, at);
   return required(readText(text, `${at}.text`), `${at}.text`);

@@ -103,7 +103,7 @@ test.each([
   [{ content, embedContentConfig: { autoTruncate: true } }, "embedContentConfig.autoTruncate"],
   [{ ...batch, newMember: 1 }, "newMember"],
 ])("what other providers cannot be told is refused in translation alone: %j", (body, param) => {
-  expect(refusal(() => readRequest(body))).toEqual([ErrorReason.INVALID_REQUEST, param]);
+  expect(refusal(() => readRequest(body))).toEqual([ErrorReason.TARGET_UNSUPPORTED, param]);
   expect(readExpectation(body).dimensions).toHaveLength(1);
 });
 

@@ -1,6 +1,6 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { type MessageSchema, type PartSchema, Role } from "@weir/gen/weir/chat/v1/conversation_pb";
-import { invalid } from "../faults.ts";
+import { invalid, untranslatable } from "../faults.ts";
 import {
   isJsonObject,
   readFlag,
@@ -141,7 +141,7 @@ function readUserPart(part: JsonObject, param: string, ids: CallIds): PartInit {
   refuse(rest, param);
   const name = dataName(known, param);
   if (known["thought"] === true || known["thoughtSignature"] !== undefined || name === "functionCall") {
-    throw invalid("Only the model has thoughts and calls functions; give this content the role `model`.", param);
+    throw untranslatable("Only the model has thoughts and calls functions; give this content the role `model`.", param);
   }
   if (name === "functionResponse") return readFunctionResponse(known[name], `${param}.${name}`, ids);
   if (name === "text") return textPart(required(readText(known[name], `${param}.text`), `${param}.text`));

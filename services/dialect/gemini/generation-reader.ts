@@ -1,6 +1,6 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import type { GenerateRequest, GenerateRequestSchema } from "@weir/gen/weir/chat/v1/chat_service_pb";
-import { invalid } from "../faults.ts";
+import { invalid, untranslatable } from "../faults.ts";
 import {
   isJsonObject,
   readFlag,
@@ -46,7 +46,7 @@ export function readGeneration(value: unknown): GenerationReading {
   const modalities = readModalities(known["responseModalities"]);
   const stopSequences = readTexts(known["stopSequences"], `${param}.stopSequences`);
   if (stopSequences.length > stopsMax) {
-    throw invalid(`There are more than ${stopsMax} stop sequences.`, `${param}.stopSequences`);
+    throw untranslatable(`There are more than ${stopsMax} stop sequences.`, `${param}.stopSequences`);
   }
   const maxOutputTokens = whole("maxOutputTokens", 1, outputTokensMax);
   const choiceCount = whole("candidateCount", 1, choicesMax);
@@ -186,7 +186,7 @@ function formatOf(mimeType: string, schema: JsonObject | undefined, path: string
   }
   const isText = mimeType === "" || mimeType === "text/plain";
   if (!isText || schema !== undefined) {
-    throw invalid("Other providers know only text and JSON; ask for `application/json` with the schema.", path);
+    throw untranslatable("Other providers know only text and JSON; ask for `application/json` with the schema.", path);
   }
   return mimeType === "" ? {} : { outputFormat: { kind: { case: "text", value: {} } } };
 }

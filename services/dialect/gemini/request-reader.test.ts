@@ -299,16 +299,10 @@ test.each<[string, unknown, string]>([
   ["contents that are a text", { contents: "hi" }, "contents"],
   ["a content that is a text", { contents: ["hi"] }, "contents[0]"],
   ["another role", { contents: [{ role: "assistant" }] }, "contents[0].role"],
-  ["an unknown member of a content", { contents: [{ note: 1 }] }, "contents[0].note"],
   ["parts that are none", { contents: [{ parts: {} }] }, "contents[0].parts"],
   ["a part of no kind", user({}), "contents[0].parts[0]"],
   ["a part of two kinds", user({ text: "a", inlineData: {} }), "contents[0].parts[0]"],
-  ["an unknown part", user({ hologram: {} }), "contents[0].parts[0].hologram"],
-  ["an unknown member of a text", model({ text: "a", tone: "b" }), "contents[0].parts[0].tone"],
-  ["a clip of a video", user({ fileData: { fileUri: "u" }, videoMetadata: {} }), "contents[0].parts[0].videoMetadata"],
   ["a text that is a number", user({ text: 5 }), "contents[0].parts[0].text"],
-  ["a thought of the user", user({ text: "a", thought: true }), "contents[0].parts[0]"],
-  ["a call of the user", user({ functionCall: { name: "f" } }), "contents[0].parts[0]"],
   ["a result of the model", model({ functionResponse: { name: "f" } }), "contents[0].parts[0]"],
   ["no base64", user({ inlineData: { mimeType: "a/b", data: "*" } }), "contents[0].parts[0].inlineData.data"],
   ["a call without name", model({ functionCall: {} }), "contents[0].parts[0].functionCall.name"],
@@ -317,41 +311,60 @@ test.each<[string, unknown, string]>([
     model({ functionCall: { name: "f", args: [] } }),
     "contents[0].parts[0].functionCall.args",
   ],
-  [
-    "a call in pieces",
-    model({ functionCall: { name: "f", willContinue: true } }),
-    "contents[0].parts[0].functionCall.willContinue",
-  ],
   ["two spellings", { contents, systemInstruction: {}, system_instruction: {} }, "systemInstruction"],
   ["two spellings inside", config({ topP: 1, top_p: 1 }), "generationConfig.topP"],
-  [
-    "a picture as instruction",
-    { contents, systemInstruction: { parts: [{ inlineData: {} }] } },
-    "systemInstruction.parts[0].inlineData",
-  ],
   ["no config", config("x"), "generationConfig"],
   ["a temperature of 3", config({ temperature: 3 }), "generationConfig.temperature"],
   ["a seed of 64 bits", config({ seed: 2 ** 40 }), "generationConfig.seed"],
   ["no tokens", config({ maxOutputTokens: 0 }), "generationConfig.maxOutputTokens"],
   ["a stop that is a number", config({ stopSequences: [1] }), "generationConfig.stopSequences[0]"],
+  ["two schemas", config({ responseSchema: {}, responseJsonSchema: {} }), "generationConfig.responseJsonSchema"],
+  ["a function without name", declared({}), "tools[0].functionDeclarations[0].name"],
+  [
+    "two schemas of arguments",
+    declared({ name: "f", parameters: {}, parametersJsonSchema: {} }),
+    "tools[0].functionDeclarations[0].parametersJsonSchema",
+  ],
+  ["labels that are numbers", { contents, labels: { a: 1 } }, "labels.a"],
+])("refused with its place: %s", (_, body, param) => {
+  try {
+    read(body);
+  } catch (error) {
+    if (!(error instanceof WeirError)) throw error;
+    expect([error.reason, error.metadata["param"]]).toEqual([ErrorReason.INVALID_REQUEST, param]);
+    return;
+  }
+  throw new Error("was accepted");
+});
+
+test.each<[string, unknown, string]>([
+  ["an unknown member of a content", { contents: [{ note: 1 }] }, "contents[0].note"],
+  ["an unknown part", user({ hologram: {} }), "contents[0].parts[0].hologram"],
+  ["an unknown member of a text", model({ text: "a", tone: "b" }), "contents[0].parts[0].tone"],
+  ["a clip of a video", user({ fileData: { fileUri: "u" }, videoMetadata: {} }), "contents[0].parts[0].videoMetadata"],
+  ["a thought of the user", user({ text: "a", thought: true }), "contents[0].parts[0]"],
+  ["a call of the user", user({ functionCall: { name: "f" } }), "contents[0].parts[0]"],
+  [
+    "a call in pieces",
+    model({ functionCall: { name: "f", willContinue: true } }),
+    "contents[0].parts[0].functionCall.willContinue",
+  ],
+  [
+    "a picture as instruction",
+    { contents, systemInstruction: { parts: [{ inlineData: {} }] } },
+    "systemInstruction.parts[0].inlineData",
+  ],
   ["an enum as reply", config({ responseMimeType: "text/x.enum" }), "generationConfig"],
   ["a schema without its type", config({ responseSchema: { type: "OBJECT" } }), "generationConfig"],
-  ["two schemas", config({ responseSchema: {}, responseJsonSchema: {} }), "generationConfig.responseJsonSchema"],
   [
     "an unknown mode",
     { contents, toolConfig: { functionCallingConfig: { mode: "MUST" } } },
     "toolConfig.functionCallingConfig.mode",
   ],
-  ["a function without name", declared({}), "tools[0].functionDeclarations[0].name"],
   [
     "a schema of what a function returns",
     declared({ name: "f", response: {} }),
     "tools[0].functionDeclarations[0].response",
-  ],
-  [
-    "two schemas of arguments",
-    declared({ name: "f", parameters: {}, parametersJsonSchema: {} }),
-    "tools[0].functionDeclarations[0].parametersJsonSchema",
   ],
   [
     "a schema of no known type",
@@ -359,14 +372,13 @@ test.each<[string, unknown, string]>([
     "tools[0].functionDeclarations[0].parameters.type",
   ],
   ["an unknown tool", { contents, tools: [{ teleport: {} }] }, "tools[0].teleport"],
-  ["labels that are numbers", { contents, labels: { a: 1 } }, "labels.a"],
   ["a long number in an extension", '{"contents":[{"parts":[]}],"x":{"y":[12345678901234567890]}}', "x.y[0]"],
-])("refused with its place: %s", (_, body, param) => {
+])("left to targets of its own dialect: %s", (_, body, param) => {
   try {
     read(body);
   } catch (error) {
     if (!(error instanceof WeirError)) throw error;
-    expect([error.reason, error.metadata["param"]]).toEqual([ErrorReason.INVALID_REQUEST, param]);
+    expect([error.reason, error.metadata["param"]]).toEqual([ErrorReason.TARGET_UNSUPPORTED, param]);
     return;
   }
   throw new Error("was accepted");

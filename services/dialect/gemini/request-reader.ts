@@ -1,6 +1,6 @@
 import { create } from "@bufbuild/protobuf";
 import { type GenerateRequest, GenerateRequestSchema } from "@weir/gen/weir/chat/v1/chat_service_pb";
-import { invalid } from "../faults.ts";
+import { untranslatable } from "../faults.ts";
 import { memberPath, readObject, readText, required } from "../fields.ts";
 import type { JsonObject } from "../json.ts";
 import { holdJson } from "../struct.ts";
@@ -55,7 +55,7 @@ const labelsMax = 64;
 
 function readLabels(value: unknown): Record<string, string> {
   const labels = Object.entries(readObject(value, "labels") ?? {});
-  if (labels.length > labelsMax) throw invalid(`There are more than ${labelsMax} labels.`, "labels");
+  if (labels.length > labelsMax) throw untranslatable(`There are more than ${labelsMax} labels.`, "labels");
   return Object.fromEntries(
     labels.map(([name, label]) => {
       const path = memberPath("labels", name);

@@ -42,9 +42,6 @@ function deep(levels: number): object {
 }
 
 test.each<[string, unknown, string]>([
-  ["an unknown member", { properties: { a: { $ref: "x" } } }, "s.properties.a"],
-  ["another", { properties: { a: { wild: 1 } } }, "s.properties.a.wild"],
-  ["an unknown type", { type: "TEXT" }, "s.type"],
   ["no object", { items: [] }, "s.items"],
   ["alternatives that are no list", { anyOf: {} }, "s.anyOf"],
   ["properties that are a list", { properties: [] }, "s.properties"],
@@ -54,5 +51,15 @@ test.each<[string, unknown, string]>([
 ])("refused: %s", (_, schema, param) => {
   expect(() => toJsonSchema(schema, "s")).toThrow(
     expect.objectContaining({ reason: ErrorReason.INVALID_REQUEST, metadata: { param } }) as Error,
+  );
+});
+
+test.each<[string, unknown, string]>([
+  ["an unknown member", { properties: { a: { $ref: "x" } } }, "s.properties.a"],
+  ["another", { properties: { a: { wild: 1 } } }, "s.properties.a.wild"],
+  ["an unknown type", { type: "TEXT" }, "s.type"],
+])("left to targets of its own dialect: %s", (_, schema, param) => {
+  expect(() => toJsonSchema(schema, "s")).toThrow(
+    expect.objectContaining({ reason: ErrorReason.TARGET_UNSUPPORTED, metadata: { param } }) as Error,
   );
 });

@@ -1,4 +1,4 @@
-import { invalid } from "../faults.ts";
+import { invalid, unknownWord } from "../faults.ts";
 import { isJsonObject, memberPath } from "../fields.ts";
 import type { JsonObject } from "../json.ts";
 import { memberNames, refuse, sortMembers } from "./members.ts";
@@ -70,7 +70,7 @@ function readType(value: unknown, param: string): string {
   const type = typeof value === "string" ? value.toLowerCase() : undefined;
   if (type === "type_unspecified") return "";
   if (type !== undefined && types.has(type)) return type;
-  throw invalid(`\`${param}\` must be a type of the API's, such as \`STRING\`.`, param);
+  throw unknownWord(value, `\`${param}\` must be a type of the API's, such as \`STRING\`.`, param);
 }
 
 /** The API writes the values of an enum as texts, whatever their type is. */

@@ -5,7 +5,7 @@ import {
   ToolChoice_Mode as Mode,
   type ToolSchema,
 } from "@weir/gen/weir/chat/v1/conversation_pb";
-import { invalid } from "../faults.ts";
+import { invalid, untranslatable } from "../faults.ts";
 import { readList, readObject, readText, readTexts, requiredObject, requiredText } from "../fields.ts";
 import { type JsonObject, writeJson } from "../json.ts";
 import { holdJson } from "../struct.ts";
@@ -24,7 +24,7 @@ const nameLengthMax = 128;
 /** Reads `tools`: each function and each tool of the provider's becomes a tool of its own, in order. */
 export function readTools(value: unknown): ToolInit[] {
   const tools = (readList(value, "tools") ?? []).flatMap((item, index) => readTool(item, `tools[${index}]`));
-  if (tools.length > toolsMax) throw invalid(`There are more than ${toolsMax} tools.`, "tools");
+  if (tools.length > toolsMax) throw untranslatable(`There are more than ${toolsMax} tools.`, "tools");
   return tools;
 }
 
@@ -100,7 +100,7 @@ export function readToolConfig(value: unknown): ToolConfigReading {
   const word = (readText(members["mode"], `${param}.mode`) ?? "MODE_UNSPECIFIED").toUpperCase();
   const mode = modes.get(word);
   if (mode === undefined) {
-    throw invalid(`\`${param}.mode\` must be \`AUTO\`, \`ANY\`, \`NONE\` or \`VALIDATED\`.`, `${param}.mode`);
+    throw untranslatable(`\`${param}.mode\` must be \`AUTO\`, \`ANY\`, \`NONE\` or \`VALIDATED\`.`, `${param}.mode`);
   }
   const tools = readTexts(members["allowedFunctionNames"], `${param}.allowedFunctionNames`);
   return {

@@ -7,7 +7,7 @@ import {
   type Tool,
   ToolSchema,
 } from "@weir/gen/weir/chat/v1/conversation_pb";
-import { invalid } from "../faults.ts";
+import { invalid, untranslatable } from "../faults.ts";
 import {
   isJsonObject,
   readFlag,
@@ -53,7 +53,7 @@ export function readRequest(body: JsonObject): GenerateRequest {
 function readTool(value: unknown, param: string): Tool {
   const tool = requiredObject(value, param);
   if ((readText(tool["type"], `${param}.type`) ?? "function") !== "function") {
-    throw invalid(`\`${param}.type\` must be \`function\`.`, `${param}.type`);
+    throw untranslatable(`\`${param}.type\` must be \`function\`.`, `${param}.type`);
   }
   const path = `${param}.function`;
   const target = requiredObject(tool["function"], path);

@@ -562,7 +562,6 @@ test.each<[string, JsonObject | string, string | undefined]>([
     { ...plain, messages: [{ role: "tool", tool_name: "f", content: "x" }] },
     "messages[0].tool_name",
   ],
-  ["a tool of an unknown type", { ...plain, tools: [{ type: "web_search" }] }, "tools[0].type"],
   ["a tool without function", { ...plain, tools: [{ type: "function" }] }, "tools[0].function"],
   [
     "a schema that is text",
@@ -585,13 +584,19 @@ test.each<[string, JsonObject | string, string | undefined]>([
   ["a num_predict of -3", { ...plain, options: { num_predict: -3 } }, "options.num_predict"],
   ["a stop that is a number", { ...plain, options: { stop: [1] } }, "options.stop[0]"],
   ["too many stops", { ...plain, options: { stop: Array.from({ length: 65 }, String) } }, "options.stop"],
+])("refuses %s", (_, json, param) => {
+  expect(refusal(() => read(json))).toEqual([ErrorReason.INVALID_REQUEST, param]);
+});
+
+test.each<[string, JsonObject | string, string | undefined]>([
+  ["a tool of an unknown type", { ...plain, tools: [{ type: "web_search" }] }, "tools[0].type"],
   [
     "a long number in a further member",
     '{"model":"m","messages":[{"role":"user"}],"further":[12345678901234567890]}',
     "further[0]",
   ],
-])("refuses %s", (_, json, param) => {
-  expect(refusal(() => read(json))).toEqual([ErrorReason.INVALID_REQUEST, param]);
+])("leaves to targets of its own dialect: %s", (_, json, param) => {
+  expect(refusal(() => read(json))).toEqual([ErrorReason.TARGET_UNSUPPORTED, param]);
 });
 
 test("faults never quote the body", () => {

@@ -1,5 +1,5 @@
 import type { CacheControl } from "@weir/gen/weir/chat/v1/conversation_pb";
-import { invalid } from "../faults.ts";
+import { untranslatable } from "../faults.ts";
 import { readObject, readText } from "../fields.ts";
 import type { JsonObject } from "../json.ts";
 import type { TargetTraits } from "./traits.ts";
@@ -25,7 +25,7 @@ function readTtl(value: unknown, param: string): number {
   const text = readText(value, param);
   if (text === undefined) return 0;
   const [, count, unit = ""] = /^(\d{1,5})([smh])$/.exec(text) ?? [];
-  if (count === undefined) throw invalid(`\`${param}\` must be a duration such as \`30m\`.`, param);
+  if (count === undefined) throw untranslatable(`\`${param}\` must be a duration such as \`30m\`.`, param);
   return Number(count) * (secondsPer[unit] ?? 1);
 }
 

@@ -1,7 +1,7 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { type MessageSchema, Role, type ToolCallSchema } from "@weir/gen/weir/chat/v1/conversation_pb";
 import { noBytes } from "../bytes.ts";
-import { invalid } from "../faults.ts";
+import { invalid, unknownWord, untranslatable } from "../faults.ts";
 import { readList, readObject, readText, refuseUnknown, requiredObject, requiredText } from "../fields.ts";
 import type { JsonObject } from "../json.ts";
 import { cacheMembers, readCacheMark } from "./cache-marks.ts";
@@ -14,7 +14,7 @@ type MessageInit = MessageInitShape<typeof MessageSchema>;
 
 /** Reads messages whose shape and roles are checked already; each becomes one message of the canonical form. */
 export function readMessages(messages: readonly JsonObject[]): MessageInit[] {
-  if (messages.length > messagesMax) throw invalid(`There are more than ${messagesMax} messages.`, "messages");
+  if (messages.length > messagesMax) throw untranslatable(`There are more than ${messagesMax} messages.`, "messages");
   const calls: FunctionCalls = { count: 0, open: new Map() };
   return messages.map((message, index) => readMessage(message, `messages[${index}]`, calls));
 }
@@ -107,7 +107,7 @@ function readReasoning(message: JsonObject, param: string): PartInit[] {
   const details = items.map((item, index) => {
     const detail = readReasoningDetail(item);
     const path = `${param}.reasoning_details[${index}].type`;
-    if (detail === undefined) throw invalid(`\`${path}\` is not a type of reasoning.`, path);
+    if (detail === undefined) throw untranslatable(`\`${path}\` is not a type of reasoning.`, path);
     return detail;
   });
   const pieces = joinReasoningDetails(details);
@@ -158,7 +158,8 @@ function readToolCall(value: unknown, param: string): ToolCallInit {
     const input = readText(custom["input"], `${param}.custom.input`) ?? "";
     return { id, name: requiredText(custom["name"], `${param}.custom.name`), arguments: input, signature };
   }
-  if (type !== "function") throw invalid(`\`${param}.type\` must be \`function\` or \`custom\`.`, `${param}.type`);
+  if (type !== "function")
+    throw unknownWord(type, `\`${param}.type\` must be \`function\` or \`custom\`.`, `${param}.type`);
   const called = requiredObject(call["function"], `${param}.function`);
   refuseUnknown(called, calledFunctionMembers, `${param}.function`);
   return { id, ...readCalled(called, `${param}.function`), signature };

@@ -2,7 +2,7 @@ import type { MessageInitShape } from "@bufbuild/protobuf";
 import type { PartSchema } from "@weir/gen/weir/chat/v1/conversation_pb";
 import { readBase64 } from "../base64.ts";
 import { isDataUrl, readDataUrl, type TypedBytes } from "../data-url.ts";
-import { invalid } from "../faults.ts";
+import { invalid, unknownWord, untranslatable } from "../faults.ts";
 import { isJsonObject, readList, readText, refuseUnknown, requiredObject, requiredText } from "../fields.ts";
 import type { JsonObject } from "../json.ts";
 import { cacheMembers, readCacheMark } from "./cache-marks.ts";
@@ -22,7 +22,7 @@ export function readContent(value: unknown, param: string, types: readonly PartT
   if (typeof value === "string") return value === "" ? [] : [textPart(value)];
   if (value != null && !Array.isArray(value)) throw invalid(`\`${param}\` must be a text or a list of parts.`, param);
   const items = readList(value, param) ?? [];
-  if (items.length > partsMax) throw invalid(`\`${param}\` holds more than ${partsMax} parts.`, param);
+  if (items.length > partsMax) throw untranslatable(`\`${param}\` holds more than ${partsMax} parts.`, param);
   return items.map((item, index) => readPart(item, `${param}[${index}]`, types));
 }
 
@@ -37,7 +37,11 @@ function readPart(value: unknown, param: string, types: readonly PartType[]): Pa
   const type = types.find((known) => known === value["type"]);
   if (type === undefined) {
     const known = types.map((name) => `\`${name}\``).join(", ");
-    throw invalid(`\`${param}.type\` must be one that can be translated here: ${known}.`, `${param}.type`);
+    throw unknownWord(
+      value["type"],
+      `\`${param}.type\` must be one that can be translated here: ${known}.`,
+      `${param}.type`,
+    );
   }
   refuseUnknown(value, partMembers[type], param);
   const content = readPartContent(type, value, param);

@@ -2,6 +2,7 @@ import { type MessageInitShape, create, toJson } from "@bufbuild/protobuf";
 import { GenerateRequestSchema } from "@weir/gen/weir/chat/v1/chat_service_pb";
 import { Role, ToolChoice_Mode } from "@weir/gen/weir/chat/v1/conversation_pb";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
+import type { Reason } from "@weir/kit/error-table";
 import { WeirError } from "@weir/kit/weir-error";
 import { expect, test } from "vitest";
 import { parseExact } from "../json.ts";
@@ -21,11 +22,11 @@ function expected(init: Init) {
   return toJson(GenerateRequestSchema, create(GenerateRequestSchema, { model: "m", messages, ...init }));
 }
 
-function fault(members: object | string): WeirError {
+function fault(members: object | string, reason: Reason = ErrorReason.INVALID_REQUEST): WeirError {
   try {
     read(members);
   } catch (error) {
-    if (error instanceof WeirError && error.reason === ErrorReason.INVALID_REQUEST) return error;
+    if (error instanceof WeirError && error.reason === reason) return error;
     throw error;
   }
   throw new Error("was accepted");
@@ -140,8 +141,9 @@ test("numbers of more digits than a double holds", () => {
     expected({ tools: [{ kind: { case: "function", value: { name: "f", parametersSchema: '{"max":1e400}' } } }] }),
   );
   expect(fault(body('"seed":9223372036854775808')).metadata["param"]).toBe("seed");
-  expect(fault(body('"x":{"y":[12345678901234567890]}')).metadata["param"]).toBe("x.y[0]");
-  expect(fault(body('"web_search_options":{"y":12345678901234567890}')).metadata["param"]).toBe("web_search_options.y");
+  const damaged = (members: string) => fault(body(members), ErrorReason.TARGET_UNSUPPORTED);
+  expect(damaged('"x":{"y":[12345678901234567890]}').metadata["param"]).toBe("x.y[0]");
+  expect(damaged('"web_search_options":{"y":12345678901234567890}').metadata["param"]).toBe("web_search_options.y");
 });
 
 const messages = (...list: object[]) => ({ messages: list });
@@ -302,10 +304,8 @@ test.each<[string, object, string]>([
   ["messages", {}, "messages"],
   ["content of another type", messages({ role: "user", content: 7 }), "messages[0].content"],
   ["a part that is text", messages({ role: "user", content: ["a"] }), "messages[0].content[0]"],
-  ["an unknown part", parts({ type: "video_url", video_url: {} }), "messages[0].content[0].type"],
   ["a part without type", parts({ text: "a" }), "messages[0].content[0].type"],
   ["a part without text", parts({ type: "text" }), "messages[0].content[0].text"],
-  ["an unknown member of a part", parts({ type: "text", text: "a", tone: "b" }), "messages[0].content[0].tone"],
   ["a picture without address", parts({ type: "image_url", image_url: {} }), "messages[0].content[0].image_url.url"],
   [
     "a data URL that is no base64",
@@ -318,6 +318,56 @@ test.each<[string, object, string]>([
     "messages[0].content[0].input_audio.data",
   ],
   ["an empty file", parts({ type: "file", file: {} }), "messages[0].content[0].file.file_id"],
+  ["a long name", messages({ ...hi, name: "x".repeat(257) }), "messages[0].name"],
+  ["a result of no call", messages({ role: "tool", content: "a" }), "messages[0].tool_call_id"],
+  ["an old result of no call", messages({ role: "function", name: "f", content: "a" }), "messages[0].name"],
+  [
+    "a call without id",
+    messages({ role: "assistant", tool_calls: [{ ...toolCall, id: "" }] }),
+    "messages[0].tool_calls[0].id",
+  ],
+  [
+    "arguments that are no text",
+    messages({ role: "assistant", tool_calls: [{ ...toolCall, function: { name: "f", arguments: {} } }] }),
+    "messages[0].tool_calls[0].function.arguments",
+  ],
+  ["a tool without type", { tools: [{ function: { name: "f" } }] }, "tools[0].type"],
+  ["a tool without name", { tools: [{ type: "function", function: {} }] }, "tools[0].function.name"],
+  [
+    "a schema that is a list",
+    { tools: [{ type: "function", function: { name: "f", parameters: [] } }] },
+    "tools[0].function.parameters",
+  ],
+  ["a custom tool without name", { tools: [{ type: "custom", custom: {} }] }, "tools[0].custom.name"],
+  [
+    "a choice among none",
+    { tool_choice: { type: "allowed_tools", allowed_tools: { mode: "auto", tools: [] } } },
+    "tool_choice.allowed_tools.tools",
+  ],
+  ["a format without type", { response_format: {} }, "response_format.type"],
+  ["a temperature too high", { temperature: 2.1 }, "temperature"],
+  ["a temperature as text", { temperature: "1" }, "temperature"],
+  ["top_p out of range", { top_p: -0.1 }, "top_p"],
+  ["a seed with a fraction", { seed: 1.5 }, "seed"],
+  ["a seed too large", { seed: 1e20 }, "seed"],
+  ["a bias without token", { logit_bias: { hello: 1 } }, "logit_bias"],
+  ["a bias too large", { logit_bias: { 7: 101 } }, "logit_bias"],
+  ["a stop text that is a number", { stop: ["a", 1] }, "stop[1]"],
+  ["top_logprobs alone", { top_logprobs: 3 }, "top_logprobs"],
+  ["too many top_logprobs", { logprobs: true, top_logprobs: 21 }, "top_logprobs"],
+  ["labels that are no texts", { metadata: { a: 1 } }, "metadata"],
+  ["a modality that is a number", { modalities: [1] }, "modalities[0]"],
+  ["a store that is text", { store: "yes" }, "store"],
+  ["n of zero", { n: 0 }, "n"],
+])("refuses %s", (name, members, param) => {
+  const error = fault(name === "messages" ? '{"model":"m"}' : members);
+  expect(error.metadata["param"]).toBe(param);
+  expect(error.message).toMatch(/\.$/);
+});
+
+test.each<[string, object, string]>([
+  ["an unknown part", parts({ type: "video_url", video_url: {} }), "messages[0].content[0].type"],
+  ["an unknown member of a part", parts({ type: "text", text: "a", tone: "b" }), "messages[0].content[0].tone"],
   [
     "a lifetime that is none",
     parts({ type: "text", text: "a", cache_control: { ttl: "soon" } }),
@@ -330,74 +380,33 @@ test.each<[string, object, string]>([
   ],
   ["an unknown member of a message", messages({ ...hi, prefix: true }), "messages[0].prefix"],
   ["a member with a strange name", messages({ ...hi, "a b": true }), "messages[0]"],
-  ["a long name", messages({ ...hi, name: "x".repeat(257) }), "messages[0].name"],
-  ["a result of no call", messages({ role: "tool", content: "a" }), "messages[0].tool_call_id"],
-  ["an old result of no call", messages({ role: "function", name: "f", content: "a" }), "messages[0].name"],
-  [
-    "a call without id",
-    messages({ role: "assistant", tool_calls: [{ ...toolCall, id: "" }] }),
-    "messages[0].tool_calls[0].id",
-  ],
   [
     "a call of unknown type",
     messages({ role: "assistant", tool_calls: [{ ...toolCall, type: "mcp" }] }),
     "messages[0].tool_calls[0].type",
   ],
   [
-    "arguments that are no text",
-    messages({ role: "assistant", tool_calls: [{ ...toolCall, function: { name: "f", arguments: {} } }] }),
-    "messages[0].tool_calls[0].function.arguments",
-  ],
-  [
     "reasoning of unknown type",
     messages({ role: "assistant", reasoning_details: [{ type: "reasoning.smell" }] }),
     "messages[0].reasoning_details[0].type",
   ],
-  ["a tool without type", { tools: [{ function: { name: "f" } }] }, "tools[0].type"],
-  ["a tool without name", { tools: [{ type: "function", function: {} }] }, "tools[0].function.name"],
   [
     "a long tool name",
     { tools: [{ type: "function", function: { name: "x".repeat(129) } }] },
     "tools[0].function.name",
   ],
-  [
-    "a schema that is a list",
-    { tools: [{ type: "function", function: { name: "f", parameters: [] } }] },
-    "tools[0].function.parameters",
-  ],
-  ["a custom tool without name", { tools: [{ type: "custom", custom: {} }] }, "tools[0].custom.name"],
   ["an unknown choice", { tool_choice: "any" }, "tool_choice"],
   ["a choice of unknown type", { tool_choice: { type: "mcp" } }, "tool_choice.type"],
-  [
-    "a choice among none",
-    { tool_choice: { type: "allowed_tools", allowed_tools: { mode: "auto", tools: [] } } },
-    "tool_choice.allowed_tools.tools",
-  ],
   [
     "a choice among some of unknown mode",
     { tool_choice: { type: "allowed_tools", allowed_tools: { mode: "none", tools: [] } } },
     "tool_choice.allowed_tools.mode",
   ],
   ["an unknown format", { response_format: { type: "grammar" } }, "response_format.type"],
-  ["a format without type", { response_format: {} }, "response_format.type"],
-  ["a temperature too high", { temperature: 2.1 }, "temperature"],
-  ["a temperature as text", { temperature: "1" }, "temperature"],
-  ["top_p out of range", { top_p: -0.1 }, "top_p"],
-  ["a seed with a fraction", { seed: 1.5 }, "seed"],
-  ["a seed too large", { seed: 1e20 }, "seed"],
-  ["a bias without token", { logit_bias: { hello: 1 } }, "logit_bias"],
-  ["a bias too large", { logit_bias: { 7: 101 } }, "logit_bias"],
   ["too many stop texts", { stop: Array.from({ length: 65 }, () => "a") }, "stop"],
-  ["a stop text that is a number", { stop: ["a", 1] }, "stop[1]"],
-  ["top_logprobs alone", { top_logprobs: 3 }, "top_logprobs"],
-  ["too many top_logprobs", { logprobs: true, top_logprobs: 21 }, "top_logprobs"],
-  ["labels that are no texts", { metadata: { a: 1 } }, "metadata"],
-  ["a modality that is a number", { modalities: [1] }, "modalities[0]"],
   ["a prediction of unknown type", { prediction: { type: "tokens" } }, "prediction.type"],
-  ["a store that is text", { store: "yes" }, "store"],
-  ["n of zero", { n: 0 }, "n"],
-])("refuses %s", (name, members, param) => {
-  const error = fault(name === "messages" ? '{"model":"m"}' : members);
+])("leaves to targets of its own dialect: %s", (name, members, param) => {
+  const error = fault(name === "messages" ? '{"model":"m"}' : members, ErrorReason.TARGET_UNSUPPORTED);
   expect(error.metadata["param"]).toBe(param);
   expect(error.message).toMatch(/\.$/);
 });

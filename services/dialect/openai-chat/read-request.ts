@@ -1,7 +1,7 @@
 import { create, type JsonObject as Struct, type MessageInitShape } from "@bufbuild/protobuf";
 import { type GenerateRequest, GenerateRequestSchema } from "@weir/gen/weir/chat/v1/chat_service_pb";
 import type { AudioOutputSchema, SamplingOptionsSchema } from "@weir/gen/weir/chat/v1/conversation_pb";
-import { invalid } from "../faults.ts";
+import { invalid, unknownWord, untranslatable } from "../faults.ts";
 import {
   isJsonObject,
   readFlag,
@@ -136,7 +136,7 @@ const stopsMax = 64;
 function readStop(value: unknown): string[] {
   if (typeof value === "string") return value === "" ? [] : [value];
   const items = readList(value, "stop") ?? [];
-  if (items.length > stopsMax) throw invalid(`\`stop\` holds more than ${stopsMax} texts.`, "stop");
+  if (items.length > stopsMax) throw untranslatable(`\`stop\` holds more than ${stopsMax} texts.`, "stop");
   return items.map((item, index) => requiredText(item, `stop[${index}]`));
 }
 
@@ -153,7 +153,8 @@ const metadataMax = 64;
 
 function readMetadata(value: unknown): Record<string, string> {
   const entries = Object.entries(readObject(value, "metadata") ?? {});
-  if (entries.length > metadataMax) throw invalid(`\`metadata\` holds more than ${metadataMax} labels.`, "metadata");
+  if (entries.length > metadataMax)
+    throw untranslatable(`\`metadata\` holds more than ${metadataMax} labels.`, "metadata");
   return Object.fromEntries(
     entries.map(([name, label]) => {
       if (typeof label !== "string") throw invalid("`metadata` must hold texts only.", "metadata");
@@ -185,7 +186,8 @@ function hasOwnVoice(audio: JsonObject): boolean {
 function readPrediction(value: unknown) {
   const prediction = readObject(value, "prediction");
   if (prediction === undefined) return [];
-  if (prediction["type"] !== "content") throw invalid("`prediction.type` must be `content`.", "prediction.type");
+  if (prediction["type"] !== "content")
+    throw unknownWord(prediction["type"], "`prediction.type` must be `content`.", "prediction.type");
   return readContent(prediction["content"], "prediction.content", textOnly);
 }
 

@@ -5,7 +5,7 @@ import {
   ToolChoice_Mode as Mode,
   type ToolSchema,
 } from "@weir/gen/weir/chat/v1/conversation_pb";
-import { invalid } from "../faults.ts";
+import { invalid, unknownWord, untranslatable } from "../faults.ts";
 import {
   readFlag,
   readList,
@@ -38,7 +38,7 @@ export function readTools(body: JsonObject): ToolInit[] {
   }
   const search = readObject(body["web_search_options"], "web_search_options");
   if (search !== undefined) tools.push(serverTool(webSearchTool, search, "web_search_options"));
-  if (tools.length > toolsMax) throw invalid(`There are more than ${toolsMax} tools.`, "tools");
+  if (tools.length > toolsMax) throw untranslatable(`There are more than ${toolsMax} tools.`, "tools");
   return tools;
 }
 
@@ -78,7 +78,7 @@ function readFunction(definition: JsonObject, param: string) {
   const parameters = readObject(definition["parameters"], `${param}.parameters`);
   const name = requiredText(definition["name"], `${param}.name`);
   if (name.length > nameLengthMax) {
-    throw invalid(`\`${param}.name\` is longer than ${nameLengthMax} characters.`, `${param}.name`);
+    throw untranslatable(`\`${param}.name\` is longer than ${nameLengthMax} characters.`, `${param}.name`);
   }
   return {
     name,
@@ -103,7 +103,7 @@ export function readToolChoice(body: JsonObject): ToolChoiceInit | undefined {
   const mode = modes.get(choice);
   if (mode !== undefined) return { mode };
   const param = "tool_choice";
-  if (typeof choice === "string") throw invalid("`tool_choice` must be `auto`, `none` or `required`.", param);
+  if (typeof choice === "string") throw untranslatable("`tool_choice` must be `auto`, `none` or `required`.", param);
   const members = requiredObject(choice, param);
   if (members["type"] !== "allowed_tools") return { mode: Mode.REQUIRED, tools: [readToolName(members, param)] };
   const allowed = requiredObject(members["allowed_tools"], "tool_choice.allowed_tools");
@@ -121,7 +121,7 @@ function readFunctionChoice(choice: unknown): ToolChoiceInit | undefined {
 function readAllowed(allowed: JsonObject, param: string): ToolChoiceInit {
   const mode = modes.get(allowed["mode"]);
   if (mode === undefined || mode === Mode.NONE) {
-    throw invalid(`\`${param}.mode\` must be \`auto\` or \`required\`.`, `${param}.mode`);
+    throw unknownWord(allowed["mode"], `\`${param}.mode\` must be \`auto\` or \`required\`.`, `${param}.mode`);
   }
   const items = required(readList(allowed["tools"], `${param}.tools`), `${param}.tools`);
   if (items.length === 0) throw invalid(`\`${param}.tools\` must name a tool.`, `${param}.tools`);
@@ -136,7 +136,7 @@ function readAllowed(allowed: JsonObject, param: string): ToolChoiceInit {
 function readToolName(members: JsonObject, param: string): string {
   const { type } = members;
   if (type !== "function" && type !== "custom") {
-    throw invalid(`\`${param}.type\` must be \`function\` or \`custom\`.`, `${param}.type`);
+    throw unknownWord(type, `\`${param}.type\` must be \`function\` or \`custom\`.`, `${param}.type`);
   }
   return requiredText(requiredObject(members[type], `${param}.${type}`)["name"], `${param}.${type}.name`);
 }
@@ -160,7 +160,11 @@ export function readOutputFormat(value: unknown): OutputFormatInit | undefined {
       return { kind: { case: "jsonSchema", value: readSchema(format["json_schema"], "response_format.json_schema") } };
     default:
   }
-  throw invalid("`response_format.type` must be `text`, `json_object` or `json_schema`.", "response_format.type");
+  throw unknownWord(
+    format?.["type"],
+    "`response_format.type` must be `text`, `json_object` or `json_schema`.",
+    "response_format.type",
+  );
 }
 
 function readSchema(value: unknown, param: string) {

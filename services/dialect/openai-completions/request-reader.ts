@@ -1,7 +1,7 @@
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { type GenerateRequest, GenerateRequestSchema } from "@weir/gen/weir/chat/v1/chat_service_pb";
 import type { SamplingOptionsSchema } from "@weir/gen/weir/chat/v1/conversation_pb";
-import { invalid, unsupported } from "../faults.ts";
+import { invalid, untranslatable } from "../faults.ts";
 import { readFlag, readList, readLong, readNumber, readObject, readText, readWhole, requiredText } from "../fields.ts";
 import type { JsonObject } from "../json.ts";
 import { outputTokensMax, readEnvelope, readModel, readUser } from "./envelope.ts";
@@ -38,11 +38,11 @@ function readPrompt(value: unknown): string {
   if (value == null) throw invalid("`prompt` is missing; send the text to complete.", "prompt");
   const [first, second]: readonly unknown[] = Array.isArray(value) ? value : [value];
   if (typeof first === "string" && second === undefined) return first;
-  throw unsupported("Other providers take one prompt in text; send each prompt by itself, and no tokens.", "prompt");
+  throw untranslatable("Other providers take one prompt in text; send each prompt by itself, and no tokens.", "prompt");
 }
 
 function untold(param: "suffix" | "echo") {
-  return unsupported(`The model's provider knows no \`${param}\`; leave it out, or call another model.`, param);
+  return untranslatable(`The model's provider knows no \`${param}\`; leave it out, or call another model.`, param);
 }
 
 function readSampling(body: JsonObject): MessageInitShape<typeof SamplingOptionsSchema> | undefined {

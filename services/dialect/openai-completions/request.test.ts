@@ -174,7 +174,6 @@ test.each<[string, JsonObject | string, string]>([
   ["a stop that is empty", { ...plain, stop: "" }, "stop[0]"],
   ["too many stops", { ...plain, stop: Array.from({ length: 65 }, String) }, "stop"],
   ["a long user", { ...plain, user: "u".repeat(257) }, "user"],
-  ["a long number in a further member", '{"model":"m","prompt":"","further":12345678901234567890}', "further"],
   ["texts and tokens in one list", { ...plain, prompt: ["a", 1] }, "prompt"],
   ["a max_tokens of 0", { ...plain, max_tokens: 0 }, "max_tokens"],
   ["an n of 0", { ...plain, n: 0 }, "n"],
@@ -186,6 +185,12 @@ test.each<[string, JsonObject | string, string]>([
   ["a bias out of range", { ...plain, logit_bias: { 1: 101 } }, "logit_bias"],
 ])("refuses %s", (_, json, param) => {
   expect(refusal(() => read(openaiCompletions, json))).toEqual([ErrorReason.INVALID_REQUEST, param]);
+});
+
+test.each<[string, JsonObject | string, string]>([
+  ["a long number in a further member", '{"model":"m","prompt":"","further":12345678901234567890}', "further"],
+])("leaves to targets of its own dialect: %s", (_, json, param) => {
+  expect(refusal(() => read(openaiCompletions, json))).toEqual([ErrorReason.TARGET_UNSUPPORTED, param]);
 });
 
 test("faults never quote the body", () => {

@@ -1,6 +1,5 @@
 import type { JsonObject as StructJson, JsonValue } from "@bufbuild/protobuf";
-import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
-import { WeirError } from "@weir/kit/weir-error";
+import { invalid, untranslatable } from "../faults.ts";
 import { isObject, type JsonObject } from "../json.ts";
 
 // Part of the language since 2025, like `rawJSON`.
@@ -8,16 +7,6 @@ declare global {
   interface JSON {
     isRawJSON(value: unknown): boolean;
   }
-}
-
-/** A fault of the client's body. `text` never quotes it. */
-export function invalid(text: string, param: string): WeirError {
-  return new WeirError(ErrorReason.INVALID_REQUEST, { text, metadata: { param } });
-}
-
-/** What a target of this dialect cannot be asked. `param` is a path of the canonical request. */
-export function unsupported(text: string, param: string): WeirError {
-  return new WeirError(ErrorReason.TARGET_UNSUPPORTED, { text, metadata: { param } });
 }
 
 /** A member that may be absent or null. */
@@ -87,7 +76,7 @@ function isList(value: unknown): value is readonly unknown[] {
 
 /**
  * A value as google.protobuf.Struct holds it.
- * @throws WeirError INVALID_REQUEST for a number that a double cannot hold
+ * @throws WeirError TARGET_UNSUPPORTED for a number that a double cannot hold
  */
 export function requireStruct(value: unknown, param: string): StructJson {
   requireObject(value, param);
@@ -104,7 +93,7 @@ export function requireStructValue(value: unknown, param: string): JsonValue {
 function requireDoubles(value: unknown, param: string): void {
   if (typeof value !== "object" || value === null) return;
   if (JSON.isRawJSON(value)) {
-    throw invalid(`\`${param}\` holds a number with more digits than can be passed on; shorten it.`, param);
+    throw untranslatable(`\`${param}\` holds a number with more digits than can be passed on; shorten it.`, param);
   }
   for (const inner of Object.values(value)) requireDoubles(inner, param);
 }

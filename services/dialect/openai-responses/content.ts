@@ -9,8 +9,9 @@ import {
 } from "@weir/gen/weir/chat/v1/conversation_pb";
 import type { Warning } from "@weir/gen/weir/chat/v1/event_pb";
 import { dropped } from "../events.ts";
+import { invalid, unknownWord, unsupported, untranslatable } from "../faults.ts";
 import type { JsonObject } from "../json.ts";
-import { invalid, readList, readObject, readText, requireObject, unsupported } from "./checks.ts";
+import { readList, readObject, readText, requireObject } from "./checks.ts";
 import { readAnnotation, writeAnnotation } from "./citation.ts";
 import { readAudio, readFile, readImage, writeAudio, writeFile, writeImage } from "./media.ts";
 import { dialectName } from "./name.ts";
@@ -62,7 +63,7 @@ function readPartContent(json: JsonObject, role: Role, param: string): PartConte
       return { case: "audio", value: readAudio(json, param) };
     default:
   }
-  throw invalid(`\`${param}.type\` names a kind of content that cannot stand here.`, `${param}.type`);
+  throw unknownWord(json["type"], `\`${param}.type\` names a kind of content that cannot stand here.`, `${param}.type`);
 }
 
 function requireString(value: unknown, param: string): string {
@@ -74,7 +75,7 @@ function readCitations(value: unknown, param: string): Citation[] {
   return readList(value, param).map((annotation, index) => {
     const citation = readAnnotation(annotation);
     if (citation === undefined) {
-      throw invalid(`\`${param}[${index}].type\` names no known kind of annotation.`, `${param}[${index}].type`);
+      throw untranslatable(`\`${param}[${index}].type\` names no known kind of annotation.`, `${param}[${index}].type`);
     }
     return citation;
   });
@@ -90,7 +91,7 @@ function readBreakpoint(value: unknown, param: string): CacheControl | undefined
   const json = readObject(value, param);
   if (json === undefined) return undefined;
   const ttlSeconds = lifetimes.get(readText(json["ttl"], `${param}.ttl`));
-  if (ttlSeconds === undefined) throw invalid(`\`${param}.ttl\` must be \`30m\` or \`12h\`.`, `${param}.ttl`);
+  if (ttlSeconds === undefined) throw untranslatable(`\`${param}.ttl\` must be \`30m\` or \`12h\`.`, `${param}.ttl`);
   return create(CacheControlSchema, { ttlSeconds });
 }
 

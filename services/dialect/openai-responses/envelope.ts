@@ -1,6 +1,7 @@
 import type { Envelope } from "../codec.ts";
+import { invalid } from "../faults.ts";
 import type { JsonObject } from "../json.ts";
-import { invalid, readBoolean, readText, readWhole } from "./checks.ts";
+import { readBoolean, readText, readWhole } from "./checks.ts";
 
 const modelLengthMax = 512;
 const userLengthMax = 256;

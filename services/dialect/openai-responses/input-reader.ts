@@ -1,7 +1,8 @@
 import { create } from "@bufbuild/protobuf";
 import { type Message, MessageSchema, type Part, PartSchema, Role } from "@weir/gen/weir/chat/v1/conversation_pb";
+import { invalid, untranslatable } from "../faults.ts";
 import { isObject, type JsonObject } from "../json.ts";
-import { invalid, readList, readText, requireObject, requireText } from "./checks.ts";
+import { readList, readText, requireObject, requireText } from "./checks.ts";
 import { readContent } from "./content.ts";
 import { imageType } from "./media.ts";
 import { readReasoningId, readSealed } from "./sealed.ts";
@@ -56,7 +57,10 @@ function readItem(item: JsonObject, param: string, conversation: Conversation): 
         param,
       );
     default:
-      throw invalid(`\`${param}.type\` names an item that this model's provider cannot be sent.`, `${param}.type`);
+      throw untranslatable(
+        `\`${param}.type\` names an item that this model's provider cannot be sent.`,
+        `${param}.type`,
+      );
   }
 }
 
@@ -123,10 +127,10 @@ function readCallOutput(item: JsonObject, param: string): Message {
 
 /** Calls of tools in a namespace, or made by a program, would be taken for others without it. */
 function refuseNamespace(item: JsonObject, param: string): void {
-  if (item["namespace"] != null) throw invalid("Namespaces of tools cannot be passed on.", `${param}.namespace`);
+  if (item["namespace"] != null) throw untranslatable("Namespaces of tools cannot be passed on.", `${param}.namespace`);
   const caller = item["caller"];
   if (caller != null && !(isObject(caller) && caller["type"] === "direct")) {
-    throw invalid("Calls that a program made cannot be passed on.", `${param}.caller`);
+    throw untranslatable("Calls that a program made cannot be passed on.", `${param}.caller`);
   }
 }
 

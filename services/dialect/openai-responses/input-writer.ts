@@ -1,8 +1,8 @@
 import { type Message, type Part, type Reasoning, Role, type ToolResult } from "@weir/gen/weir/chat/v1/conversation_pb";
 import type { Warning } from "@weir/gen/weir/chat/v1/event_pb";
 import { dropped } from "../events.ts";
+import { unsupported } from "../faults.ts";
 import type { JsonObject } from "../json.ts";
-import { unsupported } from "./checks.ts";
 import { warnOfCacheControl, writeInputContent, writeOutputPart } from "./content.ts";
 import { dialectName } from "./name.ts";
 import { writeSealed } from "./sealed.ts";

@@ -2,8 +2,9 @@ import { create } from "@bufbuild/protobuf";
 import { type Media, MediaSchema } from "@weir/gen/weir/chat/v1/conversation_pb";
 import type { Warning } from "@weir/gen/weir/chat/v1/event_pb";
 import { dropped } from "../events.ts";
+import { invalid, unknownWord, unsupported } from "../faults.ts";
 import type { JsonObject } from "../json.ts";
-import { invalid, readText, requireObject, requireText, unsupported } from "./checks.ts";
+import { readText, requireObject, requireText } from "./checks.ts";
 import { dialectName } from "./name.ts";
 
 /** Reads an `input_image`. */
@@ -32,7 +33,11 @@ export function readAudio(part: JsonObject, param: string): Media {
   const audio = requireObject(part["input_audio"], `${param}.input_audio`);
   const mediaType = audioTypes.get(audio["format"]);
   if (mediaType === undefined) {
-    throw invalid(`\`${param}.input_audio.format\` must be \`mp3\` or \`wav\`.`, `${param}.input_audio.format`);
+    throw unknownWord(
+      audio["format"],
+      `\`${param}.input_audio.format\` must be \`mp3\` or \`wav\`.`,
+      `${param}.input_audio.format`,
+    );
   }
   const dataParam = `${param}.input_audio.data`;
   const value = readBase64(requireText(audio["data"], dataParam), dataParam);

@@ -9,9 +9,9 @@ import {
   Role,
   SamplingOptionsSchema,
 } from "@weir/gen/weir/chat/v1/conversation_pb";
+import { invalid, untranslatable } from "../faults.ts";
 import { type JsonObject, writeJson } from "../json.ts";
 import {
-  invalid,
   readBoolean,
   readList,
   readNumber,
@@ -122,7 +122,7 @@ function readFormat(value: unknown): OutputFormat | undefined {
       return create(OutputFormatSchema, { kind: { case: "jsonSchema", value } });
     }
     default:
-      throw invalid("`text.format.type` must be `text`, `json_object` or `json_schema`.", "text.format.type");
+      throw untranslatable("`text.format.type` must be `text`, `json_object` or `json_schema`.", "text.format.type");
   }
 }
 

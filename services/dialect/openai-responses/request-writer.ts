@@ -4,8 +4,8 @@ import type { OutputFormat, ReasoningOptions, SamplingOptions } from "@weir/gen/
 import type { Warning } from "@weir/gen/weir/chat/v1/event_pb";
 import type { RequestOptions, RequestWriting } from "../codec.ts";
 import { dropped } from "../events.ts";
+import { unsupported } from "../faults.ts";
 import { isObject, type JsonObject } from "../json.ts";
-import { unsupported } from "./checks.ts";
 import { writeInput } from "./input-writer.ts";
 import { dialectName } from "./name.ts";
 import { logprobsIncludable } from "./request-reader.ts";

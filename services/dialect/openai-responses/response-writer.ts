@@ -10,7 +10,7 @@ import type {
 } from "@weir/gen/weir/chat/v1/event_pb";
 import type { Usage } from "@weir/gen/weir/common/v1/usage_pb";
 import type { AnswerOptions, Frame } from "../codec.ts";
-import { unsupported } from "./checks.ts";
+import { unsupported } from "../faults.ts";
 import { writeAnnotation } from "./citation.ts";
 import { customToolNames, writeEcho } from "./echo.ts";
 import { writeLogprobs } from "./logprobs.ts";
@@ -19,8 +19,8 @@ import {
   type CallItem,
   type ContentItem,
   contentJson,
-  type ItemStatus,
   itemJson,
+  type ItemStatus,
   type MessageItem,
   type OutputItem,
   type ReasoningItem,

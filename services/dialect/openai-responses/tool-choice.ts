@@ -1,7 +1,8 @@
 import { create } from "@bufbuild/protobuf";
 import { type ToolChoice, ToolChoice_Mode as Mode, ToolChoiceSchema } from "@weir/gen/weir/chat/v1/conversation_pb";
+import { invalid, unknownWord, unsupported, untranslatable } from "../faults.ts";
 import { isObject, type JsonObject } from "../json.ts";
-import { invalid, readList, requireObject, requireText, unsupported } from "./checks.ts";
+import { readList, requireObject, requireText } from "./checks.ts";
 import type { ToolNames } from "./tools.ts";
 
 /** Reads `tool_choice`; undefined when absent. */
@@ -17,7 +18,11 @@ export function readToolChoice(value: unknown, names: ToolNames): ToolChoice | u
     default:
   }
   if (!isObject(value)) {
-    throw invalid("`tool_choice` must be `none`, `auto`, `required`, or an object that names tools.", "tool_choice");
+    throw unknownWord(
+      value,
+      "`tool_choice` must be `none`, `auto`, `required`, or an object that names tools.",
+      "tool_choice",
+    );
   }
   if (value["type"] !== "allowed_tools") {
     return create(ToolChoiceSchema, { mode: Mode.REQUIRED, tools: [readReference(value, names, "tool_choice")] });
@@ -30,7 +35,7 @@ export function readToolChoice(value: unknown, names: ToolNames): ToolChoice | u
   });
   const mode = value["mode"];
   if (mode !== "auto" && mode !== "required") {
-    throw invalid("`tool_choice.mode` must be `auto` or `required`.", "tool_choice.mode");
+    throw unknownWord(mode, "`tool_choice.mode` must be `auto` or `required`.", "tool_choice.mode");
   }
   return create(ToolChoiceSchema, { mode: mode === "auto" ? Mode.AUTO : Mode.REQUIRED, tools });
 }
@@ -40,7 +45,7 @@ function readReference(json: JsonObject, names: ToolNames, param: string): strin
   const type = requireText(json["type"], `${param}.type`);
   const named = type === "function" || type === "custom";
   if (type === "mcp" && json["name"] != null) {
-    throw invalid(`\`${param}.name\`, a single tool of a server, cannot be passed on.`, `${param}.name`);
+    throw untranslatable(`\`${param}.name\`, a single tool of a server, cannot be passed on.`, `${param}.name`);
   }
   const member = named ? "name" : "server_label";
   const name = named || type === "mcp" ? requireText(json[member], `${param}.${member}`) : type;

@@ -2,17 +2,9 @@ import { create } from "@bufbuild/protobuf";
 import { type FunctionTool, type Tool, ToolSchema } from "@weir/gen/weir/chat/v1/conversation_pb";
 import type { Warning } from "@weir/gen/weir/chat/v1/event_pb";
 import { dropped } from "../events.ts";
+import { invalid, unsupported, untranslatable } from "../faults.ts";
 import { isObject, type JsonObject, parseObject, rawJson, writeJson } from "../json.ts";
-import {
-  invalid,
-  readBoolean,
-  readObject,
-  readText,
-  requireObject,
-  requireStruct,
-  requireText,
-  unsupported,
-} from "./checks.ts";
+import { readBoolean, readObject, readText, requireObject, requireStruct, requireText } from "./checks.ts";
 import { dialectName } from "./name.ts";
 
 /** Tools other than functions, as OpenAI names them. `custom` tools are the caller's, and take free text. */
@@ -53,7 +45,7 @@ const refusedMembers = ["allowed_callers", "async", "defer_loading", "output_sch
 function readFunction(json: JsonObject, param: string): Tool {
   for (const member of refusedMembers) {
     if (json[member] == null || json[member] === false) continue;
-    throw invalid(`\`${param}.${member}\` cannot be passed on; leave it out.`, `${param}.${member}`);
+    throw untranslatable(`\`${param}.${member}\` cannot be passed on; leave it out.`, `${param}.${member}`);
   }
   const name = requireText(json["name"], `${param}.name`);
   if (name.length > functionNameLengthMax) {

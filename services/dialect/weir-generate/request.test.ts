@@ -96,9 +96,14 @@ test.each<[string, JsonObject | string, string]>([
   ["a stop that is empty", { ...plain, stop: "" }, "stop[0]"],
   ["too many stops", { ...plain, stop: Array.from({ length: 65 }, String) }, "stop"],
   ["a long user", { ...plain, user: "u".repeat(257) }, "user"],
-  ["a long number in a further member", '{"model":"m","prompt":"","further":12345678901234567890}', "further"],
 ])("refuses %s", (_, json, param) => {
   expect(refusal(() => read(weirGenerate, json))).toEqual([ErrorReason.INVALID_REQUEST, param]);
+});
+
+test.each<[string, JsonObject | string, string]>([
+  ["a long number in a further member", '{"model":"m","prompt":"","further":12345678901234567890}', "further"],
+])("leaves to targets of its own dialect: %s", (_, json, param) => {
+  expect(refusal(() => read(weirGenerate, json))).toEqual([ErrorReason.TARGET_UNSUPPORTED, param]);
 });
 
 test("faults never quote the body", () => {

@@ -88,7 +88,7 @@ describe("in translation", () => {
     const codec = geminiEmbedContentDoor;
     for (const parts of [[{ text: "a" }, { text: "b" }], [{ inlineData: { mimeType: "image/png", data: "AA==" } }]]) {
       const got = await ask({ content: { parts } }, "{}", { codec });
-      expect(got.error).toMatchObject({ reason: ErrorReason.INVALID_REQUEST });
+      expect(got.error).toMatchObject({ reason: ErrorReason.TARGET_UNSUPPORTED });
       expect(got.sent).toBeUndefined();
     }
   });
