@@ -3,23 +3,12 @@ import { create } from "@bufbuild/protobuf";
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
 import type { Principal } from "@weir/gen/weir/common/v1/principal_pb";
 import { type Usage, UsageSchema, UsageSource } from "@weir/gen/weir/common/v1/usage_pb";
-import { AttemptOutcome, type UsageEvent } from "@weir/gen/weir/metering/v1/usage_event_pb";
-import { billableTokens, costNanoUsd, type Price } from "@weir/price/price";
+import { AttemptOutcome, type BudgetHold, type UsageEvent } from "@weir/gen/weir/metering/v1/usage_event_pb";
+import { type PricedUsage, priceUsage, unpriced } from "@weir/price/charge";
+import { billableTokens, type Price } from "@weir/price/price";
 
 /** How an attempt ended; see weir.metering.v1.AttemptOutcome. */
 export type Outcome = "completed" | "cancelled" | "failed" | "truncated" | "lost" | "rejected";
-
-/** Why a row has a cost or has none; see the column's comment in migrations/. */
-export type Pricing = "priced" | "unpriced" | "price_unknown" | "usage_unknown" | "out_of_range";
-
-/** What an attempt cost, and whether that is known. Amounts are null unless `pricing` is `priced`. */
-export interface PricedUsage {
-  readonly pricing: Pricing;
-  /** What the provider bills. */
-  readonly costNanoUsd: bigint | null;
-  /** What the tenant pays. */
-  readonly chargeNanoUsd: bigint | null;
-}
 
 /** One row of `attempts`. Texts hold no NUL and at most 512 characters. */
 export interface AttemptRow extends PricedUsage {
@@ -50,6 +39,14 @@ export interface AttemptRow extends PricedUsage {
   readonly providerReplyId: string;
   /** 16 bytes in hex, over everything that the event says. */
   readonly contentDigest: string;
+  /** What the attempt takes from leases of budgets; undefined: no budget is about it. No column. */
+  readonly budgetCharge: BudgetCharge | undefined;
+}
+
+/** What one recorded attempt takes from each of the leases that covered it. */
+export interface BudgetCharge {
+  readonly leaseIds: readonly bigint[];
+  readonly nanoUsd: bigint;
 }
 
 /** An event that no row can hold. */
@@ -86,6 +83,7 @@ export function attemptFromEvent(event: UsageEvent, price: Price | undefined): A
     throw new MalformedEvent("first_token_us");
   const startTimeUs = microseconds(event.startTime, "start_time");
   const endTimeUs = microseconds(event.endTime, "end_time");
+  const priced = event.priceId === "" ? unpriced : priceUsage(outcome, usage, price, event.hold?.chargeMaxNanoUsd);
   return {
     attemptId: event.attemptId.toLowerCase(),
     requestId: storable(event.requestId),
@@ -103,7 +101,8 @@ export function attemptFromEvent(event: UsageEvent, price: Price | undefined): A
     tags: tagsOf(principal),
     usageInconsistent: billableTokens(usage).inconsistent,
     priceId: storable(event.priceId),
-    ...(event.priceId === "" ? { ...unknown, pricing: "unpriced" } : priceUsage(outcome, usage, price)),
+    ...priced,
+    budgetCharge: budgetChargeOf(event.hold, priced),
     startTimeUs,
     // A clock that stepped back in between makes no negative durations.
     endTimeUs: Math.max(startTimeUs, endTimeUs),
@@ -114,26 +113,10 @@ export function attemptFromEvent(event: UsageEvent, price: Price | undefined): A
   };
 }
 
-/**
- * What an attempt costs, and what its tenant pays for it. The tenant pays what the provider bills for an answer, whole
- * or in part; what a provider bills for an attempt that gave none is the operator's loss.
- */
-export function priceUsage(outcome: Outcome, usage: Usage, price: Price | undefined): PricedUsage {
-  if (!price) return { ...unknown, pricing: "price_unknown" };
-  const gaveNothing = outcome === "failed" || outcome === "rejected";
-  const reported = usage.inputTokens !== undefined || usage.outputTokens !== undefined;
-  // A provider that failed or refused and reported nothing bills nothing. An answer without any count costs something
-  // that nobody knows, which is not zero.
-  if (!reported && !gaveNothing && !isFree(price)) return { ...unknown, pricing: "usage_unknown" };
-  const cost = costNanoUsd(usage, price);
-  if (cost > int8Max) return { ...unknown, pricing: "out_of_range" };
-  return { pricing: "priced", costNanoUsd: cost, chargeNanoUsd: gaveNothing ? 0n : cost };
-}
-
-const unknown = { costNanoUsd: null, chargeNanoUsd: null };
-
-function isFree(price: Price): boolean {
-  return !price.longContext && Object.values(price.nanoUsdPerMillion).every((rate: bigint | undefined) => !rate);
+/** A charge that is not known takes all that was set aside: budgets are held to the worst case. */
+function budgetChargeOf(hold: BudgetHold | undefined, { chargeNanoUsd }: PricedUsage): BudgetCharge | undefined {
+  if (hold === undefined || hold.leaseIds.length === 0) return undefined;
+  return { leaseIds: hold.leaseIds, nanoUsd: chargeNanoUsd ?? hold.chargeMaxNanoUsd ?? 0n };
 }
 
 /** Whether Postgres reads a text as a UUID; stricter, in that only the usual form counts. */
@@ -240,6 +223,8 @@ function digestOf(event: UsageEvent): string {
     event.providerStatus,
     event.firstTokenUs === undefined ? null : String(event.firstTokenUs),
     event.stream,
+    // As with tags.
+    ...(event.hold === undefined ? [] : [event.hold.leaseIds.map(String), String(event.hold.chargeMaxNanoUsd)]),
   ];
   return hash("sha256", JSON.stringify(content)).slice(0, 32);
 }

@@ -1,10 +1,11 @@
 import { create } from "@bufbuild/protobuf";
 import { type Usage, UsageSchema } from "@weir/gen/weir/common/v1/usage_pb";
+import { priceUsage } from "@weir/price/charge";
 import type { Price, Rates } from "@weir/price/price";
 import type { ClientBase } from "pg";
 import { type ArrayColumn, arrayParameters, unnested } from "./arrays.ts";
 import type { Database } from "./database.ts";
-import { type Outcome, priceUsage } from "./ledger.ts";
+import type { Outcome } from "./ledger.ts";
 import { postingOf } from "./transfers.ts";
 
 /** The prices that the ledger goes by. Failures are WeirError STORE_UNAVAILABLE. */

@@ -3,6 +3,7 @@ import type { Meter } from "@opentelemetry/api";
 import { type UsageBatch, type UsageEvent, UsageEventSchema } from "@weir/gen/weir/metering/v1/usage_event_pb";
 import type { Clock } from "@weir/kit/clock";
 import type { Log } from "@weir/kit/log";
+import { createBudgetVoice } from "./budgets/voice.ts";
 import { attemptFromEvent, isUuid, MalformedEvent } from "./ledger.ts";
 import type { PriceBook } from "./price-book.ts";
 import type { Conflict, LedgerStore, Recordable, Run } from "./store.ts";
@@ -43,6 +44,8 @@ export function createRecorder({ store, prices, clock, meter, log }: RecorderDep
     unit: "s",
     advice: { explicitBucketBoundaries: [0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30] },
   });
+
+  const tellBudgets = createBudgetVoice(meter, log);
 
   /** Never fails: the rows stand, and are settled at the latest when their price is added again at a start. */
   async function settleLate(ids: readonly string[]): Promise<number> {
@@ -87,6 +90,7 @@ export function createRecorder({ store, prices, clock, meter, log }: RecorderDep
           "usage events name a price that the ledger does not know; add it to weir.yaml",
         );
       }
+      tellBudgets(applied.budgets);
       if (applied.conflictCount > 0) {
         conflicting.add(applied.conflictCount);
         log.error({ count: applied.conflictCount }, "usage events were kept aside; see the view attempts_conflicting");

@@ -2,8 +2,9 @@ import { createHash } from "node:crypto";
 import { eq } from "drizzle-orm";
 import type { ClientBase } from "pg";
 import { type ArrayColumn, arrayParameters, unnested } from "./arrays.ts";
+import { type BudgetNews, settleBudgets } from "./budgets/settlement.ts";
 import { type Database, sqlState } from "./database.ts";
-import type { AttemptRow } from "./ledger.ts";
+import type { AttemptRow, BudgetCharge } from "./ledger.ts";
 import { journals } from "./schema.ts";
 import { postingOf } from "./transfers.ts";
 
@@ -38,6 +39,8 @@ export interface Applied {
   readonly conflictCount: number;
   /** By journal: every event up to this number is committed. */
   readonly committed: ReadonlyMap<string, bigint>;
+  /** What became of the budgets that the new rows were charged to. */
+  readonly budgets: BudgetNews;
 }
 
 /** The ledger's tables. Failures are WeirError STORE_UNAVAILABLE. */
@@ -56,8 +59,11 @@ export function createLedgerStore(database: Database): LedgerStore {
           const { committed, areNew } = await advanceAll(client, runs);
           const aside = [...conflicts];
           const insert = isSuspect ? insertApart : areNew ? insertNew : insertMissing;
-          const insertedCount = await insert(client, firstOfEach(rows, aside), aside);
-          return { insertedCount, conflictCount: await insertConflicts(client, aside), committed };
+          const inserted = await insert(client, firstOfEach(rows, aside), aside);
+          const conflictCount = await insertConflicts(client, aside);
+          // Last, since its locks are those for which other writers and the pools' questions wait.
+          const budgets = await settleBudgets(client, inserted.flatMap(chargeOf));
+          return { insertedCount: inserted.length, conflictCount, committed, budgets };
         });
       try {
         return await write(false);
@@ -145,55 +151,67 @@ function isValueAtFault(thrown: unknown): boolean {
 }
 
 /** Inserts rows none of which is expected to stand already; if one does, that is a violated constraint. */
-async function insertNew(client: ClientBase, rows: readonly Recordable[]): Promise<number> {
-  if (rows.length === 0) return 0;
+async function insertNew(client: ClientBase, rows: readonly Recordable[]): Promise<readonly Recordable[]> {
+  if (rows.length === 0) return rows;
   await client.query({
     name: "insert-new",
     text: `with inserted as (${insertAttempts("")}) ${postingOf("inserted")}`,
     values: arrayParameters(attemptColumns, rows),
   });
-  return rows.length;
+  return rows;
 }
 
-/** Inserts rows that do not stand yet, and adds to `aside` what stands with other content. */
-async function insertMissing(client: ClientBase, rows: readonly Recordable[], aside: Conflict[]): Promise<number> {
-  if (rows.length === 0) return 0;
-  const { rows: counts } = await client.query<{ count: string }>({
+/** Inserts rows that do not stand yet, and adds to `aside` what stands with other content. @returns the inserted ones */
+async function insertMissing(
+  client: ClientBase,
+  rows: readonly Recordable[],
+  aside: Conflict[],
+): Promise<readonly Recordable[]> {
+  if (rows.length === 0) return rows;
+  const { rows: inserted } = await client.query<{ attempt_id: string }>({
     name: "insert-missing",
     text: `with inserted as (${insertAttempts("on conflict (attempt_id) do nothing")}),
              posted as (${postingOf("inserted")})
-           select count(*) from inserted`,
+           select attempt_id from inserted`,
     values: arrayParameters(attemptColumns, rows),
   });
-  const insertedCount = Number(counts[0]?.count);
-  if (insertedCount < rows.length) aside.push(...(await conflictsAmong(client, rows)));
-  return insertedCount;
+  if (inserted.length === rows.length) return rows;
+  aside.push(...(await conflictsAmong(client, rows)));
+  const ids = new Set(inserted.map((row) => row.attempt_id));
+  return rows.filter(({ row }) => ids.has(row.attemptId));
+}
+
+function chargeOf({ row: { budgetCharge } }: Recordable): BudgetCharge[] {
+  return budgetCharge === undefined ? [] : [budgetCharge];
 }
 
 /**
  * For a batch of which the server refuses a value that the checks before it let through: its halves are tried apart,
  * until only the row at fault is kept aside.
  */
-async function insertApart(client: ClientBase, rows: readonly Recordable[], aside: Conflict[]): Promise<number> {
+async function insertApart(
+  client: ClientBase,
+  rows: readonly Recordable[],
+  aside: Conflict[],
+): Promise<readonly Recordable[]> {
   const apart: Conflict[] = [];
   await client.query("savepoint rows");
   try {
-    const insertedCount = await insertMissing(client, rows, apart);
+    const inserted = await insertMissing(client, rows, apart);
     await client.query("release savepoint rows");
     aside.push(...apart);
-    return insertedCount;
+    return inserted;
   } catch (thrown) {
     if (!isValueAtFault(thrown)) throw thrown;
     await client.query("rollback to savepoint rows");
     const [only] = rows;
     if (rows.length === 1 && only) {
       aside.push(only.aside(`sqlstate ${sqlState(thrown)}`));
-      return 0;
+      return [];
     }
     const middle = rows.length >> 1;
-    return (
-      (await insertApart(client, rows.slice(0, middle), aside)) + (await insertApart(client, rows.slice(middle), aside))
-    );
+    const before = await insertApart(client, rows.slice(0, middle), aside);
+    return [...before, ...(await insertApart(client, rows.slice(middle), aside))];
   }
 }
 

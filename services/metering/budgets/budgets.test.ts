@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import type { MessageInitShape } from "@bufbuild/protobuf";
+import { create as createMessage, type MessageInitShape } from "@bufbuild/protobuf";
 import { durationFromMs, durationMs } from "@bufbuild/protobuf/wkt";
 import {
   BudgetService,
@@ -9,31 +9,41 @@ import {
   WindowKind,
 } from "@weir/gen/weir/account/v1/budget_service_pb";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
-import { hostService } from "@weir/kit/call";
+import { AttemptOutcome, UsageBatchSchema } from "@weir/gen/weir/metering/v1/usage_event_pb";
+import { type Client, hostService } from "@weir/kit/call";
 import { createClient } from "@weir/kit/client";
 import { createLocalDoor } from "@weir/kit/local";
 import { createPriceList } from "@weir/price/price";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
-import { meteringOn, openTestDatabase, type TestDatabase } from "../testing.ts";
+import type { Metering } from "../service.ts";
+import {
+  journalA,
+  meteringOn,
+  openTestDatabase,
+  type TestDatabase,
+  testEvent,
+  testEventCost,
+  testPrice,
+} from "../testing.ts";
 import { settleBudgets } from "./settlement.ts";
 
 type CreateInit = Omit<MessageInitShape<typeof CreateBudgetRequestSchema>, "$typeName" | "budgetId">;
 
 describe.each(["embedded", "postgres"] as const)("%s", (engine) => {
   let db: TestDatabase;
-  let service: ReturnType<typeof connect>;
-  function connect() {
-    const metering = meteringOn(db.database);
-    return createClient(BudgetService, createLocalDoor([hostService(BudgetService, metering.budgets)]));
-  }
+  let metering: Metering;
+  let service: Client<typeof BudgetService>;
 
   beforeAll(async () => {
     db = await openTestDatabase(engine);
-    await meteringOn(db.database).prepare(createPriceList([]));
-    service = connect();
+    metering = meteringOn(db.database);
+    await metering.prepare(createPriceList([testPrice]));
+    service = createClient(BudgetService, createLocalDoor([hostService(BudgetService, metering.budgets)]));
   });
   afterAll(() => db.end());
-  beforeEach(() => db.query("truncate budgets, budget_windows, budget_buckets, budget_leases"));
+  beforeEach(() =>
+    db.query("truncate budgets, budget_windows, budget_buckets, budget_leases, attempts, transfers, journals"),
+  );
 
   const holder = randomUUID();
   const other = randomUUID();
@@ -149,6 +159,36 @@ describe.each(["embedded", "postgres"] as const)("%s", (engine) => {
     expect(more).toMatchObject({ lateNanoUsd: 620n, unknownLeases: 1 });
     expect(more.crossed).toMatchObject([{ budget: "a", percent: 90 }]);
     expect(await standing("b")).toEqual({ spent: 910n, leased: 0n });
+  });
+
+  test("a usage event is charged once, however often it comes, and never beyond what was set aside", async () => {
+    await create("a", 10_000_000n);
+    const { leases } = await acquire(holder, { a: 5_000_000n });
+    const leaseIds = leases.map(({ leaseId }) => leaseId);
+    const { recorder } = metering;
+    const batch = (numbers: readonly number[], chargeMaxNanoUsd: bigint) =>
+      createMessage(UsageBatchSchema, {
+        journalId: journalA,
+        firstSequence: BigInt(numbers[0] ?? 1),
+        events: numbers.map((number) => testEvent(number, { hold: { leaseIds, chargeMaxNanoUsd } })),
+      });
+    await recorder.record([batch([1], 3_000_000n)]);
+    await recorder.record([batch([1, 2], 3_000_000n)]);
+    expect(await standing("a")).toEqual({ spent: 2n * testEventCost, leased: 5_000_000n - 2n * testEventCost });
+    await recorder.record([batch([3], 400_000n), batch([1], 3_000_000n)]);
+    expect(await standing("a")).toEqual({ spent: 4_900_000n, leased: 100_000n });
+    expect(
+      await db.query("select cost_nano_usd, charge_nano_usd from attempts order by attempt_id desc limit 1"),
+    ).toEqual([{ cost_nano_usd: String(testEventCost), charge_nano_usd: "400000" }]);
+    const lost = testEvent(4, {
+      outcome: AttemptOutcome.COMPLETED,
+      usage: {},
+      hold: { leaseIds, chargeMaxNanoUsd: 70_000n },
+    });
+    await recorder.record([
+      createMessage(UsageBatchSchema, { journalId: journalA, firstSequence: 4n, events: [lost] }),
+    ]);
+    expect(await standing("a")).toEqual({ spent: 4_970_000n, leased: 30_000n });
   });
 
   test("a lease outlives its expiry for as long as it covers calls, by the database's clock, and then ends", async () => {

@@ -1,12 +1,7 @@
 import type { ClientBase } from "pg";
+import type { BudgetCharge } from "../ledger.ts";
 import { decideSettlement, softPercentOf } from "./account.ts";
 import { bucketCount, type LockedWindow, lockWindows, standingOf, windowsOfLeases, writeWindows } from "./windows.ts";
-
-/** What one recorded attempt takes from the leases that covered it. */
-export interface BudgetCharge {
-  readonly leaseIds: readonly bigint[];
-  readonly nanoUsd: bigint;
-}
 
 /** What settling found that somebody should know. */
 export interface BudgetNews {

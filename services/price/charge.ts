@@ -1,0 +1,51 @@
+import type { Usage } from "@weir/gen/weir/common/v1/usage_pb";
+import { costNanoUsd, type Price } from "./price.ts";
+
+/** Why an attempt has a cost or has none; the words of the ledger's column `pricing`. */
+export type Pricing = "priced" | "unpriced" | "price_unknown" | "usage_unknown" | "out_of_range";
+
+/** What an attempt cost, and whether that is known. Amounts are null unless `pricing` is `priced`. */
+export interface PricedUsage {
+  readonly pricing: Pricing;
+  /** What the provider bills. */
+  readonly costNanoUsd: bigint | null;
+  /** What the tenant pays. */
+  readonly chargeNanoUsd: bigint | null;
+}
+
+const unknown = { costNanoUsd: null, chargeNanoUsd: null };
+
+/** Of an attempt whose target has no price. */
+export const unpriced: PricedUsage = { ...unknown, pricing: "unpriced" };
+
+/**
+ * What an attempt costs, and what its tenant pays for it. The tenant pays what the provider bills for an answer, whole
+ * or in part, but no more than its budgets set aside; the rest, and what a provider bills for an attempt that gave no answer,
+ * is the operator's loss.
+ * @param outcome word of weir.metering.v1.AttemptOutcome, in lower case: `completed`
+ * @param price undefined: not known
+ * @param chargeMaxNanoUsd what budgets set aside; undefined: no budget is about the attempt
+ */
+export function priceUsage(
+  outcome: string,
+  usage: Usage,
+  price: Price | undefined,
+  chargeMaxNanoUsd?: bigint,
+): PricedUsage {
+  if (!price) return { ...unknown, pricing: "price_unknown" };
+  const gaveNothing = outcome === "failed" || outcome === "rejected";
+  const reported = usage.inputTokens !== undefined || usage.outputTokens !== undefined;
+  // A provider that failed or refused and reported nothing bills nothing. An answer without any count costs something
+  // that nobody knows, which is not zero.
+  if (!reported && !gaveNothing && !isFree(price)) return { ...unknown, pricing: "usage_unknown" };
+  const cost = costNanoUsd(usage, price);
+  if (cost > int8Max) return { ...unknown, pricing: "out_of_range" };
+  const charge = chargeMaxNanoUsd !== undefined && cost > chargeMaxNanoUsd ? chargeMaxNanoUsd : cost;
+  return { pricing: "priced", costNanoUsd: cost, chargeNanoUsd: gaveNothing ? 0n : charge };
+}
+
+const int8Max = 2n ** 63n - 1n;
+
+function isFree(price: Price): boolean {
+  return !price.longContext && Object.values(price.nanoUsdPerMillion).every((rate: bigint | undefined) => !rate);
+}
