@@ -26,7 +26,11 @@ const stopped = endEvent([choiceEnd(0, StopReason.END, "stop")], usage);
 
 function say(...pieces: string[]): GenerateEvent[] {
   serial += 1;
-  return [startEvent({ id: `resp_${serial}_vendor`, model: "said" }), ...pieces.map((piece) => textEvent(0, 0, piece)), stopped];
+  return [
+    startEvent({ id: `resp_${serial}_vendor`, model: "said" }),
+    ...pieces.map((piece) => textEvent(0, 0, piece)),
+    stopped,
+  ];
 }
 
 type VendorName = (typeof vendorNames)[number];

@@ -1,0 +1,244 @@
+import { openaiResponses } from "@weir/dialect/openai-responses/codec";
+import { answerOptions } from "@weir/dialect/openai-responses/testing";
+import { choiceEnd, endEvent, startEvent, textEvent } from "@weir/dialect/events";
+import { edgeSettings, type EdgeSettings } from "@weir/edge/config";
+import { type FakeChat, type Harness, startEdge, stopEdges, untilCancelled, wire } from "@weir/edge/testing/harness";
+import { noConversations } from "@weir/edge/testing/no-conversations";
+import { StopReason } from "@weir/gen/weir/chat/v1/event_pb";
+import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
+import type { ConversationService } from "@weir/gen/weir/conversation/v1/conversation_service_pb";
+import type { Client } from "@weir/kit/call";
+import { CallCancelled, WeirError } from "@weir/kit/weir-error";
+import { conversationsOn } from "@weir/metering/conversations/testing";
+import { migrate } from "@weir/metering/migrate";
+import { openTestDatabase, type TestDatabase } from "@weir/metering/testing";
+import OpenAI from "openai";
+import { afterAll, afterEach, beforeAll, expect, test, vi } from "vitest";
+
+// Edges before one store, and what becomes of stored responses when one of them fails.
+
+type Conversations = Client<typeof ConversationService>;
+
+let db: TestDatabase;
+let store: Conversations;
+
+beforeAll(async () => {
+  db = await openTestDatabase("embedded");
+  await migrate(db.database);
+  store = await conversationsOn(db.database);
+});
+afterAll(() => db.end());
+afterEach(stopEdges);
+
+let serial = 0;
+const head = { status: 200, contentType: "application/json", provider: "sim", model: "m", attempts: 1 };
+const usage = { inputTokens: 1, outputTokens: 1 };
+
+function answer(): Buffer {
+  const id = `resp_edges_${++serial}`;
+  const events = [
+    startEvent({ id, model: "m" }),
+    textEvent(0, 0, "hello"),
+    endEvent([choiceEnd(0, StopReason.END, "stop")], undefined),
+  ];
+  return Buffer.from(openaiResponses.writeAnswer(events, answerOptions));
+}
+
+/** Answers at once. */
+const prompt: FakeChat = async function* () {
+  yield wire({ head, data: answer(), tail: { usage } });
+};
+
+/** Answers nothing until it is left. */
+const silent: FakeChat = async function* ({ signal }) {
+  yield await untilCancelled(signal);
+};
+
+async function edge(
+  chat: FakeChat,
+  conversations: Conversations = store,
+  responses: Partial<EdgeSettings["responses"]> = {},
+) {
+  const settings = { responses: { ...edgeSettings().responses, ...responses } };
+  const harness = await startEdge({ chat, settings, deps: { conversations } });
+  const openai = new OpenAI({ baseURL: `${harness.url}/v1`, apiKey: harness.key, maxRetries: 0 });
+  return { ...harness, openai };
+}
+
+const hasLeft = ({ calls }: Pick<Harness, "calls">) =>
+  vi.waitFor(() => expect(calls[0]?.signal.aborted).toBe(true), 4_000);
+const request = { model: "small", input: "hi" };
+const away = { status: 503, type: "server_error" };
+
+test("a response that one edge makes is cancelled at another, within about a second", async () => {
+  const maker = await edge(silent);
+  const other = await edge(prompt);
+  const { id } = await maker.openai.responses.create({ ...request, background: true });
+  await vi.waitFor(() => expect(maker.calls).toHaveLength(1));
+  const start = performance.now();
+  expect(await other.openai.responses.cancel(id)).toMatchObject({ id, status: "cancelled" });
+  await hasLeft(maker);
+  expect(performance.now() - start).toBeLessThan(2_500);
+  expect((await maker.openai.responses.retrieve(id)).status).toBe("cancelled");
+});
+
+test("a response whose edge died has failed once its lease ran out, and not before", async () => {
+  const maker = await edge(silent);
+  const other = await edge(prompt);
+  const { id } = await maker.openai.responses.create({ ...request, background: true });
+  await maker.edge.close();
+  expect((await other.openai.responses.retrieve(id)).status).toBe("in_progress");
+  await db.query("update responses set lease_expire_time = now() where response_id = $1", [id]);
+  const failed = await other.openai.responses.retrieve(id);
+  expect(failed).toMatchObject({ id, status: "failed", error: { code: "server_error" }, background: true });
+  expect(await other.openai.responses.cancel(id)).toMatchObject({ status: "failed" });
+  expect((await other.openai.responses.inputItems.list(id)).data).toHaveLength(1);
+});
+
+test("the lease of a response that is being made is renewed", async () => {
+  const { openai } = await edge(silent, store, { leaseMs: 1_500 });
+  const { id } = await openai.responses.create({ ...request, background: true });
+  const [before] = await db.query("select lease_expire_time as time from responses where response_id = $1", [id]);
+  await vi.waitFor(async () => {
+    const [row] = await db.query("select lease_expire_time > $2 as later from responses where response_id = $1", [
+      id,
+      before?.["time"],
+    ]);
+    expect(row?.["later"]).toBe(true);
+  }, 4_000);
+  expect((await openai.responses.retrieve(id)).status).toBe("in_progress");
+  await openai.responses.cancel(id);
+});
+
+test("a response that lost its lease is given up, and stays failed", async () => {
+  const maker = await edge(silent);
+  const { id } = await maker.openai.responses.create({ ...request, background: true });
+  await vi.waitFor(() => expect(maker.calls).toHaveLength(1));
+  await db.query("update responses set lease_expire_time = now() where response_id = $1", [id]);
+  await hasLeft(maker);
+  expect((await maker.openai.responses.retrieve(id)).status).toBe("failed");
+});
+
+test("an edge that drains finishes what it makes in the background", async () => {
+  let finish: (() => void) | undefined;
+  const waiting = new Promise<void>((resolve) => {
+    finish = resolve;
+  });
+  const maker = await edge(async function* () {
+    await waiting;
+    yield wire({ head, data: answer(), tail: { usage } });
+  });
+  const other = await edge(prompt);
+  const { id } = await maker.openai.responses.create({ ...request, background: true });
+  await vi.waitFor(() => expect(maker.calls).toHaveLength(1));
+  const drained = maker.edge.drain(5_000);
+  finish?.();
+  await drained;
+  expect(await other.openai.responses.retrieve(id)).toMatchObject({ status: "completed", output_text: "hello" });
+});
+
+test("what an edge cannot finish while it drains is stored as failed", async () => {
+  const maker = await edge(silent);
+  const other = await edge(prompt);
+  const { id } = await maker.openai.responses.create({ ...request, background: true });
+  await vi.waitFor(() => expect(maker.calls).toHaveLength(1));
+  await maker.edge.drain(100);
+  expect(await other.openai.responses.retrieve(id)).toMatchObject({
+    status: "failed",
+    error: { code: "server_error", message: expect.stringContaining("shut down") as string },
+  });
+});
+
+test("an end that the store does not take at once is told again", async () => {
+  let failures = 2;
+  const flaky: Conversations = {
+    ...store,
+    finishResponse: (message, options) =>
+      failures-- > 0
+        ? Promise.reject(new WeirError(ErrorReason.STORE_UNAVAILABLE))
+        : store.finishResponse(message, options),
+  };
+  const { openai } = await edge(prompt, flaky);
+  const { id } = await openai.responses.create({ ...request, background: true });
+  await vi.waitFor(async () => expect((await openai.responses.retrieve(id)).status).toBe("completed"), 4_000);
+  expect(failures).toBe(-1);
+});
+
+test("while the store is away, what does not need it is answered and says that it is not stored", async () => {
+  const { openai, calls } = await edge(prompt, noConversations);
+  const { data, response } = await openai.responses.create(request).withResponse();
+  expect(data.output_text).toBe("hello");
+  expect(response.headers.get("x-weir-warnings")).toBe("not_stored");
+  const unstored = await openai.responses.create({ ...request, store: false }).withResponse();
+  expect(unstored.response.headers.get("x-weir-warnings")).toBeNull();
+  expect(calls).toHaveLength(2);
+});
+
+test("while the store is away, what needs it is refused before anything is called, and never looks missing", async () => {
+  const { openai, calls } = await edge(prompt, noConversations);
+  const needy = [
+    () => openai.responses.create({ ...request, previous_response_id: "resp_1" }),
+    () => openai.responses.create({ ...request, background: true }),
+    () => openai.responses.retrieve("resp_1"),
+    () => openai.responses.delete("resp_1"),
+    () => openai.responses.cancel("resp_1"),
+    () => openai.responses.inputItems.list("resp_1"),
+  ];
+  for (const call of needy) await expect(call()).rejects.toMatchObject(away);
+  expect(calls).toEqual([]);
+});
+
+test("a store that does not answer holds an answer up for two seconds at most", async () => {
+  const slow: Conversations = {
+    ...store,
+    storeResponse: (_, { timeoutMs = 60_000 } = {}) =>
+      new Promise((__, reject) => {
+        setTimeout(() => reject(new WeirError(ErrorReason.DEADLINE_EXCEEDED)), timeoutMs);
+      }),
+  };
+  const { openai } = await edge(prompt, slow);
+  const start = performance.now();
+  const { response } = await openai.responses.create(request).withResponse();
+  expect(performance.now() - start).toBeLessThan(3_000);
+  expect(response.headers.get("x-weir-warnings")).toBe("not_stored");
+});
+
+test("a client that leaves while its history is looked up causes no call", async () => {
+  let asked = 0;
+  let left = false;
+  const hanging: Conversations = {
+    ...store,
+    getHistory: (_, { signal } = {}) => {
+      asked += 1;
+      return new Promise((__, reject) => {
+        signal?.addEventListener("abort", () => {
+          left = true;
+          reject(new CallCancelled());
+        });
+      });
+    },
+  };
+  const { openai, calls } = await edge(prompt, hanging);
+  const leaving = new AbortController();
+  const call = openai.responses.create({ ...request, previous_response_id: "resp_1" }, { signal: leaving.signal });
+  await vi.waitFor(() => expect(asked).toBe(1));
+  leaving.abort();
+  await expect(call).rejects.toBeInstanceOf(Error);
+  await vi.waitFor(() => expect(left).toBe(true));
+  expect(calls).toEqual([]);
+});
+
+test("a response in the background has only so much time", async () => {
+  const { openai } = await edge(
+    async function* ({ options }) {
+      expect(options.timeoutMs).toBeLessThanOrEqual(1_234);
+      throw new WeirError(ErrorReason.DEADLINE_EXCEEDED);
+    },
+    store,
+    { backgroundTimeoutMs: 1_234 },
+  );
+  const { id } = await openai.responses.create({ ...request, background: true });
+  await vi.waitFor(async () =>
+    expect(await openai.responses.retrieve(id)).toMatchObject({ status: "failed", error: { code: "server_error" } }),
+  );
+});
