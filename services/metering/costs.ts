@@ -1,16 +1,13 @@
-import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import { CostDimension } from "@weir/gen/weir/metering/v1/usage_service_pb";
-import { WeirError } from "@weir/kit/weir-error";
-import { and, desc, gte, lt, type SQL, sql } from "drizzle-orm";
+import { type SQL, sql } from "drizzle-orm";
 import type { Database } from "./database.ts";
 import { attempts } from "./schema.ts";
+import { attemptsIn, type UsageFilter, type UsageRange } from "./usage-question.ts";
 
 /** What to sum. */
 export interface CostQuery {
-  /** Attempts that began at this time or later, in milliseconds since 1970. */
-  readonly startTimeMs: number;
-  /** Attempts that began before this time. */
-  readonly endTimeMs: number;
+  readonly range: UsageRange;
+  readonly filter: UsageFilter;
   readonly dimensions: readonly CostDimension[];
   readonly rowCountMax: number;
 }
@@ -24,6 +21,7 @@ export interface CostSum {
   readonly provider: string;
   readonly model: string;
   readonly user: string;
+  readonly tag: string;
   readonly attemptCount: bigint;
   readonly requestCount: bigint;
   readonly inputTokens: bigint;
@@ -33,59 +31,104 @@ export interface CostSum {
   readonly estimatedCount: bigint;
 }
 
+/** Dimensions under the names of their columns, in the order in which rows are told apart. */
+const dimensionValues = {
+  day: [CostDimension.DAY, sql`to_char(${attempts.startTime} at time zone 'UTC', 'YYYY-MM-DD')`],
+  tenant: [CostDimension.TENANT, sql`${attempts.tenant}`],
+  key: [CostDimension.KEY, sql`${attempts.key}`],
+  alias: [CostDimension.ALIAS, sql`${attempts.alias}`],
+  provider: [CostDimension.PROVIDER, sql`${attempts.provider}`],
+  model: [CostDimension.MODEL, sql`${attempts.model}`],
+  end_user: [CostDimension.USER, sql`${attempts.endUser}`],
+  tag: [CostDimension.TAG, sql`tagged.name || '=' || tagged.value`],
+} as const satisfies Record<string, readonly [CostDimension, SQL]>;
+
+/** How many values a row of `readCosts` is ordered by. */
+export const placeOfCostLength = 9;
+
+/** What it is ordered by. */
+export function placeOfCost(row: CostSum): readonly string[] {
+  const { day, costNanoUsd, tenant, key, alias, provider, model, user, tag } = row;
+  return [day, String(costNanoUsd), tenant, key, alias, provider, model, user, tag];
+}
+
 /**
  * Sums the ledger. Newest day first, then the dearest.
- * @throws WeirError INVALID_REQUEST for an empty or unthinkable range, STORE_UNAVAILABLE
+ * @returns one row more than asked for when there are more
+ * @throws WeirError STORE_UNAVAILABLE
  */
-export async function readCosts(
-  database: Database,
-  query: CostQuery,
-): Promise<{ readonly rows: readonly CostSum[]; readonly truncated: boolean }> {
-  const { startTimeMs, endTimeMs, rowCountMax } = query;
-  if (!(startTimeMs >= timeMinMs && startTimeMs < endTimeMs && endTimeMs <= timeMaxMs)) {
-    throw new WeirError(ErrorReason.INVALID_REQUEST, {
-      text: "`start_time` must lie before `end_time`.",
-      metadata: { param: "start_time" },
-    });
-  }
-  const asked = (dimension: CostDimension, value: SQL | typeof attempts.tenant) =>
-    query.dimensions.includes(dimension) ? sql<string>`${value}` : sql<string>`''`;
-  const dimensions = {
-    day: asked(CostDimension.DAY, sql`to_char(${attempts.startTime} at time zone 'UTC', 'YYYY-MM-DD')`),
-    tenant: asked(CostDimension.TENANT, sql`${attempts.tenant}`),
-    key: asked(CostDimension.KEY, sql`${attempts.key}`),
-    alias: asked(CostDimension.ALIAS, sql`${attempts.alias}`),
-    provider: asked(CostDimension.PROVIDER, sql`${attempts.provider}`),
-    model: asked(CostDimension.MODEL, sql`${attempts.model}`),
-    user: asked(CostDimension.USER, sql`${attempts.endUser}`),
-  };
-  const sums = {
-    attemptCount: exact(sql`count(*)`),
-    requestCount: exact(sql`count(distinct ${attempts.requestId})`),
-    inputTokens: exact(sql`coalesce(sum(${attempts.inputTokens}), 0)`),
-    outputTokens: exact(sql`coalesce(sum(${attempts.outputTokens}), 0)`),
-    costNanoUsd: exact(sql`coalesce(sum(${attempts.costNanoUsd}), 0)`),
-    chargeNanoUsd: exact(sql`coalesce(sum(${attempts.chargeNanoUsd}), 0)`),
-    estimatedCount: exact(sql`count(*) filter (where ${attempts.usageSource} = 'estimated')`),
-  };
-  const found = await database.read((queries) =>
-    queries
-      .select({ ...dimensions, ...sums })
-      .from(attempts)
-      .where(and(gte(attempts.startTime, new Date(startTimeMs)), lt(attempts.startTime, new Date(endTimeMs))))
-      .groupBy(sql`1, 2, 3, 4, 5, 6, 7`)
-      .orderBy(sql`1 desc`, desc(sums.costNanoUsd), sql`2, 3, 4, 5, 6, 7`)
-      // A sum over no rows is a row all the same when nothing is grouped; it says nothing.
-      .having(sql`count(*) > 0`)
-      .limit(rowCountMax + 1),
+export async function readCosts(database: Database, query: CostQuery): Promise<readonly CostSum[]> {
+  const { range, filter, dimensions, rowCountMax } = query;
+  const columns = Object.entries(dimensionValues).map(
+    ([name, [dimension, value]]) =>
+      sql`${dimensions.includes(dimension) ? value : sql.raw("''::text")} as ${sql.identifier(name)}`,
   );
-  return { rows: found.slice(0, rowCountMax), truncated: found.length > rowCountMax };
+  const tags = dimensions.includes(CostDimension.TAG)
+    ? sql`cross join lateral jsonb_each_text(${attempts.tags}) as tagged (name, value)`
+    : sql``;
+  const found = await database.read((queries) =>
+    queries.execute<CostRow>(sql`
+      select * from (
+        select ${sql.join(columns, sql`, `)},
+          count(*) as attempt_count,
+          count(distinct ${attempts.requestId} collate "C") as request_count,
+          coalesce(sum(${attempts.inputTokens}), 0) as input_tokens,
+          coalesce(sum(${attempts.outputTokens}), 0) as output_tokens,
+          coalesce(sum(${attempts.costNanoUsd}), 0) as cost_nano_usd,
+          coalesce(sum(${attempts.chargeNanoUsd}), 0) as charge_nano_usd,
+          count(*) filter (where ${attempts.usageSource} = 'estimated') as estimated_count
+        from ${attempts} ${tags}
+        where ${attemptsIn(range, filter)}
+        group by 1, 2, 3, 4, 5, 6, 7, 8
+      ) as sums
+      ${behind(range.after)}
+      order by day desc, cost_nano_usd desc, tenant, key, alias, provider, model, end_user, tag
+      limit ${rowCountMax + 1}`),
+  );
+  return found.rows.map((row) => ({
+    day: row.day,
+    tenant: row.tenant,
+    key: row.key,
+    alias: row.alias,
+    provider: row.provider,
+    model: row.model,
+    user: row.end_user,
+    tag: row.tag,
+    attemptCount: BigInt(row.attempt_count),
+    requestCount: BigInt(row.request_count),
+    inputTokens: BigInt(row.input_tokens),
+    outputTokens: BigInt(row.output_tokens),
+    costNanoUsd: BigInt(row.cost_nano_usd),
+    chargeNanoUsd: BigInt(row.charge_nano_usd),
+    estimatedCount: BigInt(row.estimated_count),
+  }));
 }
 
 /** int8 and numeric come as text. */
-function exact(value: SQL): SQL<bigint> {
-  return value.mapWith((text: string) => BigInt(text));
+interface CostRow extends Record<string, unknown> {
+  readonly day: string;
+  readonly tenant: string;
+  readonly key: string;
+  readonly alias: string;
+  readonly provider: string;
+  readonly model: string;
+  readonly end_user: string;
+  readonly tag: string;
+  readonly attempt_count: string;
+  readonly request_count: string;
+  readonly input_tokens: string;
+  readonly output_tokens: string;
+  readonly cost_nano_usd: string;
+  readonly charge_nano_usd: string;
+  readonly estimated_count: string;
 }
 
-const timeMinMs = 0;
-const timeMaxMs = Date.UTC(9999, 0, 1);
+function behind([day, cost, ...others]: readonly string[]): SQL {
+  if (day === undefined || cost === undefined) return sql``;
+  const values = sql.join(
+    others.map((value) => sql`${value}`),
+    sql`, `,
+  );
+  return sql`where day < ${day} or (day = ${day} and
+    (-cost_nano_usd, tenant, key, alias, provider, model, end_user, tag) > (-${cost}::numeric, ${values}))`;
+}

@@ -1,16 +1,25 @@
 import { create } from "@bufbuild/protobuf";
-import { timestampMs } from "@bufbuild/protobuf/wkt";
 import type { ServiceImpl } from "@connectrpc/connect";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import { WatermarkSchema } from "@weir/gen/weir/metering/v1/usage_event_pb";
-import { CostDimension, type UsageService } from "@weir/gen/weir/metering/v1/usage_service_pb";
+import {
+  type Attempt,
+  CostDimension,
+  type ListAttemptsRequest,
+  type ListCostsRequest,
+  type UsageService,
+} from "@weir/gen/weir/metering/v1/usage_service_pb";
 import type { Clock } from "@weir/kit/clock";
 import { WeirError } from "@weir/kit/weir-error";
-import { readCosts } from "./costs.ts";
+import { readAttempts } from "./attempt-list.ts";
+import { type CostSum, placeOfCost, placeOfCostLength, readCosts } from "./costs.ts";
 import type { Database } from "./database.ts";
 import { isUuid } from "./ledger.ts";
 import type { Recorder } from "./recorder.ts";
+import { writePageToken } from "./page-token.ts";
 import type { LedgerStore } from "./store.ts";
+import { attemptCsv, costCsv, csvPages, type Page } from "./usage-export.ts";
+import { readRange, type UsageFilter } from "./usage-question.ts";
 
 export interface UsageDependencies {
   readonly database: Database;
@@ -25,6 +34,50 @@ export function createUsageService({
   recorder,
   clock,
 }: UsageDependencies): ServiceImpl<typeof UsageService> {
+  let questionCount = 0;
+
+  async function answer<T>(read: () => Promise<T>): Promise<T> {
+    if (questionCount >= questionsMax) {
+      throw new WeirError(ErrorReason.OVERLOADED, {
+        text: "Too many questions to the ledger are being answered; retry after the delay in Retry-After.",
+        retryAfterMs: retryMs,
+      });
+    }
+    questionCount += 1;
+    try {
+      return await read();
+    } finally {
+      questionCount -= 1;
+    }
+  }
+
+  async function costPage(request: ListCostsRequest): Promise<Page<CostSum>> {
+    const dimensions = dimensionsOf(request);
+    const filter = filterOf(request);
+    const question = ["costs", filter, dimensions];
+    const range = readRange(request, question, placeOfCostLength, clock.now());
+    const rowCountMax = Math.min(request.rowCountMax || 1_000, costsMax);
+    const rows = await answer(() => readCosts(database, { range, filter, dimensions, rowCountMax }));
+    const last = rows[rowCountMax - 1];
+    return {
+      rows: rows.slice(0, rowCountMax),
+      nextPageToken:
+        rows.length > rowCountMax && last ? writePageToken({ ...range, after: placeOfCost(last) }, question) : "",
+    };
+  }
+
+  async function attemptPage(request: ListAttemptsRequest, countMax: number): Promise<Page<Attempt>> {
+    const filter = { ...filterOf(request), requestId: request.requestId };
+    const question = ["attempts", filter];
+    const range = readRange(request, question, 2, clock.now());
+    const found = await answer(() => readAttempts(database, range, filter, countMax));
+    const last = found[countMax - 1];
+    return {
+      rows: found.slice(0, countMax).map(({ attempt }) => attempt),
+      nextPageToken: found.length > countMax && last ? writePageToken({ ...range, after: last.place }, question) : "",
+    };
+  }
+
   return {
     async recordUsage({ batch }) {
       // Also asked here, since without both no watermark could be told.
@@ -41,18 +94,46 @@ export function createUsageService({
     },
 
     async listCosts(request) {
-      const endTimeMs = request.endTime ? timestampMs(request.endTime) : clock.now();
-      const startTimeMs = request.startTime ? timestampMs(request.startTime) : endTimeMs - defaultRangeMs;
-      const dimensions = request.dimensions.length > 0 ? request.dimensions : defaultDimensions;
-      const rowCountMax = Math.min(request.rowCountMax || 1_000, 10_000);
-      const { rows, truncated } = await readCosts(database, { startTimeMs, endTimeMs, dimensions, rowCountMax });
-      return { rows: [...rows], truncated };
+      const { rows, nextPageToken } = await costPage(request);
+      return { rows: [...rows], truncated: nextPageToken !== "", nextPageToken };
+    },
+
+    async listAttempts(request) {
+      const { rows, nextPageToken } = await attemptPage(request, Math.min(request.pageSize || 100, attemptsMax));
+      return { attempts: [...rows], nextPageToken };
+    },
+
+    // A page is read when the one before was taken, so nothing piles up here, and ends when the call does.
+    async *exportUsage({ table }) {
+      if (table.case === undefined || table.value.pageToken !== "") throw invalid("table");
+      if (table.case === "attempts") {
+        const request = table.value;
+        yield* csvPages(attemptCsv, (pageToken) => attemptPage({ ...request, pageToken }, attemptsMax));
+        return;
+      }
+      const request = { ...table.value, rowCountMax: costsMax };
+      yield* csvPages(costCsv(dimensionsOf(request)), (pageToken) => costPage({ ...request, pageToken }));
     },
   };
 }
 
-const defaultRangeMs = 30 * 24 * 3_600_000;
+/** Rows of a page at most. */
+const costsMax = 10_000;
+const attemptsMax = 1_000;
+/** Questions that are being answered at once: they share connections with the usage that comes in. */
+const questionsMax = 4;
+const retryMs = 1_000;
+
 const defaultDimensions = [CostDimension.DAY, CostDimension.MODEL];
+
+function dimensionsOf({ dimensions }: ListCostsRequest): readonly CostDimension[] {
+  return dimensions.length > 0 ? dimensions : defaultDimensions;
+}
+
+function filterOf(request: ListCostsRequest | ListAttemptsRequest): UsageFilter {
+  const { tenant, key, user, alias, provider, model, tag } = request;
+  return { tenant, key, user, alias, provider, model, tag };
+}
 
 function invalid(param: string): WeirError {
   return new WeirError(ErrorReason.INVALID_REQUEST, {

@@ -52,7 +52,7 @@ test("whatever is within the rules comes back as it was", () => {
   fc.assert(
     fc.property(pairs, (tags) => {
       const text = tags.map(([key, content]) => `${key}=${content}`).join(",");
-      expect(Object.entries(tagsOf(text) ?? {}).sort()).toEqual([...tags].sort());
+      expect(tagsOf(text)).toEqual(Object.fromEntries(tags));
     }),
     { numRuns: Number(process.env["WEIR_PROPERTY_RUNS"] ?? 1000) },
   );

@@ -59,6 +59,8 @@ begin
   alter table attempts add primary key (attempt_id);
   alter table transfers add primary key (attempt_id, book);
   create index attempts_by_request on attempts (request_id);
+  -- For pages of one tenant's attempts, the newest first.
+  create index attempts_by_tenant on attempts (tenant, start_time, attempt_id);
   create index attempts_estimated_index on attempts (start_time) where usage_source = 'estimated';
   create index attempts_price_unknown on attempts (price_id) where pricing = 'price_unknown';
   -- Rows arrive nearly in the order of time, so a block range index is enough and costs next to nothing to keep. What

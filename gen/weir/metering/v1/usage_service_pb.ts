@@ -16,7 +16,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file weir/metering/v1/usage_service.proto.
  */
 export const file_weir_metering_v1_usage_service: GenFile = /*@__PURE__*/
-  fileDesc("CiR3ZWlyL21ldGVyaW5nL3YxL3VzYWdlX3NlcnZpY2UucHJvdG8SEHdlaXIubWV0ZXJpbmcudjEiSQoSUmVjb3JkVXNhZ2VSZXF1ZXN0EjMKBWJhdGNoGAEgASgLMhwud2Vpci5tZXRlcmluZy52MS5Vc2FnZUJhdGNoQga6SAPIAQEiRQoTUmVjb3JkVXNhZ2VSZXNwb25zZRIuCgl3YXRlcm1hcmsYASABKAsyGy53ZWlyLm1ldGVyaW5nLnYxLldhdGVybWFyayIzChNHZXRXYXRlcm1hcmtSZXF1ZXN0EhwKCmpvdXJuYWxfaWQYASABKAlCCLpIBXIDsAEBIkYKFEdldFdhdGVybWFya1Jlc3BvbnNlEi4KCXdhdGVybWFyaxgBIAEoCzIbLndlaXIubWV0ZXJpbmcudjEuV2F0ZXJtYXJrItsBChBMaXN0Q29zdHNSZXF1ZXN0Ei4KCnN0YXJ0X3RpbWUYASABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEiwKCGVuZF90aW1lGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBJICgpkaW1lbnNpb25zGAMgAygOMh8ud2Vpci5tZXRlcmluZy52MS5Db3N0RGltZW5zaW9uQhO6SBCSAQ0QCBgBIgeCAQQQASAAEh8KDXJvd19jb3VudF9tYXgYBCABKA1CCLpIBSoDGJBOIk8KEUxpc3RDb3N0c1Jlc3BvbnNlEicKBHJvd3MYASADKAsyGS53ZWlyLm1ldGVyaW5nLnYxLkNvc3RSb3cSEQoJdHJ1bmNhdGVkGAIgASgIIpUCCgdDb3N0Um93EgsKA2RheRgBIAEoCRIOCgZ0ZW5hbnQYAiABKAkSCwoDa2V5GAMgASgJEg0KBWFsaWFzGAQgASgJEhAKCHByb3ZpZGVyGAUgASgJEg0KBW1vZGVsGAYgASgJEgwKBHVzZXIYByABKAkSFQoNYXR0ZW1wdF9jb3VudBgIIAEoBBIVCg1yZXF1ZXN0X2NvdW50GAkgASgEEhQKDGlucHV0X3Rva2VucxgKIAEoBBIVCg1vdXRwdXRfdG9rZW5zGAsgASgEEhUKDWNvc3RfbmFub191c2QYDCABKAMSFwoPY2hhcmdlX25hbm9fdXNkGA0gASgDEhcKD2VzdGltYXRlZF9jb3VudBgOIAEoBCrkAQoNQ29zdERpbWVuc2lvbhIeChpDT1NUX0RJTUVOU0lPTl9VTlNQRUNJRklFRBAAEhYKEkNPU1RfRElNRU5TSU9OX0RBWRABEhkKFUNPU1RfRElNRU5TSU9OX1RFTkFOVBACEhYKEkNPU1RfRElNRU5TSU9OX0tFWRADEhgKFENPU1RfRElNRU5TSU9OX0FMSUFTEAQSGwoXQ09TVF9ESU1FTlNJT05fUFJPVklERVIQBRIYChRDT1NUX0RJTUVOU0lPTl9NT0RFTBAGEhcKE0NPU1RfRElNRU5TSU9OX1VTRVIQBzKyAgoMVXNhZ2VTZXJ2aWNlEloKC1JlY29yZFVzYWdlEiQud2Vpci5tZXRlcmluZy52MS5SZWNvcmRVc2FnZVJlcXVlc3QaJS53ZWlyLm1ldGVyaW5nLnYxLlJlY29yZFVzYWdlUmVzcG9uc2USXQoMR2V0V2F0ZXJtYXJrEiUud2Vpci5tZXRlcmluZy52MS5HZXRXYXRlcm1hcmtSZXF1ZXN0GiYud2Vpci5tZXRlcmluZy52MS5HZXRXYXRlcm1hcmtSZXNwb25zZRJnCglMaXN0Q29zdHMSIi53ZWlyLm1ldGVyaW5nLnYxLkxpc3RDb3N0c1JlcXVlc3QaIy53ZWlyLm1ldGVyaW5nLnYxLkxpc3RDb3N0c1Jlc3BvbnNlIhGC0+STAgsSCS92MS9jb3N0c2IGcHJvdG8z", [file_buf_validate_validate, file_google_api_annotations, file_google_protobuf_timestamp, file_weir_metering_v1_usage_event]);
+  fileDesc("CiR3ZWlyL21ldGVyaW5nL3YxL3VzYWdlX3NlcnZpY2UucHJvdG8SEHdlaXIubWV0ZXJpbmcudjEiSQoSUmVjb3JkVXNhZ2VSZXF1ZXN0EjMKBWJhdGNoGAEgASgLMhwud2Vpci5tZXRlcmluZy52MS5Vc2FnZUJhdGNoQga6SAPIAQEiRQoTUmVjb3JkVXNhZ2VSZXNwb25zZRIuCgl3YXRlcm1hcmsYASABKAsyGy53ZWlyLm1ldGVyaW5nLnYxLldhdGVybWFyayIzChNHZXRXYXRlcm1hcmtSZXF1ZXN0EhwKCmpvdXJuYWxfaWQYASABKAlCCLpIBXIDsAEBIkYKFEdldFdhdGVybWFya1Jlc3BvbnNlEi4KCXdhdGVybWFyaxgBIAEoCzIbLndlaXIubWV0ZXJpbmcudjEuV2F0ZXJtYXJrIuECChBMaXN0Q29zdHNSZXF1ZXN0Ei4KCnN0YXJ0X3RpbWUYASABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEiwKCGVuZF90aW1lGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBJICgpkaW1lbnNpb25zGAMgAygOMh8ud2Vpci5tZXRlcmluZy52MS5Db3N0RGltZW5zaW9uQhO6SBCSAQ0QCBgBIgeCAQQQASAAEh8KDXJvd19jb3VudF9tYXgYBCABKA1CCLpIBSoDGJBOEhwKCnBhZ2VfdG9rZW4YBSABKAlCCLpIBXIDGIBAEg4KBnRlbmFudBgGIAEoCRILCgNrZXkYByABKAkSDAoEdXNlchgIIAEoCRINCgVhbGlhcxgJIAEoCRIQCghwcm92aWRlchgKIAEoCRINCgVtb2RlbBgLIAEoCRILCgN0YWcYDCABKAkiaAoRTGlzdENvc3RzUmVzcG9uc2USJwoEcm93cxgBIAMoCzIZLndlaXIubWV0ZXJpbmcudjEuQ29zdFJvdxIRCgl0cnVuY2F0ZWQYAiABKAgSFwoPbmV4dF9wYWdlX3Rva2VuGAMgASgJIqICCgdDb3N0Um93EgsKA2RheRgBIAEoCRIOCgZ0ZW5hbnQYAiABKAkSCwoDa2V5GAMgASgJEg0KBWFsaWFzGAQgASgJEhAKCHByb3ZpZGVyGAUgASgJEg0KBW1vZGVsGAYgASgJEgwKBHVzZXIYByABKAkSFQoNYXR0ZW1wdF9jb3VudBgIIAEoBBIVCg1yZXF1ZXN0X2NvdW50GAkgASgEEhQKDGlucHV0X3Rva2VucxgKIAEoBBIVCg1vdXRwdXRfdG9rZW5zGAsgASgEEhUKDWNvc3RfbmFub191c2QYDCABKAMSFwoPY2hhcmdlX25hbm9fdXNkGA0gASgDEhcKD2VzdGltYXRlZF9jb3VudBgOIAEoBBILCgN0YWcYDyABKAkiqgIKE0xpc3RBdHRlbXB0c1JlcXVlc3QSLgoKc3RhcnRfdGltZRgBIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLAoIZW5kX3RpbWUYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhsKCXBhZ2Vfc2l6ZRgDIAEoDUIIukgFKgMY6AcSHAoKcGFnZV90b2tlbhgEIAEoCUIIukgFcgMYgEASDgoGdGVuYW50GAUgASgJEgsKA2tleRgGIAEoCRIMCgR1c2VyGAcgASgJEg0KBWFsaWFzGAggASgJEhAKCHByb3ZpZGVyGAkgASgJEg0KBW1vZGVsGAogASgJEgsKA3RhZxgLIAEoCRISCgpyZXF1ZXN0X2lkGAwgASgJIlwKFExpc3RBdHRlbXB0c1Jlc3BvbnNlEisKCGF0dGVtcHRzGAEgAygLMhkud2Vpci5tZXRlcmluZy52MS5BdHRlbXB0EhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSKwBgoHQXR0ZW1wdBISCgphdHRlbXB0X2lkGAEgASgJEhIKCnJlcXVlc3RfaWQYAiABKAkSDgoGdGVuYW50GAMgASgJEgsKA2tleRgEIAEoCRIMCgR1c2VyGAUgASgJEg0KBWFsaWFzGAYgASgJEhAKCHByb3ZpZGVyGAcgASgJEg0KBW1vZGVsGAggASgJEg4KBnN0cmVhbRgJIAEoCBIPCgdvdXRjb21lGAogASgJEhQKDHVzYWdlX3NvdXJjZRgLIAEoCRIZCgxpbnB1dF90b2tlbnMYDCABKARIAIgBARIgChNjYWNoZWRfaW5wdXRfdG9rZW5zGA0gASgESAGIAQESGgoNb3V0cHV0X3Rva2VucxgOIAEoBEgCiAEBEh0KEHJlYXNvbmluZ190b2tlbnMYDyABKARIA4gBARIQCghwcmljZV9pZBgQIAEoCRIPCgdwcmljaW5nGBEgASgJEhoKDWNvc3RfbmFub191c2QYEiABKANIBIgBARIcCg9jaGFyZ2VfbmFub191c2QYEyABKANIBYgBARIuCgpzdGFydF90aW1lGBQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIsCghlbmRfdGltZRgVIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASGwoOZmlyc3RfdG9rZW5fdXMYFiABKARIBogBARIXCg9wcm92aWRlcl9zdGF0dXMYFyABKA0SGQoRcHJvdmlkZXJfcmVwbHlfaWQYGCABKAkSMQoEdGFncxgZIAMoCzIjLndlaXIubWV0ZXJpbmcudjEuQXR0ZW1wdC5UYWdzRW50cnkaKwoJVGFnc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAFCDwoNX2lucHV0X3Rva2Vuc0IWChRfY2FjaGVkX2lucHV0X3Rva2Vuc0IQCg5fb3V0cHV0X3Rva2Vuc0ITChFfcmVhc29uaW5nX3Rva2Vuc0IQCg5fY29zdF9uYW5vX3VzZEISChBfY2hhcmdlX25hbm9fdXNkQhEKD19maXJzdF90b2tlbl91cyKUAQoSRXhwb3J0VXNhZ2VSZXF1ZXN0EjMKBWNvc3RzGAEgASgLMiIud2Vpci5tZXRlcmluZy52MS5MaXN0Q29zdHNSZXF1ZXN0SAASOQoIYXR0ZW1wdHMYAiABKAsyJS53ZWlyLm1ldGVyaW5nLnYxLkxpc3RBdHRlbXB0c1JlcXVlc3RIAEIOCgV0YWJsZRIFukgCCAEiIgoTRXhwb3J0VXNhZ2VSZXNwb25zZRILCgNjc3YYASABKAwq/AEKDUNvc3REaW1lbnNpb24SHgoaQ09TVF9ESU1FTlNJT05fVU5TUEVDSUZJRUQQABIWChJDT1NUX0RJTUVOU0lPTl9EQVkQARIZChVDT1NUX0RJTUVOU0lPTl9URU5BTlQQAhIWChJDT1NUX0RJTUVOU0lPTl9LRVkQAxIYChRDT1NUX0RJTUVOU0lPTl9BTElBUxAEEhsKF0NPU1RfRElNRU5TSU9OX1BST1ZJREVSEAUSGAoUQ09TVF9ESU1FTlNJT05fTU9ERUwQBhIXChNDT1NUX0RJTUVOU0lPTl9VU0VSEAcSFgoSQ09TVF9ESU1FTlNJT05fVEFHEAgyhQQKDFVzYWdlU2VydmljZRJaCgtSZWNvcmRVc2FnZRIkLndlaXIubWV0ZXJpbmcudjEuUmVjb3JkVXNhZ2VSZXF1ZXN0GiUud2Vpci5tZXRlcmluZy52MS5SZWNvcmRVc2FnZVJlc3BvbnNlEl0KDEdldFdhdGVybWFyaxIlLndlaXIubWV0ZXJpbmcudjEuR2V0V2F0ZXJtYXJrUmVxdWVzdBomLndlaXIubWV0ZXJpbmcudjEuR2V0V2F0ZXJtYXJrUmVzcG9uc2USZwoJTGlzdENvc3RzEiIud2Vpci5tZXRlcmluZy52MS5MaXN0Q29zdHNSZXF1ZXN0GiMud2Vpci5tZXRlcmluZy52MS5MaXN0Q29zdHNSZXNwb25zZSIRgtPkkwILEgkvdjEvY29zdHMScwoMTGlzdEF0dGVtcHRzEiUud2Vpci5tZXRlcmluZy52MS5MaXN0QXR0ZW1wdHNSZXF1ZXN0GiYud2Vpci5tZXRlcmluZy52MS5MaXN0QXR0ZW1wdHNSZXNwb25zZSIUgtPkkwIOEgwvdjEvYXR0ZW1wdHMSXAoLRXhwb3J0VXNhZ2USJC53ZWlyLm1ldGVyaW5nLnYxLkV4cG9ydFVzYWdlUmVxdWVzdBolLndlaXIubWV0ZXJpbmcudjEuRXhwb3J0VXNhZ2VSZXNwb25zZTABYgZwcm90bzM", [file_buf_validate_validate, file_google_api_annotations, file_google_protobuf_timestamp, file_weir_metering_v1_usage_event]);
 
 /**
  * A batch to write.
@@ -130,11 +130,68 @@ export type ListCostsRequest = Message<"weir.metering.v1.ListCostsRequest"> & {
   dimensions: CostDimension[];
 
   /**
-   * Most rows to return. Default 1,000; at most 10,000.
+   * Rows of a page at most. Default 1,000; at most 10,000.
    *
    * @generated from field: uint32 row_count_max = 4;
    */
   rowCountMax: number;
+
+  /**
+   * `next_page_token` of the page before; the rest of the question must be the same. Times that were
+   * absent stay what they were for the first page.
+   *
+   * @generated from field: string page_token = 5;
+   */
+  pageToken: string;
+
+  /**
+   * Only attempts of this tenant; empty: of all.
+   *
+   * @generated from field: string tenant = 6;
+   */
+  tenant: string;
+
+  /**
+   * Only of this key.
+   *
+   * @generated from field: string key = 7;
+   */
+  key: string;
+
+  /**
+   * Only of this end user.
+   *
+   * @generated from field: string user = 8;
+   */
+  user: string;
+
+  /**
+   * Only through this alias.
+   *
+   * @generated from field: string alias = 9;
+   */
+  alias: string;
+
+  /**
+   * Only to this provider.
+   *
+   * @generated from field: string provider = 10;
+   */
+  provider: string;
+
+  /**
+   * Only to this model, as the provider names it.
+   *
+   * @generated from field: string model = 11;
+   */
+  model: string;
+
+  /**
+   * Only with this tag: `team=search`, or `team` for any value.
+   *
+   * @generated from field: string tag = 12;
+   */
+  tag: string;
 };
 
 /**
@@ -163,6 +220,13 @@ export type ListCostsResponse = Message<"weir.metering.v1.ListCostsResponse"> & 
    * @generated from field: bool truncated = 2;
    */
   truncated: boolean;
+
+  /**
+   * Asks for the next page; empty on the last one.
+   *
+   * @generated from field: string next_page_token = 3;
+   */
+  nextPageToken: string;
 };
 
 /**
@@ -275,6 +339,13 @@ export type CostRow = Message<"weir.metering.v1.CostRow"> & {
    * @generated from field: uint64 estimated_count = 14;
    */
   estimatedCount: bigint;
+
+  /**
+   * A tag, `team=search`.
+   *
+   * @generated from field: string tag = 15;
+   */
+  tag: string;
 };
 
 /**
@@ -283,6 +354,380 @@ export type CostRow = Message<"weir.metering.v1.CostRow"> & {
  */
 export const CostRowSchema: GenMessage<CostRow> = /*@__PURE__*/
   messageDesc(file_weir_metering_v1_usage_service, 6);
+
+/**
+ * Asks for attempts.
+ *
+ * @generated from message weir.metering.v1.ListAttemptsRequest
+ */
+export type ListAttemptsRequest = Message<"weir.metering.v1.ListAttemptsRequest"> & {
+  /**
+   * Attempts that began at this time or later. Absent: 30 days ago.
+   *
+   * @generated from field: google.protobuf.Timestamp start_time = 1;
+   */
+  startTime?: Timestamp | undefined;
+
+  /**
+   * Attempts that began before this time. Absent: now.
+   *
+   * @generated from field: google.protobuf.Timestamp end_time = 2;
+   */
+  endTime?: Timestamp | undefined;
+
+  /**
+   * Attempts of a page at most. Default 100; at most 1,000.
+   *
+   * @generated from field: uint32 page_size = 3;
+   */
+  pageSize: number;
+
+  /**
+   * `next_page_token` of the page before; the rest of the question must be the same. Times that were
+   * absent stay what they were for the first page.
+   *
+   * @generated from field: string page_token = 4;
+   */
+  pageToken: string;
+
+  /**
+   * Only attempts of this tenant; empty: of all.
+   *
+   * @generated from field: string tenant = 5;
+   */
+  tenant: string;
+
+  /**
+   * Only of this key.
+   *
+   * @generated from field: string key = 6;
+   */
+  key: string;
+
+  /**
+   * Only of this end user.
+   *
+   * @generated from field: string user = 7;
+   */
+  user: string;
+
+  /**
+   * Only through this alias.
+   *
+   * @generated from field: string alias = 8;
+   */
+  alias: string;
+
+  /**
+   * Only to this provider.
+   *
+   * @generated from field: string provider = 9;
+   */
+  provider: string;
+
+  /**
+   * Only to this model, as the provider names it.
+   *
+   * @generated from field: string model = 10;
+   */
+  model: string;
+
+  /**
+   * Only with this tag: `team=search`, or `team` for any value.
+   *
+   * @generated from field: string tag = 11;
+   */
+  tag: string;
+
+  /**
+   * Only those that served this request of a client.
+   *
+   * @generated from field: string request_id = 12;
+   */
+  requestId: string;
+};
+
+/**
+ * Describes the message weir.metering.v1.ListAttemptsRequest.
+ * Use `create(ListAttemptsRequestSchema)` to create a new message.
+ */
+export const ListAttemptsRequestSchema: GenMessage<ListAttemptsRequest> = /*@__PURE__*/
+  messageDesc(file_weir_metering_v1_usage_service, 7);
+
+/**
+ * A page of attempts.
+ *
+ * @generated from message weir.metering.v1.ListAttemptsResponse
+ */
+export type ListAttemptsResponse = Message<"weir.metering.v1.ListAttemptsResponse"> & {
+  /**
+   * The newest first; of those that began at once, the one with the greater id.
+   *
+   * @generated from field: repeated weir.metering.v1.Attempt attempts = 1;
+   */
+  attempts: Attempt[];
+
+  /**
+   * Asks for the next page; empty on the last one.
+   *
+   * @generated from field: string next_page_token = 2;
+   */
+  nextPageToken: string;
+};
+
+/**
+ * Describes the message weir.metering.v1.ListAttemptsResponse.
+ * Use `create(ListAttemptsResponseSchema)` to create a new message.
+ */
+export const ListAttemptsResponseSchema: GenMessage<ListAttemptsResponse> = /*@__PURE__*/
+  messageDesc(file_weir_metering_v1_usage_service, 8);
+
+/**
+ * One attempt, as it stands in the ledger.
+ *
+ * @generated from message weir.metering.v1.Attempt
+ */
+export type Attempt = Message<"weir.metering.v1.Attempt"> & {
+  /**
+   * Id of the attempt.
+   *
+   * @generated from field: string attempt_id = 1;
+   */
+  attemptId: string;
+
+  /**
+   * Id of the client's request.
+   *
+   * @generated from field: string request_id = 2;
+   */
+  requestId: string;
+
+  /**
+   * Id of the tenant.
+   *
+   * @generated from field: string tenant = 3;
+   */
+  tenant: string;
+
+  /**
+   * Id of the key.
+   *
+   * @generated from field: string key = 4;
+   */
+  key: string;
+
+  /**
+   * End user; empty when the client named none.
+   *
+   * @generated from field: string user = 5;
+   */
+  user: string;
+
+  /**
+   * Alias.
+   *
+   * @generated from field: string alias = 6;
+   */
+  alias: string;
+
+  /**
+   * Provider.
+   *
+   * @generated from field: string provider = 7;
+   */
+  provider: string;
+
+  /**
+   * Model, as the provider names it.
+   *
+   * @generated from field: string model = 8;
+   */
+  model: string;
+
+  /**
+   * Whether the client asked for a stream.
+   *
+   * @generated from field: bool stream = 9;
+   */
+  stream: boolean;
+
+  /**
+   * How it ended: `completed`, `cancelled`, `failed`, `truncated`, `lost` or `rejected`.
+   *
+   * @generated from field: string outcome = 10;
+   */
+  outcome: string;
+
+  /**
+   * Where the counts come from: `reported`, `counted` or `estimated`.
+   *
+   * @generated from field: string usage_source = 11;
+   */
+  usageSource: string;
+
+  /**
+   * All input tokens. Absent: not reported.
+   *
+   * @generated from field: optional uint64 input_tokens = 12;
+   */
+  inputTokens?: bigint | undefined;
+
+  /**
+   * Those read from the provider's cache.
+   *
+   * @generated from field: optional uint64 cached_input_tokens = 13;
+   */
+  cachedInputTokens?: bigint | undefined;
+
+  /**
+   * All output tokens.
+   *
+   * @generated from field: optional uint64 output_tokens = 14;
+   */
+  outputTokens?: bigint | undefined;
+
+  /**
+   * Those spent on reasoning.
+   *
+   * @generated from field: optional uint64 reasoning_tokens = 15;
+   */
+  reasoningTokens?: bigint | undefined;
+
+  /**
+   * Id of the price; empty when there was none.
+   *
+   * @generated from field: string price_id = 16;
+   */
+  priceId: string;
+
+  /**
+   * `priced`, or why there is no cost: `unpriced`, `price_unknown`, `usage_unknown`, `out_of_range`.
+   *
+   * @generated from field: string pricing = 17;
+   */
+  pricing: string;
+
+  /**
+   * What the provider bills, in nano-USD. Absent unless `pricing` is `priced`.
+   *
+   * @generated from field: optional int64 cost_nano_usd = 18;
+   */
+  costNanoUsd?: bigint | undefined;
+
+  /**
+   * What the tenant pays, in nano-USD.
+   *
+   * @generated from field: optional int64 charge_nano_usd = 19;
+   */
+  chargeNanoUsd?: bigint | undefined;
+
+  /**
+   * When it began.
+   *
+   * @generated from field: google.protobuf.Timestamp start_time = 20;
+   */
+  startTime?: Timestamp | undefined;
+
+  /**
+   * When it ended.
+   *
+   * @generated from field: google.protobuf.Timestamp end_time = 21;
+   */
+  endTime?: Timestamp | undefined;
+
+  /**
+   * From sending the request until the first content, in microseconds. Absent: no content came.
+   *
+   * @generated from field: optional uint64 first_token_us = 22;
+   */
+  firstTokenUs?: bigint | undefined;
+
+  /**
+   * HTTP status of the provider; 0 when it gave none.
+   *
+   * @generated from field: uint32 provider_status = 23;
+   */
+  providerStatus: number;
+
+  /**
+   * The provider's id of the reply; empty when it gave none.
+   *
+   * @generated from field: string provider_reply_id = 24;
+   */
+  providerReplyId: string;
+
+  /**
+   * What the client marked the request with.
+   *
+   * @generated from field: map<string, string> tags = 25;
+   */
+  tags: { [key: string]: string };
+};
+
+/**
+ * Describes the message weir.metering.v1.Attempt.
+ * Use `create(AttemptSchema)` to create a new message.
+ */
+export const AttemptSchema: GenMessage<Attempt> = /*@__PURE__*/
+  messageDesc(file_weir_metering_v1_usage_service, 9);
+
+/**
+ * Asks for a table.
+ *
+ * @generated from message weir.metering.v1.ExportUsageRequest
+ */
+export type ExportUsageRequest = Message<"weir.metering.v1.ExportUsageRequest"> & {
+  /**
+   * Which. Its `page_token` and page size must not be set.
+   *
+   * @generated from oneof weir.metering.v1.ExportUsageRequest.table
+   */
+  table: {
+    /**
+     * Sums of cost; the columns are the dimensions asked for, and the sums.
+     *
+     * @generated from field: weir.metering.v1.ListCostsRequest costs = 1;
+     */
+    value: ListCostsRequest;
+    case: "costs";
+  } | {
+    /**
+     * Attempts.
+     *
+     * @generated from field: weir.metering.v1.ListAttemptsRequest attempts = 2;
+     */
+    value: ListAttemptsRequest;
+    case: "attempts";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message weir.metering.v1.ExportUsageRequest.
+ * Use `create(ExportUsageRequestSchema)` to create a new message.
+ */
+export const ExportUsageRequestSchema: GenMessage<ExportUsageRequest> = /*@__PURE__*/
+  messageDesc(file_weir_metering_v1_usage_service, 10);
+
+/**
+ * More of the table.
+ *
+ * @generated from message weir.metering.v1.ExportUsageResponse
+ */
+export type ExportUsageResponse = Message<"weir.metering.v1.ExportUsageResponse"> & {
+  /**
+   * Whole lines, each with its line break.
+   *
+   * @generated from field: bytes csv = 1;
+   */
+  csv: Uint8Array;
+};
+
+/**
+ * Describes the message weir.metering.v1.ExportUsageResponse.
+ * Use `create(ExportUsageResponseSchema)` to create a new message.
+ */
+export const ExportUsageResponseSchema: GenMessage<ExportUsageResponse> = /*@__PURE__*/
+  messageDesc(file_weir_metering_v1_usage_service, 11);
 
 /**
  * What to sum cost by.
@@ -345,6 +790,13 @@ export const CostDimension = {
    * @generated from enum value: COST_DIMENSION_USER = 7;
    */
   USER: 7,
+
+  /**
+   * Tag and value. An attempt counts under each of its tags, and not at all when it has none.
+   *
+   * @generated from enum value: COST_DIMENSION_TAG = 8;
+   */
+  TAG: 8,
 } as const;
 
 /**
@@ -389,7 +841,8 @@ export const UsageService: GenService<{
     output: typeof GetWatermarkResponseSchema;
   },
   /**
-   * Sums cost over a time range. Idempotent. Fails with INVALID_REQUEST, STORE_UNAVAILABLE.
+   * Sums cost over a time range. Idempotent. Fails with INVALID_REQUEST, STORE_UNAVAILABLE, and OVERLOADED
+   * when too many questions are being answered.
    *
    * @generated from rpc weir.metering.v1.UsageService.ListCosts
    */
@@ -397,6 +850,29 @@ export const UsageService: GenService<{
     methodKind: "unary";
     input: typeof ListCostsRequestSchema;
     output: typeof ListCostsResponseSchema;
+  },
+  /**
+   * Lists attempts, the newest first. Idempotent. Fails as ListCosts does.
+   *
+   * @generated from rpc weir.metering.v1.UsageService.ListAttempts
+   */
+  listAttempts: {
+    methodKind: "unary";
+    input: typeof ListAttemptsRequestSchema;
+    output: typeof ListAttemptsResponseSchema;
+  },
+  /**
+   * All that ListCosts or ListAttempts would give, page after page, as CSV (RFC 4180, UTF-8, a line of
+   * names first). A text that a spreadsheet would take for a formula gets an apostrophe before it.
+   * Pages are read as the caller takes them, so the whole is no snapshot. Idempotent. Fails as
+   * ListCosts does.
+   *
+   * @generated from rpc weir.metering.v1.UsageService.ExportUsage
+   */
+  exportUsage: {
+    methodKind: "server_streaming";
+    input: typeof ExportUsageRequestSchema;
+    output: typeof ExportUsageResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_weir_metering_v1_usage_service, 0);
