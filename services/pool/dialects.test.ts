@@ -1,9 +1,7 @@
 import type { JsonObject } from "@bufbuild/protobuf";
 import type { Codec, Frame } from "@weir/dialect/codec";
-import { choiceEnd, endEvent, startEvent, textEvent, toolCallEvent } from "@weir/dialect/events";
-import { createFrameSplitter } from "@weir/dialect/framing/splitter";
 import { writeFrames } from "@weir/dialect/framing/writer";
-import { type GenerateEvent, StopReason } from "@weir/gen/weir/chat/v1/event_pb";
+import type { GenerateEvent } from "@weir/gen/weir/chat/v1/event_pb";
 import { Dialect } from "@weir/gen/weir/chat/v1/wire_pb";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import { UsageSource } from "@weir/gen/weir/common/v1/usage_pb";
@@ -11,8 +9,6 @@ import { ProviderKind } from "@weir/gen/weir/config/v1/config_pb";
 import { AttemptOutcome } from "@weir/gen/weir/metering/v1/usage_event_pb";
 import { WeirError } from "@weir/kit/weir-error";
 import { describe, expect, test } from "vitest";
-import { mediaTypes } from "./answers/answer-path.ts";
-import { codecOf } from "./codecs.ts";
 import {
   attemptRequest,
   createTestPool,
@@ -21,110 +17,19 @@ import {
   readAll,
   startProvider,
 } from "./testing/pool-under-test.ts";
-
-const usage = {
-  $typeName: "weir.common.v1.Usage",
-  inputTokens: 9,
-  outputTokens: 5,
-  serverToolUses: {},
-} as const;
-
-const said = ["Hel", "lo, ", "wörld 🙂"];
-const toolArguments = ['{"city":', '"Köln","n":12345678901234567890}'];
-
-function events(): GenerateEvent[] {
-  return [
-    startEvent({ id: "reply-1", model: "target-model", createTimeMs: 1_750_000_000_000 }),
-    ...said.map((text) => textEvent(0, 0, text)),
-    toolCallEvent(0, 1, { id: "call_1", name: "weather" }),
-    ...toolArguments.map((text) => toolCallEvent(0, 1, { arguments: text })),
-    endEvent([choiceEnd(0, StopReason.TOOL_CALLS, "")], { ...usage, serverToolUses: {} }),
-  ];
-}
-
-function known(dialect: Dialect): Codec {
-  const codec = codecOf(dialect);
-  if (codec === undefined) throw new Error("no codec");
-  return codec;
-}
-
-const options = { id: "x", createTimeMs: 0, model: "target-model", includeUsage: true, request: {} };
-
-function framesOf(codec: Codec): Frame[] {
-  const writer = codec.createFrameWriter(options);
-  return events().flatMap((event) => writer.write(event));
-}
-
-const vendors: readonly (readonly [string, Dialect, ProviderInit])[] = [
-  ["openai-chat", Dialect.OPENAI_CHAT, { kind: ProviderKind.OPENAI }],
-  ["openai-responses", Dialect.OPENAI_RESPONSES, { kind: ProviderKind.OPENAI, dialects: ["openai-responses"] }],
-  ["anthropic-messages", Dialect.ANTHROPIC_MESSAGES, { kind: ProviderKind.ANTHROPIC }],
-  ["gemini", Dialect.GEMINI, { kind: ProviderKind.GEMINI }],
-  ["bedrock-converse", Dialect.BEDROCK_CONVERSE, { kind: ProviderKind.BEDROCK }],
-  ["ollama", Dialect.OLLAMA, { kind: ProviderKind.OLLAMA, dialects: ["ollama"] }],
-];
-
-const clients: readonly (readonly [string, Dialect, JsonObject])[] = [
-  ["openai-chat", Dialect.OPENAI_CHAT, { model: "alias", messages: [{ role: "user", content: "hi" }] }],
-  ["openai-responses", Dialect.OPENAI_RESPONSES, { model: "alias", input: "hi" }],
-  [
-    "anthropic-messages",
-    Dialect.ANTHROPIC_MESSAGES,
-    { model: "alias", max_tokens: 100, messages: [{ role: "user", content: "hi" }] },
-  ],
-  ["gemini", Dialect.GEMINI, { contents: [{ role: "user", parts: [{ text: "hi" }] }] }],
-  [
-    "weir-chat",
-    Dialect.WEIR_CHAT,
-    { model: "alias", messages: [{ role: "ROLE_USER", parts: [{ text: { text: "hi" } }] }] },
-  ],
-];
-
-/** A pool before a vendor of a dialect that answers with given bytes, and ends or breaks. */
-async function vendor(codec: Codec, init: ProviderInit, pieces: readonly (string | Buffer)[], breaks = false) {
-  const provider = await startProvider(async (response) => {
-    response.writeHead(200, { "content-type": mediaTypes[codec.framing] });
-    for (const piece of pieces) {
-      response.write(piece);
-      await new Promise((resolve) => setImmediate(resolve));
-    }
-    if (breaks) response.destroy();
-    else response.end();
-  });
-  const pool = createTestPool(provider.url, init);
-  return {
-    provider,
-    pool,
-    async [Symbol.asyncDispose]() {
-      await pool[Symbol.asyncDispose]();
-      await provider[Symbol.asyncDispose]();
-    },
-  };
-}
-
-function streaming(body: JsonObject, dialect: Dialect): JsonObject {
-  return dialect === Dialect.GEMINI ? body : { ...body, stream: true };
-}
-
-/** What a client of a dialect makes of an answer's bytes. */
-function readBack(codec: Codec, text: string) {
-  const splitter = createFrameSplitter(codec.framing);
-  const reader = codec.createFrameReader();
-  const frames: Frame[] = [];
-  const read: GenerateEvent[] = [];
-  splitter.push(Buffer.from(text), frames);
-  splitter.end(frames);
-  for (const { type, data } of frames) reader.read(type, data, read);
-  reader.finish(read);
-  let words = "";
-  let args = "";
-  for (const { kind } of read) {
-    if (kind.case !== "delta") continue;
-    if (kind.value.content.case === "text") words += kind.value.content.value;
-    if (kind.value.content.case === "toolCall") args += kind.value.content.value.arguments;
-  }
-  return { words, args, complete: reader.complete, fault: reader.fault, usage: reader.usage?.usage };
-}
+import {
+  clients,
+  events,
+  framesOf,
+  known,
+  options,
+  readBack,
+  said,
+  streamed,
+  toolArguments,
+  vendor,
+  vendors,
+} from "./testing/vendors.ts";
 
 describe.each(vendors)("a provider of %s", (_, dialect, init) => {
   const source = known(dialect);
@@ -134,7 +39,7 @@ describe.each(vendors)("a provider of %s", (_, dialect, init) => {
   test.each(clients)("streams to a client of %s", async (_name, clientDialect, body) => {
     const client = known(clientDialect);
     await using at = await vendor(source, init, [bytes]);
-    const request = attemptRequest(streaming(body, clientDialect), {}, client, true);
+    const request = attemptRequest(streamed(body, clientDialect), {}, client, true);
     const answer = await readAll(at.pool.client.runAttempt(request, { metadata: principalMetadata }));
     expect(answer.error).toBeUndefined();
     expect(answer.head).toMatchObject({ status: 200, contentType: "text/event-stream" });
@@ -197,7 +102,7 @@ describe.each(vendors)("a provider of %s", (_, dialect, init) => {
         const whole = createFrameReaderOver(source, frames.slice(0, count));
         if (whole) continue; // what follows the end says nothing more
         await using at = await vendor(source, init, count === 0 ? [] : [part], breaks);
-        const request = attemptRequest(streaming(body, clientDialect), {}, known(clientDialect), true);
+        const request = attemptRequest(streamed(body, clientDialect), {}, known(clientDialect), true);
         const answer = await readAll(at.pool.client.runAttempt(request, { metadata: principalMetadata }));
         expect(answer.error).toBeInstanceOf(WeirError);
         expect(answer.tail).toBeUndefined();
@@ -222,7 +127,7 @@ describe.each(vendors)("a provider of %s", (_, dialect, init) => {
   ] as const)("sends %s: one clear error, one settlement", async (_what, pieces, reason) => {
     for (const [, clientDialect, body] of clients) {
       await using at = await vendor(source, init, pieces);
-      const request = attemptRequest(streaming(body, clientDialect), {}, known(clientDialect), true);
+      const request = attemptRequest(streamed(body, clientDialect), {}, known(clientDialect), true);
       const answer = await readAll(at.pool.client.runAttempt(request, { metadata: principalMetadata }));
       expect(answer.error).toBeInstanceOf(WeirError);
       if (reason !== undefined) expect(answer.error).toMatchObject({ reason });
@@ -280,7 +185,7 @@ test("an Anthropic stream that is cut off is billed by what came, not by its fir
   }));
   for (const [, dialect, body] of clients.slice(0, 3)) {
     await using at = await vendor(codec, { kind: ProviderKind.ANTHROPIC }, [writeFrames("sse", frames)], true);
-    const request = attemptRequest(streaming(body, dialect), {}, known(dialect), true);
+    const request = attemptRequest(streamed(body, dialect), {}, known(dialect), true);
     await readAll(at.pool.client.runAttempt(request, { metadata: principalMetadata }));
     expect(at.pool.journal.events).toMatchObject([
       {
@@ -312,7 +217,7 @@ test.each(clients.filter(([, dialect]) => dialect !== Dialect.OPENAI_CHAT && dia
         bytes.subarray(i * size, (i + 1) * size),
       );
       await using at = await vendor(codec, init, pieces);
-      const sent = { ...streaming(body, dialect), unknown_member: { "a b": [1.0, "\u00e9"] } };
+      const sent = { ...streamed(body, dialect), unknown_member: { "a b": [1.0, "\u00e9"] } };
       const request = attemptRequest(sent, {}, codec, true);
       const answer = await readAll(at.pool.client.runAttempt(request, { metadata: principalMetadata }));
       expect(answer.error).toBeUndefined();

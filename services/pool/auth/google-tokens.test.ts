@@ -94,7 +94,7 @@ test("an account asks with a signed assertion of an hour, for Google", async () 
 test("all who need a token at once wait for one exchange; later ones have it at once", async () => {
   const { server, asked, tokens, account } = await setUp((response) => give(response, "t"));
   await using _ = server;
-  const waiting = await Promise.all(Array.from({ length: 50 }, () => tokens.of(account)));
+  const waiting = await Promise.all(Array.from({ length: 50 }, async () => tokens.of(account)));
   expect(new Set(waiting)).toEqual(new Set(["t"]));
   expect(tokens.of(account)).toBe("t");
   expect(asked).toHaveLength(1);
