@@ -1,12 +1,17 @@
+import { anthropicMessages } from "@weir/dialect/anthropic-messages/codec";
 import { UsageSource } from "@weir/gen/weir/common/v1/usage_pb";
+import { ProviderKind } from "@weir/gen/weir/config/v1/config_pb";
 import { AttemptOutcome } from "@weir/gen/weir/metering/v1/usage_event_pb";
 import { expect, test } from "vitest";
 import {
   answerJson,
+  attemptRequest,
   createTestPool,
   eventStream,
   hello,
   json,
+  principalMetadata,
+  type ProviderInit,
   readAll,
   sse,
   startProvider,
@@ -154,4 +159,25 @@ test("connections are used again", async () => {
     await connectionFreed();
   }
   expect(new Set(provider.received.map(({ socket }) => socket)).size).toBe(1);
+});
+
+test.each<[string, Record<string, string>, ProviderInit, string]>([
+  ["the client's own", { "anthropic-version": "2026-10-21" }, {}, "2026-10-21"],
+  [
+    "the client's own, whatever is configured",
+    { "anthropic-version": "2026-10-21" },
+    { apiVersion: "2025-01-01" },
+    "2026-10-21",
+  ],
+  ["the configured one", {}, { apiVersion: "2025-01-01" }, "2025-01-01"],
+  ["the first one", {}, {}, "2023-06-01"],
+])("a call of Anthropic's names one version: %s", async (_, headers, init, version) => {
+  const answer = '{"type":"message","content":[],"usage":{"input_tokens":1,"output_tokens":1}}';
+  await using provider = await startProvider((response) => response.writeHead(200, json).end(answer));
+  await using pool = createTestPool(provider.url, { kind: ProviderKind.ANTHROPIC, ...init });
+  const { request, ...rest } = attemptRequest({ ...hello, max_tokens: 9 }, {}, anthropicMessages);
+  const wire = { ...request.wire, headers };
+  const call = pool.client.runAttempt({ ...rest, request: { ...request, wire } }, { metadata: principalMetadata });
+  expect((await readAll(call)).error).toBeUndefined();
+  expect(provider.received[0]?.headers["anthropic-version"]).toBe(version);
 });
