@@ -24,6 +24,7 @@ import { createLimits } from "./limits/limits.ts";
 import { appendRateHeaders } from "./limits/rate-headers.ts";
 import { createMeasures } from "./measures.ts";
 import { createRequestIds } from "./request-id.ts";
+import { type CostsDeps, createCostRoutes } from "./routes/costs.ts";
 import { createDialectRoutes } from "./routes/dialects.ts";
 import { createHealth, type DependencyHealth } from "./routes/health.ts";
 import { createMetrics } from "./routes/metrics.ts";
@@ -38,6 +39,7 @@ export interface EdgeDeps {
   readonly routes: Pick<Client<typeof RouteService>, "listRoutes" | "listTargetHealth">;
   readonly accounts: Pick<Client<typeof AccountService>, "watchKeys">;
   readonly conversations: Client<typeof ConversationService>;
+  readonly usage: CostsDeps["usage"];
   /** Secret under which keys are hashed: the one that metering has. */
   readonly pepper: Uint8Array;
   readonly settings: () => EdgeSettings;
@@ -113,6 +115,7 @@ export function createEdge(deps: EdgeDeps): Edge {
     ...responses.routes,
     ...versioned({ method: "GET", path: "/models", access: "key", handle: models.list }),
     ...versioned({ method: "GET", path: "/models/{id=**}", access: "key", handle: models.get }),
+    ...createCostRoutes(deps),
     ...versioned({ method: "GET", path: "/metrics", access: "open", handle: metrics.guarded }),
     ...healthRoutes,
   ];

@@ -28,6 +28,7 @@ import { CallCancelled } from "@weir/kit/weir-error";
 import { type EdgeSettings, edgeSettings } from "../config.ts";
 import { createEdge, type Edge, type EdgeDeps } from "../service.ts";
 import { noConversations } from "./no-conversations.ts";
+import { noUsage } from "./no-usage.ts";
 
 export const pepper = Buffer.alloc(32, 7);
 
@@ -168,6 +169,7 @@ export async function startEdge(options: HarnessOptions = {}): Promise<Harness> 
     },
     accounts: createClient(AccountService, createLocalDoor([accounts], untold)),
     conversations: noConversations,
+    usage: noUsage,
     pepper,
     settings: () => settings,
     dependencies: () => [],

@@ -1,6 +1,7 @@
 import { AccountService } from "@weir/gen/weir/account/v1/account_service_pb";
 import { ChatService } from "@weir/gen/weir/chat/v1/chat_service_pb";
 import { ConversationService } from "@weir/gen/weir/conversation/v1/conversation_service_pb";
+import { UsageService } from "@weir/gen/weir/metering/v1/usage_service_pb";
 import { RouteService } from "@weir/gen/weir/routing/v1/route_service_pb";
 import { edgeSettings } from "@weir/edge/config";
 import { createEdge, type DependencyHealth, type Edge, type EdgeDeps } from "@weir/edge/service";
@@ -9,7 +10,7 @@ import { readConfig } from "../configuration.ts";
 import { version } from "../version.ts";
 import type { Root } from "./part.ts";
 
-type ClientsOfEdge = Pick<EdgeDeps, "chat" | "routes" | "accounts" | "conversations">;
+type ClientsOfEdge = Pick<EdgeDeps, "chat" | "routes" | "accounts" | "conversations" | "usage">;
 
 /** What the edge calls; to be made before the mesh starts. */
 export function clientsOfEdge(mesh: Mesh): ClientsOfEdge {
@@ -18,6 +19,7 @@ export function clientsOfEdge(mesh: Mesh): ClientsOfEdge {
     routes: mesh.client(RouteService, "router"),
     accounts: mesh.client(AccountService, "metering"),
     conversations: mesh.client(ConversationService, "metering"),
+    usage: mesh.client(UsageService, "metering"),
   };
 }
 
