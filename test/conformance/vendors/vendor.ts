@@ -135,7 +135,7 @@ async function readCall(
 async function answer(kind: VendorKind, call: OpenCall, script: Script, response: ServerResponse): Promise<void> {
   const { codec } = kind;
   const options: AnswerOptions = {
-    id: `own-${call.served.model}`,
+    id: `own-${call.served.attemptId}`,
     createTimeMs: 1_760_000_000_000,
     model: call.served.model,
     includeUsage: codec.readEnvelope(call.json).includeUsage,
