@@ -2,14 +2,13 @@ import { randomInt } from "node:crypto";
 import { unsupported } from "@weir/dialect/faults";
 import type { GenerateRequest } from "@weir/gen/weir/chat/v1/chat_service_pb";
 import { type Message, type Part, Role, ToolChoice_Mode } from "@weir/gen/weir/chat/v1/conversation_pb";
-import type { ChatHistoryItem } from "node-llama-cpp";
-import type { Sampling } from "./loaded-model.ts";
+import type { Sampling, Turn } from "./loaded-model.ts";
 
 /**
  * The conversation of a request, as chat templates know it.
  * @throws WeirError TARGET_UNSUPPORTED for what is more than text, and for wishes that are not fulfilled
  */
-export function historyOf(request: GenerateRequest): readonly ChatHistoryItem[] {
+export function turnsOf(request: GenerateRequest): readonly Turn[] {
   const { tools, toolChoice, choiceCount, topLogprobs, modalities, audio, sampling } = request;
   if (tools.length > 0 && toolChoice?.mode !== ToolChoice_Mode.NONE)
     throw unsupported("Local models call no tools.", "tools");
@@ -21,21 +20,21 @@ export function historyOf(request: GenerateRequest): readonly ChatHistoryItem[] 
   if (Object.keys(sampling?.logitBias ?? {}).length > 0) {
     throw unsupported("Local models take no bias for tokens.", "sampling.logit_bias");
   }
-  return request.messages.map(itemOf);
+  return request.messages.map(turnOf);
 }
 
-function itemOf(message: Message): ChatHistoryItem {
+function turnOf(message: Message): Turn {
   const text = message.parts.map(textOf).join("");
   switch (message.role) {
     case Role.SYSTEM:
     case Role.DEVELOPER:
-      return { type: "system", text };
+      return { role: "system", text };
     case Role.ASSISTANT:
-      return { type: "model", response: [text] };
+      return { role: "model", text };
     case Role.TOOL:
       throw unsupported("Local models call no tools, and read no results of any.", "messages");
     default:
-      return { type: "user", text };
+      return { role: "user", text };
   }
 }
 

@@ -223,6 +223,34 @@ test.each([
   expect(failure.metadata["param"]).toBe(param);
 });
 
+test("a conversation that the model's template refuses is the client's fault", async () => {
+  const strict = join(folder, "strict.gguf");
+  const template =
+    "{% for m in messages %}{% if (m['role'] == 'user') != (loop.index0 % 2 == 0) %}{{ raise_exception('turns') }}" +
+    "{% endif %}{{ m['content'] }}{% endfor %}";
+  writeTinyModel(strict, { template });
+  const other = await engineOf(llama, { files: { tiny: strict } });
+  expect((await ask({}, other)).outputTokens).toBe(16);
+  const messages = [
+    { role: "assistant", content: "a" },
+    { role: "user", content: "b" },
+  ];
+  const outcome = await failureOf(ask({ messages }, other));
+  expect(outcome.reason).toBe(ErrorReason.INVALID_REQUEST);
+  await other.close();
+});
+
+test("a text that cannot fit is refused before it is made into tokens", async () => {
+  const startMs = performance.now();
+  const messages = [{ role: "user", content: "x".repeat(20_000_000) }];
+  expect((await failureOf(ask({ messages }))).reason).toBe(ErrorReason.CONTEXT_TOO_LONG);
+  const inputs = [{ content: "x".repeat(20_000_000) }];
+  expect((await failureOf(engine.embed("tiny", { inputs, extensions: {} }, never))).reason).toBe(
+    ErrorReason.CONTEXT_TOO_LONG,
+  );
+  expect(performance.now() - startMs).toBeLessThan(1_000);
+});
+
 test("a model that nobody configured is not found", async () => {
   expect((await failureOf(ask({ model: "other" }))).reason).toBe(ErrorReason.MODEL_NOT_FOUND);
 });

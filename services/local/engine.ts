@@ -10,7 +10,7 @@ import type { Llama } from "node-llama-cpp";
 import type { ModelFile } from "./llama.ts";
 import { type Embedding, type LoadedModel, loadModel } from "./loaded-model.ts";
 import { createModelQueue } from "./model-queue.ts";
-import { promptOf, reply, type ReplyFacts } from "./reply.ts";
+import { promptOf, refuseEndless, reply, type ReplyFacts } from "./reply.ts";
 import type { LocalSettings } from "./settings.ts";
 
 export interface EngineOptions {
@@ -115,6 +115,7 @@ export function createEngine({ llama, settings, files, clock, log }: EngineOptio
           if (dimensions !== undefined && dimensions !== model.width) {
             throw unsupported(`Vectors of this model have ${model.width} numbers.`, "dimensions");
           }
+          refuseEndless(content.length, model.contextTokens);
           const tokens = model.tokenize(content);
           if (tokens.length === 0) throw invalid("`input` must not be empty.", "input");
           // The model puts a token before the text and one after it.

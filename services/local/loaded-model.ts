@@ -1,5 +1,6 @@
 import type { OutputFormat } from "@weir/gen/weir/chat/v1/conversation_pb";
-import { CallCancelled } from "@weir/kit/weir-error";
+import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
+import { CallCancelled, WeirError } from "@weir/kit/weir-error";
 import {
   type ChatHistoryItem,
   type ChatWrapper,
@@ -23,6 +24,12 @@ export interface Prompt {
   readonly tokens: readonly Token[];
   /** Texts that end a turn of this model's. */
   readonly stops: readonly string[];
+}
+
+/** One message of a conversation. */
+export interface Turn {
+  readonly role: "system" | "user" | "model";
+  readonly text: string;
 }
 
 /** How the next token is chosen. */
@@ -57,8 +64,11 @@ export interface LoadedModel {
   readonly contextTokens: number;
   /** Length of an embedding. */
   readonly width: number;
-  /** The conversation in the words of the model's own template, up to where its reply begins. */
-  prompt(history: readonly ChatHistoryItem[]): Prompt;
+  /**
+   * The conversation in the words of the model's own template, up to where its reply begins.
+   * @throws WeirError INVALID_REQUEST when the template takes no such conversation
+   */
+  prompt(turns: readonly Turn[]): Prompt;
   /** Tokens of a plain text. */
   tokenize(text: string): readonly Token[];
   tokenText(): TokenText;
@@ -101,6 +111,16 @@ export async function loadModel(
   const free: LlamaContextSequence[] = Array.from({ length: sequences }, () => context.getSequence());
   let embedding: Promise<LlamaEmbeddingContext> | undefined;
 
+  function render(chatHistory: readonly ChatHistoryItem[]) {
+    try {
+      return wrapper.generateContextState({ chatHistory });
+    } catch (cause) {
+      // Templates refuse by an error: roles that do not take turns, a system message that is not the first.
+      const text = "The chat template of this model takes no conversation of this form.";
+      throw new WeirError(ErrorReason.INVALID_REQUEST, { text, metadata: { param: "messages" }, cause });
+    }
+  }
+
   function embeddingContext(): Promise<LlamaEmbeddingContext> {
     embedding ??= model.createEmbeddingContext({ contextSize: file.contextTokens, threads });
     embedding.catch(() => (embedding = undefined));
@@ -111,10 +131,8 @@ export async function loadModel(
     contextTokens: Math.min(file.contextTokens, context.contextSize),
     width: model.embeddingVectorSize,
 
-    prompt(history) {
-      const { contextText, stopGenerationTriggers } = wrapper.generateContextState({
-        chatHistory: [...history, { type: "model", response: [] }],
-      });
+    prompt(turns) {
+      const { contextText, stopGenerationTriggers } = render([...turns.map(itemOf), { type: "model", response: [] }]);
       return {
         tokens: contextText.tokenize(model.tokenizer),
         stops: stopGenerationTriggers.flatMap((trigger) => plainText(trigger)),
@@ -204,6 +222,10 @@ function evaluation(
       },
     }),
   };
+}
+
+function itemOf({ role, text }: Turn): ChatHistoryItem {
+  return role === "model" ? { type: role, response: [text] } : { type: role, text };
 }
 
 /** A trigger that is text and nothing else; special tokens end the turn by themselves. */

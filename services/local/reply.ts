@@ -3,7 +3,7 @@ import type { GenerateRequest } from "@weir/gen/weir/chat/v1/chat_service_pb";
 import { type GenerateEvent, StopReason } from "@weir/gen/weir/chat/v1/event_pb";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import { WeirError } from "@weir/kit/weir-error";
-import { historyOf, samplingOf } from "./conversation.ts";
+import { samplingOf, turnsOf } from "./conversation.ts";
 import type { LoadedModel, Prompt } from "./loaded-model.ts";
 import { createStopText } from "./stop-text.ts";
 
@@ -12,9 +12,25 @@ import { createStopText } from "./stop-text.ts";
  * @throws WeirError CONTEXT_TOO_LONG when it leaves no room for a reply; TARGET_UNSUPPORTED
  */
 export function promptOf(model: LoadedModel, request: GenerateRequest): Prompt {
-  const prompt = model.prompt(historyOf(request));
+  const turns = turnsOf(request);
+  refuseEndless(
+    turns.reduce((sum, { text }) => sum + text.length, 0),
+    model.contextTokens,
+  );
+  const prompt = model.prompt(turns);
   if (prompt.tokens.length >= model.contextTokens) throw new WeirError(ErrorReason.CONTEXT_TOO_LONG);
   return prompt;
+}
+
+/** No token stands for so many. */
+const charactersPerToken = 256;
+
+/**
+ * Text is made into tokens between other work of the event loop, so that what cannot fit is refused before.
+ * @throws WeirError CONTEXT_TOO_LONG
+ */
+export function refuseEndless(characters: number, contextTokens: number): void {
+  if (characters > contextTokens * charactersPerToken) throw new WeirError(ErrorReason.CONTEXT_TOO_LONG);
 }
 
 export interface ReplyFacts {
@@ -46,20 +62,19 @@ export async function* reply(
   const outputMax = request.maxOutputTokens ?? Number.POSITIVE_INFINITY;
   const room = model.contextTokens - prompt.tokens.length;
   let outputTokens = 0;
-  let reason: StopReason = StopReason.CONTEXT_FULL;
+  let reason: StopReason = StopReason.END;
   for await (const { token, last } of model.generate(prompt.tokens, samplingOf(request), grammar, signal)) {
     outputTokens += 1;
     const out = last ? "" : stops.push(text.push(token));
     if (out !== "") yield textEvent(0, 0, out);
     if (last || stops.met !== undefined) {
-      reason = stops.met !== undefined && asked.includes(stops.met) ? StopReason.STOP_SEQUENCE : StopReason.END;
+      if (stops.met !== undefined && asked.includes(stops.met)) reason = StopReason.STOP_SEQUENCE;
       break;
     }
-    if (outputTokens >= outputMax) {
-      reason = StopReason.LENGTH;
+    if (outputTokens >= Math.min(outputMax, room)) {
+      reason = outputTokens >= outputMax ? StopReason.LENGTH : StopReason.CONTEXT_FULL;
       break;
     }
-    if (outputTokens >= room) break;
   }
   const rest = stops.met === undefined ? stops.push(text.rest()) + stops.rest() : "";
   if (rest !== "") yield textEvent(0, 0, rest);

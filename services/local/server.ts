@@ -31,6 +31,8 @@ export interface Listener {
 
 /** The edge lets less through. */
 const bodyBytesMax = 67_108_864;
+/** The pool makes fewer calls at once. */
+const connectionsMax = 4_096;
 
 const routes = {
   "POST chat/completions": answerChat,
@@ -42,6 +44,7 @@ const routes = {
 /** Serves models in OpenAI's dialects, below `/PROVIDER/v1/`. */
 export async function startListener(options: ListenerOptions): Promise<Listener> {
   const server = createServer((request, response) => void serve(request, response, options));
+  server.maxConnections = connectionsMax;
   server.listen(0, "127.0.0.1");
   await once(server, "listening");
   const { port } = server.address() as AddressInfo;

@@ -8,6 +8,8 @@ export interface TinyModelOptions {
   readonly width?: number;
   /** Tokens that the model was trained on at once, as its file says. Default 2048. */
   readonly contextTokens?: number;
+  /** Default {@link chatTemplate}. */
+  readonly template?: string;
 }
 
 const layers = 2;
@@ -15,7 +17,7 @@ const heads = 2;
 const feedForward = 64;
 
 /** The conversation as `role: text` lines, then `assistant:`. */
-export const chatTemplate =
+const chatTemplate =
   "{% for message in messages %}{{ message['role'] + ': ' + message['content'] + '\n' }}{% endfor %}" +
   "{% if add_generation_prompt %}{{ 'assistant: ' }}{% endif %}";
 
@@ -24,7 +26,7 @@ export const chatTemplate =
  * tokens are single characters of ASCII, a few words, and bytes for the rest.
  */
 export function writeTinyModel(path: string, options: TinyModelOptions = {}): void {
-  const { seed = 1, width = 32, contextTokens = 2_048 } = options;
+  const { seed = 1, width = 32, contextTokens = 2_048, template = chatTemplate } = options;
   const vocabulary = tinyVocabulary();
   writeFileSync(
     path,
@@ -51,7 +53,7 @@ export function writeTinyModel(path: string, options: TinyModelOptions = {}): vo
         "tokenizer.ggml.unknown_token_id": { uint32: 0 },
         "tokenizer.ggml.add_bos_token": { boolean: true },
         "tokenizer.ggml.add_space_prefix": { boolean: false },
-        "tokenizer.chat_template": { text: chatTemplate },
+        "tokenizer.chat_template": { text: template },
       },
       tinyTensors(width, vocabulary.length, randomFrom(seed)),
     ),
