@@ -1,8 +1,8 @@
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { CostDimension, type CostRow } from "@weir/gen/weir/metering/v1/usage_service_pb";
-import { Command, InvalidArgumentError } from "commander";
+import { Command, InvalidArgumentError, Option } from "commander";
 import { parseMoment } from "../range.ts";
-import { type Column, renderTable, usdText } from "../table.ts";
+import { renderUsage, totalOf, usageJson } from "../usage-report.ts";
 import { callTimeoutMs, withGateway } from "./gateway.ts";
 import { addressText, wholeNumber } from "./keys.ts";
 
@@ -14,77 +14,123 @@ const dimensions = {
   provider: { value: CostDimension.PROVIDER, text: (row: CostRow) => row.provider },
   model: { value: CostDimension.MODEL, text: (row: CostRow) => row.model },
   user: { value: CostDimension.USER, text: (row: CostRow) => row.user },
+  tag: { value: CostDimension.TAG, text: (row: CostRow) => row.tag },
 } as const;
 type Dimension = keyof typeof dimensions;
 
-interface UsageOptions {
+const filters = ["tenant", "key", "alias", "provider", "model", "user", "tag"] as const;
+
+interface UsageOptions extends Partial<Record<(typeof filters)[number], string>> {
   readonly by: readonly Dimension[];
-  readonly since: number;
-  readonly until?: number;
+  readonly from: number;
+  readonly to: number;
   readonly limit: number;
+  readonly format: "table" | "csv" | "json";
   readonly address?: string;
 }
 
+const rowsMax = 10_000;
+const exportTimeoutMs = 600_000;
+
 export function usageCommand(): Command {
-  return new Command("usage")
+  const nowMs = Date.now();
+  const command = new Command("usage")
     .description("what was used and what it cost")
-    .option(
-      "--by <dimensions>",
-      `what to sum by, separated by commas: ${Object.keys(dimensions).join(", ")}`,
-      readDimensions,
-      ["day", "model"] as readonly Dimension[],
+    .addOption(
+      new Option("--by <dimensions>", `what to sum by, separated by commas: ${Object.keys(dimensions).join(", ")}`)
+        .argParser(readDimensions)
+        .default(["day", "model"], "day,model"),
+    )
+    .addOption(
+      new Option("--from <time>", "from when: 2026-11-21, a time, or a span such as 24h or 7d")
+        .argParser(moment)
+        .default(nowMs - 30 * 86_400_000, "30d"),
+    )
+    .addOption(new Option("--to <time>", "until when").argParser(moment).default(nowMs, "now"));
+  for (const name of filters) {
+    command.option(
+      `--${name} <${name}>`,
+      name === "tag" ? "only with this tag: team=search, or team" : `only of this ${name}`,
+    );
+  }
+  return command
+    .addOption(
+      new Option("--format <format>", "table, or csv or json for programs; csv has every row")
+        .choices(["table", "csv", "json"])
+        .default("table"),
     )
     .option(
-      "--since <time>",
-      "from when: 2026-11-21, a time, or a span such as 24h or 7d",
-      moment,
-      Date.now() - 30 * 86_400_000,
+      "--limit <count>",
+      `most rows of a table or of json, at most ${rowsMax}; the total is of all`,
+      wholeNumber,
+      100,
     )
-    .option("--until <time>", "until when; default: now", moment)
-    .option("--limit <count>", "most rows to print, at most 10000", wholeNumber, 100)
     .option("--address <address>", addressText)
     .addHelpText(
       "after",
-      "\nExamples:\n  weir usage --by day,model --since 7d\n  weir usage --by tenant,key --since 2026-11-01",
+      `
+Examples:
+  weir usage --by day,model --from 7d
+  weir usage --by tenant,key --from 2026-11-01 --to 2026-12-01
+  weir usage --by tag --tag team --from 30d
+  weir usage --by day,user --tenant default --format csv > usage.csv`,
     )
-    .action(async (chosen: UsageOptions) => {
-      const { rows, truncated } = await withGateway(chosen.address, ({ usage }) =>
-        usage.listCosts(
-          {
-            startTime: timestampFromMs(chosen.since),
-            ...(chosen.until === undefined ? {} : { endTime: timestampFromMs(chosen.until) }),
-            dimensions: chosen.by.map((name) => dimensions[name].value),
-            rowCountMax: Math.min(chosen.limit, 10_000),
-          },
-          { timeoutMs: callTimeoutMs },
-        ),
-      );
-      if (rows.length === 0) {
-        process.stdout.write("no usage in this time\n");
-        return;
-      }
-      process.stdout.write(
-        renderTable(rows, [
-          ...chosen.by.map((name): Column<CostRow> => ({ title: name, text: dimensions[name].text })),
-          ...sums,
-        ]),
-      );
-      if (rows.some((row) => row.estimatedCount > 0n)) {
-        process.stderr.write("estimated: attempts whose provider did not report what they used\n");
-      }
-      if (truncated) process.stderr.write(`only the first ${rows.length} rows are shown; see --limit\n`);
-    });
+    .action(run);
 }
 
-const sums: readonly Column<CostRow>[] = [
-  { title: "requests", text: (row) => String(row.requestCount), align: "right" },
-  { title: "attempts", text: (row) => String(row.attemptCount), align: "right" },
-  { title: "input", text: (row) => String(row.inputTokens), align: "right" },
-  { title: "output", text: (row) => String(row.outputTokens), align: "right" },
-  { title: "cost USD", text: (row) => usdText(row.costNanoUsd), align: "right" },
-  { title: "charge USD", text: (row) => usdText(row.chargeNanoUsd), align: "right" },
-  { title: "estimated", text: (row) => String(row.estimatedCount), align: "right" },
-];
+async function run(chosen: UsageOptions): Promise<void> {
+  const question = {
+    startTime: timestampFromMs(chosen.from),
+    endTime: timestampFromMs(chosen.to),
+    ...Object.fromEntries(filters.flatMap((name) => (chosen[name] === undefined ? [] : [[name, chosen[name]]]))),
+  };
+  const asked = { ...question, dimensions: chosen.by.map((name) => dimensions[name].value) };
+  if (chosen.format === "csv") {
+    await withGateway(chosen.address, async ({ usage }) => {
+      // Links keep no process alive.
+      const alive = setTimeout(() => {}, exportTimeoutMs);
+      try {
+        for await (const { csv } of usage.exportUsage(
+          { table: { case: "costs", value: asked } },
+          { timeoutMs: exportTimeoutMs },
+        )) {
+          await new Promise<void>((resolve, reject) =>
+            process.stdout.write(csv, (error) => (error ? reject(error) : resolve())),
+          );
+        }
+      } finally {
+        clearTimeout(alive);
+      }
+    });
+    return;
+  }
+  const options = { timeoutMs: callTimeoutMs };
+  const [{ rows, truncated }, byTenant] = await withGateway(chosen.address, ({ usage }) =>
+    Promise.all([
+      usage.listCosts({ ...asked, rowCountMax: Math.min(chosen.limit, rowsMax) }, options),
+      // No request is of two tenants, while sums by other dimensions may count one twice.
+      usage.listCosts({ ...question, dimensions: [CostDimension.TENANT], rowCountMax: rowsMax }, options),
+    ]),
+  );
+  const total = totalOf(byTenant.rows);
+  if (chosen.format === "json") {
+    process.stdout.write(usageJson(rows, total));
+  } else if (rows.length === 0) {
+    process.stdout.write("no usage in this time\n");
+  } else {
+    process.stdout.write(
+      renderUsage(
+        rows,
+        total,
+        chosen.by.map((name) => ({ name, text: dimensions[name].text })),
+      ),
+    );
+  }
+  if (total.estimatedCount > 0n) {
+    process.stderr.write("estimated: attempts whose provider did not report what they used\n");
+  }
+  if (truncated) process.stderr.write(`only the first ${rows.length} rows are shown; see --limit\n`);
+}
 
 function readDimensions(text: string): readonly Dimension[] {
   const names = text.split(",").map((name) => name.trim());
