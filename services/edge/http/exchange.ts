@@ -7,6 +7,7 @@ import type { Codec } from "@weir/dialect/codec";
 import { renderError, renderErrorEvent } from "@weir/dialect/openai/errors";
 import type { Alarm, Alarms } from "../alarms.ts";
 import type { Caller } from "../auth/snapshot.ts";
+import { encodeChunk } from "./chunk.ts";
 
 /** Names and values of headers in turn, the form that node:http writes fastest. */
 export type HeaderList = string[];
@@ -72,6 +73,8 @@ export class Exchange implements Alarm {
   private onDue: (() => void) | undefined;
   private wake: (() => void) | undefined;
   private events = false;
+  /** Whether the answer is in chunks, which are made here. */
+  private chunked = false;
   private brokenOff = false;
   private continued = false;
 
@@ -171,14 +174,26 @@ export class Exchange implements Alarm {
     for (const item of headers) all.push(item);
     this.events = events;
     this.response.writeHead(status, all);
+    this.chunked = this.response.chunkedEncoding;
+    this.response.chunkedEncoding = false;
   }
 
   /**
-   * Writes more of an answer that has begun. Pieces of one turn of the event loop leave in one system call.
+   * Writes more of an answer that has begun.
    * @returns false when the client does not keep up; then wait for `writable`
    */
   write(data: string | Uint8Array): boolean {
-    return this.isOver || this.response.write(data);
+    if (this.isOver || data.length === 0) return true;
+    return this.response.write(this.chunked ? encodeChunk(data) : data);
+  }
+
+  /** Holds back what is written until `uncork`; then it leaves in one system call, at once. */
+  cork(): void {
+    this.socket.cork();
+  }
+
+  uncork(): void {
+    this.socket.uncork();
   }
 
   /** Whether the client has yet to read what was written. */
@@ -202,7 +217,7 @@ export class Exchange implements Alarm {
   end(data: string | Uint8Array): void {
     if (this.isOver) return;
     this.expectDeparture();
-    this.response.end(data);
+    this.response.end(this.chunked ? encodeChunk(data, true) : data);
   }
 
   /**
@@ -267,7 +282,7 @@ export class Exchange implements Alarm {
       this.reset();
       return;
     }
-    this.response.write(frame, () => this.reset());
+    this.response.write(this.chunked ? encodeChunk(frame) : frame, () => this.reset());
     this.brokenOff = true;
   }
 

@@ -69,12 +69,15 @@ export class Relay {
         let stalled = false;
         const read = (): void => {
           if (stalled) return;
+          this.exchange.cork();
           try {
             stalled = !this.takeAll(reply);
             if (stalled) void this.exchange.writable().then(goOn);
             else if (reply.ended) resolve();
           } catch (thrown) {
             reject(asError(thrown));
+          } finally {
+            this.exchange.uncork();
           }
         };
         const goOn = (): void => {
