@@ -42,6 +42,11 @@ export async function readModelFile(
 ): Promise<ModelFile> {
   const info = await readGgufFileInfo(path, { sourceType: "filesystem", logWarnings: false });
   const insights = await GgufInsights.from(info, llama);
+  const { mtimeMs, size: fileBytes } = await stat(path);
+  // Reading past the end gives zeros rather than an error. Of a model in several files only the first is looked at here.
+  const headBytes = info.infoEndOffset ?? info.metadataSize;
+  if (fileBytes < headBytes + (info.splicedParts > 1 ? 0 : insights.modelSize))
+    throw new Error("the file is cut short");
   const size = Math.min(contextTokens, insights.trainContextSize ?? contextTokens);
   const model = await insights.estimateModelResourceRequirementsV2({ gpuLayers: 0 });
   const context = await insights.estimateContextResourceRequirementsV2({
@@ -49,6 +54,5 @@ export async function readModelFile(
     modelGpuLayers: 0,
     sequences,
   });
-  const { mtimeMs } = await stat(path);
   return { path, writeTimeMs: mtimeMs, contextTokens: size, bytes: model.cpuRam + context.cpuRam };
 }
