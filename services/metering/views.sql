@@ -241,3 +241,38 @@ from (
 group by book, account;
 comment on view balances is
   'What each account of a book received less what it gave, since the beginning, retired months included. Each book sums to 0.';
+
+create or replace view attempt_details as
+select
+  attempt_id, request_id, (start_time at time zone 'UTC')::date as day, start_time, end_time,
+  round((extract(epoch from end_time - start_time) * 1000)::numeric, 3) as duration_ms,
+  round(first_token_us / 1e3, 3) as first_token_ms,
+  tenant, key, end_user, tags, alias, provider, model, stream, outcome, provider_status, provider_reply_id,
+  usage_source, usage_inconsistent, input_tokens, cached_input_tokens, cache_write_tokens, cache_write_long_tokens,
+  audio_input_tokens, image_input_tokens, output_tokens, reasoning_tokens, audio_output_tokens, image_output_tokens,
+  server_tool_uses, price_id, pricing, cost_nano_usd, round(cost_nano_usd / 1e9, 9) as cost_usd,
+  charge_nano_usd, round(charge_nano_usd / 1e9, 9) as charge_usd
+from attempts;
+comment on view attempt_details is 'Everything that the ledger knows of each attempt.';
+comment on column attempt_details.day is 'UTC day in which the attempt began.';
+comment on column attempt_details.first_token_ms is 'From sending the request to the first content; null: none came.';
+
+-- Whoever is a member of weir_analyst reads every view here, and nothing beneath them.
+create or replace procedure let_analysts_read() language plpgsql as $$
+declare
+  readable record;
+begin
+  execute format('grant usage on schema %I to weir_analyst', current_schema());
+  for readable in
+    select relname from pg_class
+    where relkind = 'v' and relnamespace = current_schema()::regnamespace and pg_has_role(relowner, 'usage')
+  loop
+    execute format('grant select on %I to weir_analyst', readable.relname);
+  end loop;
+end $$;
+revoke execute on procedure let_analysts_read from public;
+comment on procedure let_analysts_read is 'Gives the role weir_analyst the views, those that are new since the last time among them.';
+do $$
+begin
+  if exists (select from pg_roles where rolname = 'weir_analyst') then call let_analysts_read(); end if;
+end $$;

@@ -7,6 +7,7 @@ import { demoCommand } from "./commands/demo.ts";
 import { healthCommand } from "./commands/health.ts";
 import { journalCommand } from "./commands/journal.ts";
 import { keysCommand } from "./commands/keys.ts";
+import { ledgerCommand } from "./commands/ledger.ts";
 import { meshCommand } from "./commands/mesh.ts";
 import { serveCommand } from "./commands/serve.ts";
 import { startCommand } from "./commands/start.ts";
@@ -30,6 +31,7 @@ for (const command of [
   keysCommand(),
   tenantsCommand(),
   usageCommand(),
+  ledgerCommand(),
   journalCommand(),
   configCommand(),
   healthCommand(),

@@ -1,0 +1,39 @@
+import type { Database } from "./database.ts";
+
+/** Whether a name can be that of a reader: it needs no quotes, and is none of Postgres' own. */
+export function isReaderName(name: string): boolean {
+  return /^[a-z_][a-z0-9_]{0,62}$/.test(name) && !name.startsWith("pg_") && name !== "weir_analyst";
+}
+
+/**
+ * Lets a role of the server read the views, those that come later among them, and nothing else: it becomes a member of
+ * `weir_analyst`. A role that does not exist is made, may log in, has no password yet, reads only, and is cut off after a
+ * minute for each query; one that exists keeps its settings. Idempotent. The database must have been migrated.
+ * @param name one that `isReaderName`
+ * @returns whether the role was made
+ * @throws WeirError STORE_UNAVAILABLE; its `sqlState` is 42501 when the database's user may not make roles
+ */
+export function grantReader(database: Database, name: string): Promise<boolean> {
+  if (!isReaderName(name)) throw new RangeError("no name of a reader");
+  return database.transaction(async (client) => {
+    await client.query(`
+      do $$
+      begin
+        if not exists (select from pg_roles where rolname = 'weir_analyst') then create role weir_analyst nologin; end if;
+      exception
+        -- Another database of the same server was quicker.
+        when duplicate_object or unique_violation then null;
+      end $$;
+      call let_analysts_read();`);
+    const { rowCount } = await client.query("select from pg_roles where rolname = $1", [name]);
+    const isNew = rowCount === 0;
+    if (isNew) {
+      await client.query(`
+        create role ${name} login;
+        alter role ${name} set default_transaction_read_only = on;
+        alter role ${name} set statement_timeout = '60s'`);
+    }
+    await client.query(`grant weir_analyst to ${name}`);
+    return isNew;
+  });
+}
