@@ -23,7 +23,10 @@ export interface Codec {
   /** The folder's name, which is also the key of `GenerateRequest.extensions`: `anthropic-messages`. */
   readonly name: string;
   readonly framing: Framing;
-  /** Where a field of the canonical request stands in this dialect, for `param` of errors and warnings: `sampling.top_p` -> `top_p`. */
+  /**
+   * Where a field of the canonical request stands in this dialect, for `param` of errors and warnings: `sampling.top_p` ->
+   * `top_p`. A name that ends in `[]` says where each item of a list stands, in dialects that have the same items in the same order.
+   */
   readonly params: Readonly<Record<string, string>>;
 
   // As the server: what clients send and get.

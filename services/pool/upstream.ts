@@ -260,11 +260,16 @@ function asVendorWants(writing: RequestWriting, stream: boolean, provider: Provi
   };
 }
 
-/** A path of the canonical request as a dialect names it: the longest known beginning is replaced. */
+/**
+ * A path of the canonical request as a dialect names it, as far as it can: what stands below the longest known beginning has
+ * names and places of its own there.
+ */
 function paramIn({ params }: Codec, path: string): string {
   for (let end = path.length; end > 0; end = Math.max(path.lastIndexOf(".", end - 1), path.lastIndexOf("[", end - 1))) {
-    const name = params[path.slice(0, end)];
-    if (name !== undefined) return name + path.slice(end);
+    const known = path.slice(0, end);
+    const [, list, index] = /^(.*)(\[\d+\])$/.exec(known) ?? [];
+    const name = list === undefined ? params[known] : params[`${list}[]`]?.replace("[]", index ?? "");
+    if (name !== undefined) return name;
   }
   return path;
 }

@@ -20,6 +20,7 @@ export const anthropicMessages: Codec = {
     model: "model",
     messages: "messages",
     tools: "tools",
+    "tools[]": "tools[]",
     max_output_tokens: "max_tokens",
     tool_choice: "tool_choice",
     parallel_tool_calls: "tool_choice.disable_parallel_tool_use",

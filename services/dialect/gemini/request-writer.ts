@@ -47,7 +47,7 @@ function dropHints(request: GenerateRequest, omissions: Omissions): void {
     prompt_cache_retention: request.promptCacheRetention !== "",
     prediction: request.prediction.length > 0,
     verbosity: request.verbosity !== "",
-    store: request.store !== undefined,
+    store: request.store === true,
   };
   for (const [param, isThere] of Object.entries(hints)) if (isThere) omissions.drop(param);
 }

@@ -394,7 +394,7 @@ const fates: Readonly<Record<string, readonly [RequestInit, Fate]>> = {
   audio: [{ audio: { voice: "v", format: "mp3" } }, { refused: "audio.format" }],
   prediction: [{ prediction: [hi.parts?.[0] ?? {}] }, { dropped: "prediction" }],
   verbosity: [{ verbosity: "low" }, { dropped: "verbosity" }],
-  store: [{ store: false }, { dropped: "store" }],
+  store: [{ store: true }, { dropped: "store" }],
   extensions: [{ extensions: { "openai-chat": { a: 1 } } }, { dropped: "extensions.openai-chat" }],
   wire: [{ wire: {} as never }, "elsewhere"], // a request in a dialect has no other fields
 };

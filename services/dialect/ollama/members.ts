@@ -48,6 +48,7 @@ export const topLogprobsMax = 20;
 export const params: Readonly<Record<string, string>> = {
   model: "model",
   messages: "messages",
+  "messages[]": "messages[]",
   tools: "tools",
   max_output_tokens: "options.num_predict",
   output_format: "format",

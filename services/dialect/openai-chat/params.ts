@@ -2,7 +2,9 @@
 export const params: Readonly<Record<string, string>> = {
   model: "model",
   messages: "messages",
+  "messages[]": "messages[]",
   tools: "tools",
+  "tools[]": "tools[]",
   max_output_tokens: "max_completion_tokens",
   tool_choice: "tool_choice",
   "tool_choice.mode": "tool_choice",

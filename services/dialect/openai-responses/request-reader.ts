@@ -158,6 +158,9 @@ function readMetadata(value: unknown): Record<string, string> {
   );
 }
 
+/** The entry of `include` that asks for reasoning in sealed form: how an answer is written, which writers decide by themselves. */
+export const sealedIncludable = "reasoning.encrypted_content";
+
 const knownMembers: ReadonlySet<string> = new Set([
   "conversation",
   "include",
@@ -210,7 +213,7 @@ function readUnknown(body: JsonObject, include: readonly string[]): StructJson {
     );
     if (inner.length > 0) rest.push([member, Object.fromEntries(inner)]);
   }
-  const included = include.filter((entry) => entry !== logprobsIncludable);
+  const included = include.filter((entry) => entry !== logprobsIncludable && entry !== sealedIncludable);
   if (included.length > 0) rest.push(["include", included]);
   return Object.fromEntries(rest.map(([member, value]) => [member, requireStructValue(value, member)]));
 }

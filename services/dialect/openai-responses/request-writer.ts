@@ -8,7 +8,7 @@ import { unsupported } from "../faults.ts";
 import { isObject, type JsonObject } from "../json.ts";
 import { writeInput } from "./input-writer.ts";
 import { dialectName } from "./name.ts";
-import { logprobsIncludable } from "./request-reader.ts";
+import { logprobsIncludable, sealedIncludable } from "./request-reader.ts";
 import { writeToolChoice } from "./tool-choice.ts";
 import { createToolNames, schemaJson, writeTool } from "./tools.ts";
 
@@ -31,7 +31,11 @@ export function writeRequest(request: GenerateRequest, options: RequestOptions):
     text: writeText(request),
     reasoning: writeReasoning(request.reasoning, warnings),
     ...writeSampling(request.sampling, warnings),
-    ...(request.topLogprobs === undefined ? {} : { include: [logprobsIncludable], top_logprobs: request.topLogprobs }),
+    include: absentWhenEmpty([
+      ...(request.topLogprobs === undefined ? [] : [logprobsIncludable]),
+      ...(isReasoningToReturn(request) ? [sealedIncludable] : []),
+    ]),
+    top_logprobs: request.topLogprobs,
     service_tier: absentWhenBlank(request.serviceTier),
     metadata: Object.keys(request.metadata).length === 0 ? undefined : request.metadata,
     safety_identifier: writeUser(request.user, warnings),
@@ -71,6 +75,16 @@ function droppedHints(request: GenerateRequest): Warning[] {
     .map((name) => `extensions.${name}`);
   if (request.prediction.length > 0) params.push("prediction");
   return params.map((param) => dropped(param, dialectName));
+}
+
+/**
+ * Whether reasoning of the answer must be able to come back without the vendor's store: nothing says that it is kept there, and
+ * the model is asked to reason, or has reasoned before. Models that cannot reason refuse to be asked for it.
+ */
+function isReasoningToReturn({ store, reasoning, messages }: GenerateRequest): boolean {
+  if (store === true) return false;
+  if (reasoning !== undefined) return reasoning.effort !== "none" && reasoning.budgetTokens !== 0;
+  return messages.some(({ parts }) => parts.some(({ content }) => content.case === "reasoning"));
 }
 
 function writeText({ outputFormat, verbosity }: GenerateRequest): JsonObject | undefined {

@@ -221,7 +221,7 @@ const user: fc.Arbitrary<Init> = fc.oneof(
     user: "someone",
     extensions: {
       "openai-responses": {
-        include: ["reasoning.encrypted_content"],
+        include: ["file_search_call.results"],
         reasoning: { mode: "pro" },
         truncation: "auto",
         user: "another",
@@ -269,8 +269,14 @@ const rules: Record<string, Rule> = {
     set: { outputFormat: { kind: { case: "json", value: {} } } },
     body: { text: { format: { type: "json_object" } } },
   },
-  reasoning: { set: { reasoning: { effort: "high" } }, body: { reasoning: { effort: "high" } } },
-  "reasoning.budget_tokens": { set: { reasoning: { budgetTokens: 9 } }, dropped: ["reasoning.budget_tokens"] },
+  reasoning: {
+    set: { reasoning: { effort: "high" } },
+    body: { reasoning: { effort: "high" }, include: ["reasoning.encrypted_content"] },
+  },
+  "reasoning.budget_tokens": {
+    set: { reasoning: { budgetTokens: 0 } },
+    dropped: ["reasoning.budget_tokens"],
+  },
   sampling: { set: { sampling: sampled }, body: { temperature: 0.5, top_p: 0.25 } },
   "sampling.rest": {
     set: { sampling: odd },
@@ -490,4 +496,20 @@ test("a first system message becomes instructions only beside other input", () =
   const alone = send(request({ messages: [system] }));
   expect(alone["input"]).toEqual([{ role: "system", content: "be brief" }]);
   expect(alone).not.toHaveProperty("instructions");
+});
+
+test("reasoning is asked for in sealed form unless the vendor keeps the answer, or nothing reasons", () => {
+  const include = (init: Init) => send(request(init))["include"];
+  const thought: PartInit = { content: { case: "reasoning", value: { id: "rs_1", text: "hm" } } };
+  const sealed = ["reasoning.encrypted_content"];
+  expect(include({ reasoning: { effort: "low" } })).toEqual(sealed);
+  expect(include({ reasoning: { summary: "auto" }, store: false })).toEqual(sealed);
+  expect(include({ messages: [hello, { role: Role.ASSISTANT, parts: [thought] }, hello] })).toEqual(sealed);
+  expect(include({ reasoning: { effort: "low" }, topLogprobs: 0 })).toEqual([
+    "message.output_text.logprobs",
+    ...sealed,
+  ]);
+  for (const init of [{}, { reasoning: { effort: "none" } }, { reasoning: { effort: "low" }, store: true }]) {
+    expect(include(init)).toBeUndefined();
+  }
 });

@@ -91,14 +91,14 @@ const cases: readonly Case[] = [
     lacking: { images: false },
     client: openaiChat,
     body: chat({}, [{ type: "image_url", image_url: { url: pixel } }]),
-    param: "messages[0].parts[0]",
+    param: "messages[0]",
   },
   {
     what: "sound",
     lacking: { audio: false },
     client: openaiChat,
     body: chat({}, [{ type: "input_audio", input_audio: { data: "AAAA", format: "wav" } }]),
-    param: "messages[0].parts[0]",
+    param: "messages[0]",
   },
   {
     what: "a document",
@@ -111,7 +111,7 @@ const cases: readonly Case[] = [
         { type: "document", source: { type: "base64", media_type: "application/pdf", data: "AAAA" } },
       ]),
     },
-    param: "messages[0].parts[1]",
+    param: "messages",
   },
   {
     what: "a picture that a tool gave",
@@ -134,7 +134,7 @@ const cases: readonly Case[] = [
         },
       ],
     },
-    param: "messages[1].parts[0].tool_result.parts[0]",
+    param: "messages",
   },
   {
     what: "a schema, in the client's word for it",

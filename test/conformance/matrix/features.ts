@@ -33,9 +33,6 @@ export const featureNames = [
   "usage",
 ] as const;
 
-/** What the table shows. Reasoning is tested dialect by dialect; its outcomes across all of them are not settled. */
-export const shownFeatures: readonly FeatureName[] = featureNames.filter((name) => !name.startsWith("reasoning"));
-
 export type FeatureName = (typeof featureNames)[number];
 
 export function createFeatures(ledger: () => LedgerReader): Readonly<Record<FeatureName, Feature>> {

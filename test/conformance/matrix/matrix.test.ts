@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { createCell } from "./cell.ts";
 import { clientNames } from "./clients.ts";
 import { expectedOf } from "./expected/outcomes.ts";
-import { createFeatures, shownFeatures } from "./features.ts";
+import { createFeatures, featureNames } from "./features.ts";
 import { ledgerFaults } from "./ledger-faults.ts";
 import { outcomeOf } from "./outcome.ts";
 import { createPassed, renderPage } from "./page.ts";
@@ -30,7 +30,7 @@ const passed = createPassed();
 
 describe.concurrent.each(clientNames)("%s", (client) => {
   describe.each(vendorNames)("before %s", (vendor) => {
-    const runnable = shownFeatures.filter((feature) => expectedOf(client, vendor, feature).kind !== "none");
+    const runnable = featureNames.filter((feature) => expectedOf(client, vendor, feature).kind !== "none");
     test.each(runnable)("%s", async (feature) => {
       const expected = expectedOf(client, vendor, feature);
       const outcome = await outcomeOf(features[feature], createCell(running(), client, vendor));

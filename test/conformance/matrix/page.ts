@@ -2,7 +2,7 @@ import type { VendorName } from "../vendors/kinds.ts";
 import { type ClientName, clientNames } from "./clients.ts";
 import { raisedErrors, type RaisedWords } from "./expected/errors.ts";
 import { type Expected, expectedOf } from "./expected/outcomes.ts";
-import { type FeatureName, shownFeatures } from "./features.ts";
+import { type FeatureName, featureNames } from "./features.ts";
 import { vendorNames } from "./setting.ts";
 
 /** Cells that have come out as they must. */
@@ -52,6 +52,8 @@ out, refused, or not there to be asked for.
 | tool results | results reach the vendor under the ids of their calls, after the turn that made them |
 | image in, JSON schema | the same bytes, the same schema |
 | several replies | two replies to one question |
+| reasoning | an effort reaches the vendor, what was thought reaches the user |
+| reasoning back | what proves the vendor's reasoning, and its ids, come back to it with the result of a call |
 | cache mark | a mark for the prompt cache behind the instructions |
 | error before | errors of the vendor are raised as the last table says |
 | error after content | a reset, a stream that is too short and an error event are all raised, never taken for an end |
@@ -64,7 +66,7 @@ A vendor's own text reaches users only with its 400, and only those whose librar
 
 function renderTable(client: ClientName, passed: Passed, notes: string[]): string {
   const rows = vendorNames.map((vendor) => {
-    const cells = shownFeatures.map((feature) => {
+    const cells = featureNames.map((feature) => {
       const expected = expectedOf(client, vendor, feature);
       if (expected.kind !== "none" && !passed.has(client, vendor, feature)) return "FAILS";
       return renderCell(expected, notes);
@@ -73,7 +75,7 @@ function renderTable(client: ClientName, passed: Passed, notes: string[]): strin
   });
   return [
     `## ${client}`,
-    [row(["", ...shownFeatures]), row(["---", ...shownFeatures.map(() => "---")]), ...rows].join("\n"),
+    [row(["", ...featureNames]), row(["---", ...featureNames.map(() => "---")]), ...rows].join("\n"),
   ].join("\n\n");
 }
 

@@ -126,9 +126,13 @@ function reply(
   say: (part: () => number) => readonly GenerateEvent[],
 ): GenerateEvent[] {
   let parts = -1;
+  replyCount += 1;
   return [
-    startEvent({ id: "reply-of-the-vendor", model: "served-model", createTimeMs: 1_760_000_000_000 }),
+    startEvent({ id: `reply-of-the-vendor-${replyCount}`, model: "served-model", createTimeMs: 1_760_000_000_000 }),
     ...say(() => (parts += 1)),
     endEvent([choiceEnd(0, reason, "")], usageOf(tokens)),
   ];
 }
+
+// No vendor gives two replies one id, under which the gateway keeps some of them.
+let replyCount = 0;

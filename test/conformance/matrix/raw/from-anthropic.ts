@@ -83,6 +83,7 @@ export const fromAnthropic: Readonly<Record<VendorName, RawExpectation>> = {
       tool_choice: "auto",
       text: { format: { type: "json_schema", name: "reply", schema: answerSchema, strict: true } },
       reasoning: { effort: "low", summary: "auto" },
+      include: ["reasoning.encrypted_content"],
       max_output_tokens: 800,
       safety_identifier: "user-7",
     },
@@ -201,10 +202,6 @@ export const fromAnthropic: Readonly<Record<VendorName, RawExpectation>> = {
       ],
       options: { num_predict: 800 },
     },
-    warnings: [
-      "field_dropped metadata.user_id",
-      "field_dropped thinking.display",
-      "field_dropped tools[0].function.strict",
-    ],
+    warnings: ["field_dropped metadata.user_id", "field_dropped thinking.display", "field_dropped tools[0]"],
   },
 };

@@ -46,6 +46,7 @@ export const fromOpenai: Readonly<Record<VendorName, RawExpectation>> = {
       tool_choice: "auto",
       text: { format: { type: "json_schema", name: "answer", schema: answerSchema, strict: true } },
       reasoning: { effort: "low" },
+      include: ["reasoning.encrypted_content"],
       temperature: 0.5,
       top_p: 0.9,
       max_output_tokens: 800,
@@ -93,7 +94,7 @@ export const fromOpenai: Readonly<Record<VendorName, RawExpectation>> = {
       metadata: { user_id: "user-7" },
     },
     warnings: [
-      "field_dropped messages[1].parts[1].image.detail",
+      "field_dropped messages[1]",
       "field_dropped response_format",
       "field_dropped temperature",
       "field_dropped top_p",
@@ -201,7 +202,7 @@ export const fromOpenai: Readonly<Record<VendorName, RawExpectation>> = {
       inferenceConfig: { maxTokens: 800 },
     },
     warnings: [
-      "field_dropped messages[1].parts[1].image.detail",
+      "field_dropped messages[1]",
       "field_dropped safety_identifier",
       "field_dropped temperature",
       "field_dropped top_p",
@@ -235,10 +236,10 @@ export const fromOpenai: Readonly<Record<VendorName, RawExpectation>> = {
       options: { temperature: 0.5, top_p: 0.9, num_predict: 800 },
     },
     warnings: [
-      "field_dropped messages[1].parts[1].image.detail",
+      "field_dropped messages[1]",
       "field_dropped response_format",
       "field_dropped safety_identifier",
-      "field_dropped tools[0].function.strict",
+      "field_dropped tools[0]",
     ],
   },
 };
