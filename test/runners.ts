@@ -132,7 +132,7 @@ async function startProcesses(
       };
       if (has("edge")) env["WEIR_PORT"] = String(edgePort);
       if (has("edge") && !has("router")) env["WEIR_PEER_ROUTER"] = address("router");
-      if (has("edge") && !has("metering")) env["WEIR_PEER_METERING"] = address("metering");
+      if ((has("edge") || has("pool")) && !has("metering")) env["WEIR_PEER_METERING"] = address("metering");
       if (has("router") && !has("pool")) env["WEIR_PEER_POOL"] = address("pool");
       if (has("metering")) env["WEIR_DATABASE_URL"] = stage.databaseUrl;
       if (stage.natsUrl !== undefined && (has("pool") || has("metering"))) env["WEIR_NATS_URL"] = stage.natsUrl;

@@ -2,6 +2,7 @@ import type { IncomingHttpHeaders } from "node:http";
 import type { ProviderError, UsageReading } from "@weir/dialect/codec";
 import { pickAnswerHeaders } from "@weir/dialect/headers";
 import { estimateInputTokens } from "@weir/dialect/wire-request";
+import type { Warning } from "@weir/gen/weir/chat/v1/event_pb";
 import type { WireHead } from "@weir/gen/weir/chat/v1/wire_pb";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import type { Principal } from "@weir/gen/weir/common/v1/principal_pb";
@@ -13,6 +14,7 @@ import { CallCancelled, WeirError } from "@weir/kit/weir-error";
 import type { Dispatcher } from "undici";
 import type { StreamPath, WholeAnswer } from "./answers/answer-path.ts";
 import { type AttemptTimeouts, AttemptTimer } from "./attempt-timer.ts";
+import type { CallHold } from "./budgets/call-hold.ts";
 import {
   isRefusal,
   judgeError,
@@ -46,6 +48,8 @@ export interface AttemptPlan {
   /** What the input is estimated from. */
   readonly requestBody: Uint8Array;
   readonly reserved: Usage;
+  /** What budgets set aside; undefined: no budget is about the attempt. */
+  readonly hold: CallHold | undefined;
   readonly timeouts: AttemptTimeouts;
   /** When the attempt began, by the wall clock and by the monotonic one. */
   readonly startTimeMs: number;
@@ -152,16 +156,19 @@ export class Attempt implements ExchangeSink {
 
   /** The caller has gone: hangs up in this very turn, or reads on when the provider bills all the same. */
   cancel(): void {
+    this.leave(new CallCancelled());
+  }
+
+  private leave(failure: Error): void {
     if (this.over || this.draining) return;
-    const gone = new CallCancelled();
     if (this.sentMs !== undefined && !this.plan.provider.stopsOnDisconnect && this.around.admitDrain()) {
       this.draining = true;
       this.timer.endWithin(drainTimeoutMs);
       this.outbox.drop();
-      this.outbox.fail(gone);
+      this.outbox.fail(failure);
       this.exchange.resume();
     } else {
-      this.fail(gone, AttemptOutcome.CANCELLED);
+      this.fail(failure, AttemptOutcome.CANCELLED);
     }
   }
 
@@ -249,6 +256,7 @@ export class Attempt implements ExchangeSink {
     if (content) this.outbox.release();
     if (complete) this.complete();
     else if (fault !== undefined) this.endFault(reader);
+    else if (!this.isCovered(reader)) this.leave(budgetSpent());
     else if (this.outbox.bytes > (content ? unreadBytesMax : heldBytesMax)) {
       if (content) this.exchange.pause();
       else this.failBefore("protocol");
@@ -266,6 +274,12 @@ export class Attempt implements ExchangeSink {
       this.progressMs = nowMs;
       this.around.progress(this.metered().usage);
     }
+  }
+
+  /** Whether what budgets set aside covers what came; more is set aside ahead of need. */
+  private isCovered(reader: StreamPath): boolean {
+    const { hold } = this.plan;
+    return hold === undefined || this.draining || hold.covers(reader.outputTokens());
   }
 
   /** The stream cannot go on: it reported an error, or cannot be read. */
@@ -421,7 +435,7 @@ export class Attempt implements ExchangeSink {
   }
 
   private wireHead(contentType: string): WireHead {
-    const { provider, target, call } = this.plan;
+    const { provider, target, call, hold } = this.plan;
     return {
       $typeName: "weir.chat.v1.WireHead",
       status: this.status,
@@ -430,9 +444,27 @@ export class Attempt implements ExchangeSink {
       provider: provider.id,
       model: target.model,
       attempts: 0,
-      warnings: [...call.warnings],
+      ...withBudget([...call.warnings], hold),
     };
   }
+}
+
+function withBudget(
+  warnings: Warning[],
+  hold: CallHold | undefined,
+): Pick<WireHead, "warnings" | "budgetRemainingNanoUsd"> {
+  if (hold === undefined) return { warnings };
+  for (const param of hold.softLimits) {
+    warnings.push({
+      $typeName: "weir.chat.v1.Warning",
+      code: "budget_soft_limit",
+      param,
+      text: "A soft limit of a budget for this call was crossed.",
+    });
+  }
+  const { remainingNanoUsd } = hold;
+  if (remainingNanoUsd === undefined) return { warnings };
+  return { warnings, budgetRemainingNanoUsd: BigInt(remainingNanoUsd) };
 }
 
 /** How every codec reads that a conversation does not fit its model. */
@@ -441,6 +473,12 @@ const contextTooLong = "context_length_exceeded";
 /** The answer to a call that a pool on its way out cannot serve: another one can. */
 export function closing(): WeirError {
   return new WeirError(ErrorReason.OVERLOADED, { text: "This pool is closing.", retryAfterMs: 1_000 });
+}
+
+function budgetSpent(): WeirError {
+  return new WeirError(ErrorReason.BUDGET_EXHAUSTED, {
+    text: "The budget for this call ran out while it was answered.",
+  });
 }
 
 const noBytes = Buffer.alloc(0);

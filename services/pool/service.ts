@@ -23,6 +23,7 @@ import type { AttemptTimeouts } from "./attempt-timer.ts";
 import { type CallLimit, createCallLimit } from "./call-limit.ts";
 import { unavailable } from "./classify.ts";
 import { createConnections } from "./connections.ts";
+import type { Budgets } from "./budgets/budgets.ts";
 import { createBatches } from "./embeddings/batches.ts";
 import type { Intent, Journal } from "./journal/journal.ts";
 import { createMeasures, outcomeWord } from "./measures.ts";
@@ -39,6 +40,8 @@ export interface PoolOptions {
   readonly providers: () => ProviderSet;
   readonly prices: () => PriceList;
   readonly journal: Pick<Journal, "intend" | "progress" | "settle">;
+  /** What every attempt has to keep within. */
+  readonly budgets: Pick<Budgets, "hold">;
   readonly clock: Clock;
   readonly meter: Meter;
   readonly tracer: Tracer;
@@ -87,7 +90,7 @@ export function createPool(options: PoolOptions): Pool {
     keys,
     takePlace,
     leavePlace: ({ provider }) => limitOf(provider.id).leave(),
-    intend: (plan) => journal.intend(toIntent(plan)),
+    intend,
     begin,
     isClosed: () => closed,
   });
@@ -142,31 +145,57 @@ export function createPool(options: PoolOptions): Pool {
     });
     const { wire } = generate;
     const requestBody = wire?.body ?? call.body;
+    const reserved = reserve(
+      requestBody.length,
+      // Of a canonical request the limit is for each reply, of a wire request for all of them.
+      wire === undefined ? times(generate.maxOutputTokens, generate.choiceCount) : wire.maxOutputTokens,
+      (wire === undefined ? generate.choiceCount : wire.choiceCount) ?? 1,
+    );
+    if (!recentIds.add(request.attemptId)) {
+      throw new WeirError(ErrorReason.ALREADY_EXISTS, { text: "An attempt of this id was made before." });
+    }
+    if (hasEnded(context)) throw new CallCancelled();
+    const { alias } = request;
+    const holding = options.budgets.hold(
+      {
+        spender: { principal, alias, target },
+        price,
+        body: requestBody,
+        stream: call.stream,
+        outputTokensMax: call.embeddings === undefined ? (reserved.outputTokens ?? 0) : 0,
+      },
+      () => context.signal,
+    );
+    const hold = holding instanceof Promise ? await holding : holding;
     const plan: AttemptPlan = {
       attemptId: request.attemptId,
       requestId: request.requestId,
       principal,
-      alias: request.alias,
+      alias,
       target,
       priceId: price?.id ?? "",
       provider,
       call,
       stream: call.stream,
       requestBody,
-      reserved: reserve(
-        requestBody.length,
-        // Of a canonical request the limit is for each reply, of a wire request for all of them.
-        wire === undefined ? times(generate.maxOutputTokens, generate.choiceCount) : wire.maxOutputTokens,
-        (wire === undefined ? generate.choiceCount : wire.choiceCount) ?? 1,
-      ),
+      reserved,
+      hold,
       timeouts: readTimeouts(request.timeouts),
       startTimeMs,
       startMs,
     };
-    if (!recentIds.add(plan.attemptId)) {
-      throw new WeirError(ErrorReason.ALREADY_EXISTS, { text: "An attempt of this id was made before." });
+    try {
+      return await enter(plan, context);
+    } catch (error) {
+      hold?.giveUp();
+      throw error;
     }
+  }
+
+  /** Makes an attempt, by itself or together with others. */
+  async function enter(plan: AttemptPlan, context: HandlerContext): Promise<Attempt | RunAttemptResponse> {
     if (hasEnded(context)) throw new CallCancelled();
+    const { provider, call } = plan;
     const traceParent = requestMetadata(context, metadataNames.traceParent);
     const seat = batches.enter(plan, () => recordEnd(plan, traceParent));
     if (seat !== undefined) {
@@ -183,7 +212,7 @@ export function createPool(options: PoolOptions): Pool {
       const using = keys.use(provider, call);
       const key = using instanceof Promise ? await using : using;
       // A promise only in strict mode; the call may not leave before.
-      const recorded = journal.intend(toIntent(plan));
+      const recorded = intend(plan);
       if (recorded !== undefined) await recorded;
       attempt = begin(plan, key, recordEnd(plan, traceParent));
     } catch (error) {
@@ -195,6 +224,13 @@ export function createPool(options: PoolOptions): Pool {
     else onCallEnd(context, () => attempt.cancel());
     attempt.send();
     return attempt;
+  }
+
+  /** Puts the intent on record; from then on its hold ends with its settlement. */
+  function intend(plan: AttemptPlan): void | Promise<void> {
+    const recorded = journal.intend(toIntent(plan));
+    if (recorded !== undefined) return recorded.then(() => plan.hold?.keep());
+    plan.hold?.keep();
   }
 
   /** Makes an attempt whose intent is on record, and which has a place under its provider's limit; it will be settled. */
@@ -305,10 +341,12 @@ function readMs(duration: Duration | undefined): number | undefined {
 
 function toIntent(plan: AttemptPlan): Intent {
   const { attemptId, requestId, principal, alias, target, priceId, startTimeMs, stream, reserved } = plan;
-  return { attemptId, requestId, principal, alias, target, priceId, startTimeMs, stream, reserved };
+  const hold = plan.hold?.toRecord();
+  return { attemptId, requestId, principal, alias, target, priceId, startTimeMs, stream, reserved, hold };
 }
 
 function toUsageEvent(plan: AttemptPlan, end: AttemptEnd): UsageEvent {
+  const hold = plan.hold?.end(outcomeWord(end.outcome), end.usage);
   return {
     $typeName: "weir.metering.v1.UsageEvent",
     attemptId: plan.attemptId,
@@ -327,6 +365,7 @@ function toUsageEvent(plan: AttemptPlan, end: AttemptEnd): UsageEvent {
     providerStatus: end.status,
     ...(end.firstContentMs === undefined ? {} : { firstTokenUs: BigInt(Math.round(end.firstContentMs * 1_000)) }),
     stream: plan.stream,
+    ...(hold === undefined ? {} : { hold }),
   };
 }
 

@@ -65,6 +65,7 @@ const midAnswerReasons: ReadonlySet<Reason> = new Set([
   ErrorReason.STREAM_TRUNCATED,
   ErrorReason.PROVIDER_TIMEOUT,
   ErrorReason.DEADLINE_EXCEEDED,
+  ErrorReason.BUDGET_EXHAUSTED,
   ErrorReason.INTERNAL,
 ]);
 

@@ -197,7 +197,7 @@ export async function startServices(
   }
 }
 
-/** Who calls whom. The pool hands its usage to metering unless NATS carries it. */
+/** Who calls whom. */
 const calls: Readonly<Record<ServiceName, readonly ServiceName[]>> = {
   edge: ["router", "metering"],
   router: ["pool"],
@@ -210,11 +210,10 @@ function checkPeers(set: readonly ServiceName[], settings: Settings): void {
   const faults = set.flatMap((caller) =>
     calls[caller]
       .filter((name) => !set.includes(name) && (settings.peers[name]?.length ?? 0) === 0)
-      .filter((name) => !(caller === "pool" && name === "metering" && settings.natsUrl !== undefined))
-      .map((name) => {
-        const instead = caller === "pool" ? ", or WEIR_NATS_URL" : "";
-        return `WEIR_PEER_${name.toUpperCase()}: missing; ${caller} calls ${name}: set its address${instead}, or serve both here`;
-      }),
+      .map(
+        (name) =>
+          `WEIR_PEER_${name.toUpperCase()}: missing; ${caller} calls ${name}: set its address, or serve both here`,
+      ),
   );
   if (set.length === 0) faults.push("there is no service to start");
   if (faults.length > 0) throw new SettingsError([...new Set(faults)]);

@@ -40,6 +40,7 @@ function planOf(input: string): AttemptPlan {
     principal: create(PrincipalSchema),
     alias,
     target: create(TargetSchema, target),
+    hold: undefined,
     priceId: "",
     provider,
     call,

@@ -38,11 +38,13 @@ function valueOf(field: DescField): fc.Arbitrary<unknown> {
       return fc.constantFrom(...field.enum.values.map((value) => value.number));
     case "map":
       return fc.dictionary<unknown>(fc.string({ maxLength: 20 }), field.scalar === 9 ? text : uint32, { maxKeys: 4 });
+    case "list":
+      if (field.listKind === "scalar" && field.scalar === 4)
+        return fc.array(fc.bigInt(0n, 2n ** 53n - 1n), { maxLength: 9 });
+      throw new Error(`no arbitrary for ${field.name}`);
     case "message":
       if (field.message.typeName === "google.protobuf.Timestamp") return time;
       return messageOf(field.message.fields);
-    default:
-      throw new Error(`no arbitrary for ${field.name}`);
   }
 }
 
@@ -124,6 +126,22 @@ test("an intent counts as lost with its reserved usage, or with the last progres
   expect(lostEvent(payload, progress, 0).usage).toEqual(progress);
   const fromMemory = lostEventOf({ ...intent, startTimeMs: 1_795_000_000_000 }, undefined, 1_795_000_100_000);
   expect({ ...lost, startTime: fromMemory.startTime }).toEqual({ ...fromMemory });
+});
+
+test("a lost attempt is charged no more than was set aside at its beginning, unless its progress is known", () => {
+  const hold = { $typeName: "weir.metering.v1.BudgetHold" as const, leaseIds: [7n, 9n], chargeMaxNanoUsd: 5_000n };
+  const intent = { ...exampleIntent(randomUUID()), hold };
+  const cursor = newCursor();
+  writeIntent(cursor, intent);
+  const payload = cursor.bytes.subarray(0, cursor.at);
+  const progress = exampleUsage(10, 20);
+  for (const lost of [lostEvent(payload, undefined, 0), lostEventOf(intent, undefined, 0)]) {
+    expect(lost.hold).toMatchObject({ leaseIds: [7n, 9n], chargeMaxNanoUsd: 5_000n });
+  }
+  for (const lost of [lostEvent(payload, progress, 0), lostEventOf(intent, progress, 0)]) {
+    expect(lost.hold?.leaseIds).toEqual([7n, 9n]);
+    expect(lost.hold?.chargeMaxNanoUsd).toBeUndefined();
+  }
 });
 
 test("what does not fit in a record is refused before a byte is lost", () => {

@@ -1,7 +1,12 @@
 import { create, fromBinary } from "@bufbuild/protobuf";
 import { type Timestamp, timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { type Usage, UsageSchema, UsageSource } from "@weir/gen/weir/common/v1/usage_pb";
-import { AttemptOutcome, type UsageEvent, UsageEventSchema } from "@weir/gen/weir/metering/v1/usage_event_pb";
+import {
+  AttemptOutcome,
+  type BudgetHold,
+  type UsageEvent,
+  UsageEventSchema,
+} from "@weir/gen/weir/metering/v1/usage_event_pb";
 import type { Intent } from "./journal.ts";
 import { type Cursor, payloadBytesMax } from "./record.ts";
 
@@ -36,8 +41,8 @@ export function writeIntent(cursor: Cursor, intent: Intent): void {
     target.provider.length +
     target.model.length +
     intent.priceId.length;
-  if (textLength * 3 + fixedBytesMax + tagBytesMax(principal) + toolBytesMax(reserved) > intentBytesMax)
-    throw new PayloadTooLong();
+  const listBytes = tagBytesMax(principal) + toolBytesMax(reserved) + holdBytesMax(intent.hold);
+  if (textLength * 3 + fixedBytesMax + listBytes > intentBytesMax) throw new PayloadTooLong();
   writeText(cursor, 0x0a, intent.attemptId);
   writeText(cursor, 0x12, intent.requestId);
   writePrincipal(cursor, principal);
@@ -50,19 +55,28 @@ export function writeIntent(cursor: Cursor, intent: Intent): void {
   writeUsage(cursor, 0x52, reserved);
   writeUint(cursor, 0x58, UsageSource.ESTIMATED);
   if (intent.stream) writeUint(cursor, 0x78, 1);
+  if (intent.hold !== undefined) writeHold(cursor, intent.hold);
 }
 
 /** What an intent counts as when nobody settled it. */
 export function lostEvent(payload: Uint8Array, progress: Usage | undefined, foundTimeMs: number): UsageEvent {
   const event = fromBinary(UsageEventSchema, payload);
   event.endTime = timestampFromMs(Math.floor(foundTimeMs));
-  if (progress) event.usage = progress;
+  if (progress) {
+    event.usage = progress;
+    uncap(event);
+  }
   return event;
+}
+
+/** More was set aside for a stream that went on than its intent knew; its progress was within it. */
+function uncap({ hold }: UsageEvent): void {
+  delete hold?.chargeMaxNanoUsd;
 }
 
 /** The same, from what is still in memory. */
 export function lostEventOf(intent: Intent, progress: Usage | undefined, foundTimeMs: number): UsageEvent {
-  return create(UsageEventSchema, {
+  const event = create(UsageEventSchema, {
     attemptId: intent.attemptId,
     requestId: intent.requestId,
     principal: intent.principal,
@@ -75,7 +89,10 @@ export function lostEventOf(intent: Intent, progress: Usage | undefined, foundTi
     usage: progress ?? intent.reserved,
     usageSource: UsageSource.ESTIMATED,
     stream: intent.stream,
+    ...(intent.hold === undefined ? {} : { hold: { ...intent.hold } }),
   });
+  if (progress) uncap(event);
+  return event;
 }
 
 export function writeProgress(cursor: Cursor, attemptId: string, usage: Usage): void {
@@ -128,7 +145,8 @@ export function writeEvent(cursor: Cursor, event: UsageEvent): void {
     event.priceId.length +
     event.providerReplyId.length;
   const mapBytes = (principal ? tagBytesMax(principal) : 0) + (usage ? toolBytesMax(usage) : 0);
-  if (textLength * 3 + fixedBytesMax + mapBytes > payloadBytesMax) throw new PayloadTooLong();
+  if (textLength * 3 + fixedBytesMax + mapBytes + holdBytesMax(event.hold) > payloadBytesMax)
+    throw new PayloadTooLong();
   writeText(cursor, 0x0a, event.attemptId);
   writeText(cursor, 0x12, event.requestId);
   if (principal) writePrincipal(cursor, principal);
@@ -144,6 +162,24 @@ export function writeEvent(cursor: Cursor, event: UsageEvent): void {
   if (event.providerStatus !== 0) writeUint32(cursor, 0x68, event.providerStatus);
   if (event.firstTokenUs !== undefined) writeUint(cursor, 0x70, safe(Number(event.firstTokenUs)));
   if (event.stream) writeUint(cursor, 0x78, 1);
+  if (event.hold !== undefined) writeHold(cursor, event.hold);
+}
+
+function writeHold(cursor: Cursor, { leaseIds, chargeMaxNanoUsd }: BudgetHold): void {
+  // Field 20: its tag takes two bytes.
+  cursor.bytes[cursor.at++] = 0xa2;
+  const start = beginMessage(cursor, 0x01);
+  if (leaseIds.length > 0) {
+    const ids = beginMessage(cursor, 0x0a);
+    for (const id of leaseIds) writeVarint(cursor, safe(Number(id)));
+    endMessage(cursor, ids);
+  }
+  if (chargeMaxNanoUsd !== undefined) writeUint(cursor, 0x10, safe(Number(chargeMaxNanoUsd)));
+  endMessage(cursor, start);
+}
+
+function holdBytesMax(hold: BudgetHold | undefined): number {
+  return hold === undefined ? 0 : hold.leaseIds.length * 10 + 32;
 }
 
 function writePrincipal(cursor: Cursor, principal: NonNullable<UsageEvent["principal"]>): void {

@@ -4,7 +4,7 @@ import { mkdir, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Principal } from "@weir/gen/weir/common/v1/principal_pb";
 import type { Usage } from "@weir/gen/weir/common/v1/usage_pb";
-import type { UsageEvent } from "@weir/gen/weir/metering/v1/usage_event_pb";
+import type { BudgetHold, UsageEvent } from "@weir/gen/weir/metering/v1/usage_event_pb";
 import type { Target } from "@weir/gen/weir/routing/v1/target_pb";
 import type { Clock } from "@weir/kit/clock";
 import type { Log } from "@weir/kit/log";
@@ -29,6 +29,8 @@ export interface Intent {
   readonly stream: boolean;
   /** The worst case: what the attempt counts as if this process dies and no progress was recorded. */
   readonly reserved: Usage;
+  /** What budgets set aside at the beginning; undefined: no budget is about the attempt. */
+  readonly hold?: BudgetHold | undefined;
 }
 
 /** Consecutive settled events, ready to leave: they are on disk, synced. */

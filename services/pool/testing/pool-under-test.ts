@@ -134,6 +134,7 @@ export function createTestPool(url: string, provider: ProviderInit = {}, options
     providers: () => providers,
     prices: () => freePrices,
     journal,
+    budgets: { hold: () => undefined },
     clock: systemClock,
     ...noTelemetry,
     log: silent,

@@ -1,5 +1,6 @@
 import type { DependencyHealth } from "@weir/edge/service";
 import { AccountService } from "@weir/gen/weir/account/v1/account_service_pb";
+import { BudgetService } from "@weir/gen/weir/account/v1/budget_service_pb";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import { ConversationService } from "@weir/gen/weir/conversation/v1/conversation_service_pb";
 import { UsageService } from "@weir/gen/weir/metering/v1/usage_service_pb";
@@ -30,6 +31,7 @@ export async function startMetering(root: Root): Promise<Part> {
       return () => {};
     });
     mesh.host("metering", AccountService, metering.accounts);
+    mesh.host("metering", BudgetService, metering.budgets);
     mesh.host("metering", UsageService, metering.usage);
     mesh.host("metering", ConversationService, metering.conversations);
     const sweeper = metering.startSweeper();

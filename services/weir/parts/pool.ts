@@ -1,7 +1,10 @@
+import { randomUUID } from "node:crypto";
 import { durationMs } from "@bufbuild/protobuf/wkt";
 import type { DependencyHealth } from "@weir/edge/service";
+import { BudgetService } from "@weir/gen/weir/account/v1/budget_service_pb";
 import { UsageService } from "@weir/gen/weir/metering/v1/usage_service_pb";
 import { AttemptService } from "@weir/gen/weir/routing/v1/attempt_service_pb";
+import { createBudgets } from "@weir/pool/budgets/budgets";
 import { createDrain, type Drain, type Sink } from "@weir/pool/journal/drain";
 import { type Journal, openJournal } from "@weir/pool/journal/journal";
 import { createDirectSink } from "@weir/pool/journal/sink-direct";
@@ -37,10 +40,20 @@ export async function startPool(root: Root): Promise<Part> {
         loaded.commit();
       };
     });
+    const budgets = createBudgets({
+      service: mesh.client(BudgetService, "metering"),
+      holder: randomUUID(),
+      keepMs: () => longestAttemptMs(configuration.current().config) + settlingMs,
+      clock,
+      random: Math.random,
+      meter: telemetry.meter,
+      log,
+    });
     const pool = createPool({
       providers: () => providers,
       prices: () => configuration.current().prices,
       journal,
+      budgets,
       clock,
       meter: telemetry.meter,
       tracer: telemetry.tracer,
@@ -54,9 +67,13 @@ export async function startPool(root: Root): Promise<Part> {
       settings.natsUrl === undefined ? straight(root, drain) : overNats(root, settings.natsUrl, journal.id, drain);
     return {
       health: () => [journalHealth(journal), ...carriage.health()],
-      begin: () => carriage.begin(),
+      begin() {
+        budgets.begin();
+        carriage.begin();
+      },
       async stop(timeoutMs) {
         await pool.close();
+        await budgets.close();
         await localModels.close();
         await carriage.stop(timeoutMs);
         await journal.close();
@@ -73,6 +90,19 @@ interface LoadedProviders {
   readonly providers: ProviderSet;
   /** Puts local models into force. */
   commit(): void;
+}
+
+/** From the end of an attempt until the ledger has it: answers that are read on for two minutes, and three for the way. */
+const settlingMs = 300_000;
+const attemptMsDefault = 600_000;
+
+/** The longest that any attempt may take, by the timeouts of the configuration. */
+function longestAttemptMs({ router, aliases }: Snapshot["config"]): number {
+  const totals = [router?.timeouts, ...Object.values(aliases).map(({ timeouts }) => timeouts)];
+  return Math.max(
+    ...totals.map((timeouts) => (timeouts?.total === undefined ? 0 : durationMs(timeouts.total))),
+    attemptMsDefault,
+  );
 }
 
 /** @throws ConfigError, also for a module or a model file that cannot be used */
