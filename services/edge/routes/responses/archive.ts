@@ -57,9 +57,12 @@ const readTimeoutMs = 5_000;
 const storeRetryMs = 1_000;
 /** What the contract lets be asked for. */
 const historyBytesMax = 50_331_648;
+/** Conversations that are read at once; each may be large. */
+const lookupsMax = 256;
 
 export function createArchive({ conversations, timeToLiveMs, log }: ArchiveDeps): Archive {
   const keeping = new Set<Promise<boolean>>();
+  let lookups = 0;
 
   async function store(ended: Ended, metadata: Metadata): Promise<boolean> {
     try {
@@ -95,13 +98,20 @@ export function createArchive({ conversations, timeToLiveMs, log }: ArchiveDeps)
       asked(async () =>
         found(await conversations.cancelResponse({ responseId }, { metadata, timeoutMs: readTimeoutMs })),
       ),
-    history: (responseId, bytesMax, metadata, signal) =>
-      asked(() =>
-        conversations.getHistory(
-          { responseId, bytesMax: Math.max(0, Math.min(bytesMax, historyBytesMax)) },
-          { metadata, timeoutMs: readTimeoutMs, signal },
-        ),
-      ),
+    async history(responseId, bytesMax, metadata, signal) {
+      if (lookups >= lookupsMax) throw new WeirError(ErrorReason.OVERLOADED, { retryAfterMs: storeRetryMs });
+      lookups += 1;
+      try {
+        return await asked(() =>
+          conversations.getHistory(
+            { responseId, bytesMax: Math.max(0, Math.min(bytesMax, historyBytesMax)) },
+            { metadata, timeoutMs: readTimeoutMs, signal },
+          ),
+        );
+      } finally {
+        lookups -= 1;
+      }
+    },
     async idle() {
       while (keeping.size > 0) await Promise.all(keeping);
     },

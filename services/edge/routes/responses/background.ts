@@ -15,6 +15,7 @@ import type { Log } from "@weir/kit/log";
 import { reasonWord, toWeirError, WeirError } from "@weir/kit/weir-error";
 import type { EdgeSettings } from "../../config.ts";
 import { asked, endStateOf } from "./archive.ts";
+import type { ByteRoom } from "./byte-room.ts";
 import { continued, withBody } from "./continued.ts";
 import { failureOf } from "./failure.ts";
 
@@ -46,6 +47,8 @@ export interface BackgroundOrder {
 export interface BackgroundDeps {
   readonly chat: Pick<Client<typeof ChatService>, "generate">;
   readonly conversations: Pick<Client<typeof ConversationService>, "beginResponse" | "renewLeases" | "finishResponse">;
+  /** For the requests, which no client's connection holds any more. */
+  readonly room: ByteRoom;
   readonly settings: () => EdgeSettings;
   readonly clock: Clock;
   readonly log: Log;
@@ -54,8 +57,9 @@ export interface BackgroundDeps {
 /** One response that is being made. */
 interface Work {
   readonly leaseId: string;
-  /** The Response as the client got it, and what of it stays to the end. */
+  /** The Response as the client got it, how long its answer may be, and what of it stays to the end. */
   readonly queued: Buffer;
+  readonly answerBytesMax: number;
   readonly fixed: Readonly<Record<string, string>>;
   /** Hangs up on the provider. */
   leave(): void;
@@ -72,7 +76,8 @@ const partingMs = 1_000;
 const finishTriesMax = 6;
 const finishPauseMs = 250;
 
-export function createBackgroundWork({ chat, conversations, settings, clock, log }: BackgroundDeps): BackgroundWork {
+export function createBackgroundWork(deps: BackgroundDeps): BackgroundWork {
+  const { chat, conversations, room, settings, clock, log } = deps;
   const works = new Map<string, Work>();
   /** Places that are taken while the store is asked. */
   let entering = 0;
@@ -80,8 +85,10 @@ export function createBackgroundWork({ chat, conversations, settings, clock, log
   let cancelBeat: (() => void) | undefined;
 
   async function begin(order: BackgroundOrder): Promise<WireChunk> {
-    const { responses } = settings();
-    if (ending || works.size + entering >= responses.backgroundMax) {
+    const sent = continued(withBody(order.request, inForeground(order.body)), order.asked, order.turns);
+    const bytes = sent.wire?.body.length ?? 0;
+    const { backgroundMax } = settings().responses;
+    if (ending || works.size + entering >= backgroundMax || !room.take(bytes)) {
       throw new WeirError(ErrorReason.OVERLOADED, {
         text: "Too many responses are being made in the background; retry after the delay in Retry-After.",
         retryAfterMs: 1_000,
@@ -89,23 +96,39 @@ export function createBackgroundWork({ chat, conversations, settings, clock, log
     }
     entering += 1;
     try {
-      return await enter(order);
+      const work = await enter(order);
+      works.set(work.leaseId, work);
+      work.done = make(work, sent, order.metadata)
+        .catch((error: unknown) => log.error({ error }, "a response in the background could not be ended"))
+        .finally(() => {
+          works.delete(work.leaseId);
+          room.give(bytes);
+        });
+      cancelBeat ??= clock.after(beatMs(), beat);
+      return answerOf(work.queued, order.request.model);
+    } catch (thrown) {
+      room.give(bytes);
+      throw thrown;
     } finally {
       entering -= 1;
     }
   }
 
-  async function enter({ request, asked: wanted, turns, body, metadata }: BackgroundOrder): Promise<WireChunk> {
-    const { leaseMs, timeToLiveMs } = settings().responses;
+  async function enter({ request, asked: wanted, body, metadata }: BackgroundOrder): Promise<Work> {
+    const { leaseMs, timeToLiveMs, bytesMax } = settings().responses;
+    const { previousResponseId, input } = wanted;
     const responseId = `resp_${randomBytes(24).toString("hex")}`;
     const createTimeMs = clock.now();
-    const queued = writeQueued(parseExact(body.toString()) ?? {}, {
-      id: responseId,
-      createTimeMs,
-      model: request.model,
-    });
+    const facts = { id: responseId, createTimeMs, model: request.model };
+    const queued = writeQueued(parseExact(body.toString()) ?? {}, facts);
+    const answerBytesMax = bytesMax - input.length;
+    if (queued.length > answerBytesMax) {
+      throw new WeirError(ErrorReason.REQUEST_TOO_LARGE, {
+        text: `A response in the background is stored, and no more than ${bytesMax} bytes with its input are.`,
+        metadata: { bytes_max: String(bytesMax) },
+      });
+    }
     const leaseId = randomUUID();
-    const { previousResponseId, input } = wanted;
     await asked(() =>
       conversations.beginResponse(
         {
@@ -126,23 +149,16 @@ export function createBackgroundWork({ chat, conversations, settings, clock, log
       background: "true",
       previous_response_id: JSON.stringify(previousResponseId ?? null),
     };
-    const sent = continued(withBody(request, inForeground(body)), wanted, turns);
-    const work: Work = { leaseId, queued, fixed, leave: () => {}, over: undefined, done: Promise.resolve() };
-    works.set(leaseId, work);
-    work.done = make(work, sent, metadata)
-      .catch((error: unknown) => log.error({ error }, "a response in the background could not be ended"))
-      .finally(() => works.delete(leaseId));
-    cancelBeat ??= clock.after(heartbeatMs, beat);
-    return answerOf(queued, request.model);
+    return { leaseId, queued, answerBytesMax, fixed, leave: () => {}, over: undefined, done: Promise.resolve() };
   }
 
   async function make(work: Work, request: GenerateRequest, metadata: Metadata): Promise<void> {
-    const { backgroundTimeoutMs, bytesMax } = settings().responses;
     let ended: Buffer;
     try {
-      const reply = chat.generate(request, { metadata, timeoutMs: backgroundTimeoutMs });
+      const timeoutMs = settings().responses.backgroundTimeoutMs;
+      const reply = chat.generate(request, { metadata, timeoutMs });
       work.leave = () => void reply.return();
-      const answer = await readWhole(reply, bytesMax);
+      const answer = await readWhole(reply, work.answerBytesMax);
       ended = withMembers(answer, work.fixed);
     } catch (thrown) {
       const error = work.over === "shutdown" ? shutdownError : toWeirError(thrown);
@@ -162,10 +178,16 @@ export function createBackgroundWork({ chat, conversations, settings, clock, log
         await conversations.finishResponse(request, { timeoutMs: work.over ? partingMs : storeTimeoutMs });
         return;
       } catch (error) {
-        if (count === finishTriesMax || work.over !== undefined) throw error;
+        if (work.over === "silent") return;
+        if (count === finishTriesMax || work.over === "shutdown") throw error;
         await new Promise<void>((resolve) => clock.after(finishPauseMs * 2 ** count, resolve));
       }
     }
+  }
+
+  /** A short lease must be renewed sooner. */
+  function beatMs(): number {
+    return Math.min(heartbeatMs, settings().responses.leaseMs / 3);
   }
 
   function beat(): void {
@@ -174,7 +196,7 @@ export function createBackgroundWork({ chat, conversations, settings, clock, log
     renew()
       .catch((error: unknown) => log.warn({ error }, "leases of responses in the background could not be renewed"))
       .finally(() => {
-        if (works.size > 0) cancelBeat ??= clock.after(heartbeatMs, beat);
+        if (works.size > 0) cancelBeat ??= clock.after(beatMs(), beat);
       });
   }
 

@@ -26,16 +26,16 @@ export interface Responses {
   close(): void;
 }
 
-/** Most bytes of answers that are held until they are stored. */
+/** Most bytes of answers that are held until they are stored, and of conversations that are on their way to a provider. */
 const heldBytesMax = 256 * 1024 * 1024;
 
 export function createResponses(deps: ResponsesDeps): Responses {
   const { chat, conversations, settings, clock, log } = deps;
   const timeToLiveMs = () => settings().responses.timeToLiveMs;
   const archive = createArchive({ conversations, timeToLiveMs, log });
-  const background = createBackgroundWork({ chat, conversations, settings, clock, log });
   const room = createByteRoom(heldBytesMax);
-  const remembering = createRememberingChat({ chat, archive, background, room, settings, log });
+  const background = createBackgroundWork({ chat, conversations, room, settings, clock, log });
+  const remembering = createRememberingChat({ chat, archive, background, room, settings, clock });
   const handle = createGenerate(
     { ...deps, chat: { ...chat, generate: remembering.generate } },
     openaiResponses,

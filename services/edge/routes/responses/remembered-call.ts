@@ -1,0 +1,186 @@
+import { readStoredRequest, type StoredRequest } from "@weir/dialect/openai-responses/stored/request";
+import type { ChatService, GenerateRequest, GenerateResponse } from "@weir/gen/weir/chat/v1/chat_service_pb";
+import type { WireChunk } from "@weir/gen/weir/chat/v1/wire_pb";
+import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
+import type { CallOptions, Client, Metadata } from "@weir/kit/call";
+import type { Clock } from "@weir/kit/clock";
+import { type ReplySource, ReplyStream } from "@weir/kit/reply-stream";
+import { asError, toWeirError, WeirError } from "@weir/kit/weir-error";
+import type { EdgeSettings } from "../../config.ts";
+import type { Archive, Ended } from "./archive.ts";
+import type { BackgroundWork } from "./background.ts";
+import type { ByteRoom } from "./byte-room.ts";
+import { asBuffer, continued, readHistory } from "./continued.ts";
+import { AnswerRecord } from "./record.ts";
+
+export interface RememberingDeps {
+  readonly chat: Pick<Client<typeof ChatService>, "generate">;
+  readonly archive: Archive;
+  readonly background: BackgroundWork;
+  readonly room: ByteRoom;
+  readonly settings: () => EdgeSettings;
+  readonly clock: Clock;
+}
+
+/**
+ * One call for a Response that knows what went before, and is remembered. It puts the turns that the request continues into its input,
+ * hands the answer on as it comes, and stores it before the last piece of it goes out. A response in the background is entered,
+ * and answered as queued.
+ */
+export class RememberedCall implements ReplySource<GenerateResponse> {
+  readonly stream = new ReplyStream<GenerateResponse>(this);
+  private readonly deps: RememberingDeps;
+  private readonly request: GenerateRequest;
+  private readonly options: CallOptions;
+  private readonly metadata: Metadata;
+  private readonly beginMs: number;
+  /** Fires when the client leaves. */
+  private readonly leaving = new AbortController();
+  /** The answer, once it is asked for. */
+  private reply: ReplyStream<GenerateResponse> | undefined;
+  private answer: AnswerRecord | undefined;
+  /** Whether the client wants its response to be stored; whether it is going to be. */
+  private wantsStore = true;
+  private isKept = false;
+  /** Bytes of turns that were put into the input. */
+  private historyBytes = 0;
+  /** Set while the store is waited for: nothing is handed on meanwhile. */
+  private isStoring = false;
+  /** What goes out next. */
+  private next: GenerateResponse | undefined;
+
+  constructor(deps: RememberingDeps, request: GenerateRequest, options: CallOptions) {
+    this.deps = deps;
+    this.request = request;
+    this.options = options;
+    this.metadata = options.metadata ?? {};
+    this.beginMs = deps.clock.monotonic();
+  }
+
+  begin(): void {
+    const body = asBuffer(this.request.wire?.body ?? noBytes);
+    try {
+      const asked = readStoredRequest(body);
+      if (!asked.background && asked.previousResponseId === undefined) this.open(this.request, asked);
+      else this.prepare(asked, body).catch((thrown: unknown) => this.fail(thrown));
+    } catch (thrown) {
+      this.fail(thrown);
+    }
+  }
+
+  poll(): GenerateResponse | undefined {
+    const { next, reply, answer } = this;
+    this.next = undefined;
+    if (next !== undefined) return next;
+    if (reply === undefined || answer === undefined || this.isStoring) return undefined;
+    for (;;) {
+      let message: GenerateResponse | undefined;
+      try {
+        message = reply.poll();
+      } catch (thrown) {
+        this.keepThen(answer.failed(toWeirError(thrown)), () => this.fail(thrown));
+        return undefined;
+      }
+      if (message === undefined) {
+        if (reply.ended) this.replyEnded(answer);
+        return undefined;
+      }
+      const taken = message.payload.case === "wire" ? answer.take(message.payload.value) : undefined;
+      switch (taken?.kind) {
+        case "wait":
+          break;
+        case "instead":
+          return responseOf(taken.chunk);
+        case "end":
+          this.keepThen(taken.ended, (isStored) => {
+            this.next = responseOf(taken.after(isStored || !this.wantsStore));
+            this.stream.ready();
+          });
+          // Where nothing is to be stored, the end is there already.
+          return taken.before === undefined ? this.poll() : responseOf(taken.before);
+        default:
+          return message;
+      }
+    }
+  }
+
+  /** The client has left. */
+  hangUp(): void {
+    this.leaving.abort();
+    void this.reply?.return();
+    const ended = this.answer?.left();
+    // Nobody waits for it any more.
+    if (this.isKept && ended !== undefined) void this.deps.archive.keep(ended, this.metadata);
+    this.release();
+  }
+
+  private async prepare(asked: StoredRequest, body: Buffer): Promise<void> {
+    const { archive, background, room, settings } = this.deps;
+    const bytesMax = settings().bodyBytesMax - body.length;
+    const turns = await readHistory(archive, asked, bytesMax, this.metadata, this.leaving.signal);
+    if (this.leaving.signal.aborted) return;
+    if (asked.background) {
+      const order = { request: this.request, asked, turns, body, metadata: this.metadata };
+      this.next = responseOf(await background.begin(order));
+      this.stream.end();
+      return;
+    }
+    const request = continued(this.request, asked, turns);
+    const historyBytes = (request.wire?.body.length ?? 0) - body.length;
+    if (!room.take(historyBytes)) throw new WeirError(ErrorReason.OVERLOADED, { retryAfterMs: 1_000 });
+    this.historyBytes = historyBytes;
+    this.open(request, asked);
+    this.stream.ready();
+  }
+
+  private open(request: GenerateRequest, { store, inConversation, previousResponseId, input }: StoredRequest): void {
+    const { chat, clock, room, settings } = this.deps;
+    const { timeoutMs } = this.options;
+    const leftMs = timeoutMs === undefined ? undefined : timeoutMs - (clock.monotonic() - this.beginMs);
+    this.wantsStore = store;
+    this.isKept = store && !inConversation;
+    const { bytesMax } = settings().responses;
+    this.answer = new AnswerRecord({ previousResponseId, input, bytesMax, room });
+    const reply = chat.generate(request, { ...this.options, timeoutMs: leftMs });
+    reply.onReady = () => this.stream.ready();
+    this.reply = reply;
+  }
+
+  /** The answer has ended: well, or without its last piece. */
+  private replyEnded(answer: AnswerRecord): void {
+    this.keepThen(answer.failed(new WeirError(ErrorReason.STREAM_TRUNCATED)), () => {
+      this.release();
+      this.stream.end();
+    });
+  }
+
+  /** Goes on when the store has what there is for it. */
+  private keepThen(ended: Ended | undefined, goOn: (isStored: boolean) => void): void {
+    if (!this.isKept || ended === undefined) {
+      goOn(false);
+      return;
+    }
+    this.isStoring = true;
+    void this.deps.archive.keep(ended, this.metadata).then((isStored) => {
+      this.isStoring = false;
+      goOn(isStored);
+    });
+  }
+
+  private fail(thrown: unknown): void {
+    this.release();
+    this.stream.fail(asError(thrown));
+  }
+
+  private release(): void {
+    this.answer?.release();
+    this.deps.room.give(this.historyBytes);
+    this.historyBytes = 0;
+  }
+}
+
+function responseOf(value: WireChunk): GenerateResponse {
+  return { $typeName: "weir.chat.v1.GenerateResponse", payload: { case: "wire", value } };
+}
+
+const noBytes = new Uint8Array();
