@@ -32,7 +32,7 @@ const cases: readonly (readonly [name: string, dialect: Dialect, governed: JsonO
   [
     "openai-completions",
     Dialect.OPENAI_COMPLETIONS,
-    { model: "dear", prompt: "other", stream: false, n: 99, max_tokens: 99_999 },
+    { model: "dear", prompt: "other", stream: false, n: 99, best_of: 99, max_tokens: 99_999 },
     { vendor_hint: 1 },
   ],
   [

@@ -12,6 +12,9 @@ import { writePrompt } from "./prompt.ts";
 /** https://platform.openai.com/docs/api-reference/completions/create#completions-create-logprobs */
 const logprobsMax = 5;
 
+/** Members that no extension sets. What `best_of` makes beyond `n` is billed, and was reserved only for bodies that pass as they came. */
+const governed: ReadonlySet<string> = new Set([...bodyMembers, "best_of"]);
+
 /** Writes a request; a stream is asked to report its usage. @throws WeirError TARGET_UNSUPPORTED with `param` */
 export function writeRequest(request: GenerateRequest, { model, stream }: RequestOptions): RequestWriting {
   const omissions = createOmissions(dialectName);
@@ -31,7 +34,7 @@ export function writeRequest(request: GenerateRequest, { model, stream }: Reques
     logprobs: request.topLogprobs,
     user: user === "" ? undefined : user,
     ...(request.sampling && writeSampling(request.sampling)),
-    ...writeExtensions(request.extensions, bodyMembers, dialectName, omissions),
+    ...writeExtensions(request.extensions, governed, dialectName, omissions),
   };
   return {
     body: Object.fromEntries(Object.entries(members).filter(([, value]) => value !== undefined)),

@@ -46,7 +46,7 @@ const request = fc.record({
   sampling: optional(someOf(sampling)),
   choiceCount: optional(fc.integer({ min: 1, max: 128 })),
   topLogprobs: optional(fc.nat({ max: 5 })),
-  extensions: fc.constantFrom({}, { "openai-completions": { best_of: 3, further: [null, { a: "x" }] } }),
+  extensions: fc.constantFrom({}, { "openai-completions": { further: [null, { a: "x" }] } }),
 });
 
 test("what can be expressed survives the way to JSON and back, without a warning", () => {
@@ -120,14 +120,15 @@ test("options of reasoning that ask for none are no loss", () => {
   expect(asked.warned).toEqual(["reasoning.budget_tokens", "reasoning.summary"]);
 });
 
-test("an extension sets no member of the dialect's own", () => {
-  const extensions = { "openai-completions": { model: "x", max_tokens: 99, suffix: "x", best_of: 2 } };
+test("an extension sets no member of the dialect's own, nor how many choices are made", () => {
+  const extensions = { "openai-completions": { model: "x", max_tokens: 99, suffix: "x", best_of: 2, further: 1 } };
   const { json, warned } = write(openaiCompletions, { ...hi, extensions });
   expect(JSON.parse(json)).toEqual({
     ...(JSON.parse(write(openaiCompletions, hi).json) as JsonObject),
-    best_of: 2,
+    further: 1,
   });
-  expect(warned).toEqual(["model", "max_tokens", "suffix"].map((name) => `extensions.openai-completions.${name}`));
+  const refused = ["model", "max_tokens", "suffix", "best_of"];
+  expect(warned).toEqual(refused.map((name) => `extensions.openai-completions.${name}`));
 });
 
 // --- How requests of clients are read.
