@@ -2,6 +2,7 @@ import { randomBytes } from "node:crypto";
 import { statSync } from "node:fs";
 import { isDeepStrictEqual } from "node:util";
 import type { LocalConfig } from "@weir/gen/weir/config/v1/config_pb";
+import type { Clock } from "@weir/kit/clock";
 import { ConfigError, type ConfigFault, pathOf } from "@weir/kit/config/fault";
 import type { ModelServer, StartModelServer } from "@weir/kit/model-server";
 import type { Llama } from "node-llama-cpp";
@@ -58,11 +59,26 @@ export const startModelServer: StartModelServer = async ({ clock, log }): Promis
       const engines = [...[...running.values()].map(({ engine }) => engine), ...leaving];
       running = new Map();
       await listener.close();
-      await Promise.all(engines.map((engine) => engine.close()));
-      await llama.dispose();
+      await atMost(closeMs, clock, async () => {
+        await Promise.all(engines.map((engine) => engine.close()));
+        await llama.dispose();
+      });
     },
   };
 };
+
+/**
+ * A batch of a long prompt is not interrupted, and a model that could not be loaded is held by llama.cpp's binding until it is
+ * garbage: what is left then goes with the process.
+ */
+const closeMs = 3_000;
+
+async function atMost(ms: number, clock: Clock, work: () => Promise<void>): Promise<void> {
+  const { promise: late, resolve } = Promise.withResolvers<void>();
+  const stopTimer = clock.after(ms, resolve);
+  await Promise.race([work(), late]);
+  stopTimer();
+}
 
 function planOf({ settings, files }: Running): Plan {
   return { settings, files };
