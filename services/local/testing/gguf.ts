@@ -27,7 +27,7 @@ const types = { uint32: 4, int32: 5, float32: 6, bool: 7, string: 8, array: 9 } 
 export function writeGguf(metadata: Readonly<Record<string, GgufValue>>, tensors: readonly GgufTensor[]): Buffer {
   const entries = Object.entries(metadata);
   const head: Buffer[] = [Buffer.from("GGUF"), u32(version), u64(tensors.length), u64(entries.length)];
-  for (const [key, value] of entries) head.push(text(key), ...writeValue(value));
+  for (const [key, value] of entries) head.push(text(key), Buffer.concat(writeValue(value)));
   const bodies: Buffer[] = [];
   let offset = 0;
   for (const { name, shape, values } of tensors) {
