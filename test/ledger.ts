@@ -47,8 +47,8 @@ interface RawRow {
 
 /** Reads the ledger as an analyst does: over SQL. */
 export interface LedgerReader {
-  rows(where?: { readonly requestId: string }): Promise<LedgerRow[]>;
-  query<T extends pg.QueryResultRow>(sql: string): Promise<T[]>;
+  rows(where?: { readonly requestId?: string; readonly endUser?: string }): Promise<LedgerRow[]>;
+  query<T extends pg.QueryResultRow>(sql: string, values?: unknown[]): Promise<T[]>;
   close(): Promise<void>;
 }
 
@@ -68,21 +68,18 @@ export async function openEmbeddedLedger(dataDir: string): Promise<LedgerReader>
 
 function readerOver(source: Pick<pg.Pool, "query">, close: () => Promise<void>): LedgerReader {
   return {
-    async rows(where) {
-      const columns =
-        "attempt_id, request_id, tenant, key, end_user, alias, provider, model, stream, outcome, usage_source, " +
-        "input_tokens, cached_input_tokens, output_tokens, reasoning_tokens, price_id, cost_nano_usd";
-      const result =
-        where === undefined
-          ? await source.query<RawRow>(`SELECT ${columns} FROM attempts ORDER BY start_time, attempt_id`)
-          : await source.query<RawRow>(
-              `SELECT ${columns} FROM attempts WHERE request_id = $1 ORDER BY start_time, attempt_id`,
-              [where.requestId],
-            );
+    async rows(where = {}) {
+      const result = await source.query<RawRow>(
+        `SELECT attempt_id, request_id, tenant, key, end_user, alias, provider, model, stream, outcome, usage_source,
+           input_tokens, cached_input_tokens, output_tokens, reasoning_tokens, price_id, cost_nano_usd
+         FROM attempts WHERE ($1::text IS NULL OR request_id = $1) AND ($2::text IS NULL OR end_user = $2)
+         ORDER BY start_time, attempt_id`,
+        [where.requestId ?? null, where.endUser ?? null],
+      );
       return result.rows.map(fromRow);
     },
-    async query<T extends pg.QueryResultRow>(sql: string) {
-      return (await source.query<T>(sql)).rows;
+    async query<T extends pg.QueryResultRow>(sql: string, values?: unknown[]) {
+      return (await source.query<T>(sql, values)).rows;
     },
     close,
   };
@@ -135,6 +132,9 @@ export function expectedCost(
   return whole;
 }
 
+/** What a provider billed for one attempt. */
+export type Billed = Pick<AttemptRecord, "id" | "end" | "inputTokens" | "outputTokens">;
+
 /**
  * Compares the ledger with the simulator's own count and says everything that differs:
  * each attempt that the simulator served has exactly one row; a row whose counts were reported equals the count to the
@@ -142,7 +142,7 @@ export function expectedCost(
  */
 export function differences(
   rows: readonly LedgerRow[],
-  served: readonly AttemptRecord[],
+  served: readonly Billed[],
   priceOf: (row: LedgerRow) => TestPrice,
 ): string[] {
   const found: string[] = [];
@@ -151,7 +151,7 @@ export function differences(
     if (rowsById.has(row.attemptId)) found.push(`two rows for attempt ${row.attemptId}`);
     rowsById.set(row.attemptId, row);
   }
-  const servedById = new Map<string, AttemptRecord>();
+  const servedById = new Map<string, Billed>();
   for (const record of served) {
     if (record.id === "") found.push("the simulator served an attempt without an id");
     if (servedById.has(record.id)) found.push(`attempt ${record.id} reached the simulator twice`);
@@ -173,4 +173,44 @@ export function differences(
     }
   }
   return found;
+}
+
+/**
+ * What the ledger must not show of a user's attempts, whatever happened, read from its own tables and views: an attempt
+ * kept aside as a conflict, entries that do not sum to zero, balances that are not the sum of the rows, an end before
+ * its beginning.
+ */
+export async function brokenLaws(ledger: Pick<LedgerReader, "query">, endUser: string): Promise<string[]> {
+  const found: string[] = [];
+  const [counts] = await ledger.query<Record<string, string>>(
+    `WITH own AS (SELECT * FROM attempts WHERE end_user = $1),
+       moved AS (SELECT e.* FROM entries e JOIN own USING (attempt_id))
+     SELECT
+       (SELECT count(*) FROM conflicts WHERE attempt_id IN (SELECT attempt_id::text FROM own)) AS conflicts,
+       (SELECT count(*) FROM (SELECT FROM moved GROUP BY attempt_id, book HAVING sum(amount_nano_usd) <> 0) t) AS unbalanced,
+       (SELECT coalesce(sum(amount_nano_usd), 0) FROM moved WHERE account LIKE 'provider/%')
+         - (SELECT coalesce(sum(cost_nano_usd), 0) FROM own) AS cost_beside,
+       (SELECT coalesce(sum(amount_nano_usd), 0) FROM moved WHERE account = 'revenue')
+         - (SELECT coalesce(sum(charge_nano_usd), 0) FROM own) AS charge_beside,
+       (SELECT count(*) FROM own WHERE end_time < start_time) AS backwards`,
+    [endUser],
+  );
+  for (const [name, count] of Object.entries(counts ?? {})) if (Number(count) !== 0) found.push(`${name}: ${count}`);
+  return found;
+}
+
+/**
+ * The ledger after a true-up: what it would hold if every row that does not claim to be exact took the provider's own
+ * figures. Its sums must be the provider's.
+ */
+export function sumsAfterTrueUp(rows: readonly LedgerRow[], served: readonly Billed[]): string[] {
+  const records = new Map(served.map((record) => [record.id, record]));
+  const sum = (of: (row: LedgerRow) => number) => rows.reduce((total, row) => total + of(row), 0);
+  const trued = (row: LedgerRow, field: "inputTokens" | "outputTokens") =>
+    (row.usageSource === "reported" ? row[field] : records.get(row.attemptId)?.[field]) ?? 0;
+  return (["inputTokens", "outputTokens"] as const).flatMap((field) => {
+    const own = sum((row) => trued(row, field));
+    const theirs = served.reduce((total, record) => total + record[field], 0);
+    return own === theirs ? [] : [`${field} after true-up: ${own}; the simulator billed ${theirs}`];
+  });
 }

@@ -7,31 +7,29 @@ import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import { freePorts } from "weir/local-servers";
 import { type Supervised, supervise } from "weir/supervisor";
 import { stringify } from "yaml";
-import { createSetting } from "../e2e/setting.ts";
-import { openEmbeddedLedger } from "../ledger.ts";
-import { planTrial, runTrial, type Trial, type TrialOutcome, trialSettings } from "./storm.ts";
+import { type LedgerReader, openEmbeddedLedger } from "../ledger.ts";
+import { runScenario, scenarioTimeoutMs } from "./scenario.ts";
+import { faultConfig } from "./setting.ts";
+import { planStorm, runStorm } from "./storm.ts";
 import { faultsAfter } from "./verdict.ts";
 
-// The same for `npm start`: a gateway, and metering with the embedded database, which dies in the middle of writing as
-// well. The ledger can be read when the gateway has ended, so the trials are judged together.
-const { firstSeed, trialCount, requestCount } = trialSettings(process.env, 3);
+// F1 for `npm start`: a gateway, and metering with the embedded database, which dies in the middle of writing as well. The
+// ledger can be read when the gateway has ended, so the trials are judged together.
+const trials = 2;
 const main = join(dirname(dirname(import.meta.dirname)), "services/weir/main.ts");
 const folder = mkdtempSync(join(tmpdir(), "weir-kill-"));
 const dataDir = join(folder, "data");
 
 let simulator: Simulator;
-let setting: Awaited<ReturnType<typeof createSetting>>;
 let gateway: Supervised;
 let url: string;
 let key: string;
 let output = "";
 
 beforeAll(async () => {
-  process.stdout.write(`faults: npm start, ${trialCount} trials from seed ${firstSeed}\n`);
-  setting = await createSetting();
   simulator = createSimulator();
   const { url: simulatorUrl } = await simulator.listen();
-  writeFileSync(join(folder, "weir.yaml"), stringify(setting.config(simulatorUrl)));
+  writeFileSync(join(folder, "weir.yaml"), stringify(faultConfig(simulatorUrl)));
   const [port = 0] = await freePorts(1);
   url = `http://127.0.0.1:${port}`;
   const plan = {
@@ -55,7 +53,6 @@ beforeAll(async () => {
 afterAll(async () => {
   await gateway?.stop(20_000);
   await simulator?.close();
-  await setting?.close();
   rmSync(folder, { recursive: true, force: true });
 });
 
@@ -78,35 +75,44 @@ function meteringPid(): number {
   return Number(readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").trim().split(" ")[0]);
 }
 
-test("after kills of the gateway and of metering the ledger equals the simulator's count", async () => {
-  const trials: { trial: Trial; outcome: TrialOutcome; from: number; to: number }[] = [];
-  for (let index = 0; index < trialCount; index++) {
-    const seed = firstSeed + index;
-    const trial = planTrial(seed, { victims: [seed % 2 === 0 ? "gateway" : "metering"], requestCount });
-    const from = simulator.attempts().length;
-    const kill = (victim: string) =>
-      process.kill(victim === "metering" ? meteringPid() : (gateway.pid() ?? 0), "SIGKILL");
-    const started = performance.now();
-    const outcome = await runTrial({ url, key, kill }, trial, `trial-${trial.seed}`);
-    const over = performance.now();
-    await ready();
-    const readyAt = performance.now();
-    const seconds = [over - started, readyAt - over].map((ms) => (ms / 1000).toFixed(1));
-    process.stdout.write(
-      `seed ${trial.seed}: ${trial.victim} killed; ${seconds[0]} s, then ready after ${seconds[1]} s\n`,
-    );
-    await vi.waitFor(() => expect(simulator.counts().open).toBe(0), { timeout: 10_000, interval: 20 });
-    trials.push({ trial, outcome, from, to: simulator.attempts().length });
-  }
-  // An orderly end hands over everything that is still pending.
-  await gateway.stop(30_000);
-  const ledger = await openEmbeddedLedger(dataDir);
-  const rows = await ledger.rows();
-  await ledger.close();
-  for (const { trial, outcome, from, to } of trials) {
-    const own = rows.filter((row) => row.endUser === `trial-${trial.seed}`);
-    const served = simulator.attempts().slice(from, to);
-    const where = `seed ${trial.seed}: ${trial.victim} killed after ${trial.killAfterMs} ms`;
-    expect(faultsAfter(trial, outcome, own, served, ["gateway"]), where).toEqual([]);
-  }
-}, 180_000);
+test(
+  "F1 after kills of the gateway and of metering the ledger equals the simulator's count",
+  async () => {
+    let ledger: LedgerReader | undefined;
+    await runScenario(
+      "F1-start",
+      async ({ seed, random, tag }) => {
+        const victim = seed % 2 === 0 ? "gateway" : "metering";
+        const storm = planStorm(random, { requestCount: 80, atOnce: 20, spanMs: 1200 });
+        const killAfterMs = Math.floor(random() * 900);
+        let killedAtMs = 0;
+        const kill = setTimeout(() => {
+          killedAtMs = Date.now();
+          process.kill(victim === "metering" ? meteringPid() : (gateway.pid() ?? 0), "SIGKILL");
+        }, killAfterMs);
+        const outcome = await runStorm({ url, key }, storm, tag);
+        clearTimeout(kill);
+        if (killedAtMs === 0) throw new Error("the requests were over before the process was killed");
+        await ready();
+        await vi.waitFor(() => expect(simulator.counts().open).toBe(0), { timeout: 10_000, interval: 20 });
+        return async () => {
+          const served = simulator.attempts().filter(({ model }) => model === tag);
+          const journalKilledAtMs = victim === "gateway" ? killedAtMs : undefined;
+          const rows = (await ledger?.rows({ endUser: tag })) ?? [];
+          const faults = faultsAfter({ outcome, rows, served, journalKilledAtMs });
+          return faults.map((fault) => `${victim} killed after ${killAfterMs} ms: ${fault}`);
+        };
+      },
+      {
+        trials,
+        settleMs: 0,
+        async beforeVerdicts() {
+          // An orderly end hands over everything that is still pending.
+          await gateway.stop(30_000);
+          ledger = await openEmbeddedLedger(dataDir);
+        },
+      },
+    ).finally(async () => ledger?.close());
+  },
+  scenarioTimeoutMs(trials),
+);

@@ -1,65 +1,52 @@
-import { createRandom, type Script } from "@weir/simulator/script";
+import type { Script } from "@weir/simulator/script";
 import { type Answer, ask, chat, events } from "../e2e/client.ts";
-import type { Weir } from "../e2e/weir.ts";
 
-/** How many trials to run and from which seed: WEIR_FAULT_SEED and WEIR_FAULT_TRIALS, else a new seed. */
-export function trialSettings(env: NodeJS.ProcessEnv, trialsByDefault: number) {
-  return {
-    firstSeed: Number(env["WEIR_FAULT_SEED"] ?? Math.floor(Math.random() * 1e9)),
-    trialCount: Number(env["WEIR_FAULT_TRIALS"] ?? trialsByDefault),
-    requestCount: 200,
-  };
-}
-
-/** One trial: requests that run while a process is killed. Everything in it follows from its seed. */
-export interface Trial {
-  readonly seed: number;
-  readonly victim: string;
-  /** When the process is killed, in milliseconds from the first request. */
-  readonly killAfterMs: number;
+/** Requests that run while something breaks. */
+export interface Storm {
   readonly requests: readonly PlannedRequest[];
+  /** Requests that run at once. */
+  readonly atOnce: number;
 }
 
 interface PlannedRequest {
   readonly stream: boolean;
-  readonly model: "relentless" | "chat";
+  readonly alias: "relentless" | "chat";
   readonly script: Script;
   readonly tokens: number;
 }
 
-export interface PlanOptions {
-  /** Names of processes that may be killed. */
-  readonly victims: readonly string[];
+export interface StormOptions {
   readonly requestCount: number;
+  readonly atOnce: number;
+  /** How long all of it takes, about, in milliseconds. */
+  readonly spanMs: number;
+  /** Streams among them that take three seconds unless somebody ends them, first of all. Default 0. */
+  readonly longStreams?: number;
 }
 
-/** How long the requests of a trial go on, about. */
-const spanMs = 2500;
-const atOnce = 25;
 /** How long a client goes on trying. */
 const patienceMs = 15_000;
 
-export function planTrial(seed: number, { victims, requestCount }: PlanOptions): Trial {
-  const random = createRandom(seed);
-  const pick = <T>(list: readonly T[]) => list[Math.floor(random() * list.length)] as T;
-  const victim = pick(victims);
-  const killAfterMs = Math.floor(random() * spanMs * 0.8);
-  const requests = Array.from({ length: requestCount }, (): PlannedRequest => {
+/** @param random from 0 up to, not with, 1: the storm follows from it */
+export function planStorm(random: () => number, options: StormOptions): Storm {
+  const { requestCount, atOnce, spanMs, longStreams = 0 } = options;
+  const requests = Array.from({ length: requestCount }, (_, index): PlannedRequest => {
+    if (index < longStreams) return { stream: true, alias: "chat", tokens: 30, script: { tokens: 30, gapMs: 100 } };
     const tokens = 1 + Math.floor(random() * 40);
     // A request takes as long as its share of the span.
     const takesMs = random() * 2 * ((spanMs * atOnce) / requestCount);
     const stream = random() < 0.6;
-    const model = random() < 0.8 ? "relentless" : "chat";
+    const alias = random() < 0.8 ? "relentless" : "chat";
     const pace: Script = stream ? { gapMs: Math.max(1, takesMs / tokens) } : { headMs: takesMs };
     // The relentless provider bills the whole answer, whoever is still there to read it.
-    const manner: Script = model === "relentless" ? { stopOnAbort: false, billing: "full" } : {};
-    return { stream, model, tokens, script: { tokens, ...pace, ...manner } };
+    const manner: Script = alias === "relentless" ? { stopOnAbort: false, billing: "full" } : {};
+    return { stream, alias, tokens, script: { tokens, ...pace, ...manner } };
   });
-  return { seed, victim, killAfterMs, requests };
+  return { requests, atOnce };
 }
 
-/** What clients saw of a trial. */
-export interface TrialOutcome {
+/** What clients saw of a storm. */
+export interface StormOutcome {
   readonly complete: number;
   /** Refused with a status, cut off, or never connected: all of them plain to the client. */
   readonly failed: number;
@@ -67,35 +54,31 @@ export interface TrialOutcome {
   readonly failures: Readonly<Record<string, number>>;
   /** Answers that a client would take for whole and that are not. Must be empty. */
   readonly lies: readonly string[];
-  /** When the process was killed, in milliseconds since 1970. */
-  readonly killedAtMs: number;
 }
 
-/** Runs a trial to the end of its last request. */
-export async function runTrial(
-  weir: Pick<Weir, "url" | "key" | "kill">,
-  trial: Trial,
-  user: string,
-): Promise<TrialOutcome> {
+export interface Door {
+  readonly url: string;
+  readonly key: string;
+}
+
+/**
+ * Runs a storm to the end of its last request.
+ * @param tag end user of the requests, and the rest of their models' names
+ */
+export async function runStorm(door: Door, { requests, atOnce }: Storm, tag: string): Promise<StormOutcome> {
   let next = 0;
   let complete = 0;
   let failed = 0;
-  let killedAtMs = 0;
   const lies: string[] = [];
   const failures: Record<string, number> = {};
   const fail = (how: string) => {
     failed++;
     failures[how] = (failures[how] ?? 0) + 1;
   };
-  const kill = setTimeout(() => {
-    killedAtMs = Date.now();
-    weir.kill(trial.victim);
-  }, trial.killAfterMs);
-
   const worker = async () => {
-    for (let request = trial.requests[next++]; request !== undefined; request = trial.requests[next++]) {
-      const { model, script, stream, tokens } = request;
-      const answer = await askPatiently(weir, chat(script, { model, stream, user }));
+    for (let request = requests[next++]; request !== undefined; request = requests[next++]) {
+      const { alias, script, stream, tokens } = request;
+      const answer = await askPatiently(door, chat(script, { model: `${alias}/${tag}`, stream, user: tag }));
       if (answer === undefined || answer.status !== 200 || answer.broken !== undefined) {
         fail(answer === undefined ? "no answer" : answer.status === 200 ? "cut off" : `status ${answer.status}`);
         continue;
@@ -107,23 +90,19 @@ export async function runTrial(
     }
   };
   await Promise.all(Array.from({ length: atOnce }, worker));
-  clearTimeout(kill);
-  if (killedAtMs === 0) {
-    throw new Error(`the requests were over before the process was killed; failures: ${JSON.stringify(failures)}`);
-  }
-  return { complete, failed, failures, lies, killedAtMs };
+  return { complete, failed, failures, lies };
 }
 
 /**
  * One request, sent again while nobody is there to take it, as SDKs do: when the connection is refused, and on 503. Resolves
  * with undefined when the connection broke under it.
  */
-async function askPatiently(weir: Pick<Weir, "url" | "key">, body: object): Promise<Answer | undefined> {
+async function askPatiently(door: Door, body: object): Promise<Answer | undefined> {
   const deadline = performance.now() + patienceMs;
   for (;;) {
     let answer: Answer | undefined;
     try {
-      answer = await ask(weir, body);
+      answer = await ask(door, body);
       if (answer.status !== 503) return answer;
     } catch (error) {
       const cause = error instanceof Error ? error.cause : undefined;

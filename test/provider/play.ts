@@ -29,6 +29,8 @@ export interface Play {
   left(): boolean;
   /** Whether work is to stop: the client has left, and nothing says that it goes on regardless. */
   stopped(): boolean;
+  /** Called before the first write of a body. */
+  onFirstWrite(): void;
 }
 
 const streamType = "text/event-stream; charset=utf-8";
@@ -301,6 +303,7 @@ function stamp(text: string): string {
 
 /** Writes and waits until the socket takes more. */
 async function write(play: Play, data: string | Buffer): Promise<void> {
+  if (play.progress.chunks === 0) play.onFirstWrite();
   play.progress.chunks++;
   play.progress.bytes += typeof data === "string" ? Buffer.byteLength(data) : data.length;
   if (play.left()) return;

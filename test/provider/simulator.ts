@@ -36,7 +36,12 @@ export interface SimulatorOptions {
   readonly tls?: { readonly key: string; readonly cert: string };
   /** Largest request body, in bytes. Default 256 MiB. */
   readonly bodyBytesMax?: number;
+  /** Told of moments of an attempt, while it waits: for tests that break something just then. */
+  readonly onMoment?: (moment: Moment, model: string) => void;
 }
+
+/** The request is here; the first piece of the answer is about to be written; the attempt has been counted. */
+export type Moment = "received" | "answering" | "ended";
 
 /** A request as it came. */
 export interface ReceivedRequest {
@@ -188,6 +193,7 @@ export function createSimulator(options: SimulatorOptions = {}): Simulator {
     const { response, script, reply, stream } = exchange;
     const progress: Progress = { status: 0, tokens: 0, bytes: 0, chunks: 0 };
     const goesOn = script.stopOnAbort === false;
+    options.onMoment?.("received", reply.model);
     let left = false;
     let paused: { readonly forever: boolean; wake(): void } | undefined;
     open++;
@@ -220,6 +226,7 @@ export function createSimulator(options: SimulatorOptions = {}): Simulator {
       },
       left: () => left,
       stopped: () => left && !goesOn,
+      onFirstWrite: () => options.onMoment?.("answering", reply.model),
     };
 
     let end: AttemptEnd = "faulted";
@@ -254,6 +261,7 @@ export function createSimulator(options: SimulatorOptions = {}): Simulator {
       startMs: served.startMs,
       endMs: Date.now(),
     });
+    options.onMoment?.("ended", reply.model);
   }
 
   function onControl(method: string, path: string, body: Buffer, response: ServerResponse): void {

@@ -1,0 +1,88 @@
+import { connect, createServer, type AddressInfo, type Socket } from "node:net";
+
+/** A way between two processes that can be cut, and stopped in one direction or both. */
+export interface Proxy {
+  readonly port: number;
+  /** Bytes of these directions wait from now on: `up` from callers, `down` to them. Nobody is told. */
+  stop(...directions: readonly Direction[]): void;
+  /** Resets every connection, and refuses new ones. */
+  cut(): void;
+  /** Ends all of that. */
+  mend(): void;
+  close(): Promise<void>;
+}
+
+export type Direction = "up" | "down";
+
+interface Pair {
+  readonly near: Socket;
+  readonly far: Socket;
+}
+
+/**
+ * Listens on a free port of the loopback address and passes everything on to another.
+ * @param onData sees bytes before they are passed on; false: they are not
+ */
+export async function createProxy(
+  targetPort: number,
+  onData: (direction: Direction, data: Buffer) => boolean = () => true,
+): Promise<Proxy> {
+  const pairs = new Set<Pair>();
+  const stopped = new Set<Direction>();
+  let isCut = false;
+  const flow = ({ near, far }: Pair): void => {
+    if (stopped.has("up")) near.pause();
+    else near.resume();
+    if (stopped.has("down")) far.pause();
+    else far.resume();
+  };
+  const server = createServer({ noDelay: true }, (near) => {
+    if (isCut) {
+      near.resetAndDestroy();
+      return;
+    }
+    const far = connect({ port: targetPort, host: "127.0.0.1", noDelay: true });
+    const pair = { near, far };
+    pairs.add(pair);
+    for (const [from, to, direction] of [
+      [near, far, "up"],
+      [far, near, "down"],
+    ] as const) {
+      from.on("data", (data: Buffer) => {
+        if (onData(direction, data)) to.write(data);
+      });
+      from.on("end", () => to.end());
+      from.on("error", () => to.destroy());
+      from.on("close", () => {
+        to.destroy();
+        pairs.delete(pair);
+      });
+    }
+    flow(pair);
+  });
+  await new Promise<void>((resolve, reject) => {
+    server.once("error", reject);
+    server.listen(0, "127.0.0.1", resolve);
+  });
+  return {
+    port: (server.address() as AddressInfo).port,
+    stop(...directions) {
+      for (const direction of directions) stopped.add(direction);
+      for (const pair of pairs) flow(pair);
+    },
+    cut() {
+      isCut = true;
+      for (const { near } of pairs) near.resetAndDestroy();
+    },
+    mend() {
+      isCut = false;
+      stopped.clear();
+      for (const pair of pairs) flow(pair);
+    },
+    async close() {
+      const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+      for (const { near } of pairs) near.destroy();
+      await closed;
+    },
+  };
+}

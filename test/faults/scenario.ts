@@ -1,0 +1,137 @@
+import { appendFileSync, existsSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { createRandom } from "@weir/simulator/script";
+import { expect } from "vitest";
+
+/** One trial of a scenario. Everything that it chooses follows from its seed. */
+export interface TrialContext {
+  readonly seed: number;
+  /** From 0 up to, not with, 1. */
+  readonly random: () => number;
+  /** Marks what belongs to this trial: the end user of its rows, and part of its models' names. */
+  readonly tag: string;
+  /** Which of the trials that run at once this is, from 0: each lane has servers of its own. */
+  readonly lane: number;
+}
+
+/**
+ * Breaks something under load. Resolves when that is over, with what says later what is wrong with the ledger: none, when
+ * nothing is. It is asked again until nothing is wrong, since usage takes its time, and meanwhile other trials run.
+ */
+export type Trial = (context: TrialContext) => Promise<() => readonly string[] | Promise<readonly string[]>>;
+
+export interface ScenarioOptions {
+  /** Trials that run at once. Default 1. */
+  readonly atOnce?: number;
+  /** Trials unless WEIR_FAULT_TRIALS says otherwise. Default 20. */
+  readonly trials?: number;
+  /** Called when all trials are over; no verdict is asked before. Default: each is asked as soon as its trial is over. */
+  readonly beforeVerdicts?: () => Promise<void>;
+  /** How long a verdict may take to become good, in milliseconds. Default 30,000. */
+  readonly settleMs?: number;
+}
+
+const seedFile = join(import.meta.dirname, "failing-seeds.json");
+const seedsKeptMax = 20;
+const pollMs = 100;
+/** A trial that takes longer hangs. */
+const trialMsMax = 30_000;
+
+/** How many trials a scenario has by default; WEIR_FAULT_TRIALS overrides it. */
+export const trialsByDefault = 20;
+
+/** Time for a scenario's test, whatever the number of its trials, in milliseconds. */
+export function scenarioTimeoutMs(trials = trialsByDefault): number {
+  return 120_000 + 30_000 * Number(process.env["WEIR_FAULT_TRIALS"] ?? trials);
+}
+
+/**
+ * Runs the trials of a scenario: first the seeds that failed before, then new ones from WEIR_FAULT_SEED or a random seed. A
+ * seed that fails is kept in failing-seeds.json. Prints one line.
+ * @param id as docs/failure-modes.md names the scenario: `F4`
+ */
+export async function runScenario(id: string, trial: Trial, options: ScenarioOptions = {}): Promise<void> {
+  const { atOnce = 1, settleMs = 30_000, beforeVerdicts } = options;
+  const count = Number(process.env["WEIR_FAULT_TRIALS"] ?? options.trials ?? trialsByDefault);
+  const given = process.env["WEIR_FAULT_SEED"];
+  const firstSeed = Number(given ?? Math.floor(Math.random() * 1e9));
+  const fresh = Array.from({ length: count }, (_, index) => firstSeed + index);
+  const seeds = given === undefined ? [...(keptSeeds()[id] ?? []), ...fresh] : fresh;
+  const startMs = performance.now();
+  const failures: { readonly seed: number; readonly faults: readonly string[] }[] = [];
+  const verdicts: Promise<void>[] = [];
+  let next = 0;
+  const over = Promise.withResolvers<void>();
+  if (beforeVerdicts === undefined) over.resolve();
+
+  const judge = async (seed: number, check: Awaited<ReturnType<Trial>>): Promise<void> => {
+    await over.promise;
+    const deadline = performance.now() + settleMs;
+    for (;;) {
+      const faults = await Promise.resolve()
+        .then(check)
+        .catch((error: unknown) => [String(error)]);
+      if (faults.length === 0) return;
+      if (performance.now() > deadline) {
+        failures.push({ seed, faults: faults.slice(0, 5) });
+        return;
+      }
+      await new Promise((resolve) => setTimeout(resolve, pollMs));
+    }
+  };
+  const work = async (lane: number): Promise<void> => {
+    for (let seed = seeds[next++]; seed !== undefined; seed = seeds[next++]) {
+      const current = seed;
+      const context = { seed, random: createRandom(seed), tag: `${id.toLowerCase()}-${seed}`, lane };
+      try {
+        verdicts.push(judge(current, await withinTime(trial(context))));
+      } catch (error) {
+        failures.push({ seed, faults: [error instanceof Error ? (error.stack ?? error.message) : String(error)] });
+      }
+    }
+  };
+  await Promise.all(Array.from({ length: Math.min(atOnce, seeds.length) }, (_, lane) => work(lane)));
+  await beforeVerdicts?.().finally(over.resolve);
+  await Promise.all(verdicts);
+
+  const result = {
+    id,
+    trials: seeds.length,
+    firstSeed,
+    failed: failures.length,
+    seconds: Math.round((performance.now() - startMs) / 100) / 10,
+  };
+  process.stdout.write(
+    `faults ${id}: ${result.trials} trials from seed ${firstSeed}, ${result.failed} failed, ${result.seconds} s\n`,
+  );
+  const report = process.env["WEIR_FAULT_REPORT"];
+  if (report !== undefined) appendFileSync(report, `${JSON.stringify(result)}\n`);
+  if (failures.length > 0)
+    keepSeeds(
+      id,
+      failures.map(({ seed }) => seed),
+    );
+  expect(failures, `replay: npm run test:faults -- --only ${id} --seed <seed> --trials 1`).toEqual([]);
+}
+
+async function withinTime<T>(trial: Promise<T>): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`the trial was not over after ${trialMsMax / 1000} s`)), trialMsMax);
+  });
+  try {
+    return await Promise.race([trial, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+function keptSeeds(): Record<string, number[]> {
+  return existsSync(seedFile) ? (JSON.parse(readFileSync(seedFile, "utf8")) as Record<string, number[]>) : {};
+}
+
+function keepSeeds(id: string, seeds: readonly number[]): void {
+  const kept = keptSeeds();
+  kept[id] = [...new Set([...(kept[id] ?? []), ...seeds])].slice(-seedsKeptMax);
+  writeFileSync(seedFile, `${JSON.stringify(kept, undefined, 2)}\n`);
+}
