@@ -126,6 +126,24 @@ describe.each(["embedded", "postgres"] as const)("%s", (engine) => {
       expect(await placesOf("attempts")).toContainEqual([made[1], 1]);
     });
 
+    test("the old rows are retired when all of their months are due, strangers' rows among them not", async () => {
+      await oldLedger(ids);
+      await migrate(db.database);
+      const sums = async () => {
+        const [row] = await db.query(
+          `select (select sum(balance_nano_usd)::text from balances where account = 'provider/acme') as cost,
+             (select count(*)::int from attempts) as kept, (select coalesce(sum(attempts), 0)::int from cost_retired) as retired`,
+        );
+        return row;
+      };
+      expect(await sums()).toEqual({ cost: "25", kept: 5, retired: 0 });
+      expect((await keepMonths(db.database, now + 20 * 86_400_000, 2)).retired).toEqual([]);
+      const { retired } = await keepMonths(db.database, now + 300 * 86_400_000, 2);
+      expect(retired[0]).toMatch(/^attempts_until_/);
+      expect(await sums()).toEqual({ cost: "25", kept: 3, retired: 2 });
+      expect((await keepMonths(db.database, now + 300 * 86_400_000, 2)).retired).toEqual([]);
+    });
+
     test("who could read or write the tables still can", async () => {
       const role = `weir_old_${process.pid}_${engine}`;
       await oldLedger([]);
