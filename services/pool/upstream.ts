@@ -11,7 +11,7 @@ import type { AnswerPath } from "./answers/answer-path.ts";
 import { chatBytes } from "./answers/chat-bytes.ts";
 import { translated } from "./answers/translated.ts";
 import { watchedBytes } from "./answers/watched-bytes.ts";
-import { codecOf } from "./codecs.ts";
+import { chatCodecOf, codecOf } from "./codecs.ts";
 import { clientDialectOf } from "./embeddings/client-dialects.ts";
 import type { Joining } from "./embeddings/joining.ts";
 import { prepareEmbeddings } from "./embeddings/prepare.ts";
@@ -147,7 +147,7 @@ function translate(
 ): UpstreamCall {
   const [endpoint] = provider.endpoints;
   if (endpoint === undefined) throw new WeirError(ErrorReason.INTERNAL);
-  const target = endpoint.codec ?? knownCodec(endpoint.dialect);
+  const target = targetCodec(endpoint, provider);
   // A canonical caller reads events as they come, or all at once.
   const stream = wire?.stream ?? provider.capabilities.known(facts.model).streaming !== false;
   if (wire === undefined) {
@@ -178,6 +178,11 @@ function translate(
   };
   const answers = translated(target, { codec: client, options });
   return translatedCall(endpoint, provider, writing, stream, facts.model, answers, warnings);
+}
+
+function targetCodec({ codec, dialect }: Endpoint, provider: ProviderSettings): TargetCodec {
+  if (codec !== undefined) return codec;
+  return dialect === Dialect.OPENAI_CHAT ? chatCodecOf(provider) : knownCodec(dialect);
 }
 
 function translatedCall(
@@ -213,8 +218,7 @@ function write(
     const known = capabilities.known(model);
     requireStreaming(stream, known);
     requireCapabilities(request, known);
-    const writing = target.writeRequest(request, { model, stream, maxOutputTokensDefault });
-    return target.dialect === Dialect.OPENAI_CHAT ? asVendorWants(writing, stream, provider) : writing;
+    return target.writeRequest(request, { model, stream, maxOutputTokensDefault });
   });
 }
 
@@ -246,19 +250,6 @@ function callHeaders(dialect: Dialect, apiVersion: string, picked: Readonly<Reco
 
 /** https://platform.claude.com/docs/en/api/versioning */
 const anthropicVersion = "2023-06-01";
-
-/** What vendors of chat completions differ in. */
-function asVendorWants(writing: RequestWriting, stream: boolean, provider: ProviderSettings): RequestWriting {
-  const { max_completion_tokens: limit, stream_options: options, ...rest } = writing.body;
-  return {
-    ...writing,
-    body: {
-      ...rest,
-      ...(limit === undefined ? {} : { [provider.usesMaxTokens ? "max_tokens" : "max_completion_tokens"]: limit }),
-      ...(stream && provider.streamsUsage ? { stream_options: { ...(options as object), include_usage: true } } : {}),
-    },
-  };
-}
 
 /**
  * A path of the canonical request as a dialect names it, as far as it can: what stands below the longest known beginning has

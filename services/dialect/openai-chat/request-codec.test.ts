@@ -5,14 +5,13 @@ import { expect, test } from "vitest";
 import { parseExact, writeJson } from "../json.ts";
 import { readRequest } from "./read-request.ts";
 import { requests } from "./testing/requests.ts";
-import { openaiTraits, type TargetTraits } from "./traits.ts";
+import { compatibleTraits, openaiTraits, type TargetTraits } from "./traits.ts";
 import { writeRequest } from "./write-request.ts";
 
 const numRuns = Number(process.env["WEIR_PROPERTY_RUNS"] ?? 500);
 
 const compatible: TargetTraits = {
-  outputLimit: "max_tokens",
-  endUser: "user",
+  ...compatibleTraits,
   developerRole: true,
   streamsUsage: false,
   reasoning: "reasoning_details",

@@ -5,8 +5,8 @@
 export interface TargetTraits {
   /** The member for the longest reply. OpenAI's reasoning models refuse `max_tokens`; many vendors know nothing else. */
   readonly outputLimit: "max_completion_tokens" | "max_tokens";
-  /** The member for the end user. OpenAI has deprecated `user`, which is the only one that others know. */
-  readonly endUser: "safety_identifier" | "user";
+  /** The member for the end user. OpenAI has deprecated `user`, which is the only one that others know; Mistral refuses either. */
+  readonly endUser: "safety_identifier" | "user" | "none";
   /** Whether it knows the role `developer`; where not, `system` says the same. */
   readonly developerRole: boolean;
   /** Whether it knows `stream_options.include_usage`. */
@@ -28,7 +28,27 @@ export interface TargetTraits {
   readonly topK: boolean;
   /** What it can answer with besides text. */
   readonly modalities: readonly string[];
+  /** The member for the seed. */
+  readonly seed: "seed" | "random_seed";
+  /** Whether messages may have a `name`. */
+  readonly names: boolean;
+  /** Whether it reports probabilities; a request for them is refused where not. */
+  readonly logprobs: boolean;
+  /** Whether it makes more than one reply; a request for more is refused where not. */
+  readonly severalReplies: boolean;
+  /** Further members of the body that it refuses; left out, with a warning. */
+  readonly refusedMembers: readonly RefusableMember[];
 }
+
+/** Members that say how to answer, not what; each holds one field of the canonical request. */
+export type RefusableMember =
+  | "logit_bias"
+  | "service_tier"
+  | "store"
+  | "verbosity"
+  | "prompt_cache_key"
+  | "prompt_cache_retention"
+  | "metadata";
 
 /** https://platform.openai.com/docs/api-reference/chat/create */
 export const openaiTraits: TargetTraits = {
@@ -41,4 +61,17 @@ export const openaiTraits: TargetTraits = {
   callSignatures: false,
   topK: false,
   modalities: ["audio"],
+  seed: "seed",
+  names: true,
+  logprobs: true,
+  severalReplies: true,
+  refusedMembers: [],
+};
+
+/** A server of which nothing more is known than that it calls itself compatible: the older names, which all of them know. */
+export const compatibleTraits: TargetTraits = {
+  ...openaiTraits,
+  outputLimit: "max_tokens",
+  endUser: "user",
+  developerRole: false,
 };

@@ -17,7 +17,8 @@ export function writeMessages(messages: readonly Message[], target: MessageTarge
 }
 
 function writeMessage(message: Message, param: string, target: MessageTarget): JsonObject[] {
-  const name = message.name === "" ? {} : { name: message.name };
+  const name = target.traits.names && message.name !== "" ? { name: message.name } : {};
+  if (!target.traits.names) target.omissions.drop(`${param}.name`, message.name !== "");
   const developerRole = target.traits.developerRole ? "developer" : "system";
   switch (message.role) {
     case Role.SYSTEM:

@@ -5,7 +5,7 @@ import { unsupported } from "../faults.ts";
 import { type JsonObject, rawJson } from "../json.ts";
 import { createOmissions, type Omissions } from "../omissions.ts";
 import { dialectName } from "./name.ts";
-import type { TargetTraits } from "./traits.ts";
+import type { RefusableMember, TargetTraits } from "./traits.ts";
 import { type MessageTarget, writeMessages } from "./write-messages.ts";
 import { contentOf, writeTextPart } from "./write-parts.ts";
 import { customToolNames, writeOutputFormat, writeToolChoice, writeTools } from "./write-tools.ts";
@@ -20,6 +20,12 @@ export function writeRequest(request: GenerateRequest, options: RequestOptions, 
   const customTools = customToolNames(request.tools);
   const target: MessageTarget = { traits, omissions, customTools };
   const { topLogprobs } = request;
+  if (topLogprobs !== undefined && !traits.logprobs) {
+    throw unsupported("This target reports no probabilities.", "top_logprobs");
+  }
+  if ((request.choiceCount ?? 1) > 1 && !traits.severalReplies) {
+    throw unsupported("This target makes one reply only.", "choice_count");
+  }
   const prediction = request.prediction.map((part, index) =>
     writeTextPart(part, `prediction[${index}]`, "A prediction", target),
   );
@@ -31,7 +37,7 @@ export function writeRequest(request: GenerateRequest, options: RequestOptions, 
     ...(options.stream && traits.streamsUsage && { stream_options: { include_usage: true } }),
     ...tools,
     ...writeToolRules(request, tools, target),
-    ...given({
+    ...known(traits, omissions, {
       [traits.outputLimit]: request.maxOutputTokens,
       n: request.choiceCount,
       stop: request.stopSequences.length === 0 ? undefined : request.stopSequences,
@@ -44,7 +50,7 @@ export function writeRequest(request: GenerateRequest, options: RequestOptions, 
       modalities: writeModalities(request.modalities, traits),
       audio: request.audio && { voice: request.audio.voice, format: request.audio.format },
       prediction: prediction.length === 0 ? undefined : { type: "content", content: contentOf(prediction) },
-      [traits.endUser]: writeUser(request.user, traits, omissions),
+      ...writeUser(request.user, traits, omissions),
       service_tier: word(request.serviceTier),
       store: request.store,
       metadata: writeMetadata(request, omissions),
@@ -72,7 +78,7 @@ function writeToolRules(request: GenerateRequest, tools: JsonObject, { customToo
   return {};
 }
 
-function writeSampling(sampling: SamplingOptions, { topK }: TargetTraits, omissions: Omissions): JsonObject {
+function writeSampling(sampling: SamplingOptions, { topK, seed }: TargetTraits, omissions: Omissions): JsonObject {
   if (!topK && sampling.topK !== undefined) omissions.drop("sampling.top_k");
   if (!topK && sampling.minP !== undefined) omissions.drop("sampling.min_p");
   const biased = Object.keys(sampling.logitBias).length > 0;
@@ -83,7 +89,7 @@ function writeSampling(sampling: SamplingOptions, { topK }: TargetTraits, omissi
     min_p: topK ? sampling.minP : undefined,
     presence_penalty: sampling.presencePenalty,
     frequency_penalty: sampling.frequencyPenalty,
-    seed: sampling.seed === undefined ? undefined : writeLong(sampling.seed),
+    [seed]: sampling.seed === undefined ? undefined : writeLong(sampling.seed),
     logit_bias: biased ? sampling.logitBias : undefined,
   };
 }
@@ -102,10 +108,12 @@ function writeModalities(modalities: readonly string[], traits: TargetTraits): s
 /** OpenAI's limit of `safety_identifier`. */
 const identifierLengthMax = 128;
 
-function writeUser(user: string, { endUser }: TargetTraits, omissions: Omissions): string | undefined {
-  if (endUser === "user" || user.length <= identifierLengthMax) return word(user);
+function writeUser(user: string, { endUser }: TargetTraits, omissions: Omissions): JsonObject {
+  if (user === "") return {};
+  if (endUser === "user") return { user };
+  if (endUser === "safety_identifier" && user.length <= identifierLengthMax) return { safety_identifier: user };
   omissions.drop("user");
-  return undefined;
+  return {};
 }
 
 /** OpenAI refuses labels for a reply that it shall not store. */
@@ -141,6 +149,17 @@ function writeExtensions(request: GenerateRequest, body: JsonObject, omissions: 
 /** A text, where it is not empty. */
 function word(text: string | undefined): string | undefined {
   return text === "" ? undefined : text;
+}
+
+/** Where the canonical request has what a member holds, whose name is the same but for this one. */
+const canonicalPaths: Readonly<Partial<Record<RefusableMember, string>>> = { logit_bias: "sampling.logit_bias" };
+
+/** Members that have a value, without those that the target refuses. */
+function known({ refusedMembers }: TargetTraits, omissions: Omissions, members: JsonObject): JsonObject {
+  const present = given(members);
+  const refused = refusedMembers.filter((name) => present[name] !== undefined);
+  for (const name of refused) omissions.drop(canonicalPaths[name] ?? name);
+  return given({ ...present, ...Object.fromEntries(refused.map((name) => [name, undefined])) });
 }
 
 /** Members without those that are undefined. */

@@ -47,9 +47,9 @@ export const fromAnthropic: Readonly<Record<VendorName, RawExpectation>> = {
         json_schema: { name: "response", schema: answerSchema, strict: true },
       },
       reasoning_effort: "low",
-      // Most vendors know the older name alone; OpenAI itself gets `max_completion_tokens`.
+      // Most vendors know the older names alone; OpenAI itself gets `max_completion_tokens` and `safety_identifier`.
       max_tokens: 800,
-      safety_identifier: "user-7",
+      user: "user-7",
     },
     warnings: ["field_dropped thinking.display"],
   },
