@@ -64,6 +64,8 @@ export class Lender {
   private readonly deps: LenderDeps;
   private readonly line: Line;
   private readonly words = new Map<Account, AccountWord>();
+  /** What ends the wait of holds that want more. */
+  private readonly extensions = new Map<Held, (failure: Error) => void>();
   private readonly tightUntilMs = new Map<Account, number>();
   private asking = false;
   private renewing = false;
@@ -130,12 +132,17 @@ export class Lender {
       told("held");
       return;
     }
-    this.join({ accounts, held, amount }, (turn) => told(turn.kind));
+    const over = this.join({ accounts, held, amount }, (turn) => {
+      this.extensions.delete(held);
+      told(turn.kind);
+    });
+    this.extensions.set(held, over);
     this.serve();
   }
 
   /** Ends a hold. @returns how much of the charge is covered */
   settle(held: Held, charge: number): number {
+    this.extensions.get(held)?.(heldByOthers());
     const covered = this.deps.book.settle(held, charge, this.deps.clock.monotonic());
     if (this.line.size > 0) this.serve();
     if (this.tightUntilMs.size > 0 && held.leases.some(({ account }) => this.isTight(account))) this.giveBackSoon();
