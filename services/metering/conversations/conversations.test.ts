@@ -143,6 +143,8 @@ describe.each(["embedded", "postgres"] as const)("stored responses, %s", (engine
     expect(await responses.sweep(10)).toBe(0);
     await db.query("delete from responses where response_id = 'a'");
     await expect(client.getHistory({ responseId: "b" }, as("acme"))).rejects.toMatchObject(notFound);
+    const { turns } = await client.getHistory({ responseId: "b", partial: true }, as("acme"));
+    expect(turns.map(({ responseId }) => responseId)).toEqual(["b"]);
   });
 
   test("a history that is too long is refused and not read", async () => {

@@ -38,8 +38,8 @@ export function createConversations(store: ResponseStore): ServiceImpl<typeof Co
       return {};
     },
 
-    async getHistory({ responseId, turnsMax = turnsMaxDefault, bytesMax = bytesMaxDefault }, context) {
-      const history = await store.history(ownerOf(context).tenant, responseId, turnsMax, bytesMax);
+    async getHistory({ responseId, turnsMax = turnsMaxDefault, bytesMax = bytesMaxDefault, partial }, context) {
+      const history = await store.history(ownerOf(context).tenant, responseId, { turnsMax, bytesMax, partial });
       switch (history.kind) {
         case "missing":
           throw notFound(responseId);

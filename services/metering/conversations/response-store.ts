@@ -54,6 +54,14 @@ export interface TurnRow {
   readonly output: Buffer;
 }
 
+export interface HistoryBounds {
+  readonly turnsMax: number;
+  /** Of inputs and outputs together. */
+  readonly bytesMax: number;
+  /** Whether what stands before a missing turn is left out; else the history is missing. */
+  readonly partial: boolean;
+}
+
 export type History =
   /** The oldest turn first. */
   | { readonly kind: "turns"; readonly turns: readonly TurnRow[]; readonly state: ResponseState }
@@ -68,7 +76,7 @@ export interface ResponseStore {
   find(tenant: string, responseId: string): Promise<ResponseRow | undefined>;
   /** @returns false when there is none */
   remove(tenant: string, responseId: string): Promise<boolean>;
-  history(tenant: string, responseId: string, turnsMax: number, bytesMax: number): Promise<History>;
+  history(tenant: string, responseId: string, bounds: HistoryBounds): Promise<History>;
   /** Prolongs what is still being made. @returns the leases of those */
   renew(leaseIds: readonly string[], leaseMs: number): Promise<readonly string[]>;
   /** @returns false when it had ended before in another way */
@@ -143,11 +151,9 @@ export function createResponseStore(database: Database): ResponseStore {
           .returning({ isLive: sql<boolean>`${isLive}` });
         return rows[0]?.isLive ?? false;
       }),
-    async history(tenant, responseId, turnsMax, bytesMax) {
-      const { rows } = await database.read((queries) =>
-        queries.execute<ChainRow>(chainOf(tenant, responseId, turnsMax, bytesMax)),
-      );
-      return historyOf(rows, turnsMax, bytesMax);
+    async history(tenant, responseId, bounds) {
+      const { rows } = await database.read((queries) => queries.execute<ChainRow>(chainOf(tenant, responseId, bounds)));
+      return historyOf(rows, bounds);
     },
     renew: (leaseIds, leaseMs) =>
       database.transaction(async (client) => {
@@ -254,7 +260,7 @@ interface ChainRow extends Record<string, unknown> {
  * The response and those that it continues, each as long as a later one is there. Goes no further than one turn beyond what is
  * asked for, and reads no content when that is too much.
  */
-function chainOf(tenant: string, responseId: string, turnsMax: number, bytesMax: number): SQL {
+function chainOf(tenant: string, responseId: string, { turnsMax, bytesMax }: HistoryBounds): SQL {
   return sql`
     with recursive chain as (
       select response_id, previous_response_id, ${stateNow} as state, 1 as depth,
@@ -274,12 +280,12 @@ function chainOf(tenant: string, responseId: string, turnsMax: number, bytesMax:
     order by depth desc`;
 }
 
-function historyOf(rows: readonly ChainRow[], turnsMax: number, bytesMax: number): History {
+function historyOf(rows: readonly ChainRow[], { turnsMax, bytesMax, partial }: HistoryBounds): History {
   const [oldest] = rows;
   const last = rows.at(-1);
   if (oldest === undefined || last === undefined) return { kind: "missing" };
   if (oldest.depth > turnsMax || Number(oldest.bytes) > bytesMax) return { kind: "too-long" };
-  if (oldest.previous_response_id !== null) return { kind: "missing" };
+  if (oldest.previous_response_id !== null && !partial) return { kind: "missing" };
   const turns = rows.map(({ response_id: responseId, input, output }) => ({
     responseId,
     input: input ?? nothing,

@@ -310,6 +310,20 @@ test("items are listed page by page, in either order, with what came before", as
   }
 });
 
+test("a conversation of which a turn was deleted is listed as far as it is there, and cannot go on", async () => {
+  const spoken = model("openai-chat", answerOf("a0"), answerOf("a1"), answerOf("never"));
+  const first = await spoken.create({ input: "q0" });
+  const second = await spoken.create({ input: "q1", previous_response_id: first.id });
+  await openai.responses.delete(first.id);
+  expect(await idsOf(second.id)).toMatchObject([{ content: [{ text: "q1" }] }]);
+  expect(await openai.responses.retrieve(second.id)).toEqual(second);
+  await expect(spoken.create({ input: "q2", previous_response_id: second.id })).rejects.toMatchObject({
+    status: 400,
+    code: "previous_response_not_found",
+  });
+  expect(spoken.calls()).toHaveLength(2);
+});
+
 test("a response that is not there reads the same, whatever is asked and whosever it is", async () => {
   const { create: ask } = model("openai-chat", answerOf("mine"));
   const { id } = await ask({ input: "hi" });

@@ -34,14 +34,24 @@ export interface Archive {
   delete(responseId: string, metadata: Metadata): Promise<void>;
   cancel(responseId: string, metadata: Metadata): Promise<StoredResponse>;
   /** The turns up to a response, the oldest first, and how far that has come. */
-  history(
-    responseId: string,
-    bytesMax: number,
-    metadata: Metadata,
-    signal?: AbortSignal,
-  ): Promise<{ readonly turns: readonly StoredTurn[]; readonly state: ResponseState }>;
+  history(question: HistoryQuestion, metadata: Metadata): Promise<History>;
   /** Resolves when nothing is being kept any more. */
   idle(): Promise<void>;
+}
+
+export interface HistoryQuestion {
+  /** The response that ends the last turn. */
+  readonly responseId: string;
+  /** Most bytes of all turns. */
+  readonly bytesMax: number;
+  /** Whether turns before one that was deleted are left out; else there is no history. */
+  readonly partial: boolean;
+  readonly signal?: AbortSignal;
+}
+
+export interface History {
+  readonly turns: readonly StoredTurn[];
+  readonly state: ResponseState;
 }
 
 export interface ArchiveDeps {
@@ -98,13 +108,13 @@ export function createArchive({ conversations, timeToLiveMs, log }: ArchiveDeps)
       asked(async () =>
         found(await conversations.cancelResponse({ responseId }, { metadata, timeoutMs: readTimeoutMs })),
       ),
-    async history(responseId, bytesMax, metadata, signal) {
+    async history({ responseId, bytesMax, partial, signal }, metadata) {
       if (lookups >= lookupsMax) throw new WeirError(ErrorReason.OVERLOADED, { retryAfterMs: storeRetryMs });
       lookups += 1;
       try {
         return await asked(() =>
           conversations.getHistory(
-            { responseId, bytesMax: Math.max(0, Math.min(bytesMax, historyBytesMax)) },
+            { responseId, bytesMax: Math.max(0, Math.min(bytesMax, historyBytesMax)), partial },
             { metadata, timeoutMs: readTimeoutMs, signal },
           ),
         );

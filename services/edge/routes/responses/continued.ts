@@ -22,7 +22,8 @@ export async function readHistory(
 ): Promise<readonly StoredTurn[]> {
   if (previousResponseId === undefined) return [];
   try {
-    const { turns, state } = await archive.history(previousResponseId, bytesMax, metadata, signal);
+    const question = { responseId: previousResponseId, bytesMax, partial: false, signal };
+    const { turns, state } = await archive.history(question, metadata);
     if (state === ResponseState.COMPLETED || state === ResponseState.INCOMPLETE) return turns;
   } catch (thrown) {
     if (!(thrown instanceof WeirError) || thrown.reason !== ErrorReason.NOT_FOUND) throw thrown;

@@ -37,7 +37,8 @@ export function createStoredRoutes(archive: Archive): Route[] {
     ...route("GET", "/input_items", async (call) => {
       const page = readPage(call);
       const id = idOf(call);
-      const { turns } = await archive.history(id, inputBytesMax, metadataOf(call));
+      const question = { responseId: id, bytesMax: inputBytesMax, partial: true };
+      const { turns } = await archive.history(question, metadataOf(call));
       const list = pageOf(listItems(id, inputOf(turns)), page);
       if (list === undefined) throw invalid("`after` names no item of this response.", "after");
       answer(call, writeJson(list));

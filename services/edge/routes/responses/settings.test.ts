@@ -1,0 +1,31 @@
+import { create } from "@bufbuild/protobuf";
+import { ResponsesConfigSchema } from "@weir/gen/weir/config/v1/config_pb";
+import { expect, test } from "vitest";
+import { responsesSettings } from "./settings.ts";
+
+test("what is absent has the default that the proto documents", () => {
+  const defaults = {
+    timeToLiveMs: 2_592_000_000,
+    bytesMax: 16_777_216,
+    backgroundMax: 256,
+    backgroundTimeoutMs: 3_600_000,
+    leaseMs: 15_000,
+  };
+  expect(responsesSettings()).toEqual(defaults);
+  expect(responsesSettings(create(ResponsesConfigSchema, {}))).toEqual(defaults);
+});
+
+test("what is set holds, zero too", () => {
+  const config = create(ResponsesConfigSchema, {
+    timeToLive: { seconds: 60n },
+    bytesMax: 1_024,
+    backgroundMax: 0,
+    lease: { seconds: 1n, nanos: 500_000_000 },
+  });
+  expect(responsesSettings(config)).toMatchObject({
+    timeToLiveMs: 60_000,
+    bytesMax: 1_024,
+    backgroundMax: 0,
+    leaseMs: 1_500,
+  });
+});
