@@ -89,8 +89,15 @@ test("a stop sequence ends a reply, stands not in it, and is named", async () =>
 });
 
 test("a reply that must be JSON parses, and one with a schema has its form", async () => {
-  const object = await ask({ response_format: { type: "json_object" }, max_tokens: 400 });
-  if (object.reason === StopReason.END) expect(JSON.parse(object.text)).toBeTypeOf("object");
+  let ended = 0;
+  for (let seed = 1; ended < 2; seed += 1) {
+    expect(seed).toBeLessThan(50);
+    const { text, reason } = await ask({ response_format: { type: "json_object" }, max_tokens: 200, seed });
+    // A model that talks nonsense may not come to an end; one that does has written an object.
+    if (reason !== StopReason.END) continue;
+    ended += 1;
+    expect(JSON.parse(text)).toBeTypeOf("object");
+  }
   const schema = {
     type: "object",
     properties: {

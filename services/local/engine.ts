@@ -52,7 +52,8 @@ export function createEngine({ llama, settings, files, clock, log }: EngineOptio
       log.info({ model: name, load_ms: Math.round(clock.monotonic() - startMs) }, "a local model is in memory");
       return model;
     } catch (cause) {
-      log.error({ model: name, error: cause }, "a local model cannot be loaded");
+      const why = cause instanceof Error ? cause.message : "unknown";
+      log.error({ model: name, why, error: cause }, "a local model cannot be loaded");
       throw new WeirError(ErrorReason.PROVIDER_UNAVAILABLE, { text: "The local model cannot be loaded.", cause });
     }
   }

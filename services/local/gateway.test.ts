@@ -1,6 +1,7 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import Anthropic from "@anthropic-ai/sdk";
 import OpenAI, { BadRequestError } from "openai";
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import type { Weir } from "../../test/e2e/weir.ts";
@@ -119,6 +120,16 @@ test("tokens of a prompt are counted by the model, in another vendor's dialect a
   });
   const whole = await client.chat.completions.create({ model: "tiny", messages, max_completion_tokens: 1 });
   expect(await response.json()).toEqual({ input_tokens: whole.usage?.prompt_tokens });
+});
+
+test("Anthropic's SDK is answered in its own words, streaming and not", async () => {
+  const anthropic = new Anthropic({ baseURL: weir.url, apiKey: weir.key, maxRetries: 0 });
+  const request = { model: "tiny", messages, max_tokens: 12, temperature: 0 };
+  const whole = await anthropic.messages.create(request);
+  expect(whole.usage.output_tokens).toBe(12);
+  expect(whole.stop_reason).toBe("max_tokens");
+  const [block] = whole.content;
+  expect(await anthropic.messages.stream(request).finalText()).toBe(block?.type === "text" ? block.text : "");
 });
 
 test("a request that a local model cannot serve goes to the next target, and is refused where there is none", async () => {

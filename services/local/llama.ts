@@ -27,7 +27,7 @@ export async function startLlama(log: Log): Promise<Llama> {
     // The default is four threads at least; on fewer cores they wait for each other in loops.
     maxThreads: availableParallelism(),
     logLevel: LlamaLogLevel.error,
-    logger: (_level, message) => log.warn({ message: message.trim() }, "llama.cpp"),
+    logger: (_level, message) => log.warn({ line: message.trim() }, "a word of llama.cpp"),
   });
 }
 

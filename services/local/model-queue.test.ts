@@ -140,6 +140,9 @@ test("without a queue a free place is still given, and a model still loaded", as
   expect((await reasonOf(enter("a"))).reason).toBe(ErrorReason.OVERLOADED);
   place.release();
   (await enter("a")).release();
+  const changing = enter("b");
+  expect((await reasonOf(enter("a"))).reason).toBe(ErrorReason.OVERLOADED);
+  (await changing).release();
 });
 
 test("a wait ends in time, also while a model is loaded, and leaves no timer behind", async () => {

@@ -107,10 +107,11 @@ export function createModelQueue<Model>(options: ModelQueueOptions<Model>): Mode
     }
   }
 
-  /** Places that a request would find at once: who takes one does not wait. */
+  /** Places that a request would find at once: who takes one does not wait. Nor does it count as waiting to be the first who needs a model. */
   function freePlaces(name: string): number {
+    if (waiting.some((other) => !shelves.has(other.name))) return 0;
     const shelf = shelves.get(name);
-    if (shelf === undefined) return shelves.size === 0 ? 1 : 0;
+    if (shelf === undefined) return 1;
     return shelf.model === undefined ? 0 : placesMax - shelf.taken;
   }
 
