@@ -242,3 +242,20 @@ test("a response in the background has only so much time", async () => {
     expect(await openai.responses.retrieve(id)).toMatchObject({ status: "failed", error: { code: "server_error" } }),
   );
 });
+
+test("where nothing is stored, requests go straight through and what was stored before is still there", async () => {
+  const before = await edge(prompt);
+  const kept = await before.openai.responses.create(request);
+  const off = await edge(prompt, store, { store: false });
+  const { data, response } = await off.openai.responses.create(request).withResponse();
+  expect(response.headers.get("x-weir-warnings")).toBeNull();
+  await expect(off.openai.responses.retrieve(data.id)).rejects.toMatchObject({ status: 404 });
+  await expect(off.openai.responses.create({ ...request, background: true })).rejects.toMatchObject({
+    status: 400,
+    param: "background",
+  });
+  expect(await off.openai.responses.retrieve(kept.id)).toEqual(kept);
+  const next = await off.openai.responses.create({ ...request, previous_response_id: kept.id });
+  expect(next.previous_response_id).toBe(kept.id);
+  await expect(off.openai.responses.retrieve(next.id)).rejects.toMatchObject({ status: 404 });
+});

@@ -1,3 +1,4 @@
+import { invalid } from "@weir/dialect/faults";
 import { readStoredRequest, type StoredRequest } from "@weir/dialect/openai-responses/stored/request";
 import type { ChatService, GenerateRequest, GenerateResponse } from "@weir/gen/weir/chat/v1/chat_service_pb";
 import type { WireChunk } from "@weir/gen/weir/chat/v1/wire_pb";
@@ -120,6 +121,8 @@ export class RememberedCall implements ReplySource<GenerateResponse> {
     const turns = await readHistory(archive, asked, bytesMax, this.metadata, this.leaving.signal);
     if (this.leaving.signal.aborted) return;
     if (asked.background) {
+      if (!settings().responses.store)
+        throw invalid("Nothing is stored here, so that nothing can be made in the background.", "background");
       const order = { request: this.request, asked, turns, body, metadata: this.metadata };
       this.next = responseOf(await background.begin(order));
       this.stream.end();
@@ -137,9 +140,9 @@ export class RememberedCall implements ReplySource<GenerateResponse> {
     const { chat, clock, room, settings } = this.deps;
     const { timeoutMs } = this.options;
     const leftMs = timeoutMs === undefined ? undefined : timeoutMs - (clock.monotonic() - this.beginMs);
-    this.wantsStore = store;
-    this.isKept = store && !inConversation;
-    const { bytesMax } = settings().responses;
+    const { bytesMax, store: isStoring } = settings().responses;
+    this.wantsStore = store && isStoring;
+    this.isKept = this.wantsStore && !inConversation;
     this.answer = new AnswerRecord({ previousResponseId, input, bytesMax, room });
     const reply = chat.generate(request, { ...this.options, timeoutMs: leftMs });
     reply.onReady = () => this.stream.ready();

@@ -10,7 +10,8 @@ export function createRememberingChat(deps: RememberingDeps): Pick<Client<typeof
   return {
     generate(init, options = {}) {
       const request = create(GenerateRequestSchema, init);
-      if (!wantsMemory(request.wire?.body)) return deps.chat.generate(request, options);
+      if (!wantsMemory(request.wire?.body, deps.settings().responses.store))
+        return deps.chat.generate(request, options);
       return new RememberedCall(deps, request, options).stream;
     },
   };
@@ -18,14 +19,17 @@ export function createRememberingChat(deps: RememberingDeps): Pick<Client<typeof
 
 const storeMark = Buffer.from('"store"');
 
-/** Whether a request is to be remembered, or refers to what was; one that will be refused for what it says of it counts, too. */
-function wantsMemory(body: Uint8Array | undefined): boolean {
+/**
+ * Whether a request is to be remembered, or refers to what was; one that will be refused for what it says of it counts, too.
+ * @param isStoring whether anything is stored
+ */
+function wantsMemory(body: Uint8Array | undefined, isStoring: boolean): boolean {
   if (body === undefined) return false;
   const bytes = asBuffer(body);
-  if (!bytes.includes(storeMark)) return true;
+  if (isStoring && !bytes.includes(storeMark)) return true;
   try {
     const { store, background, previousResponseId } = readStoredRequest(bytes);
-    return store || background || previousResponseId !== undefined;
+    return (store && isStoring) || background || previousResponseId !== undefined;
   } catch {
     return true;
   }

@@ -5,6 +5,7 @@ import { responsesSettings } from "./settings.ts";
 
 test("what is absent has the default that the proto documents", () => {
   const defaults = {
+    store: true,
     timeToLiveMs: 2_592_000_000,
     bytesMax: 16_777_216,
     backgroundMax: 256,
@@ -20,12 +21,14 @@ test("what is set holds, zero too", () => {
     timeToLive: { seconds: 60n },
     bytesMax: 1_024,
     backgroundMax: 0,
+    store: false,
     lease: { seconds: 1n, nanos: 500_000_000 },
   });
   expect(responsesSettings(config)).toMatchObject({
     timeToLiveMs: 60_000,
     bytesMax: 1_024,
     backgroundMax: 0,
+    store: false,
     leaseMs: 1_500,
   });
 });

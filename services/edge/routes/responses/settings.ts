@@ -3,6 +3,8 @@ import type { ResponsesConfig } from "@weir/gen/weir/config/v1/config_pb";
 
 /** What an operator may set of responses that clients come back for. */
 export interface ResponsesSettings {
+  /** Whether any is stored from now on. */
+  readonly store: boolean;
   /** How long a response is kept. */
   readonly timeToLiveMs: number;
   /** Most bytes of a response and its input together that are kept. */
@@ -17,6 +19,7 @@ export interface ResponsesSettings {
 
 const dayMs = 86_400_000;
 const defaults = {
+  store: true,
   timeToLiveMs: 30 * dayMs,
   bytesMax: 16 * 1024 * 1024,
   backgroundMax: 256,
@@ -27,6 +30,7 @@ const defaults = {
 /** Settings from the section `edge.responses`, with the defaults that its proto documents. */
 export function responsesSettings(config?: ResponsesConfig): ResponsesSettings {
   return {
+    store: config?.store ?? defaults.store,
     timeToLiveMs: milliseconds(config?.timeToLive, defaults.timeToLiveMs),
     bytesMax: config?.bytesMax ?? defaults.bytesMax,
     backgroundMax: config?.backgroundMax ?? defaults.backgroundMax,
