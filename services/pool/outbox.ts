@@ -1,5 +1,5 @@
 import type { GenerateEvent } from "@weir/gen/weir/chat/v1/event_pb";
-import type { WireHead, WireTail } from "@weir/gen/weir/chat/v1/wire_pb";
+import type { WireChunk, WireHead, WireTail } from "@weir/gen/weir/chat/v1/wire_pb";
 import type { RunAttemptResponse } from "@weir/gen/weir/routing/v1/attempt_service_pb";
 import type { Piece } from "./answers/answer-path.ts";
 import { contentBytes } from "./answers/events.ts";
@@ -89,18 +89,10 @@ export class Outbox {
     this.head = undefined;
     this.tail = undefined;
     this.taken();
-    return {
-      $typeName: "weir.routing.v1.RunAttemptResponse",
-      payload: {
-        case: "wire",
-        value: {
-          $typeName: "weir.chat.v1.WireChunk",
-          data,
-          ...(head === undefined ? none : { head }),
-          ...(tail === undefined ? none : { tail }),
-        },
-      },
-    };
+    const value: WireChunk = { $typeName: "weir.chat.v1.WireChunk", data };
+    if (head !== undefined) value.head = head;
+    if (tail !== undefined) value.tail = tail;
+    return { $typeName: "weir.routing.v1.RunAttemptResponse", payload: { case: "wire", value } };
   }
 
   private takeEvent(): RunAttemptResponse {
@@ -118,4 +110,3 @@ export class Outbox {
 /** What an event is taken to weigh beside its content, for the bound on what waits. */
 const eventBytes = 256;
 const nothing = Buffer.alloc(0);
-const none = {};
