@@ -259,3 +259,21 @@ test("where nothing is stored, requests go straight through and what was stored 
   expect(next.previous_response_id).toBe(kept.id);
   await expect(off.openai.responses.retrieve(next.id)).rejects.toMatchObject({ status: 404 });
 });
+
+test("an answer in the background that is larger than may be stored is a failure, and a request that is, is refused", async () => {
+  const { openai, calls } = await edge(
+    async function* () {
+      yield wire({ head, data: Buffer.alloc(2_500, " ") });
+      yield wire({ data: answer(), tail: { usage } });
+    },
+    store,
+    { bytesMax: 3_000 },
+  );
+  const { id } = await openai.responses.create({ ...request, background: true });
+  await vi.waitFor(async () =>
+    expect(await openai.responses.retrieve(id)).toMatchObject({ status: "failed", error: { code: "server_error" } }),
+  );
+  const long = { ...request, input: "x".repeat(3_000), background: true };
+  await expect(openai.responses.create(long)).rejects.toMatchObject({ status: 413 });
+  expect(calls).toHaveLength(1);
+});

@@ -47,7 +47,7 @@ export interface BackgroundOrder {
 export interface BackgroundDeps {
   readonly chat: Pick<Client<typeof ChatService>, "generate">;
   readonly conversations: Pick<Client<typeof ConversationService>, "beginResponse" | "renewLeases" | "finishResponse">;
-  /** For the requests, which no client's connection holds any more. */
+  /** For requests and answers, which no client's connection holds any more. */
   readonly room: ByteRoom;
   readonly settings: () => EdgeSettings;
   readonly clock: Clock;
@@ -68,7 +68,7 @@ interface Work {
   done: Promise<void>;
 }
 
-/** A cancelled response stops within this time. */
+/** How long a cancelled response goes on at most, beside the time that the store takes to answer. */
 const heartbeatMs = 1_000;
 const storeTimeoutMs = 5_000;
 const partingMs = 1_000;
@@ -153,19 +153,36 @@ export function createBackgroundWork(deps: BackgroundDeps): BackgroundWork {
   }
 
   async function make(work: Work, request: GenerateRequest, metadata: Metadata): Promise<void> {
-    let ended: Buffer;
+    let heldBytes = 0;
+    const hold = (bytes: number) => {
+      if (heldBytes + bytes > work.answerBytesMax) throw tooLong;
+      if (!room.take(bytes)) throw new WeirError(ErrorReason.OVERLOADED);
+      heldBytes += bytes;
+    };
     try {
-      const timeoutMs = settings().responses.backgroundTimeoutMs;
-      const reply = chat.generate(request, { metadata, timeoutMs });
+      const ended = await endOf(work, request, metadata, hold);
+      if (work.over !== "silent") await store(work, ended);
+    } finally {
+      room.give(heldBytes);
+    }
+  }
+
+  /** The Response as it ended, well or not. */
+  async function endOf(
+    work: Work,
+    request: GenerateRequest,
+    metadata: Metadata,
+    hold: (bytes: number) => void,
+  ): Promise<Buffer> {
+    try {
+      const reply = chat.generate(request, { metadata, timeoutMs: settings().responses.backgroundTimeoutMs });
       work.leave = () => void reply.return();
-      const answer = await readWhole(reply, work.answerBytesMax);
-      ended = withMembers(answer, work.fixed);
+      return withMembers(await readWhole(reply, hold), work.fixed);
     } catch (thrown) {
       const error = work.over === "shutdown" ? shutdownError : toWeirError(thrown);
       log.debug({ reason: reasonWord(error.reason) }, "a response in the background failed");
-      ended = asFailed(work.queued, failureOf(error));
+      return asFailed(work.queued, failureOf(error));
     }
-    if (work.over !== "silent") await store(work, ended);
   }
 
   async function store(work: Work, response: Buffer): Promise<void> {
@@ -240,10 +257,18 @@ const shutdownError = new WeirError(ErrorReason.OVERLOADED, {
   text: "The gateway was shut down before the response was complete; send the request again.",
 });
 
-/** Reads an answer that is no stream. @throws WeirError when it is none, breaks off, or is longer than may be kept */
-async function readWhole(reply: ReturnType<BackgroundDeps["chat"]["generate"]>, bytesMax: number): Promise<Buffer> {
+const tooLong = new WeirError(ErrorReason.INTERNAL, { text: "The response is longer than the gateway keeps." });
+
+/**
+ * Reads an answer that is no stream.
+ * @param hold asks for room for more of it; throws when there is none
+ * @throws WeirError when it is no answer, or breaks off
+ */
+async function readWhole(
+  reply: ReturnType<BackgroundDeps["chat"]["generate"]>,
+  hold: (bytes: number) => void,
+): Promise<Buffer> {
   const parts: Uint8Array[] = [];
-  let bytes = 0;
   let complete = false;
   for await (const { payload } of reply) {
     if (payload.case !== "wire") throw new WeirError(ErrorReason.INTERNAL);
@@ -253,12 +278,7 @@ async function readWhole(reply: ReturnType<BackgroundDeps["chat"]["generate"]>, 
         metadata: { provider: head.provider, status: String(head.status) },
       });
     }
-    bytes += data.length;
-    if (bytes > bytesMax) {
-      throw new WeirError(ErrorReason.INTERNAL, {
-        text: `The response is longer than the ${bytesMax} bytes that are kept.`,
-      });
-    }
+    hold(data.length);
     parts.push(data);
     complete ||= tail !== undefined;
   }

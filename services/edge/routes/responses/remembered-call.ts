@@ -117,12 +117,13 @@ export class RememberedCall implements ReplySource<GenerateResponse> {
 
   private async prepare(asked: StoredRequest, body: Buffer): Promise<void> {
     const { archive, background, room, settings } = this.deps;
+    if (asked.background && !settings().responses.store) {
+      throw invalid("Nothing is stored here, so that nothing can be made in the background.", "background");
+    }
     const bytesMax = settings().bodyBytesMax - body.length;
     const turns = await readHistory(archive, asked, bytesMax, this.metadata, this.leaving.signal);
     if (this.leaving.signal.aborted) return;
     if (asked.background) {
-      if (!settings().responses.store)
-        throw invalid("Nothing is stored here, so that nothing can be made in the background.", "background");
       const order = { request: this.request, asked, turns, body, metadata: this.metadata };
       this.next = responseOf(await background.begin(order));
       this.stream.end();
