@@ -1,7 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { connect, type Socket } from "node:net";
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
-import type { HandlerContext } from "@connectrpc/connect";
 import {
   AccountService,
   type WatchKeysResponse,
@@ -203,6 +202,8 @@ export async function startEdge(options: HarnessOptions = {}): Promise<Harness> 
       }),
   };
 }
+
+type HandlerContext = Parameters<typeof onCallEnd>[0];
 
 /** What the scripts throw is no defect of a test. */
 const untold = { onDefect: () => undefined };
