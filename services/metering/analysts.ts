@@ -7,8 +7,8 @@ export function isReaderName(name: string): boolean {
 
 /**
  * Lets a role of the server read the views, those that come later among them, and nothing else: it becomes a member of
- * `weir_analyst`. A role that does not exist is made, may log in, has no password yet, reads only, and is cut off after a
- * minute for each query; one that exists keeps its settings. Idempotent. The database must have been migrated.
+ * `weir_analyst`. A role that does not exist is made, may log in, has no password yet, reads only, is cut off after a
+ * minute for each query, and has none compiled (for a day that costs more than it saves); one that exists keeps its settings. Idempotent. The database must have been migrated.
  * @param name one that `isReaderName`
  * @returns whether the role was made
  * @throws WeirError STORE_UNAVAILABLE; its `sqlState` is 42501 when the database's user may not make roles
@@ -31,7 +31,8 @@ export function grantReader(database: Database, name: string): Promise<boolean> 
       await client.query(`
         create role ${name} login;
         alter role ${name} set default_transaction_read_only = on;
-        alter role ${name} set statement_timeout = '60s'`);
+        alter role ${name} set statement_timeout = '60s';
+        alter role ${name} set jit = off`);
     }
     await client.query(`grant weir_analyst to ${name}`);
     return isNew;

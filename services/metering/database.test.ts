@@ -72,13 +72,16 @@ describe.each(["embedded", "postgres"] as const)("%s", (engine) => {
     expect(said.toSorted()).toEqual(made.toSorted());
   });
 
-  test("every column of every view has a place in the views' documentation", async () => {
-    const rows = await db.query(
-      `select c.relname as name, obj_description(c.oid) as comment from pg_class c
-       where c.relkind in ('v', 'r', 'p') and not c.relispartition and c.relnamespace = 'public'::regnamespace and c.relname <> 'schema_migrations'`,
+  test("every table, every view and every column of a view says what it is", async () => {
+    const silent = await db.query(
+      `select c.relname || coalesce('.' || a.attname, '') as name
+       from pg_class c
+       left join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and c.relkind = 'v'
+       where c.relkind in ('v', 'r', 'p') and not c.relispartition and c.relnamespace = 'public'::regnamespace
+         and c.relname <> 'schema_migrations'
+         and (obj_description(c.oid) is null or (a.attnum is not null and col_description(c.oid, a.attnum) is null))`,
     );
-    expect(rows.length).toBeGreaterThan(15);
-    expect(rows.filter((row) => row["comment"] === null)).toEqual([]);
+    expect(silent).toEqual([]);
   });
 
   test("a driver's error does not leave with its parameters", async () => {

@@ -3,6 +3,13 @@
 -- Amounts: *_nano_usd is an integer of 1e-9 USD, *_usd the same as a decimal of USD. Days and hours are UTC, and written as
 -- in the index attempts_by_time, so that a filter by them reads little.
 
+-- Strict, so that it is not made part of the query and its number of rows is believed: with the hundred rows that
+-- Postgres expects of jsonb_each_text, a day looks so dear that seconds go into compiling its query.
+create or replace function tags_of(tags jsonb) returns table (tag text, value text)
+  language sql immutable strict parallel safe rows 2
+  as 'select key, value from jsonb_each_text($1)';
+comment on function tags_of is 'Tags and their values as rows; none of null.';
+
 -- The cost views: the same sums by a span of time and different columns. No one of them can be summed up from another,
 -- because requests are counted by their ids.
 do $$
@@ -24,7 +31,7 @@ begin
       ('cost_by_provider', 'day', 'provider', 'attempts', 'Cost by UTC day and provider.'),
       ('cost_by_model', 'day', 'provider, model', 'attempts', 'Cost by UTC day, provider and model.'),
       ('cost_by_tag', 'day', 'tenant, tag, value',
-        'attempts cross join lateral jsonb_each_text(tags) as tagged (tag, value)',
+        'attempts cross join lateral tags_of(tags)',
         'Cost by UTC day, tenant and tag with its value. An attempt counts once under each of its tags, so sum only one tag.')
     ) as t (name, span, dimensions, source, comment)
   loop
@@ -98,6 +105,8 @@ left join attempts a on a.attempt_id =
   case when c.attempt_id ~* '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' then c.attempt_id::uuid end;
 comment on view attempts_conflicting is 'Usage events that were kept aside, and whether their attempt stands in the ledger.';
 
+-- The last attempt of each request is found once: Postgres computes equal aggregates once, each other one with a sort of
+-- its own.
 create or replace view requests as
 select
   request_id,
@@ -108,12 +117,16 @@ select
   min(start_time) as start_time,
   max(end_time) as end_time,
   count(*) as attempts,
-  (array_agg(outcome order by start_time desc, attempt_id desc))[1] as outcome,
-  (array_agg(provider order by start_time desc, attempt_id desc))[1] as provider,
-  (array_agg(model order by start_time desc, attempt_id desc))[1] as model,
+  (array_agg(array[outcome, provider, model, first_token_us::text] order by start_time desc, attempt_id desc))[1][1]
+    as outcome,
+  (array_agg(array[outcome, provider, model, first_token_us::text] order by start_time desc, attempt_id desc))[1][2]
+    as provider,
+  (array_agg(array[outcome, provider, model, first_token_us::text] order by start_time desc, attempt_id desc))[1][3]
+    as model,
   coalesce(sum(input_tokens), 0) as input_tokens,
   coalesce(sum(output_tokens), 0) as output_tokens,
-  (array_agg(first_token_us order by start_time desc, attempt_id desc))[1] as first_token_us,
+  (array_agg(array[outcome, provider, model, first_token_us::text] order by start_time desc, attempt_id desc))[1][4]::bigint
+    as first_token_us,
   coalesce(sum(cost_nano_usd), 0) as cost_nano_usd,
   round(coalesce(sum(cost_nano_usd), 0) / 1e9, 9) as cost_usd,
   coalesce(sum(charge_nano_usd), 0) as charge_nano_usd,
@@ -256,6 +269,94 @@ from attempts;
 comment on view attempt_details is 'Everything that the ledger knows of each attempt.';
 comment on column attempt_details.day is 'UTC day in which the attempt began.';
 comment on column attempt_details.first_token_ms is 'From sending the request to the first content; null: none came.';
+
+-- Columns mean the same wherever they stand; what a view has said of one itself stays.
+do $$
+declare
+  described record;
+begin
+  for described in
+    select v.relname as view, c.attname as name, t.comment
+    from (values
+      ('account', 'An account of a book: usage/TENANT and provider/PROVIDER in cost, tenant/TENANT and revenue in charge.'),
+      ('accepted_prediction_tokens', 'Predicted tokens that the answer took over.'),
+      ('alias', 'The model name that clients call.'),
+      ('attempt_id', 'UUID of version 7 made before the call left; as it came for what is no attempt.'),
+      ('attempts', 'Calls to providers, retries and fallbacks included.'),
+      ('audio_input_tokens', 'Part of input_tokens that was sound; null: not reported.'),
+      ('audio_output_tokens', 'Part of output_tokens that was sound; null: not reported.'),
+      ('balance_nano_usd', 'In 1e-9 USD; positive: the account received more than it gave.'),
+      ('balance_usd', 'The same in USD.'),
+      ('book', 'cost: what providers bill; charge: what tenants pay.'),
+      ('budget_id', 'Id of the budget.'),
+      ('cache_write_long_tokens', 'Part of cache_write_tokens that was written for longer than the provider''s default; null: not reported.'),
+      ('cache_write_tokens', 'Part of input_tokens that providers wrote to their caches.'),
+      ('cached_input_tokens', 'Part of input_tokens that providers read from their caches.'),
+      ('charge_nano_usd', 'What tenants pay, in 1e-9 USD.'),
+      ('charge_usd', 'What tenants pay, in USD.'),
+      ('completed_attempts', 'Those whose answer was complete.'),
+      ('cost_nano_usd', 'What providers bill, in 1e-9 USD.'),
+      ('cost_usd', 'What providers bill, in USD.'),
+      ('day', 'UTC day in which the attempts began.'),
+      ('disabled', 'Whether the budget is out of force.'),
+      ('display_name', 'For people.'),
+      ('duration_ms', 'From sending the request to the end, in milliseconds.'),
+      ('duration_p50_ms', 'Median time from sending the request to the end, in milliseconds.'),
+      ('duration_p95_ms', 'The time that 95 of a hundred attempts stay within, in milliseconds.'),
+      ('end_time', 'When it ended; for what a crash cut off, when that was found.'),
+      ('end_user', 'End user as the client named it; empty: not named.'),
+      ('estimated', 'Whether counts of any attempt are estimated.'),
+      ('estimated_attempts', 'Attempts whose counts are estimated.'),
+      ('first_token_p95_ms', 'The time to the first content that 95 of a hundred attempts stay within.'),
+      ('first_token_us', 'From sending the request to the first content, in microseconds; null: none came.'),
+      ('image_input_tokens', 'Part of input_tokens that was pictures; null: not reported.'),
+      ('image_output_tokens', 'Part of output_tokens that was pictures; null: not reported.'),
+      ('input_tokens', 'All input tokens, cached ones included.'),
+      ('journal_id', 'The journal that the event came from; empty: not known.'),
+      ('key', 'Id of the API key; empty: none.'),
+      ('leased_usd', 'leased_nano_usd in USD.'),
+      ('limit_nano_usd', 'What may be spent in a window, in 1e-9 USD.'),
+      ('limit_usd', 'The same in USD.'),
+      ('model', 'The model, as the provider names it.'),
+      ('outcome', 'completed, cancelled by the client, failed before content, truncated after it, lost in a crash, or rejected by the provider.'),
+      ('output_tokens', 'All output tokens, reasoning included.'),
+      ('payload_bytes', 'Length of the event.'),
+      ('price_id', 'The price in force when the attempt began; empty: none.'),
+      ('pricing', 'priced, or why there is no cost: unpriced, price_unknown, usage_unknown, out_of_range.'),
+      ('provider', 'Who was called.'),
+      ('provider_reply_id', 'The provider''s id of the reply; empty: none.'),
+      ('provider_status', 'HTTP status of the provider; 0: none.'),
+      ('reason', 'content: the attempt stands with other content; sqlstate 23514: its month was retired; otherwise the field at fault.'),
+      ('reasoning_tokens', 'Part of output_tokens spent on reasoning.'),
+      ('receive_time', 'When the event came.'),
+      ('rejected_prediction_tokens', 'Predicted tokens that the answer did not take over, and that are billed.'),
+      ('request_id', 'The client''s request (x-request-id of the answer); retries and fallbacks share it.'),
+      ('requests', 'Requests of clients.'),
+      ('scope', 'Whose calls the budget is for.'),
+      ('sequence', 'Number of the event in its journal; 0: not known.'),
+      ('server_tool_uses', 'How often the provider''s own tools were used, by name; null: not reported.'),
+      ('spent_percent', 'What was spent, of a hundred.'),
+      ('spent_usd', 'spent_nano_usd in USD.'),
+      ('stands_in_ledger', 'Whether a row of this attempt is in the ledger.'),
+      ('start_time', 'When it began.'),
+      ('stream', 'Whether the client asked for a stream.'),
+      ('tag', 'Name of a tag.'),
+      ('tags', 'Tags and their values; null: none.'),
+      ('tenant', 'Who pays.'),
+      ('unpriced_attempts', 'Attempts whose cost is not known.'),
+      ('usage_inconsistent', 'A reported part was larger than its total, and was cut to it for the cost.'),
+      ('usage_source', 'reported by the provider; counted by Weir; estimated, because the end was lost.'),
+      ('usd_per_1000_tokens', 'Cost of a thousand tokens, input and output, in USD.'),
+      ('value', 'The tag''s value.'),
+      ('window_kind', 'What span the limit is for.')
+    ) as t (name, comment)
+    join pg_attribute c on c.attname = t.name and c.attnum > 0
+    join pg_class v on v.oid = c.attrelid and v.relkind = 'v' and v.relnamespace = current_schema()::regnamespace
+    where col_description(v.oid, c.attnum) is null
+  loop
+    execute format('comment on column %I.%I is %L', described.view, described.name, described.comment);
+  end loop;
+end $$;
 
 -- Whoever is a member of weir_analyst reads every view here, and nothing beneath them.
 create or replace procedure let_analysts_read() language plpgsql as $$
