@@ -327,7 +327,7 @@ test("a conversation of which a turn was deleted is listed as far as it is there
 test("a response that is not there reads the same, whatever is asked and whosever it is", async () => {
   const { create: ask } = model("openai-chat", answerOf("mine"));
   const { id } = await ask({ input: "hi" });
-  for (const missing of ["resp_never", `${id}x`]) {
+  for (const missing of ["resp_never", `${id}x`, "no id at all"]) {
     const calls = [
       () => openai.responses.retrieve(missing),
       () => openai.responses.delete(missing),

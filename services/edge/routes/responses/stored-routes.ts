@@ -64,7 +64,7 @@ function metadataOf({ caller, exchange }: KeyedCall): Metadata {
 
 /** @throws WeirError NOT_FOUND for what can be no id */
 function idOf({ params: { id = "" } }: KeyedCall): string {
-  if (!isResponseId(id)) throw new WeirError(ErrorReason.NOT_FOUND);
+  if (!isResponseId(id)) throw new WeirError(ErrorReason.NOT_FOUND, { text: "There is no such response." });
   return id;
 }
 
