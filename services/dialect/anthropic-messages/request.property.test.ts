@@ -1,4 +1,4 @@
-import { create, type JsonObject, type MessageInitShape, toJsonString } from "@bufbuild/protobuf";
+import { create, equals, type JsonObject, type MessageInitShape, toJsonString } from "@bufbuild/protobuf";
 import { type GenerateRequest, GenerateRequestSchema } from "@weir/gen/weir/chat/v1/chat_service_pb";
 import { type MessageSchema, Role, ToolChoice_Mode, type ToolSchema } from "@weir/gen/weir/chat/v1/conversation_pb";
 import fc from "fast-check";
@@ -253,20 +253,19 @@ function requestTo(model: string) {
     .filter((request) => !thinks(request) || isFreeToThink(request));
 }
 
-test.each(["claude-opus-4-8", "claude-sonnet-4-6"])(
-  "what a request to %s can say comes back as it was",
-  { timeout },
-  (model) => {
-    const options = { model, stream: true, maxOutputTokensDefault: 4_096 };
-    fc.assert(
-      fc.property(requestTo(model), (request) => {
-        const { body, warnings } = anthropicMessages.writeRequest(request, options);
-        const json = parseExact(writeJson(body));
-        expect(warnings).toEqual([]);
-        const read = anthropicMessages.readRequest(json ?? {});
-        expect(toJsonString(GenerateRequestSchema, read)).toBe(toJsonString(GenerateRequestSchema, request));
-      }),
-      { numRuns },
-    );
-  },
-);
+const models = ["claude-opus-4-8", "claude-sonnet-4-6"];
+
+test.each(models)("what a request to %s can say comes back as it was", { timeout }, (model) => {
+  const options = { model, stream: true, maxOutputTokensDefault: 4_096 };
+  fc.assert(
+    fc.property(requestTo(model), (request) => {
+      const { body, warnings } = anthropicMessages.writeRequest(request, options);
+      const json = parseExact(writeJson(body));
+      expect(warnings).toEqual([]);
+      const read = anthropicMessages.readRequest(json ?? {});
+      if (equals(GenerateRequestSchema, read, request)) return;
+      expect(toJsonString(GenerateRequestSchema, read)).toBe(toJsonString(GenerateRequestSchema, request));
+    }),
+    { numRuns: Math.ceil(numRuns / models.length) },
+  );
+});

@@ -1,4 +1,4 @@
-import { create, toJson } from "@bufbuild/protobuf";
+import { create, equals, toJson } from "@bufbuild/protobuf";
 import { type GenerateRequest, GenerateRequestSchema } from "@weir/gen/weir/chat/v1/chat_service_pb";
 import fc from "fast-check";
 import { expect, test } from "vitest";
@@ -25,7 +25,9 @@ test("what the dialect can express comes back as it was, without a warning", () 
   fc.assert(
     fc.property(expressible, ({ model, request }) => {
       const text = there(request, model);
-      expect(toJson(GenerateRequestSchema, back(text))).toEqual(toJson(GenerateRequestSchema, request));
+      const read = back(text);
+      if (equals(GenerateRequestSchema, read, request)) return;
+      expect(toJson(GenerateRequestSchema, read)).toEqual(toJson(GenerateRequestSchema, request));
     }),
     { numRuns },
   );

@@ -18,15 +18,13 @@ const name = fc.stringMatching(/^[a-z_]{1,12}$/);
 
 /** Any request that a target of these traits can be told of, in the form in which it is read back. */
 export function requests(traits: TargetTraits): Arbitrary<GenerateRequest> {
-  return tools(traits).chain((someTools) => {
-    const callable = someTools.filter(({ kind }) => kind?.case !== "server" || kind.value.type !== webSearchTool);
-    return fc
-      .record(
+  return fc
+    .tuple(
+      fc.record({ tools: tools(traits), toolChoice, parallelToolCalls: fc.boolean() }),
+      fc.record(
         {
           model: fc.constant("m"),
           messages: fc.array(message(traits), { minLength: 1, maxLength: 5 }),
-          tools: fc.constant(someTools),
-          ...(callable.length > 0 && { toolChoice, parallelToolCalls: fc.boolean() }),
           maxOutputTokens: fc.integer({ min: 1, max: 10_000_000 }),
           outputFormat,
           reasoning: fc.record({ effort: words }),
@@ -46,17 +44,26 @@ export function requests(traits: TargetTraits): Arbitrary<GenerateRequest> {
           extensions: fc.record({
             "openai-chat": fc.dictionary(
               fc.stringMatching(/^x_[a-z]{1,5}$/),
-              fc.jsonValue().map((value) => JSON.parse(JSON.stringify(value)) as never), // without -0, which JSON has not
+              fc.jsonValue({ maxDepth: 2 }).map((value) => JSON.parse(JSON.stringify(value)) as never), // without -0, which JSON has not
               { minKeys: 1, maxKeys: 3 },
             ),
           }),
         },
-        { requiredKeys: ["model", "messages", "tools"] },
-      )
-      .map(({ stored, ...init }) =>
-        create(GenerateRequestSchema, stored === undefined ? init : { ...init, store: true, metadata: stored }),
-      );
-  });
+        { requiredKeys: ["model", "messages"] },
+      ),
+    )
+    .map(([{ tools: declared, ...rules }, { stored, ...init }]) =>
+      create(GenerateRequestSchema, {
+        ...init,
+        tools: declared,
+        ...(declared.some(isCallable) && rules),
+        ...(stored !== undefined && { store: true, metadata: stored }),
+      }),
+    );
+}
+
+function isCallable({ kind }: MessageInitShape<typeof ToolSchema>): boolean {
+  return kind?.case !== "server" || kind.value.type !== webSearchTool;
 }
 
 const outputFormat = fc.oneof(
@@ -92,7 +99,7 @@ function sampling({ topK }: TargetTraits) {
 
 /** JSON text of an object in the form in which it is written, with numbers that no double holds. */
 function schema(): Arbitrary<string> {
-  const property = fc.oneof(fc.jsonValue(), fc.constant(null)).map((value) => JSON.stringify(value));
+  const property = fc.oneof(fc.jsonValue({ maxDepth: 2 }), fc.constant(null)).map((value) => JSON.stringify(value));
   return fc
     .dictionary(name, fc.oneof(property, fc.constantFrom("12345678901234567890", "0.1000000000000000055")))
     .map((members) => {
@@ -110,12 +117,10 @@ function tools(traits: TargetTraits): Arbitrary<MessageInitShape<typeof ToolSche
       parametersSchema: fc.oneof(fc.constant(""), schema()),
       strict: fc.option(fc.boolean(), { nil: undefined }),
     })
-    .chain((value) =>
-      cacheControl(traits.cacheMarks === "cache_control" ? traits.cacheMarks : "none").map((mark) => ({
-        kind: { case: "function" as const, value },
-        ...mark,
-      })),
-    );
+    .map((value) => ({ kind: { case: "function" as const, value } }));
+  const markedFunction = fc
+    .tuple(functionTool, cacheControl(traits.cacheMarks === "cache_control" ? traits.cacheMarks : "none"))
+    .map(([tool, mark]) => ({ ...tool, ...mark }));
   const custom = fc
     .tuple(name, settings)
     .map(([own, rest]) => ({ type: customTool, settings: { ...rest, name: `custom_${own}` } }))
@@ -124,7 +129,7 @@ function tools(traits: TargetTraits): Arbitrary<MessageInitShape<typeof ToolSche
     kind: { case: "server" as const, value: { type: webSearchTool, settings: value } },
   }));
   return fc
-    .tuple(fc.array(fc.oneof(functionTool, custom), { maxLength: 4 }), fc.array(search, { maxLength: 1 }))
+    .tuple(fc.array(fc.oneof(markedFunction, custom), { maxLength: 4 }), fc.array(search, { maxLength: 1 }))
     .map(([list, last]) => [...list, ...last]);
 }
 
@@ -143,7 +148,7 @@ function message(traits: TargetTraits): Arbitrary<MessageInitShape<typeof Messag
 }
 
 function userPart(traits: TargetTraits): Arbitrary<PartInit> {
-  const url = fc.webUrl().map((value) => ({ case: "url" as const, value }));
+  const url = fc.webUrl({ size: "xsmall" }).map((value) => ({ case: "url" as const, value }));
   const data = bytes.map((value) => ({ case: "data" as const, value }));
   const fileId = words.map((value) => ({ case: "fileId" as const, value }));
   const detail = fc.constantFrom("", "low", "high", "auto", "original");
@@ -174,7 +179,7 @@ function assistantParts(traits: TargetTraits): Arbitrary<PartInit[]> {
         name,
         name.map((own) => `custom_${own}`),
       ),
-      arguments: fc.oneof(fc.string(), fc.json(), fc.constant('{"n": 12345678901234567890.0}')),
+      arguments: fc.oneof(fc.string(), fc.json({ maxDepth: 2 }), fc.constant('{"n": 12345678901234567890.0}')),
       ...(traits.callSignatures && { signature: fc.uint8Array({ maxLength: 8 }) }),
     })
     .map((value): PartInit => ({ content: { case: "toolCall", value } }));
