@@ -123,7 +123,7 @@ export async function createSource(options: SourceOptions): Promise<Source> {
 
 export const reservedTokens = { inputTokens: 9_999, outputTokens: 8_888 };
 
-function intentOf(attemptId: string, user: string, startTimeMs: number): Intent {
+export function intentOf(attemptId: string, user: string, startTimeMs: number): Intent {
   return {
     attemptId,
     requestId: `req_${attemptId}`,
@@ -137,7 +137,7 @@ function intentOf(attemptId: string, user: string, startTimeMs: number): Intent 
   };
 }
 
-function settlementOf(intent: Intent, { inputTokens, outputTokens }: Billed): UsageEvent {
+export function settlementOf(intent: Intent, { inputTokens, outputTokens }: Billed): UsageEvent {
   return create(UsageEventSchema, {
     ...intent,
     startTime: timestampFromMs(Math.floor(intent.startTimeMs)),
