@@ -1,6 +1,7 @@
 import { hostname } from "node:os";
 import type { DependencyHealth, Edge } from "@weir/edge/service";
 import { AccountService } from "@weir/gen/weir/account/v1/account_service_pb";
+import { BudgetService } from "@weir/gen/weir/account/v1/budget_service_pb";
 import { RouteService } from "@weir/gen/weir/routing/v1/route_service_pb";
 import { UsageService } from "@weir/gen/weir/metering/v1/usage_service_pb";
 import type { Client } from "@weir/kit/call";
@@ -39,6 +40,7 @@ export interface RunningServices {
   /** Clients as the services of this process have them. */
   readonly clients: {
     readonly accounts: Client<typeof AccountService>;
+    readonly budgets: Client<typeof BudgetService>;
     readonly usage: Client<typeof UsageService>;
     readonly routes: Client<typeof RouteService>;
   };
@@ -177,6 +179,7 @@ export async function startServices(
       providers: () => configuration.current().reasons,
       clients: {
         accounts: mesh.client(AccountService, "metering"),
+        budgets: mesh.client(BudgetService, "metering"),
         usage: mesh.client(UsageService, "metering"),
         routes: mesh.client(RouteService, "router"),
       },

@@ -2,6 +2,7 @@
 import { Command } from "commander";
 import { ConfigError } from "@weir/kit/config/fault";
 import { OperatorError } from "./operator-error.ts";
+import { budgetsCommand } from "./commands/budgets.ts";
 import { configCommand } from "./commands/config.ts";
 import { demoCommand } from "./commands/demo.ts";
 import { healthCommand } from "./commands/health.ts";
@@ -30,6 +31,7 @@ for (const command of [
   serveCommand(),
   keysCommand(),
   tenantsCommand(),
+  budgetsCommand(),
   usageCommand(),
   ledgerCommand(),
   journalCommand(),

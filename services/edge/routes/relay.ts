@@ -231,11 +231,19 @@ function headHeaders(head: WireHead, seconds: number): HeaderList {
     String(Math.round(seconds * 1_000)),
   ];
   if (head.warnings.length > 0) headers.push("x-weir-warnings", headerValue(warningsText(head.warnings)));
+  if (head.budgetRemainingNanoUsd !== undefined) {
+    headers.push("x-weir-budget-remaining-usd", usdText(head.budgetRemainingNanoUsd));
+  }
   for (const name in head.headers) {
     if (!headerNameShape.test(name) || ownHeader.test(name)) continue;
     headers.push(name, headerValue(head.headers[name] as string));
   }
   return headers;
+}
+
+/** USD with nine decimals: `0.001250000`. */
+function usdText(nanoUsd: bigint): string {
+  return `${nanoUsd / 1_000_000_000n}.${String(nanoUsd % 1_000_000_000n).padStart(9, "0")}`;
 }
 
 const warningsLengthMax = 2_048;

@@ -1,5 +1,5 @@
 import { estimateInputTokens } from "@weir/dialect/wire-request";
-import type { Price, Rates } from "@weir/price/price";
+import { dearestRatesFor, type Price } from "@weir/price/price";
 
 /** What tokens cost at most, in nano-USD for one. */
 export interface TokenRates {
@@ -9,16 +9,20 @@ export interface TokenRates {
 
 const million = 1_000_000;
 
-/** @param inputTokens decides whether rates for long input hold */
+/**
+ * Over all service tiers: which one an attempt is served in is known only at its end.
+ * @param inputTokens decides whether rates for long input hold
+ */
 export function dearestRates(price: Price, inputTokens: number): TokenRates {
-  const { longContext, nanoUsdPerMillion } = price;
-  const isLong = longContext !== undefined && inputTokens > longContext.inputTokensAbove;
-  const rates = isLong ? longContext.nanoUsdPerMillion : nanoUsdPerMillion;
-  return { input: Number(dearestInput(rates)) / million, output: Number(rates.output) / million };
+  const rates = dearestRatesFor(price, inputTokens);
+  const { input, cachedInput, cacheWrite, cacheWriteLong, audioInput, imageInput } = rates;
+  const inputs = [input, cachedInput, cacheWrite, cacheWriteLong, audioInput, imageInput];
+  const outputs = [rates.output, rates.audioOutput, rates.imageOutput];
+  return { input: Number(highest(inputs)) / million, output: Number(highest(outputs)) / million };
 }
 
-function dearestInput({ input, cachedInput, cacheWrite, cacheWriteLong = 0n }: Rates): bigint {
-  return [cachedInput, cacheWrite, cacheWriteLong].reduce((most, rate) => (rate > most ? rate : most), input);
+function highest(rates: readonly bigint[]): bigint {
+  return rates.reduce((most, rate) => (rate > most ? rate : most), 0n);
 }
 
 /** What a number of tokens costs at most, in whole nano-USD; at least 1. */

@@ -17,8 +17,9 @@ export interface Growth {
   readonly outputTokensMax: number;
 }
 
-/** Output for which a stream gets more money at once. */
-const stepTokens = 1_024;
+/** Output for which a stream gets more money at once; where that cannot be had half of it is asked for, and so on. */
+const stepTokensMax = 1_024;
+const stepTokensMin = 64;
 /** More is asked for when so little of the covered output is left. */
 const leadTokens = 512;
 
@@ -28,7 +29,10 @@ export class CallHold {
   private readonly growth: Growth;
   /** Output whose cost is set aside. */
   private covered: number;
-  private growing: "can" | "waits" | "cannot" | "need-not" = "can";
+  private stepTokens = stepTokensMax;
+  /** More is not asked for again before so much output has come. */
+  private askAgainAt = 0;
+  private growing: "can" | "waits" | "need-not" = "can";
   /** A budget that it was for is not enforced any more. */
   private unbounded = false;
   /** Whether the intent is on record, so that a settlement will follow. */
@@ -48,7 +52,7 @@ export class CallHold {
    */
   covers(outputTokens: number): boolean {
     if (outputTokens + leadTokens <= this.covered || this.growing === "need-not") return true;
-    if (this.growing === "can") this.grow();
+    if (this.growing === "can" && outputTokens >= this.askAgainAt) this.grow(outputTokens);
     return outputTokens < this.covered || this.isEnough();
   }
 
@@ -97,17 +101,21 @@ export class CallHold {
     });
   }
 
-  private grow(): void {
+  private grow(outputTokens: number): void {
     const { lender, rates, outputTokensMax } = this.growth;
-    const tokens = Math.min(stepTokens, outputTokensMax - this.covered);
+    const tokens = Math.min(this.stepTokens, outputTokensMax - this.covered);
     this.growing = "waits";
     lender.extend(this.held, amountOf(rates, 0, tokens), (kind) => {
-      if (kind === "refused") this.growing = "cannot";
-      else if (kind === "free") {
+      if (kind === "refused") {
+        this.stepTokens = Math.max(stepTokensMin, this.stepTokens / 2);
+        this.askAgainAt = outputTokens + stepTokensMin;
+        this.growing = "can";
+      } else if (kind === "free") {
         this.growing = "need-not";
         this.unbounded = true;
       } else {
         this.covered += tokens;
+        this.stepTokens = Math.min(stepTokensMax, this.stepTokens * 2);
         this.growing = this.covered >= outputTokensMax ? "need-not" : "can";
       }
     });

@@ -274,6 +274,8 @@ export class Lender {
     const account = this.deps.account(name.budget, name.subject);
     if (outcome === LeaseOutcome.HELD) {
       this.pause(account);
+      // A stream does not stand still while it waits: it asks for less instead.
+      if (waiter.held !== undefined) this.line.refuse((other) => other === waiter, heldByOthers());
       return;
     }
     const unspent = Number(unspentNanoUsd);

@@ -1,4 +1,5 @@
 import type { AccountService } from "@weir/gen/weir/account/v1/account_service_pb";
+import type { BudgetService } from "@weir/gen/weir/account/v1/budget_service_pb";
 import type { UsageService } from "@weir/gen/weir/metering/v1/usage_service_pb";
 import type { Client } from "@weir/kit/call";
 import { dataFolder, readTextFile } from "../data-folder.ts";
@@ -10,6 +11,7 @@ import { addressFault, readSettings, type Settings } from "../settings.ts";
 /** Metering of a running gateway. */
 export interface Gateway {
   readonly accounts: Client<typeof AccountService>;
+  readonly budgets: Client<typeof BudgetService>;
   readonly usage: Client<typeof UsageService>;
 }
 
@@ -23,20 +25,26 @@ export const callTimeoutMs = 15_000;
  */
 export async function withGateway<T>(address: string | undefined, use: (gateway: Gateway) => Promise<T>): Promise<T> {
   // Help texts should not wait for gRPC to load.
-  const [{ AccountService }, { UsageService }, { ErrorReason }, { createMesh }, { toWeirError }] = await Promise.all([
-    import("@weir/gen/weir/account/v1/account_service_pb"),
-    import("@weir/gen/weir/metering/v1/usage_service_pb"),
-    import("@weir/gen/weir/common/v1/error_reason_pb"),
-    import("@weir/kit/mesh"),
-    import("@weir/kit/weir-error"),
-  ]);
+  const [{ AccountService }, { BudgetService }, { UsageService }, { ErrorReason }, { createMesh }, { toWeirError }] =
+    await Promise.all([
+      import("@weir/gen/weir/account/v1/account_service_pb"),
+      import("@weir/gen/weir/account/v1/budget_service_pb"),
+      import("@weir/gen/weir/metering/v1/usage_service_pb"),
+      import("@weir/gen/weir/common/v1/error_reason_pb"),
+      import("@weir/kit/mesh"),
+      import("@weir/kit/weir-error"),
+    ]);
   const settings = readSettings(process.env);
   const mesh = createMesh({
     ...meshOptions(settings, "weir-command"),
     listen: undefined,
     peers: { metering: [meteringAddress(address, settings)] },
   });
-  const gateway = { accounts: mesh.client(AccountService, "metering"), usage: mesh.client(UsageService, "metering") };
+  const gateway = {
+    accounts: mesh.client(AccountService, "metering"),
+    budgets: mesh.client(BudgetService, "metering"),
+    usage: mesh.client(UsageService, "metering"),
+  };
   // Links and their timers keep no process alive.
   const alive = setTimeout(() => {}, 2 * callTimeoutMs);
   try {
