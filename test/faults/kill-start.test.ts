@@ -79,7 +79,7 @@ test(
   "F1 after kills of the gateway and of metering the ledger equals the simulator's count",
   async () => {
     let ledger: LedgerReader | undefined;
-    await runScenario(
+    const trialsOver = runScenario(
       "F1-start",
       async ({ seed, random, tag }) => {
         const victim = seed % 2 === 0 ? "gateway" : "metering";
@@ -112,7 +112,12 @@ test(
           ledger = await openEmbeddedLedger(dataDir);
         },
       },
-    ).finally(async () => ledger?.close());
+    );
+    try {
+      await trialsOver;
+    } finally {
+      await ledger?.close();
+    }
   },
   scenarioTimeoutMs(trials),
 );

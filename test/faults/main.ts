@@ -1,0 +1,76 @@
+import { spawn } from "node:child_process";
+import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { cpus, tmpdir, totalmem } from "node:os";
+import { dirname, join } from "node:path";
+import { parseArgs } from "node:util";
+
+// `npm run test:faults`: the fault scenarios with many trials, and a table of what came of them.
+
+const help = `Usage: npm run test:faults -- [options]
+
+  --trials <n>  trials of each scenario (default 300; npm test runs 20)
+  --seed <n>    first seed; each trial takes the next (default: seeds that failed before, then random ones)
+  --only <id>   one scenario, as docs/failure-modes.md names it: F4
+`;
+
+const root = dirname(dirname(import.meta.dirname));
+const { values } = parseArgs({
+  options: {
+    trials: { type: "string", default: "300" },
+    seed: { type: "string" },
+    only: { type: "string" },
+    help: { type: "boolean", default: false },
+  },
+});
+
+interface Result {
+  readonly id: string;
+  readonly trials: number;
+  readonly firstSeed: number;
+  readonly failed: number;
+  readonly seconds: number;
+}
+
+async function run(): Promise<number> {
+  const folder = mkdtempSync(join(tmpdir(), "weir-faults-"));
+  const report = join(folder, "report.jsonl");
+  const env = {
+    ...process.env,
+    WEIR_FAULT_TRIALS: values.trials,
+    WEIR_FAULT_REPORT: report,
+    ...(values.seed === undefined ? {} : { WEIR_FAULT_SEED: values.seed }),
+  };
+  const filter = ["test/faults", "-t", values.only === undefined ? String.raw`\bF\d+ ` : String.raw`\b${values.only} `];
+  try {
+    const child = spawn(process.execPath, [join(root, "test/main.ts"), ...filter], {
+      cwd: root,
+      env,
+      stdio: "inherit",
+    });
+    for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => child.kill(signal));
+    const code = await new Promise<number>((resolve, reject) => {
+      child.once("error", reject);
+      child.once("exit", (exitCode) => resolve(exitCode ?? 1));
+    });
+    if (existsSync(report)) process.stdout.write(tableOf(report));
+    return code;
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+function tableOf(report: string): string {
+  const results = readFileSync(report, "utf8")
+    .trim()
+    .split("\n")
+    .map((line) => JSON.parse(line) as Result);
+  const [first] = cpus();
+  const machine = `${cpus().length} x ${first?.model ?? "CPU"}, ${Math.round(totalmem() / 2 ** 30)} GiB, Node ${process.version}`;
+  const rows = results.map(
+    ({ id, trials, firstSeed, failed, seconds }) => `| ${id} | ${trials} | ${firstSeed} | ${failed} | ${seconds} s |`,
+  );
+  return `\n${machine}\n\n| scenario | trials | first seed | failed | took |\n| --- | --- | --- | --- | --- |\n${rows.join("\n")}\n`;
+}
+
+if (values.help) process.stdout.write(help);
+else process.exitCode = await run();
