@@ -1,7 +1,7 @@
 -- Attempts and transfers in monthly partitions, by the time that a UUID of version 7 begins with. Partitioned by the id
 -- itself, so that the primary key stays what it is for: unique over all partitions. The rows there are stay where they
--- are: their tables become the first partitions, up to the end of this month. Nothing is copied; the index that is new is
--- built over them, and nobody else reads or writes them until then.
+-- are: their tables become the first partitions, up to the end of this month. Nothing is copied. While the new indexes are
+-- built, whoever reads goes on and whoever writes waits; readers wait for the last look at the ids.
 
 -- Neither function is strict: a strict one is called for each row, where these become part of the query.
 create function first_attempt_id(from_time timestamptz) returns uuid
@@ -15,6 +15,18 @@ create function request_day(request_id text) returns date
   return case when length(request_id) = 36 and request_id ~ '^req_[0-9a-f]*$'
     then date '1970-01-01' + (('x' || substr(request_id, 5, 12))::bit(48)::bigint / 86400000)::int end;
 comment on function request_day is 'The UTC day in which a request came, of which its id tells; null for ids of another form.';
+
+lock table attempts, transfers in share mode;
+-- Rows arrive nearly in the order of time, so a block range index is enough and costs next to nothing to keep. What the
+-- views call day and hour are expressions; only under an index of the same ones does a filter by them read little.
+create index attempts_by_time on attempts using brin (
+  start_time,
+  ((start_time at time zone 'UTC')::date),
+  date_trunc('hour', start_time at time zone 'UTC'),
+  request_day(request_id)
+) with (pages_per_range = 32, autosummarize = on);
+-- For pages of one tenant's attempts, the newest first.
+create index attempts_by_tenant on attempts (tenant, start_time, attempt_id);
 
 lock table attempts, transfers in access exclusive mode;
 alter table attempts add column tags jsonb check (jsonb_typeof(tags) = 'object');
@@ -59,12 +71,9 @@ begin
   alter table attempts add primary key (attempt_id);
   alter table transfers add primary key (attempt_id, book);
   create index attempts_by_request on attempts (request_id);
-  -- For pages of one tenant's attempts, the newest first.
   create index attempts_by_tenant on attempts (tenant, start_time, attempt_id);
   create index attempts_estimated_index on attempts (start_time) where usage_source = 'estimated';
   create index attempts_price_unknown on attempts (price_id) where pricing = 'price_unknown';
-  -- Rows arrive nearly in the order of time, so a block range index is enough and costs next to nothing to keep. What
-  -- the views call day and hour are expressions; only under an index of the same ones does a filter by them read little.
   create index attempts_by_time on attempts using brin (
     start_time,
     ((start_time at time zone 'UTC')::date),
