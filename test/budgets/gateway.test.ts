@@ -121,14 +121,14 @@ async function spentOf(budgetId: string): Promise<number> {
 test("a spent budget is refused as OpenAI refuses, and its SDK does not try again", async () => {
   const budgetId = await budget(50, { user: "ann" });
   const client = new OpenAI({ baseURL: `${weir.url}/v1`, apiKey: key });
-  const call = () =>
-    client.chat.completions.create({
-      model: "chat",
-      messages: [{ role: "user", content: "hello" }],
-      max_tokens: 20,
-      user: "ann",
-      ...{ x_sim: { tokens: 20 } },
-    });
+  const scripted = {
+    model: "chat",
+    messages: [{ role: "user" as const, content: "hello" }],
+    max_completion_tokens: 20,
+    safety_identifier: "ann",
+    x_sim: { tokens: 20 },
+  };
+  const call = () => client.chat.completions.create(scripted);
   await call();
   await call();
   const before = simulator.counts().attempts;
