@@ -298,6 +298,28 @@ describe("a stream", () => {
     expect(whole).not.toContain("[DONE]");
   });
 
+  test("whose headers left for want of content tells its warnings before its content", async () => {
+    let more = (): void => undefined;
+    const gate = new Promise<void>((resolve) => {
+      more = resolve;
+    });
+    const warning = { code: "field_dropped", param: "seed", text: "" };
+    const edge = await startEdge({
+      settings: { holdHeadersMs: 50 },
+      async *chat() {
+        await gate;
+        yield wire({ head: { ...eventHead, warnings: [warning] }, data: event("1") });
+        yield wire({ data: event("[DONE]"), tail: { usage } });
+      },
+    });
+    const raw = await openRaw(edge.port);
+    raw.socket.write(rawPost(edge.key, JSON.stringify(helloStream)));
+    await raw.until(/: waiting/);
+    more();
+    expect(await raw.until(/\[DONE\]/)).toMatch(/: weir-warnings field_dropped seed\n\n[^]*data: 1\n\n/);
+    raw.socket.destroy();
+  });
+
   test("shows signs of life between events", async () => {
     const edge = await startEdge({
       settings: { heartbeatMs: 100 },

@@ -144,6 +144,8 @@ export class Relay {
     if (isEvents) {
       this.deps.measures.firstContent(this.label, seconds);
       if (exchange.isSilent) this.openEvents(headHeaders(head, seconds));
+      // The headers have left for want of content.
+      else this.tellWarnings(head);
       this.beat();
       this.mode = "events";
     } else if (exchange.isSilent) {
@@ -166,6 +168,12 @@ export class Relay {
     this.counted = true;
     this.deps.measures.streamOpened();
     this.exchange.begin(200, [...this.form.headers, ...headers], true);
+  }
+
+  private tellWarnings({ warnings }: WireHead): void {
+    if (warnings.length === 0) return;
+    const comment = this.form.comment(`weir-warnings ${headerValue(warningsText(warnings))}`);
+    if (comment !== "") this.exchange.write(comment);
   }
 
   private reframe(data: Uint8Array, isLast: boolean): Uint8Array | string {

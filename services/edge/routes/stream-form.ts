@@ -12,6 +12,8 @@ export interface StreamForm {
   waiting(): string;
   /** What a client gets when nothing came for a while. */
   readonly ping: string;
+  /** A line for people and programs that look for it, which no client takes for content; empty where there is no such thing. */
+  comment(text: string): string;
   /**
    * The events as the client reads them. Absent: as they came.
    * @throws WeirError STREAM_TRUNCATED when they cannot be read, or end inside one
@@ -26,6 +28,7 @@ export const eventForm: StreamForm = {
   headers: ["content-type", "text/event-stream; charset=utf-8", ...unheld],
   waiting: () => ": waiting\n\n",
   ping: ": ping\n\n",
+  comment: (text) => `: ${text}\n\n`,
 };
 
 /** One answer of Gemini's as a JSON array, and how its failures are told: before the array began, as those of every other call. */
@@ -36,6 +39,7 @@ export function createArrayForm(): { readonly form: StreamForm; readonly voice: 
       headers: ["content-type", "application/json; charset=UTF-8", ...unheld],
       waiting: () => array.open(),
       ping: "\n",
+      comment: () => "",
       reframe(data, isLast) {
         const items = array.push(Buffer.from(data.buffer, data.byteOffset, data.byteLength));
         if (!isLast) return items;
