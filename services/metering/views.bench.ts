@@ -6,7 +6,7 @@ import { meteringOn, openTestDatabase } from "./testing.ts";
 
 // How fast the views answer: `node services/metering/views.bench.ts [rows]` fills a ledger of a hundred days and prints a
 // table. WEIR_BENCH_DATABASE_URL names a database that is filled when it is empty, and kept; without it a private one
-// is made and dropped. Ten million rows take about 8 GB of disk.
+// is made and dropped. Ten million rows take 5 GB of disk.
 
 const rowCount = Number(process.argv[2] ?? 10_000_000);
 const days = 100;
