@@ -29,6 +29,8 @@ export interface AttemptRow extends PricedUsage {
   readonly serverToolUses: string | null;
   /** JSON; null when there were none. */
   readonly tags: string | null;
+  /** Null: the standard one, or not said. */
+  readonly serviceTier: string | null;
   readonly usageInconsistent: boolean;
   readonly priceId: string;
   /** Microseconds since 1970. */
@@ -99,6 +101,7 @@ export function attemptFromEvent(event: UsageEvent, price: Price | undefined): A
     usage,
     serverToolUses: toolUses(usage),
     tags: tagsOf(principal),
+    serviceTier: usage.serviceTier === undefined ? null : storable(usage.serviceTier),
     usageInconsistent: billableTokens(usage).inconsistent,
     priceId: storable(event.priceId),
     ...priced,
@@ -217,6 +220,8 @@ function digestOf(event: UsageEvent): string {
       usage.acceptedPredictionTokens,
       usage.rejectedPredictionTokens,
       Object.entries(usage.serverToolUses).sort(byName),
+      // As with tags.
+      ...(usage.serviceTier === undefined ? [] : [usage.serviceTier]),
     ],
     event.usageSource,
     event.providerReplyId,

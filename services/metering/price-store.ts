@@ -1,12 +1,11 @@
-import { create } from "@bufbuild/protobuf";
-import { type Usage, UsageSchema } from "@weir/gen/weir/common/v1/usage_pb";
 import { priceUsage } from "@weir/price/charge";
-import type { Price, Rates } from "@weir/price/price";
+import { allRates, type Price, type Rates } from "@weir/price/price";
 import type { ClientBase } from "pg";
 import { type ArrayColumn, arrayParameters, unnested } from "./arrays.ts";
 import type { Database } from "./database.ts";
 import type { Outcome } from "./ledger.ts";
 import { postingOf } from "./transfers.ts";
+import { toUsage, usageColumns, type UsageRow } from "./usage-columns.ts";
 
 /** The prices that the ledger goes by. Failures are WeirError STORE_UNAVAILABLE. */
 export interface PriceStore {
@@ -24,8 +23,8 @@ export function createPriceStore(database: Database): PriceStore {
       database.transaction(async (client) => {
         await client.query(
           `insert into prices (${priceColumns.map((column) => column.name).join(", ")})
-           select price_id, provider, model, effective_time, ${rateNames.map((name) => `${name}::numeric`).join(", ")},
-             long_context, source
+           select price_id, provider, model, effective_time, ${baseRates.map(([column]) => `${column}::numeric`).join(", ")},
+             long_context, other_rates, tiers, source
            from ${unnested(priceColumns, "t")} order by price_id on conflict (price_id) do nothing`,
           arrayParameters(priceColumns, prices),
         );
@@ -51,16 +50,35 @@ export function createPriceStore(database: Database): PriceStore {
 
 const rowsAtOnce = 1000;
 
-const rateNames = [
-  "input_nano_usd_per_million",
-  "cached_input_nano_usd_per_million",
-  "cache_write_nano_usd_per_million",
-  "cache_write_long_nano_usd_per_million",
-  "output_nano_usd_per_million",
+/** Column and name of each rate: those that every price has had from the beginning, and others. */
+const baseRates = [
+  ["input_nano_usd_per_million", "input"],
+  ["cached_input_nano_usd_per_million", "cachedInput"],
+  ["cache_write_nano_usd_per_million", "cacheWrite"],
+  ["cache_write_long_nano_usd_per_million", "cacheWriteLong"],
+  ["output_nano_usd_per_million", "output"],
+] as const;
+const otherRates = [
+  ["audio_input_nano_usd_per_million", "audioInput"],
+  ["image_input_nano_usd_per_million", "imageInput"],
+  ["audio_output_nano_usd_per_million", "audioOutput"],
+  ["image_output_nano_usd_per_million", "imageOutput"],
 ] as const;
 
+type BaseRatesRow = Readonly<Record<(typeof baseRates)[number][0], string>>;
+type OtherRatesRow = Readonly<Partial<Record<(typeof otherRates)[number][0], string>>>;
 /** Rates under the names of the columns; text, since JSON numbers are read as floats by many. */
-type RatesRow = Readonly<Record<(typeof rateNames)[number], string>>;
+type RatesRow = BaseRatesRow & OtherRatesRow;
+
+interface TierRow extends RatesRow {
+  readonly service_tier: string;
+  readonly input_tokens_above: number;
+}
+
+/** What a price has beside its base rates and tiers. */
+interface OtherRow extends OtherRatesRow {
+  readonly tool_nano_usd_per_thousand?: Readonly<Record<string, string>>;
+}
 
 /** Rates travel as text: numeric has no form that is as simple. */
 const priceColumns: readonly ArrayColumn<Price>[] = [
@@ -72,67 +90,129 @@ const priceColumns: readonly ArrayColumn<Price>[] = [
     type: "timestamptz",
     value: (price) => (price.effectiveTime === undefined ? null : Math.round(price.effectiveTime * 1000)),
   },
-  ...rateNames.map(
-    (name): ArrayColumn<Price> => ({
+  ...baseRates.map(
+    ([name]): ArrayColumn<Price> => ({
       name,
       type: "text",
-      value: (price) => toRatesRow(price.nanoUsdPerMillion)[name],
+      value: (price) => toBaseRow(price.nanoUsdPerMillion)[name],
     }),
   ),
   { name: "long_context", type: "jsonb", value: (price) => longContextText(price) },
+  { name: "other_rates", type: "jsonb", value: (price) => otherRatesText(price) },
+  { name: "tiers", type: "jsonb", value: (price) => tiersText(price) },
   { name: "source", type: "text", value: (price) => price.source },
 ];
 
-interface PriceRow extends RatesRow {
+interface PriceRow extends BaseRatesRow {
   readonly price_id: string;
   readonly provider: string;
   readonly model: string;
   readonly effective_time: Date | null;
-  readonly long_context: (RatesRow & { readonly input_tokens_above: number }) | null;
+  readonly long_context: (BaseRatesRow & { readonly input_tokens_above: number }) | null;
+  readonly other_rates: OtherRow | null;
+  readonly tiers: readonly TierRow[] | null;
   readonly source: string;
 }
 
 async function selectPrices(client: ClientBase, ids: readonly string[]): Promise<Price[]> {
   const { rows } = await client.query<PriceRow>("select * from prices where price_id = any($1::text[])", [ids]);
-  return rows.map((row) => ({
+  return rows.map(toPrice);
+}
+
+function toPrice(row: PriceRow): Price {
+  const { tool_nano_usd_per_thousand: fees, ...others } = row.other_rates ?? {};
+  const tiers = row.long_context ? [{ service_tier: "", ...row.long_context }] : row.tiers;
+  return {
     id: row.price_id,
     provider: row.provider,
     model: row.model,
     effectiveTime: row.effective_time?.getTime(),
-    nanoUsdPerMillion: fromRatesRow(row),
-    longContext: row.long_context
-      ? { inputTokensAbove: row.long_context.input_tokens_above, nanoUsdPerMillion: fromRatesRow(row.long_context) }
-      : undefined,
+    nanoUsdPerMillion: fromRatesRow({ ...row, ...others }),
+    ...(tiers
+      ? {
+          tiers: tiers.map((tier) => ({
+            serviceTier: tier.service_tier,
+            inputTokensAbove: tier.input_tokens_above,
+            nanoUsdPerMillion: fromRatesRow(tier),
+          })),
+        }
+      : {}),
+    ...(fees
+      ? {
+          nanoUsdPerThousandUses: Object.fromEntries(Object.entries(fees).map(([tool, fee]) => [tool, BigInt(fee)])),
+        }
+      : {}),
     source: row.source,
-  }));
+  };
 }
 
 function fromRatesRow(row: RatesRow): Rates {
+  const others = otherRates.flatMap(([column, name]) => {
+    const rate = row[column];
+    return rate === undefined ? [] : [[name, BigInt(rate)] as const];
+  });
   return {
     input: BigInt(row.input_nano_usd_per_million),
     cachedInput: BigInt(row.cached_input_nano_usd_per_million),
     cacheWrite: BigInt(row.cache_write_nano_usd_per_million),
     cacheWriteLong: BigInt(row.cache_write_long_nano_usd_per_million),
     output: BigInt(row.output_nano_usd_per_million),
+    ...Object.fromEntries(others),
   };
 }
 
-function toRatesRow(rates: Rates): RatesRow {
-  return {
-    input_nano_usd_per_million: String(rates.input),
-    cached_input_nano_usd_per_million: String(rates.cachedInput),
-    cache_write_nano_usd_per_million: String(rates.cacheWrite),
-    cache_write_long_nano_usd_per_million: String(rates.cacheWriteLong ?? rates.cacheWrite),
-    output_nano_usd_per_million: String(rates.output),
-  };
+function toBaseRow(rates: Rates): BaseRatesRow {
+  const all = allRates(rates);
+  return Object.fromEntries(baseRates.map(([column, name]) => [column, String(all[name])])) as BaseRatesRow;
 }
 
-function longContextText({ longContext }: Price): string | null {
-  if (!longContext) return null;
-  return JSON.stringify({
-    input_tokens_above: longContext.inputTokensAbove,
-    ...toRatesRow(longContext.nanoUsdPerMillion),
+/** Only those that differ from what they are by default. */
+function toOtherRow(rates: Rates): OtherRatesRow {
+  const all = allRates({ ...rates });
+  return Object.fromEntries(
+    otherRates.flatMap(([column, name]) => {
+      const usual = name.endsWith("Input") ? rates.input : rates.output;
+      return all[name] === usual ? [] : [[column, String(all[name])]];
+    }),
+  );
+}
+
+function otherRatesText({ nanoUsdPerMillion, nanoUsdPerThousandUses = {} }: Price): string | null {
+  const fees = Object.entries(nanoUsdPerThousandUses).sort(byName);
+  const row: OtherRow = {
+    ...toOtherRow(nanoUsdPerMillion),
+    ...(fees.length === 0
+      ? {}
+      : { tool_nano_usd_per_thousand: Object.fromEntries(fees.map(([tool, fee]) => [tool, String(fee)])) }),
+  };
+  return Object.keys(row).length === 0 ? null : JSON.stringify(row);
+}
+
+function byName([a]: readonly [string, unknown], [b]: readonly [string, unknown]): number {
+  return a < b ? -1 : 1;
+}
+
+/** The one tier of a price that has no other, in the form that versions before there were tiers know. */
+function longContextText({ tiers = [] }: Price): string | null {
+  const [tier] = tiers;
+  if (tiers.length !== 1 || !tier || tier.serviceTier !== "") return null;
+  if (Object.keys(toOtherRow(tier.nanoUsdPerMillion)).length > 0) return null;
+  return JSON.stringify({ input_tokens_above: tier.inputTokensAbove, ...toBaseRow(tier.nanoUsdPerMillion) });
+}
+
+function tiersText(price: Price): string | null {
+  const { tiers = [] } = price;
+  if (tiers.length === 0 || longContextText(price) !== null) return null;
+  const rows = tiers.map(({ serviceTier, inputTokensAbove, nanoUsdPerMillion: rates }): TierRow => {
+    return {
+      service_tier: serviceTier,
+      input_tokens_above: inputTokensAbove,
+      ...toBaseRow(rates),
+      ...toOtherRow(rates),
+    };
   });
+  const place = (row: TierRow) => `${row.service_tier} ${String(row.input_tokens_above).padStart(10, "0")}`;
+  return JSON.stringify(rows.sort((a, b) => (place(a) < place(b) ? -1 : 1)));
 }
 
 /** Everything that decides an amount. The source is a note and may be reworded. */
@@ -142,15 +222,16 @@ function contentOf(price: Price): string {
     price.provider,
     price.model,
     effectiveTime,
-    toRatesRow(price.nanoUsdPerMillion),
+    toBaseRow(price.nanoUsdPerMillion),
     longContextText(price),
+    otherRatesText(price),
+    tiersText(price),
   ]);
 }
 
 async function settleSome(client: ClientBase, prices: ReadonlyMap<string, Price>): Promise<number> {
   const { rows: waiting } = await client.query<WaitingRow>(
-    `select attempt_id, outcome, price_id, input_tokens, cached_input_tokens, cache_write_tokens,
-       cache_write_long_tokens, output_tokens, reasoning_tokens
+    `select attempt_id, outcome, price_id, ${usageColumns}
      from attempts where pricing = 'price_unknown' and price_id = any($1::text[])
      order by attempt_id limit ${rowsAtOnce} for update`,
     [[...prices.keys()]],
@@ -176,28 +257,8 @@ async function settleSome(client: ClientBase, prices: ReadonlyMap<string, Price>
   return waiting.length;
 }
 
-type WaitingCount =
-  | "input_tokens"
-  | "cached_input_tokens"
-  | "cache_write_tokens"
-  | "cache_write_long_tokens"
-  | "output_tokens"
-  | "reasoning_tokens";
-
-interface WaitingRow extends Readonly<Record<WaitingCount, string | null>> {
+interface WaitingRow extends UsageRow {
   readonly attempt_id: string;
   readonly outcome: Outcome;
   readonly price_id: string;
-}
-
-/** The counts that amounts depend on. */
-function toUsage(row: WaitingRow): Usage {
-  const usage = create(UsageSchema);
-  if (row.input_tokens !== null) usage.inputTokens = Number(row.input_tokens);
-  if (row.cached_input_tokens !== null) usage.cachedInputTokens = Number(row.cached_input_tokens);
-  if (row.cache_write_tokens !== null) usage.cacheWriteTokens = Number(row.cache_write_tokens);
-  if (row.cache_write_long_tokens !== null) usage.cacheWriteLongTokens = Number(row.cache_write_long_tokens);
-  if (row.output_tokens !== null) usage.outputTokens = Number(row.output_tokens);
-  if (row.reasoning_tokens !== null) usage.reasoningTokens = Number(row.reasoning_tokens);
-  return usage;
 }

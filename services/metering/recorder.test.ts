@@ -348,7 +348,11 @@ describe.each(["embedded", "postgres"] as const)("%s", (engine) => {
       model: "tiered*",
       effectiveTime: undefined,
       nanoUsdPerMillion: rates,
-      longContext: { inputTokensAbove: 200_000, nanoUsdPerMillion: { ...rates, input: 10n ** 18n + 1n } },
+      tiers: [
+        { serviceTier: "", inputTokensAbove: 200_000, nanoUsdPerMillion: { ...rates, input: 10n ** 18n + 1n } },
+        { serviceTier: "flex", inputTokensAbove: 0, nanoUsdPerMillion: { ...rates, audioInput: 7n } },
+      ],
+      nanoUsdPerThousandUses: { web_search: 10_000_000_000n },
     };
     await meteringOn(db.database).prepare(createPriceList([price]));
     await meteringOn(db.database).prepare(createPriceList([price]));

@@ -60,6 +60,8 @@ export const prices = pgTable("prices", {
   longContext: jsonb("long_context"),
   source: text("source").notNull(),
   createTime: instant("create_time").notNull().defaultNow(),
+  otherRates: jsonb("other_rates"),
+  tiers: jsonb("tiers"),
 });
 
 export const attempts = pgTable("attempts", {
@@ -100,6 +102,7 @@ export const attempts = pgTable("attempts", {
   contentDigest: bytea("content_digest").notNull(),
   recordTime: instant("record_time").notNull().defaultNow(),
   tags: jsonb("tags"),
+  serviceTier: text("service_tier"),
 });
 
 const book = pgEnum("book", ["cost", "charge"]);

@@ -284,6 +284,7 @@ const attemptColumns: readonly ArrayColumn<Recordable>[] = [
   { name: "provider_reply_id", type: "text", value: ({ row }) => row.providerReplyId },
   { name: "content_digest", type: "bytea", value: ({ row }) => row.contentDigest },
   { name: "tags", type: "jsonb", value: ({ row }) => row.tags },
+  { name: "service_tier", type: "text", value: ({ row }) => row.serviceTier },
 ];
 
 /** To be posted in the same statement, so that a transfer exists exactly when its attempt's row was inserted with it. */

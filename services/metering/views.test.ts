@@ -20,15 +20,18 @@ const longPrice: Price = {
   ...testPrice,
   id: priceId({ ...testPrice, model: "long" }),
   model: "long",
-  longContext: {
-    inputTokensAbove: 10_000,
-    nanoUsdPerMillion: {
-      input: 4_000_000_000n,
-      cachedInput: 1_000_000_000n,
-      cacheWrite: 5_000_000_000n,
-      output: 16_000_000_000n,
+  tiers: [
+    {
+      serviceTier: "",
+      inputTokensAbove: 10_000,
+      nanoUsdPerMillion: {
+        input: 4_000_000_000n,
+        cachedInput: 1_000_000_000n,
+        cacheWrite: 5_000_000_000n,
+        output: 16_000_000_000n,
+      },
     },
-  },
+  ],
 };
 
 describe.each(["embedded", "postgres"] as const)("%s", (engine) => {

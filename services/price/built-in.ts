@@ -1,5 +1,5 @@
 import { nanoUsdFromText } from "./decimal.ts";
-import { type Price, priceId, type Rates } from "./price.ts";
+import { type Price, priceId, type PriceTier, type Rates } from "./price.ts";
 
 /** USD for a million tokens: input, cached input, output, and what vendors ask for cache writes. */
 type Row = readonly [
@@ -271,19 +271,20 @@ function pricesOf({ provider, date, source, rows }: Sheet): Price[] {
           cacheWriteLong: nanoUsdFromText(more?.cacheWriteLong ?? more?.cacheWrite ?? input),
           output: nanoUsdFromText(output),
         },
-        longContext: more?.above && more.long ? longContext(more.above, more.long, more.longCacheWrite) : undefined,
+        tiers: more?.above && more.long ? [longTier(more.above, more.long, more.longCacheWrite)] : undefined,
         source: `${source}, ${date}`,
       };
     }),
   );
 }
 
-function longContext(
+function longTier(
   above: number,
   [input, cachedInput, output]: readonly [string, string, string],
   cacheWrites: readonly [cacheWrite: string, cacheWriteLong: string] | undefined,
-) {
+): PriceTier {
   return {
+    serviceTier: "",
     inputTokensAbove: above,
     nanoUsdPerMillion: {
       input: nanoUsdFromText(input),

@@ -46,6 +46,8 @@ export function priceUsage(
 
 const int8Max = 2n ** 63n - 1n;
 
-function isFree(price: Price): boolean {
-  return !price.longContext && Object.values(price.nanoUsdPerMillion).every((rate: bigint | undefined) => !rate);
+function isFree({ nanoUsdPerMillion, tiers = [], nanoUsdPerThousandUses = {} }: Price): boolean {
+  return [nanoUsdPerMillion, ...tiers.map((tier) => tier.nanoUsdPerMillion), nanoUsdPerThousandUses].every((rates) =>
+    Object.values(rates).every((rate: bigint | undefined) => !rate),
+  );
 }

@@ -105,10 +105,11 @@ test("models of this process cost nothing under any id, unless weir.yaml says so
 });
 
 test("a built-in price has not been edited since it was published: ledgers hold it under its id", async () => {
-  const content = builtInPrices.map(({ id, nanoUsdPerMillion: rates, longContext }) => {
+  const content = builtInPrices.map(({ id, nanoUsdPerMillion: rates, tiers = [] }) => {
     const texts = (of: typeof rates) =>
       [of.input, of.cachedInput, of.cacheWrite, of.cacheWriteLong ?? "-", of.output].join(" ");
-    return `${id}: ${texts(rates)}${longContext ? `; above ${longContext.inputTokensAbove}: ${texts(longContext.nanoUsdPerMillion)}` : ""}`;
+    const above = tiers.map((tier) => `; above ${tier.inputTokensAbove}: ${texts(tier.nanoUsdPerMillion)}`);
+    return `${id}: ${texts(rates)}${above.join("")}`;
   });
   // A line may be added here, never changed.
   await expect(`${content.join("\n")}\n`).toMatchFileSnapshot("__fixtures__/built-in.txt");

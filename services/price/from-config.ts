@@ -1,10 +1,10 @@
 import { timestampMs } from "@bufbuild/protobuf/wkt";
-import type { PriceConfig } from "@weir/gen/weir/config/v1/config_pb";
+import type { PriceConfig, PriceTierConfig } from "@weir/gen/weir/config/v1/config_pb";
 import { nanoUsdFromText } from "./decimal.ts";
-import { createPriceList, type Price, type PriceList, priceId } from "./price.ts";
+import { createPriceList, type Price, type PriceList, priceId, type Rates } from "./price.ts";
 
 /**
- * Reads the prices of `weir.yaml`. The id of a price that stands in the place of a built-in one with other rates ends in
+ * Reads the prices of `weir.yaml` and its `price_files`. The id of a price that stands in the place of a built-in one with other rates ends in
  * `+config`, so that two contents never share an id.
  * @param builtIn the list that the prices stand beside
  * @throws RangeError when an amount is not decimal USD, or two entries name the same provider, model and moment
@@ -12,25 +12,44 @@ import { createPriceList, type Price, type PriceList, priceId } from "./price.ts
 export function pricesFromConfig(configured: readonly PriceConfig[], builtIn: readonly Price[]): readonly Price[] {
   const builtInIds = new Set(builtIn.map((price) => price.id));
   return configured.map((entry) => {
-    const input = nanoUsdFromText(entry.inputUsdPerMillion);
     const named = {
       provider: entry.provider,
       model: entry.model,
       effectiveTime: entry.effectiveTime && timestampMs(entry.effectiveTime),
     };
     const id = priceId(named);
+    const tiers = entry.tiers.map((tier) => ({
+      serviceTier: tier.serviceTier,
+      inputTokensAbove: tier.inputTokensAbove,
+      nanoUsdPerMillion: ratesFromConfig(tier),
+    }));
+    const fees = Object.entries(entry.toolUsdPerThousand).map(([tool, usd]) => [tool, nanoUsdFromText(usd)] as const);
     return {
       id: builtInIds.has(id) ? `${id}+config` : id,
       ...named,
-      nanoUsdPerMillion: {
-        input,
-        cachedInput: entry.cachedInputUsdPerMillion === "" ? input : nanoUsdFromText(entry.cachedInputUsdPerMillion),
-        cacheWrite: entry.cacheWriteUsdPerMillion === "" ? input : nanoUsdFromText(entry.cacheWriteUsdPerMillion),
-        output: nanoUsdFromText(entry.outputUsdPerMillion),
-      },
-      source: "weir.yaml",
+      nanoUsdPerMillion: ratesFromConfig(entry),
+      ...(tiers.length === 0 ? {} : { tiers }),
+      ...(fees.length === 0 ? {} : { nanoUsdPerThousandUses: Object.fromEntries(fees) }),
+      source: entry.source === "" ? "weir.yaml" : entry.source,
     };
   });
+}
+
+function ratesFromConfig(entry: PriceConfig | PriceTierConfig): Rates {
+  const input = nanoUsdFromText(entry.inputUsdPerMillion);
+  const some = <Name extends keyof Rates>(name: Name, text: string) =>
+    text === "" ? {} : ({ [name]: nanoUsdFromText(text) } as { [name in Name]: bigint });
+  return {
+    input,
+    cachedInput: entry.cachedInputUsdPerMillion === "" ? input : nanoUsdFromText(entry.cachedInputUsdPerMillion),
+    cacheWrite: entry.cacheWriteUsdPerMillion === "" ? input : nanoUsdFromText(entry.cacheWriteUsdPerMillion),
+    ...some("cacheWriteLong", entry.cacheWriteLongUsdPerMillion),
+    ...some("audioInput", entry.audioInputUsdPerMillion),
+    ...some("imageInput", entry.imageInputUsdPerMillion),
+    output: nanoUsdFromText(entry.outputUsdPerMillion),
+    ...some("audioOutput", entry.audioOutputUsdPerMillion),
+    ...some("imageOutput", entry.imageOutputUsdPerMillion),
+  };
 }
 
 /**

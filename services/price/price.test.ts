@@ -2,7 +2,19 @@ import { create } from "@bufbuild/protobuf";
 import { type Usage, UsageSchema } from "@weir/gen/weir/common/v1/usage_pb";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { billableTokens, costNanoUsd, createPriceList, type Price, priceId, type Rates } from "./price.ts";
+import {
+  allRates,
+  billableTokens,
+  costNanoUsd,
+  createPriceList,
+  dearestRatesFor,
+  type Price,
+  priceId,
+  type PriceTier,
+  rateNames,
+  type Rates,
+  ratesFor,
+} from "./price.ts";
 
 type Counts = Partial<
   Pick<
@@ -11,8 +23,12 @@ type Counts = Partial<
     | "cachedInputTokens"
     | "cacheWriteTokens"
     | "cacheWriteLongTokens"
+    | "audioInputTokens"
+    | "imageInputTokens"
     | "outputTokens"
     | "reasoningTokens"
+    | "audioOutputTokens"
+    | "imageOutputTokens"
   >
 >;
 
@@ -44,13 +60,11 @@ describe("costNanoUsd", () => {
   });
 
   test("a long input is billed at long-context rates as a whole", () => {
-    const longContext = {
-      inputTokensAbove: 1_000,
-      nanoUsdPerMillion: { ...rates, input: 4_000_000n, output: 12_000_000n },
-    };
-    expect(cost({ inputTokens: 1_000, outputTokens: 10 }, { longContext })).toBe(2_080n);
-    expect(cost({ inputTokens: 1_001, outputTokens: 10 }, { longContext })).toBe(4_124n);
-    expect(cost({ inputTokens: 1_001, cachedInputTokens: 1_000 }, { longContext })).toBe(504n);
+    const long = { ...rates, input: 4_000_000n, output: 12_000_000n };
+    const tiers = [{ serviceTier: "", inputTokensAbove: 1_000, nanoUsdPerMillion: long }];
+    expect(cost({ inputTokens: 1_000, outputTokens: 10 }, { tiers })).toBe(2_080n);
+    expect(cost({ inputTokens: 1_001, outputTokens: 10 }, { tiers })).toBe(4_124n);
+    expect(cost({ inputTokens: 1_001, cachedInputTokens: 1_000 }, { tiers })).toBe(504n);
   });
 
   test("rounds once, half to even", () => {
@@ -113,84 +127,221 @@ describe("billableTokens", () => {
       cachedInput: 5,
       cacheWrite: 0,
       cacheWriteLong: 3,
+      audioInput: 0,
+      imageInput: 0,
       output: 7,
+      audioOutput: 0,
+      imageOutput: 0,
       inconsistent: false,
     });
   });
 });
 
 describe("laws", () => {
-  const count = fc.option(fc.integer({ min: 0, max: 4_294_967_295 }), { nil: undefined, freq: 4 });
+  const runs = { numRuns: Number(process.env["WEIR_PROPERTY_RUNS"] ?? 2_000) };
+  const count = fc.option(fc.oneof(fc.nat(2_000), fc.integer({ min: 0, max: 4_294_967_295 })), {
+    nil: undefined,
+    freq: 4,
+  });
   const counts = fc.record({
     inputTokens: count,
     cachedInputTokens: count,
     cacheWriteTokens: count,
     cacheWriteLongTokens: count,
+    audioInputTokens: count,
+    imageInputTokens: count,
     outputTokens: count,
     reasoningTokens: count,
+    audioOutputTokens: count,
+    imageOutputTokens: count,
+    serviceTier: fc.constantFrom(undefined, "flex", "priority"),
+    searches: fc.nat(100),
   });
+  type Drawn = Partial<Record<keyof Counts, number | undefined>> & {
+    readonly serviceTier?: string | undefined;
+    readonly searches?: number;
+  };
+  const of = ({ searches = 0, ...given }: Drawn) => {
+    const known = Object.entries(given).filter(([, value]) => value !== undefined);
+    return Object.assign(create(UsageSchema, { serverToolUses: { web_search: searches } }), Object.fromEntries(known));
+  };
   const rate = fc.bigInt({ min: 0n, max: 10n ** 18n });
+  const maybe = fc.option(rate, { nil: undefined });
   const someRates: fc.Arbitrary<Rates> = fc.record({
     input: rate,
     cachedInput: rate,
     cacheWrite: rate,
-    cacheWriteLong: fc.option(rate, { nil: undefined }),
+    cacheWriteLong: maybe,
+    audioInput: maybe,
+    imageInput: maybe,
     output: rate,
+    audioOutput: maybe,
+    imageOutput: maybe,
   });
-  const of = (given: Partial<Record<keyof Counts, number | undefined>>) =>
-    usageOf(Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)));
+  /** Rates for three lengths of input, none of which falls. */
+  const steps = fc.tuple(someRates, someRates, someRates).map((drawn) => {
+    let least = allRates({ input: 0n, cachedInput: 0n, cacheWrite: 0n, output: 0n });
+    return drawn.map((rates, index) => {
+      const own = allRates(rates);
+      const higher = rateNames.map((name) => [name, own[name] > least[name] ? own[name] : least[name]] as const);
+      least = Object.fromEntries(higher) as typeof least;
+      return { inputTokensAbove: [0, 500, 200_000][index] ?? 0, nanoUsdPerMillion: index === 0 ? rates : least };
+    });
+  });
+  const prices = fc.record({ standard: steps, flex: fc.option(steps), fee: rate }).map(({ standard, flex, fee }) =>
+    price({
+      nanoUsdPerMillion: standard[0]?.nanoUsdPerMillion ?? rates,
+      tiers: [
+        ...standard.slice(1).map((step) => ({ serviceTier: "", ...step })),
+        ...(flex ?? []).map((step) => ({ serviceTier: "flex", ...step })),
+      ],
+      nanoUsdPerThousandUses: { web_search: fee },
+    }),
+  );
 
-  test("classes do not overlap, are not negative, and fill the input", () => {
+  test("prices that are drawn are prices", () => {
+    fc.assert(fc.property(prices, (drawn) => void createPriceList([drawn])));
+  });
+
+  test("classes do not overlap, are not negative, and fill the totals", () => {
     fc.assert(
       fc.property(counts, (given) => {
         const tokens = billableTokens(of(given));
-        const { input, cachedInput, cacheWrite, cacheWriteLong, inputTotal, output } = tokens;
-        expect(input + cachedInput + cacheWrite + cacheWriteLong).toBe(inputTotal);
-        expect(Math.min(input, cachedInput, cacheWrite, cacheWriteLong, output)).toBeGreaterThanOrEqual(0);
+        const { input, cachedInput, cacheWrite, cacheWriteLong, audioInput, imageInput, inputTotal } = tokens;
+        expect(input + cachedInput + cacheWrite + cacheWriteLong + audioInput + imageInput).toBe(inputTotal);
+        expect(Math.min(...rateNames.map((name) => tokens[name]))).toBeGreaterThanOrEqual(0);
         if (given.inputTokens !== undefined) expect(inputTotal).toBe(given.inputTokens);
+        const { output, audioOutput, imageOutput } = tokens;
+        if (given.outputTokens !== undefined) expect(output + audioOutput + imageOutput).toBe(given.outputTokens);
       }),
-      { numRuns: 2_000 },
+      runs,
     );
   });
 
   test("a cost is never negative and is within half a nano-USD of the exact sum", () => {
     fc.assert(
-      fc.property(counts, someRates, (given, nanoUsdPerMillion) => {
-        const tokens = billableTokens(of(given));
-        const exact =
-          BigInt(tokens.input) * nanoUsdPerMillion.input +
-          BigInt(tokens.cachedInput) * nanoUsdPerMillion.cachedInput +
-          BigInt(tokens.cacheWrite) * nanoUsdPerMillion.cacheWrite +
-          BigInt(tokens.cacheWriteLong) * (nanoUsdPerMillion.cacheWriteLong ?? nanoUsdPerMillion.cacheWrite) +
-          BigInt(tokens.output) * nanoUsdPerMillion.output;
-        const rounded = costNanoUsd(of(given), price({ nanoUsdPerMillion }));
-        const error = rounded * 1_000_000n - exact;
-        expect(rounded >= 0n && error <= 500_000n && error >= -500_000n).toBe(true);
+      fc.property(counts, prices, (given, drawn) => {
+        const usage = of(given);
+        const tokens = billableTokens(usage);
+        const inForce = allRates(ratesFor(drawn, usage.serviceTier ?? "", tokens.inputTotal));
+        const fee = drawn.nanoUsdPerThousandUses?.["web_search"] ?? 0n;
+        const exact = rateNames.reduce(
+          (sum, name) => sum + BigInt(tokens[name]) * inForce[name],
+          BigInt(given.searches) * fee * 1_000n,
+        );
+        const error = costNanoUsd(usage, drawn) * 1_000_000n - exact;
+        expect(exact >= 0n && error <= 500_000n && error >= -500_000n).toBe(true);
       }),
-      { numRuns: 2_000 },
+      runs,
     );
   });
 
-  test("more input, more output or a higher rate never costs less", () => {
+  test("more input, more output, more uses of tools or a higher rate never cost less", () => {
     const more = fc.integer({ min: 0, max: 1_000_000 });
     fc.assert(
-      fc.property(counts, someRates, more, more, rate, (given, nanoUsdPerMillion, moreInput, moreOutput, moreRate) => {
-        const capped = (value: number | undefined, by: number) =>
-          value === undefined ? undefined : Math.min(value + by, 4_294_967_295);
-        const before = costNanoUsd(of(given), price({ nanoUsdPerMillion }));
-        const larger = of({
-          ...given,
-          inputTokens: capped(given.inputTokens, moreInput),
-          outputTokens: capped(given.outputTokens, moreOutput),
-        });
-        expect(costNanoUsd(larger, price({ nanoUsdPerMillion })) >= before).toBe(true);
-        for (const name of ["input", "cachedInput", "cacheWrite", "output"] as const) {
-          const dearer = { ...nanoUsdPerMillion, [name]: nanoUsdPerMillion[name] + moreRate };
-          expect(costNanoUsd(of(given), price({ nanoUsdPerMillion: dearer })) >= before).toBe(true);
-        }
-      }),
-      { numRuns: 2_000 },
+      fc.property(
+        counts,
+        prices,
+        more,
+        more,
+        fc.nat(9),
+        rate,
+        (given, drawn, moreInput, moreOutput, uses, moreRate) => {
+          const capped = (value: number | undefined, by: number) =>
+            value === undefined ? undefined : Math.min(value + by, 4_294_967_295);
+          const before = costNanoUsd(of(given), drawn);
+          const larger = {
+            ...given,
+            inputTokens: capped(given.inputTokens, moreInput),
+            outputTokens: capped(given.outputTokens, moreOutput),
+            searches: given.searches + uses,
+          };
+          expect(costNanoUsd(of(larger), drawn) >= before).toBe(true);
+          for (const name of rateNames) {
+            const dearer = (of: Rates): Rates => ({ ...allRates(of), [name]: allRates(of)[name] + moreRate });
+            const other = {
+              ...drawn,
+              nanoUsdPerMillion: dearer(drawn.nanoUsdPerMillion),
+              tiers: (drawn.tiers ?? []).map((tier) => ({
+                ...tier,
+                nanoUsdPerMillion: dearer(tier.nanoUsdPerMillion),
+              })),
+            };
+            expect(costNanoUsd(of(given), other) >= before).toBe(true);
+          }
+        },
+      ),
+      runs,
     );
+  });
+
+  test("no tier costs more than the dearest rates for its input", () => {
+    fc.assert(
+      fc.property(counts, prices, (given, drawn) => {
+        const usage = of(given);
+        const tokens = billableTokens(usage);
+        const worst = price({ nanoUsdPerMillion: dearestRatesFor(drawn, tokens.inputTotal) });
+        const { nanoUsdPerThousandUses: _, ...withoutFees } = drawn;
+        expect(costNanoUsd(usage, withoutFees) <= costNanoUsd(usage, worst)).toBe(true);
+      }),
+      runs,
+    );
+  });
+});
+
+describe("tiers", () => {
+  const cheap: Rates = { input: 1_000_000n, cachedInput: 100_000n, cacheWrite: 1_000_000n, output: 4_000_000n };
+  const dear: Rates = { input: 4_000_000n, cachedInput: 500_000n, cacheWrite: 4_000_000n, output: 16_000_000n };
+  const dearer: Rates = { ...dear, input: 5_000_000n };
+  const tiers = [
+    { serviceTier: "", inputTokensAbove: 1_000, nanoUsdPerMillion: dearer },
+    { serviceTier: "", inputTokensAbove: 100, nanoUsdPerMillion: dear },
+    { serviceTier: "flex", inputTokensAbove: 0, nanoUsdPerMillion: cheap },
+  ];
+  const at = (inputTokens: number, serviceTier?: string) =>
+    costNanoUsd(of({ inputTokens, ...(serviceTier === undefined ? {} : { serviceTier }) }), price({ tiers }));
+  const of = (counts: object) => Object.assign(create(UsageSchema), counts);
+
+  test("of several lengths the longest that was reached counts, whatever the order", () => {
+    expect([at(100), at(101), at(1_000), at(1_001)]).toEqual([200n, 404n, 4_000n, 5_005n]);
+  });
+
+  test("a service tier has its own rates, and one that the price does not know the standard ones", () => {
+    expect([at(100, "flex"), at(2_000, "flex"), at(100, "priority"), at(101, "priority")]).toEqual([
+      100n,
+      2_000n,
+      200n,
+      404n,
+    ]);
+  });
+
+  test("audio, pictures and tools have rates of their own", () => {
+    const full = price({
+      nanoUsdPerMillion: { ...rates, audioInput: 40_000_000n, imageInput: 10_000_000n, audioOutput: 80_000_000n },
+      nanoUsdPerThousandUses: { web_search: 10_000_000_000n },
+    });
+    const usage = of({
+      inputTokens: 10,
+      audioInputTokens: 3,
+      imageInputTokens: 2,
+      outputTokens: 4,
+      audioOutputTokens: 1,
+    });
+    expect(costNanoUsd(usage, full)).toBe(5n * 2n + 3n * 40n + 2n * 10n + 3n * 8n + 80n);
+    usage.serverToolUses = { web_search: 3, __proto__x: 5, constructor: 7 };
+    expect(costNanoUsd(usage, full)).toBe(254n + 30_000_000n);
+  });
+
+  test.each<[string, PriceTier[], string]>([
+    ["rates that fall", [{ serviceTier: "", inputTokensAbove: 5, nanoUsdPerMillion: cheap }], "that fall above 5"],
+    [
+      "no rates for short input",
+      [{ serviceTier: "flex", inputTokensAbove: 5, nanoUsdPerMillion: cheap }],
+      "short input",
+    ],
+    ["two for the same", [{ serviceTier: "", inputTokensAbove: 0, nanoUsdPerMillion: dear }], "two rates"],
+  ])("%s are refused", (_, refused, text) => {
+    expect(() => createPriceList([price({ tiers: refused })])).toThrow(text);
   });
 });
 
@@ -230,8 +381,8 @@ describe("createPriceList", () => {
     expect(() => createPriceList([price(), price()])).toThrow("two prices have the id acme/large@always");
     expect(() => createPriceList([price(), { ...price(), id: "x" }])).toThrow("from the same moment");
     expect(() => createPriceList([price({ nanoUsdPerMillion: { ...rates, output: -1n } })])).toThrow("negative rate");
-    const longContext = { inputTokensAbove: 1, nanoUsdPerMillion: { ...rates, input: -1n } };
-    expect(() => createPriceList([price({ longContext })])).toThrow("negative rate");
+    const tiers = [{ serviceTier: "", inputTokensAbove: 1, nanoUsdPerMillion: { ...rates, input: -1n } }];
+    expect(() => createPriceList([price({ tiers })])).toThrow("negative rate");
   });
 
   test("names that objects are born with are no prices", () => {

@@ -7,7 +7,23 @@ export interface Rates {
   readonly cacheWrite: bigint;
   /** Cache writes for one hour. Default: as `cacheWrite`. */
   readonly cacheWriteLong?: bigint | undefined;
+  /** Default: as `input`. */
+  readonly audioInput?: bigint | undefined;
+  /** Default: as `input`. */
+  readonly imageInput?: bigint | undefined;
   readonly output: bigint;
+  /** Default: as `output`. */
+  readonly audioOutput?: bigint | undefined;
+  /** Default: as `output`. */
+  readonly imageOutput?: bigint | undefined;
+}
+
+/** Rates for the whole of an attempt that was served in a tier and has more input than so many tokens. */
+export interface PriceTier {
+  /** As `Usage.serviceTier`; empty: the standard one. */
+  readonly serviceTier: string;
+  readonly inputTokensAbove: number;
+  readonly nanoUsdPerMillion: Rates;
 }
 
 /** What a model costs from a moment on. Never edited: a new price is a new object with a new id. */
@@ -20,8 +36,10 @@ export interface Price {
   /** Milliseconds since 1970 from when the price holds; undefined: always. */
   readonly effectiveTime: number | undefined;
   readonly nanoUsdPerMillion: Rates;
-  /** Rates for the whole of an attempt whose input is longer than so many tokens. */
-  readonly longContext?: { readonly inputTokensAbove: number; readonly nanoUsdPerMillion: Rates } | undefined;
+  /** Rates that hold in the place of those; in no order. With more input none of them falls. */
+  readonly tiers?: readonly PriceTier[] | undefined;
+  /** Nano-USD for a thousand uses of a tool that the provider runs, by the names of `Usage.serverToolUses`. */
+  readonly nanoUsdPerThousandUses?: Readonly<Record<string, bigint>> | undefined;
   /** Where the price was read: a URL and a date, or `weir.yaml`. */
   readonly source: string;
 }
@@ -35,7 +53,10 @@ export interface PriceList {
   get(id: string): Price | undefined;
 }
 
-/** @throws RangeError when two prices share an id, a rate is negative, or two hold for one model from one moment on */
+/**
+ * @throws RangeError when two prices share an id or hold for one model from one moment on, and for tiers that are no whole:
+ *   a negative rate, one that falls with more input, two for the same attempts
+ */
 export function createPriceList(prices: readonly Price[]): PriceList {
   const byId = new Map<string, Price>();
   const providers = new Map<string, ProviderPrices>();
@@ -94,11 +115,96 @@ function inForce(versions: readonly Price[] | undefined, atMs: number): Price | 
 }
 
 function check(price: Price): void {
-  for (const rates of [price.nanoUsdPerMillion, price.longContext?.nanoUsdPerMillion]) {
-    if (rates && Object.values(rates).some((rate: bigint | undefined) => rate !== undefined && rate < 0n)) {
-      throw new RangeError(`the price ${price.id} has a negative rate`);
+  const { id, nanoUsdPerMillion, tiers = [], nanoUsdPerThousandUses = {} } = price;
+  const amounts = [nanoUsdPerMillion, ...tiers.map((tier) => tier.nanoUsdPerMillion), nanoUsdPerThousandUses];
+  if (
+    amounts.some((rates) => Object.values(rates).some((rate: bigint | undefined) => rate !== undefined && rate < 0n))
+  ) {
+    throw new RangeError(`the price ${id} has a negative rate`);
+  }
+  const base: PriceTier = { serviceTier: "", inputTokensAbove: 0, nanoUsdPerMillion };
+  for (const [name, steps] of Map.groupBy([base, ...tiers], (tier) => tier.serviceTier)) {
+    const called = name === "" ? "" : ` of the service tier ${name}`;
+    steps.sort((a, b) => a.inputTokensAbove - b.inputTokensAbove);
+    if (steps[0]?.inputTokensAbove !== 0) throw new RangeError(`the price ${id} has no rates${called} for short input`);
+    for (const [index, step] of steps.entries()) {
+      const before = steps[index - 1];
+      if (before === undefined) continue;
+      if (before.inputTokensAbove === step.inputTokensAbove) {
+        throw new RangeError(`the price ${id} has two rates${called} above ${step.inputTokensAbove} input tokens`);
+      }
+      const lower = allRates(before.nanoUsdPerMillion);
+      const higher = allRates(step.nanoUsdPerMillion);
+      if (rateNames.some((rate) => higher[rate] < lower[rate])) {
+        throw new RangeError(
+          `the price ${id} has rates${called} that fall above ${step.inputTokensAbove} input tokens`,
+        );
+      }
     }
   }
+}
+
+/** The classes of tokens, as rates name them. */
+export const rateNames = [
+  "input",
+  "cachedInput",
+  "cacheWrite",
+  "cacheWriteLong",
+  "audioInput",
+  "imageInput",
+  "output",
+  "audioOutput",
+  "imageOutput",
+] as const satisfies readonly (keyof Rates)[];
+
+/** Rates with what their defaults stand for. */
+export type AllRates = Readonly<Record<(typeof rateNames)[number], bigint>>;
+
+export function allRates(rates: Rates): AllRates {
+  const { input, cachedInput, cacheWrite, output } = rates;
+  return {
+    input,
+    cachedInput,
+    cacheWrite,
+    cacheWriteLong: rates.cacheWriteLong ?? cacheWrite,
+    audioInput: rates.audioInput ?? input,
+    imageInput: rates.imageInput ?? input,
+    output,
+    audioOutput: rates.audioOutput ?? output,
+    imageOutput: rates.imageOutput ?? output,
+  };
+}
+
+/**
+ * The rates of an attempt: those of its tier, or the standard ones when the price does not know the tier, and of these the
+ * ones for the longest input that it reaches.
+ * @param inputTotal tokens
+ */
+export function ratesFor(price: Price, serviceTier: string, inputTotal: number): Rates {
+  const { tiers } = price;
+  if (tiers === undefined) return price.nanoUsdPerMillion;
+  const name = tiers.some((tier) => tier.serviceTier === serviceTier) ? serviceTier : "";
+  let found: PriceTier | undefined;
+  for (const tier of tiers) {
+    const reached = tier.inputTokensAbove === 0 || inputTotal > tier.inputTokensAbove;
+    if (tier.serviceTier !== name || !reached) continue;
+    if (found === undefined || tier.inputTokensAbove > found.inputTokensAbove) found = tier;
+  }
+  return found?.nanoUsdPerMillion ?? price.nanoUsdPerMillion;
+}
+
+/**
+ * The dearest rate of each class over every service tier, for an attempt of so much input: its tier is only known
+ * once it is over.
+ */
+export function dearestRatesFor(price: Price, inputTotal: number): AllRates {
+  const names = new Set(["", ...(price.tiers ?? []).map((tier) => tier.serviceTier)]);
+  return [...names]
+    .map((name) => allRates(ratesFor(price, name, inputTotal)))
+    .reduce((most, rates) => {
+      const higher = rateNames.map((name) => [name, rates[name] > most[name] ? rates[name] : most[name]] as const);
+      return Object.fromEntries(higher) as AllRates;
+    });
 }
 
 /** The id of a price: `openai/gpt-4o@2024-10-02`. A moment that is no UTC midnight is written out in full. */
@@ -108,63 +214,74 @@ export function priceId(price: Pick<Price, "provider" | "model" | "effectiveTime
 }
 
 /** Tokens of one attempt by the rate that they cost; the classes do not overlap. */
-export interface BillableTokens {
-  /** All of the input; decides whether long-context rates hold. */
+export interface BillableTokens extends Readonly<Record<(typeof rateNames)[number], number>> {
+  /** All of the input; decides whether rates for long input hold. */
   readonly inputTotal: number;
-  /** Neither read from nor written to a cache. */
-  readonly input: number;
-  readonly cachedInput: number;
-  /** Written to a cache for the vendor's short default. */
-  readonly cacheWrite: number;
-  readonly cacheWriteLong: number;
-  readonly output: number;
   /** A part was reported larger than its total and was cut to it. */
   readonly inconsistent: boolean;
 }
 
 /**
- * Splits reported totals into classes. Parts that do not fit into their total are cut to it, cached input first. A total
- * that was not reported is taken as the sum of its parts, and as zero only when there are none.
+ * Splits reported totals into classes. Parts that do not fit into their total are cut to it, in the order of cached input,
+ * cache writes, audio and images: what was cached costs as cached input, whatever it stood for. A total that was not
+ * reported is taken as the sum of its parts, and as zero only when there are none.
  */
 export function billableTokens(usage: Usage): BillableTokens {
   const reportedCached = usage.cachedInputTokens ?? 0;
   const reportedLong = usage.cacheWriteLongTokens ?? 0;
   const reportedWrite = usage.cacheWriteTokens ?? reportedLong;
-  const inputTotal = usage.inputTokens ?? reportedCached + reportedWrite;
-  const output = usage.outputTokens ?? usage.reasoningTokens ?? 0;
+  const { audioInputTokens: audio = 0, imageInputTokens: images = 0 } = usage;
+  const { audioOutputTokens: spoken = 0, imageOutputTokens: drawn = 0, reasoningTokens: reasoning = 0 } = usage;
+  const inputTotal = usage.inputTokens ?? Math.max(reportedCached + reportedWrite, audio + images);
+  const outputTotal = usage.outputTokens ?? Math.max(reasoning, spoken + drawn);
   const cachedInput = Math.min(reportedCached, inputTotal);
   const writes = Math.min(reportedWrite, inputTotal - cachedInput);
   const cacheWriteLong = Math.min(reportedLong, writes);
+  const uncached = inputTotal - cachedInput - writes;
+  const audioInput = Math.min(audio, uncached);
+  const imageInput = Math.min(images, uncached - audioInput);
+  const audioOutput = Math.min(spoken, outputTotal);
+  const imageOutput = Math.min(drawn, outputTotal - audioOutput);
   return {
     inputTotal,
-    input: inputTotal - cachedInput - writes,
+    input: uncached - audioInput - imageInput,
     cachedInput,
     cacheWrite: writes - cacheWriteLong,
     cacheWriteLong,
-    output,
+    audioInput,
+    imageInput,
+    output: outputTotal - audioOutput - imageOutput,
+    audioOutput,
+    imageOutput,
     inconsistent:
       cachedInput < reportedCached ||
       writes < reportedWrite ||
       cacheWriteLong < reportedLong ||
-      output < (usage.reasoningTokens ?? 0),
+      audio + images > inputTotal ||
+      spoken + drawn > outputTotal ||
+      reasoning > outputTotal,
   };
 }
 
 /**
  * What an attempt cost, in nano-USD: exact, rounded once at the end, half to even. Never negative; grows with every
- * total and every rate. Counts that were not reported cost nothing: who calls decides what that means.
+ * total, every rate and every use of a tool. Counts that were not reported cost nothing: who calls decides what that means.
  */
 export function costNanoUsd(usage: Usage, price: Price): bigint {
   const tokens = billableTokens(usage);
-  const long = price.longContext;
-  const rates = long && tokens.inputTotal > long.inputTokensAbove ? long.nanoUsdPerMillion : price.nanoUsdPerMillion;
-  return dividedByMillion(
-    BigInt(tokens.input) * rates.input +
-      BigInt(tokens.cachedInput) * rates.cachedInput +
-      BigInt(tokens.cacheWrite) * rates.cacheWrite +
-      BigInt(tokens.cacheWriteLong) * (rates.cacheWriteLong ?? rates.cacheWrite) +
-      BigInt(tokens.output) * rates.output,
-  );
+  const rates = allRates(ratesFor(price, usage.serviceTier ?? "", tokens.inputTotal));
+  let amount = 0n;
+  for (const name of rateNames) if (tokens[name] !== 0) amount += BigInt(tokens[name]) * rates[name];
+  if (price.nanoUsdPerThousandUses !== undefined) {
+    for (const [tool, uses] of Object.entries(usage.serverToolUses)) {
+      amount += BigInt(uses) * (feeOf(price.nanoUsdPerThousandUses, tool) * 1_000n);
+    }
+  }
+  return dividedByMillion(amount);
+}
+
+function feeOf(fees: Readonly<Record<string, bigint>>, tool: string): bigint {
+  return Object.hasOwn(fees, tool) ? (fees[tool] ?? 0n) : 0n;
 }
 
 const million = 1_000_000n;

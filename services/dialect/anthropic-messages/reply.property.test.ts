@@ -7,6 +7,7 @@ import { choiceEnd, citationEvent, endEvent, reasoningEvent, startEvent, textEve
 import { parseExact, writeJson } from "../json.ts";
 import { readCitation } from "./citations.ts";
 import { anthropicMessages } from "./codec.ts";
+import { servedInItsTier } from "../testing/service-tier.ts";
 
 const numRuns = Number(process.env["WEIR_PROPERTY_RUNS"] ?? 1_000);
 const timeout = 600_000;
@@ -153,11 +154,13 @@ function reply(json: fc.Arbitrary<string>, withLifetimes: boolean): fc.Arbitrary
       usageOf(withLifetimes),
       details,
     )
-    .map(([start, pieces, end, usage, more]) => [
-      startEvent(start),
-      ...pieces.flatMap((piece, part) => piece(part)),
-      endEvent([end], usage, more),
-    ]);
+    .map(([start, pieces, end, usage, more]) =>
+      servedInItsTier([
+        startEvent(start),
+        ...pieces.flatMap((piece, part) => piece(part)),
+        endEvent([end], usage, more),
+      ]),
+    );
 }
 
 interface Said {

@@ -35,7 +35,7 @@ export function readAnswer(body: JsonObject): AnswerReading | undefined {
     startEvent({ id: "", model: routedModel(body), serviceTier: typeOf(body["serviceTier"]) }),
   ];
   readContent(message["content"], events);
-  const usage = readUsage(body["usage"]);
+  const usage = readUsage(body["usage"], body["serviceTier"]);
   const word = typeof body["stopReason"] === "string" ? body["stopReason"] : "";
   const end = choiceEnd(0, readStopReason(word), word, readStopSequence(body));
   const details = readDetails(body, ["additionalModelResponseFields", "metrics", "performanceConfig", "trace"]);

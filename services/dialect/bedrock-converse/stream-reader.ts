@@ -190,7 +190,7 @@ export function createFrameReader(): FrameReader {
 
   function readMetadata(json: JsonObject, out: GenerateEvent[]): void {
     metadata = true;
-    usage = readUsage(json["usage"]) ?? usage;
+    usage = readUsage(json["usage"], json["serviceTier"]) ?? usage;
     details = { ...details, ...readDetails(json, ["metrics", "performanceConfig", "serviceTier", "trace"]) };
     if (stopped !== undefined) end(out);
   }

@@ -1,6 +1,7 @@
 import type { Usage } from "@weir/gen/weir/common/v1/usage_pb";
 import type { UsageReading } from "../codec.ts";
 import { isObject, type JsonObject } from "../json.ts";
+import { tierOfUsage } from "../service-tier.ts";
 import { readCount } from "./members.ts";
 
 /**
@@ -8,9 +9,10 @@ import { readCount } from "./members.ts";
  * of all four: https://docs.aws.amazon.com/bedrock/latest/userguide/prompt-caching.html
  * A count that is not a whole number from 0 to 2^32-1, or a part that is larger than its total, is left out, and the
  * reading is not sound; nor is one that does not add up to the vendor's total.
+ * @param tier `serviceTier` of the answer, which stands beside its usage
  * @returns undefined when there is neither a count of the input nor one of the output
  */
-export function readUsage(json: unknown): UsageReading | undefined {
+export function readUsage(json: unknown, tier?: unknown): UsageReading | undefined {
   if (!isObject(json)) return undefined;
   let sound = true;
   const count = (value: unknown, max = 0xffff_ffff): number | undefined => {
@@ -44,6 +46,8 @@ export function readUsage(json: unknown): UsageReading | undefined {
   if (written !== undefined) usage.cacheWriteTokens = written;
   if (writes !== undefined && writes.long <= (written ?? 0)) usage.cacheWriteLongTokens = writes.long;
   if (outputTokens !== undefined) usage.outputTokens = outputTokens;
+  const serviceTier = tierOfUsage(isObject(tier) ? tier["type"] : undefined);
+  if (serviceTier !== undefined) usage.serviceTier = serviceTier;
   return { usage, sound };
 }
 

@@ -51,7 +51,7 @@ export function readUsage(json: unknown): UsageReading | undefined {
   return { usage, sound };
 }
 
-type UsageCount = Exclude<keyof Usage, "$typeName" | "$unknown" | "serverToolUses">;
+type UsageCount = Exclude<keyof Usage, "$typeName" | "$unknown" | "serverToolUses" | "serviceTier">;
 
 /** The tokens of one modality in lists of ModalityTokenCount; undefined when none speaks of it, NaN when one is no number. */
 function modalityTokens(lists: readonly unknown[], modality: string): number | undefined {

@@ -27,7 +27,7 @@ export function readChatAnswer(body: Buffer): ChatAnswer {
   if (!Array.isArray(json["choices"])) return { kind: "malformed" };
   return {
     kind: "answer",
-    usage: readUsage(json["usage"]),
+    usage: readUsage(json["usage"], json["service_tier"]),
     outputTokens: Math.ceil(choicesTextBytes(json["choices"]) / 4),
     replyId: readReplyId(json),
   };

@@ -42,7 +42,7 @@ export function createFrameReader(): FrameReader {
   function readChunk(json: JsonObject, out: GenerateEvent[]): boolean {
     const list = json["choices"] ?? noChoices;
     if (!Array.isArray(list)) return false;
-    const reported = isObject(json["usage"]) ? readUsage(json["usage"]) : undefined;
+    const reported = isObject(json["usage"]) ? readUsage(json["usage"], json["service_tier"]) : undefined;
     // Azure's first chunk tells of its filters alone, and has neither id nor model.
     if (list.length === 0 && reported === undefined) return true;
     start(json, out);

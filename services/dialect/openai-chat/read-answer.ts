@@ -18,7 +18,7 @@ export function readAnswer(body: JsonObject): AnswerReading | undefined {
     if (end === undefined) return undefined;
     ends.push(end);
   }
-  const usage = readUsage(body["usage"]);
+  const usage = readUsage(body["usage"], body["service_tier"]);
   events.push(endEvent(ends, usage?.usage));
   return { events, usage };
 }

@@ -212,7 +212,7 @@ export function createChatStreamReader(options: ChatStreamOptions): ChatStreamRe
       output.read(chunk.contentBytes, chunk.finished.length === 0);
     }
     const reportsUsage = isObject(json["usage"]);
-    if (reportsUsage) facts.usage = readUsage(json["usage"]) ?? facts.usage;
+    if (reportsUsage) facts.usage = readUsage(json["usage"], json["service_tier"]) ?? facts.usage;
     // The extra chunk of `include_usage`; some providers have nothing to put into it. Azure's first chunk has no choices
     // either, and comes before content.
     const isExtra = chunk.bare && (reportsUsage || (facts.content && json["usage"] === null));

@@ -15,6 +15,7 @@ import {
   textEvent,
   toolCallEvent,
 } from "../events.ts";
+import { servedInItsTier } from "../testing/service-tier.ts";
 
 /** How often a property is tried. */
 export const numRuns = Number(process.env["WEIR_PROPERTY_RUNS"] ?? 2000);
@@ -145,11 +146,11 @@ export const reply: fc.Arbitrary<GenerateEvent[]> = fc
             serverToolUses: { ...facts.usage.serverToolUses, ...(images === 0 ? {} : { image_generation: images }) },
           });
     const { model, serviceTier, seconds } = facts;
-    return [
+    return servedInItsTier([
       startEvent({ id: "resp_0a1", model, serviceTier, createTimeMs: seconds * 1_000 }),
       ...said,
       endEvent([choiceEnd(0, settled, raw)], counts),
-    ];
+    ]);
   });
 
 /** One event of each list in turn, the first ones in order. */

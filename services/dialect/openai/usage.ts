@@ -1,15 +1,17 @@
 import type { Usage } from "@weir/gen/weir/common/v1/usage_pb";
 import type { UsageReading } from "../codec.ts";
 import { isObject, type JsonObject } from "../json.ts";
+import { tierOfUsage } from "../service-tier.ts";
 
 const tokensMax = 0xffff_ffff;
 
 /**
  * Reads the `usage` of an answer or of a stream. A count that is not a whole number from 0 to 2^32-1, or a part that is
  * larger than its total, is left out and the reading is not sound; nor is one whose classes do not add up to `total_tokens`.
+ * @param tier `service_tier` of the answer, which stands beside its usage
  * @returns undefined when there is neither a total of the input nor one of the output
  */
-export function readUsage(json: unknown): UsageReading | undefined {
+export function readUsage(json: unknown, tier?: unknown): UsageReading | undefined {
   if (!isObject(json)) return undefined;
   let sound = true;
 
@@ -61,6 +63,8 @@ export function readUsage(json: unknown): UsageReading | undefined {
   set("imageOutputTokens", count(outputDetails["image_tokens"], outputTokens));
   set("acceptedPredictionTokens", count(outputDetails["accepted_prediction_tokens"], outputTokens));
   set("rejectedPredictionTokens", count(outputDetails["rejected_prediction_tokens"], outputTokens));
+  const serviceTier = tierOfUsage(tier);
+  if (serviceTier !== undefined) usage.serviceTier = serviceTier;
   return { usage, sound };
 }
 
@@ -100,7 +104,7 @@ function details(members: JsonObject): JsonObject | undefined {
   return Object.keys(known).length === 0 ? undefined : known;
 }
 
-type UsageCount = Exclude<keyof Usage, "$typeName" | "$unknown" | "serverToolUses">;
+type UsageCount = Exclude<keyof Usage, "$typeName" | "$unknown" | "serverToolUses" | "serviceTier">;
 
 function rest(total: number | undefined, part: number): number | undefined {
   return total === undefined ? undefined : total - part;

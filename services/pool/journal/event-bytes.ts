@@ -41,7 +41,7 @@ export function writeIntent(cursor: Cursor, intent: Intent): void {
     target.provider.length +
     target.model.length +
     intent.priceId.length;
-  const listBytes = tagBytesMax(principal) + toolBytesMax(reserved) + holdBytesMax(intent.hold);
+  const listBytes = tagBytesMax(principal) + usageBytesMax(reserved) + holdBytesMax(intent.hold);
   if (textLength * 3 + fixedBytesMax + listBytes > intentBytesMax) throw new PayloadTooLong();
   writeText(cursor, 0x0a, intent.attemptId);
   writeText(cursor, 0x12, intent.requestId);
@@ -96,7 +96,7 @@ export function lostEventOf(intent: Intent, progress: Usage | undefined, foundTi
 }
 
 export function writeProgress(cursor: Cursor, attemptId: string, usage: Usage): void {
-  if (attemptId.length * 3 + fixedBytesMax + toolBytesMax(usage) > payloadBytesMax) throw new PayloadTooLong();
+  if (attemptId.length * 3 + fixedBytesMax + usageBytesMax(usage) > payloadBytesMax) throw new PayloadTooLong();
   const lengthAt = cursor.at;
   cursor.at += 1;
   cursor.at += cursor.bytes.write(attemptId, cursor.at);
@@ -144,7 +144,7 @@ export function writeEvent(cursor: Cursor, event: UsageEvent): void {
     (target ? target.provider.length + target.model.length : 0) +
     event.priceId.length +
     event.providerReplyId.length;
-  const mapBytes = (principal ? tagBytesMax(principal) : 0) + (usage ? toolBytesMax(usage) : 0);
+  const mapBytes = (principal ? tagBytesMax(principal) : 0) + (usage ? usageBytesMax(usage) : 0);
   if (textLength * 3 + fixedBytesMax + mapBytes + holdBytesMax(event.hold) > payloadBytesMax)
     throw new PayloadTooLong();
   writeText(cursor, 0x0a, event.attemptId);
@@ -255,10 +255,14 @@ function writeUsageFields(cursor: Cursor, usage: Usage): void {
     writeUint32(cursor, 0x10, usage.serverToolUses[name] as number);
     endMessage(cursor, start);
   }
+  if (usage.serviceTier !== undefined) {
+    cursor.bytes[cursor.at++] = 0x72;
+    writeBytesOf(cursor, usage.serviceTier);
+  }
 }
 
-function toolBytesMax(usage: Usage): number {
-  let bytes = 0;
+function usageBytesMax(usage: Usage): number {
+  let bytes = (usage.serviceTier?.length ?? 0) * 3;
   for (const name in usage.serverToolUses) bytes += name.length * 3 + 16;
   return bytes;
 }

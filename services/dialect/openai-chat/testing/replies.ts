@@ -15,6 +15,7 @@ import {
 } from "../../events.ts";
 import type { JsonObject } from "../../json.ts";
 import fc, { type Arbitrary } from "fast-check";
+import { servedInItsTier } from "../../testing/service-tier.ts";
 
 const words = fc.oneof(
   fc.string({ minLength: 1, maxLength: 8 }),
@@ -168,7 +169,7 @@ export const replies: Arbitrary<GenerateEvent[]> = fc
       const [reason, raw] = possible[(reply.reasons[choice] ?? 0) % possible.length] ?? ends[3];
       return choiceEnd(choice, reason, raw);
     });
-    return [reply.start, ...said.events, endEvent(choiceEnds, reply.usage)];
+    return servedInItsTier([reply.start, ...said.events, endEvent(choiceEnds, reply.usage && { ...reply.usage })]);
   });
 
 interface Said {
