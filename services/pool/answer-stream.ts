@@ -11,6 +11,7 @@ export function answerStream(open: () => Promise<Attempt | RunAttemptResponse>):
   let attempt: Attempt | undefined;
   let whole: RunAttemptResponse | undefined;
   let left = false;
+  let ended = false;
   let opening: Promise<void> | undefined;
 
   function opened(result: Attempt | RunAttemptResponse): void {
@@ -30,8 +31,13 @@ export function answerStream(open: () => Promise<Attempt | RunAttemptResponse>):
       opening = open().then(opened, (thrown: unknown) => stream.fail(asError(thrown)));
     },
     poll() {
+      // A caller of the canonical form gets no tail: its last event says the same.
+      if (ended) return undefined;
       const message = whole ?? attempt?.outbox.poll();
-      if (message !== undefined && isLast(message)) stream.end();
+      if (message !== undefined && isLast(message)) {
+        ended = true;
+        stream.end();
+      }
       whole = undefined;
       return message;
     },

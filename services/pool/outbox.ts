@@ -50,8 +50,9 @@ export class Outbox {
     this.onReady?.();
   }
 
-  /** The answer is whole. */
+  /** The answer is whole; nobody hears of it after a failure, which took what was not read. */
   end(tail: WireTail): void {
+    if (this.failure !== undefined) return;
     this.tail = tail;
     this.release();
   }
