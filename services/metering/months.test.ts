@@ -72,17 +72,22 @@ describe.each(["embedded", "postgres"] as const)("%s", (engine) => {
         createHash("sha256").update(text).digest("hex"),
       ]);
     }
-    for (const [index, id] of attemptIds.entries()) {
-      await db.query(
-        `insert into attempts (attempt_id, request_id, tenant, key, end_user, alias, provider, model, stream, outcome,
+    for (const id of attemptIds) await insertOld(id);
+  }
+
+  /** As the version before writes a row. */
+  async function insertOld(id: string): Promise<void> {
+    await db.query(
+      `with inserted as (
+         insert into attempts (attempt_id, request_id, tenant, key, end_user, alias, provider, model, stream, outcome,
            usage_source, usage_inconsistent, price_id, pricing, cost_nano_usd, charge_nano_usd, start_time, end_time,
            provider_status, provider_reply_id, content_digest)
-         values ($1, $2, 'default', '', '', 'large', 'acme', 'large', false, 'completed', 'reported', false, 'p', 'priced',
-           5, 5, now(), now(), 200, '', '\\x00')`,
-        [id, `request-${index}`],
-      );
-      await db.query("insert into transfers values ($1, 'cost', 'usage/default', 'provider/acme', 5)", [id]);
-    }
+         values ($1, 'request', 'default', '', '', 'large', 'acme', 'large', false, 'completed', 'reported', false, 'p',
+           'priced', 5, 5, now(), now(), 200, '', '\\x00')
+         on conflict (attempt_id) do nothing returning attempt_id)
+       insert into transfers select attempt_id, 'cost', 'usage/default', 'provider/acme', 5 from inserted`,
+      [id],
+    );
   }
 
   describe("0003_months.sql", () => {
@@ -122,6 +127,28 @@ describe.each(["embedded", "postgres"] as const)("%s", (engine) => {
         { old: false, count: 6 },
         { old: true, count: 6 },
       ]);
+    });
+
+    test.runIf(engine === "postgres")("a process of the version before goes on writing while months come", async () => {
+      await oldLedger(ids);
+      let count = ids.length;
+      let isOver = false;
+      const writing = (async () => {
+        for (let number = 10; !isOver || number < 200; number++) {
+          await insertOld(attemptIdAt(Date.now(), number));
+          count++;
+        }
+      })();
+      await migrate(db.database);
+      await keepMonths(db.database, now, undefined);
+      isOver = true;
+      await writing;
+      expect(count).toBeGreaterThan(190);
+      expect(await db.query("select count(*)::int from attempts")).toEqual([{ count }]);
+      expect(await db.query("select count(*)::int from transfers")).toEqual([{ count }]);
+      expect(
+        await db.query("select balance_nano_usd::int as balance from balances where balance_nano_usd > 0"),
+      ).toEqual([{ balance: 5 * count }]);
     });
 
     test("the key of an old row still keeps a second one out, and new months follow behind", async () => {
