@@ -1,8 +1,9 @@
 import { readdirSync, rmSync, statSync } from "node:fs";
 import { execFileSync } from "node:child_process";
 import { join } from "node:path";
+import { inspectJournal } from "@weir/pool/journal/inspect";
 import { connect } from "nats";
-import { afterAll, beforeAll, test } from "vitest";
+import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import { ask, chat } from "../e2e/client.ts";
 import { type FaultMesh, type Pair, pairs, type Part, startFaultMesh } from "./mesh.ts";
 import { runScenario, scenarioTimeoutMs, type TrialContext } from "./scenario.ts";
@@ -278,3 +279,18 @@ test(
   },
   scenarioTimeoutMs(),
 );
+
+test("after all of it no attempt is open in the journal, and the ledger has every number that it gave", async () => {
+  await vi.waitFor(
+    async () => {
+      const journal = await inspectJournal(join(mesh.poolFolder, "journal"));
+      expect(journal).toMatchObject({ openAttempts: 0, damagedRecords: 0 });
+      const [row] = await mesh.ledger.query<{ committed_sequence: string }>(
+        "SELECT committed_sequence FROM journals WHERE journal_id = $1",
+        [journal?.id],
+      );
+      expect(Number(row?.committed_sequence)).toBe(journal?.lastSequence);
+    },
+    { timeout: 20_000, interval: 100 },
+  );
+});

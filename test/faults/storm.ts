@@ -50,6 +50,8 @@ export interface StormOutcome {
   readonly complete: number;
   /** Refused with a status, cut off, or never connected: all of them plain to the client. */
   readonly failed: number;
+  /** Answers of 503 after which the client came again. */
+  readonly refused: number;
   /** How the failed ones failed, counted: HTTP status, `cut off`, `error frame`, `no answer`. */
   readonly failures: Readonly<Record<string, number>>;
   /** Answers that a client would take for whole and that are not. Must be empty. */
@@ -69,6 +71,7 @@ export async function runStorm(door: Door, { requests, atOnce }: Storm, tag: str
   let next = 0;
   let complete = 0;
   let failed = 0;
+  let refused = 0;
   const lies: string[] = [];
   const failures: Record<string, number> = {};
   const fail = (how: string) => {
@@ -78,7 +81,8 @@ export async function runStorm(door: Door, { requests, atOnce }: Storm, tag: str
   const worker = async () => {
     for (let request = requests[next++]; request !== undefined; request = requests[next++]) {
       const { alias, script, stream, tokens } = request;
-      const answer = await askPatiently(door, chat(script, { model: `${alias}/${tag}`, stream, user: tag }));
+      const body = chat(script, { model: `${alias}/${tag}`, stream, user: tag });
+      const answer = await askPatiently(door, body, () => refused++);
       if (answer === undefined || answer.status !== 200 || answer.broken !== undefined) {
         fail(answer === undefined ? "no answer" : answer.status === 200 ? "cut off" : `status ${answer.status}`);
         continue;
@@ -90,20 +94,21 @@ export async function runStorm(door: Door, { requests, atOnce }: Storm, tag: str
     }
   };
   await Promise.all(Array.from({ length: atOnce }, worker));
-  return { complete, failed, failures, lies };
+  return { complete, failed, refused, failures, lies };
 }
 
 /**
  * One request, sent again while nobody is there to take it, as SDKs do: when the connection is refused, and on 503. Resolves
  * with undefined when the connection broke under it.
  */
-async function askPatiently(door: Door, body: object): Promise<Answer | undefined> {
+async function askPatiently(door: Door, body: object, onRefused: () => void): Promise<Answer | undefined> {
   const deadline = performance.now() + patienceMs;
   for (;;) {
     let answer: Answer | undefined;
     try {
       answer = await ask(door, body);
       if (answer.status !== 503) return answer;
+      onRefused();
     } catch (error) {
       const cause = error instanceof Error ? error.cause : undefined;
       if (!(cause instanceof Error && "code" in cause && cause.code === "ECONNREFUSED")) return undefined;
