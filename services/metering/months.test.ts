@@ -18,6 +18,7 @@ import {
   openTestDatabase,
   silentLog,
   type TestDatabase,
+  testBatch,
   testEvent,
   testPrice,
 } from "./testing.ts";
@@ -369,6 +370,35 @@ test("months are kept at once and every day, and ten minutes after a failure", a
   }
   expect(delays).toEqual([86_400_000, 600_000, 86_400_000]);
   keeper.stop();
+  await db.end();
+});
+
+test("on a server, a query that does keep new months from being made keeps no ledger from starting", async () => {
+  const db = await openTestDatabase("postgres");
+  await migrate(db.database);
+  const [reader, done] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  const reading = db.database.transaction(async (client) => {
+    await client.query("select count(*) from attempts");
+    reader.resolve();
+    await done.promise;
+  });
+  await reader.promise;
+  const impatient: Database = {
+    ...db.database,
+    transaction: (run) =>
+      db.database.transaction(async (client) => {
+        await client.query("set local lock_timeout = 200");
+        return run(client);
+      }),
+  };
+  const metering = meteringOn(impatient);
+  await metering.prepare(createPriceList([testPrice]));
+  await metering.recorder.record([testBatch(1, 3)]);
+  expect(await db.query("select distinct tableoid::regclass::text as place from attempts")).toEqual([
+    { place: "attempts_default" },
+  ]);
+  done.resolve();
+  await reading;
   await db.end();
 });
 

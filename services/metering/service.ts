@@ -87,8 +87,11 @@ export function createMetering(dependencies: MeteringDependencies): Metering {
       if (migrated.applied.length > 0) log.info({ files: migrated.applied }, "the schema is up to date");
       if (migrated.ahead)
         log.warn({}, "the database was migrated by a later version of Weir; its views stay as they are");
-      // Before the first row of a month comes.
-      await keepMonths(database, clock.now(), undefined);
+      // Before the first row of a month comes; where somebody's long query is in the way, rows stand in the default
+      // partition until the month keeper has its turn.
+      await keepMonths(database, clock.now(), undefined).catch((error: unknown) => {
+        log.warn({ error }, "the ledger's months could not be made; trying again later");
+      });
       const settledCount = await prices.add(list.prices);
       if (settledCount > 0) log.info({ count: settledCount }, "attempts that waited for their price have it now");
     },
