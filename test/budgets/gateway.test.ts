@@ -182,6 +182,22 @@ test("what is left and the soft limits that were crossed are in the headers", as
   );
 });
 
+test("a budget that takes the place of another of its name begins with nothing spent, and holds", async () => {
+  const budgetId = await budget(500, { user: "ivy" });
+  await ask({ tokens: 20 }, { user: "ivy", maxTokens: 20 });
+  const name = `budgets/${budgetId}`;
+  await weir.clients.budgets.deleteBudget({ name });
+  const scope = { user: "ivy" };
+  const window = { kind: WindowKind.TOTAL };
+  const limitNanoUsd = BigInt(30 * nanoUsdPerToken);
+  await weir.clients.budgets.createBudget({ budgetId, limitNanoUsd, window, scope });
+  await vi.waitFor(async () => expect((await ask({}, { user: "ivy", maxTokens: 31 })).status).toBe(429), {
+    timeout: 5_000,
+  });
+  expect((await ask({ tokens: 20 }, { user: "ivy", maxTokens: 20 })).status).toBe(200);
+  expect((await ask({ tokens: 20 }, { user: "ivy", maxTokens: 20 })).status).toBe(429);
+});
+
 test("a budget of a tag holds for calls that bear it", async () => {
   await budget(10, { tag: "job=nightly" });
   const spent = await ask({ tokens: 20 }, { user: "eve", maxTokens: 20, headers: { "x-weir-tags": "job=nightly" } });

@@ -139,7 +139,11 @@ export function createBudgetService({ budgets, leases, clock }: BudgetServiceDep
     async renewLeases({ holder, leases: returns }) {
       const answer = await leases.renew(
         holder,
-        returns.map(({ leaseId, returnedTotalNanoUsd }) => ({ leaseId, returnedTotal: returnedTotalNanoUsd })),
+        returns.map(({ leaseId, returnedTotalNanoUsd, forgotten }) => ({
+          leaseId,
+          returnedTotal: returnedTotalNanoUsd,
+          forgotten,
+        })),
       );
       return { leases: answer.leases.map(toProtoLease), ended: [...answer.ended] };
     },

@@ -145,6 +145,18 @@ describe.each(["embedded", "postgres"] as const)("%s", (engine) => {
     expect((await service.renewLeases({ holder: other, leases: [{ leaseId }] })).ended).toEqual([leaseId]);
   });
 
+  test("a forgotten lease is not added to, and covers what is on its way to the ledger", async () => {
+    await create("a", 1_000n);
+    const { leases } = await acquire(holder, { a: 100n });
+    const leaseId = leases[0]?.leaseId ?? 0n;
+    await service.renewLeases({ holder, leases: [{ leaseId, returnedTotalNanoUsd: 40n, forgotten: true }] });
+    const next = await acquire(holder, { a: 10n });
+    expect(next.leases[0]).toMatchObject({ grantedTotalNanoUsd: 10n });
+    expect(next.leases[0]?.leaseId).not.toBe(leaseId);
+    expect((await settle([leaseId], 60n)).lateNanoUsd).toBe(0n);
+    expect(await standing("a")).toEqual({ spent: 60n, leased: 10n });
+  });
+
   test("a recorded attempt moves its charge from its leases to what is spent", async () => {
     await create("a", 1_000n, { softPercents: [50, 90] });
     await create("b", 1_000n);

@@ -51,10 +51,10 @@ export interface LeaseStore {
     keepMs: number,
     groups: readonly (readonly LeaseAsk[])[],
   ): Promise<{ readonly results: readonly GroupResult[]; readonly leases: readonly LeaseState[] }>;
-  /** Keeps leases alive, and takes what is given back. */
+  /** Keeps leases alive, and takes what is given back. A forgotten one is nobody's from then on. */
   renew(
     holder: string,
-    returns: readonly { readonly leaseId: bigint; readonly returnedTotal: bigint }[],
+    returns: readonly { readonly leaseId: bigint; readonly returnedTotal: bigint; readonly forgotten: boolean }[],
   ): Promise<{ readonly leases: readonly LeaseState[]; readonly ended: readonly bigint[] }>;
 }
 
@@ -86,6 +86,7 @@ export function createLeaseStore(database: Database): LeaseStore {
         );
         const windows = await lockWindows(client, windowOf.values());
         const back = new Map(returns.map(({ leaseId, returnedTotal }) => [String(leaseId), returnedTotal]));
+        const forgotten = new Set(returns.filter((one) => one.forgotten).map(({ leaseId }) => String(leaseId)));
         const { rows } = await client.query<LeaseRow>({
           name: "lock-own-leases",
           text: `select lease_id, window_id, holder, outstanding_nano_usd, granted_total_nano_usd, returned_total_nano_usd
@@ -105,13 +106,15 @@ export function createLeaseStore(database: Database): LeaseStore {
         await client.query({
           name: "renew-leases",
           text: `update budget_leases l set outstanding_nano_usd = t.outstanding, returned_total_nano_usd = t.returned,
-                   expire_time = now() + make_interval(secs => ${leaseMs / 1_000})
-                 from unnest($1::int8[], $2::int8[], $3::int8[]) as t (lease_id, outstanding, returned)
+                   expire_time = now() + make_interval(secs => ${leaseMs / 1_000}),
+                   holder = case when t.forgotten then gen_random_uuid() else l.holder end
+                 from unnest($1::int8[], $2::int8[], $3::int8[], $4::bool[]) as t (lease_id, outstanding, returned, forgotten)
                  where l.lease_id = t.lease_id`,
           values: [
             kept.map(({ row }) => row.lease_id),
             kept.map(({ outstanding }) => String(outstanding)),
             kept.map(({ returnedTotal }) => String(returnedTotal)),
+            kept.map(({ row }) => forgotten.has(row.lease_id)),
           ],
         });
         await writeWindows(client, windows.values());

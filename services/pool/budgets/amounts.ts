@@ -14,6 +14,17 @@ const million = 1_000_000;
  * @param inputTokens decides whether rates for long input hold
  */
 export function dearestRates(price: Price, inputTokens: number): TokenRates {
+  let known = remembered.get(price);
+  if (known === undefined) remembered.set(price, (known = []));
+  let reached = 0;
+  for (const { inputTokensAbove } of price.tiers ?? []) if (inputTokens > inputTokensAbove) reached += 1;
+  return (known[reached] ??= findDearest(price, inputTokens));
+}
+
+/** By price, and by how many of its tiers the input reaches: which ones is decided by that. */
+const remembered = new WeakMap<Price, TokenRates[]>();
+
+function findDearest(price: Price, inputTokens: number): TokenRates {
   const rates = dearestRatesFor(price, inputTokens);
   const { input, cachedInput, cacheWrite, cacheWriteLong, audioInput, imageInput } = rates;
   const inputs = [input, cachedInput, cacheWrite, cacheWriteLong, audioInput, imageInput];

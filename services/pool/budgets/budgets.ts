@@ -127,8 +127,9 @@ export function createBudgets(deps: BudgetsDeps): Budgets {
       loaded.resolve();
     },
     onChange({ records, removed }) {
-      for (const record of records) index.put(record);
+      // First: an id that is used again is in both.
       for (const id of removed) gone(id);
+      for (const record of records) index.put(record);
       if (records.length > 0) remembered.clear();
     },
     onTight({ budget, subject }) {
@@ -140,6 +141,8 @@ export function createBudgets(deps: BudgetsDeps): Budgets {
   function gone(id: string): void {
     remove(id);
     lender.leaveOut(id);
+    // What is in hand goes back; another budget of the same id begins with nothing.
+    for (const [key, { budget }] of accounts) if (budget === id) accounts.delete(key);
   }
 
   function accountsOf(spender: Spender): readonly Account[] {

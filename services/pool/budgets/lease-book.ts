@@ -88,8 +88,8 @@ export class LeaseBook {
     return lease;
   }
 
-  has(id: bigint): boolean {
-    return this.leases.has(id);
+  get(id: bigint): Lease | undefined {
+    return this.leases.get(id);
   }
 
   /** The store has ended a lease: nothing may be taken from it any more. */
@@ -162,10 +162,11 @@ export class LeaseBook {
   }
 
   /**
-   * Forgets a lease of which nothing is left to do here: the store ends it by itself. Never one of which the store may speak
-   * again, since its totals would be taken for new money.
+   * Forgets a lease of which nothing is left to do here. Only one that the store has let go of: if it spoke of the lease again, totals
+   * would be taken for new money.
    */
   drop(lease: Lease): void {
+    if (lease.free > 0 || lease.holds > 0) return;
     this.leases.delete(lease.id);
     if (lease.account.lease === lease) lease.account.lease = undefined;
   }

@@ -54,8 +54,8 @@ const askAgainMinMs = 20;
 const askAgainMaxMs = 250;
 /** What is given back at once waits so long for more of it. */
 const giveBackDelayMs = 10;
-/** A lease whose window is over is remembered so long: by then the store does not speak of it any more. */
-const forgetAfterMs = 60_000;
+/** The store takes no more in one call. */
+const leasesAtOnce = 10_000;
 /** Accounts of one call to the store, and calls that one question is about. */
 const groupsMax = 32;
 
@@ -63,7 +63,7 @@ const groupsMax = 32;
 export class Lender {
   private readonly deps: LenderDeps;
   private readonly line: Line;
-  private readonly words = new Map<Account, AccountWord>();
+  private readonly words = new WeakMap<Account, AccountWord>();
   /** What ends the wait of holds that want more. */
   private readonly extensions = new Map<Held, (failure: Error) => void>();
   private readonly tightUntilMs = new Map<Account, number>();
@@ -287,7 +287,8 @@ export class Lender {
   private learn(message: LeaseMessage, askedMs: number): Lease | undefined {
     const { account: name } = message;
     if (name === undefined) return undefined;
-    const account = this.deps.account(name.budget, name.subject);
+    // A lease stays with the account that it was made for, though a budget of the same id may have taken its place.
+    const account = this.deps.book.get(message.leaseId)?.account ?? this.deps.account(name.budget, name.subject);
     this.words.set(account, { remaining: Number(message.remainingNanoUsd), softPercent: message.softPercent });
     const word = {
       id: message.leaseId,
@@ -304,18 +305,16 @@ export class Lender {
     for (const [account, untilMs] of this.tightUntilMs) if (untilMs <= nowMs) this.tightUntilMs.delete(account);
     for (const [account, { untilMs }] of this.pauses) if (untilMs + renewEveryMs <= nowMs) this.pauses.delete(account);
     const { book } = this.deps;
-    const kept: Lease[] = [];
+    if (this.renewing) return;
+    const leases: Lease[] = [];
     for (const lease of book.all) {
-      const isPast = nowMs >= lease.windowEndMs;
-      const isIdle = !lease.used || isPast || this.isTight(lease.account);
+      if (leases.length >= leasesAtOnce) break;
+      const isIdle = !lease.used || nowMs >= lease.windowEndMs || this.isTight(lease.account);
       lease.used = false;
-      if (lease.free > 0 && isIdle) {
-        book.giveBack(lease, lease.free);
-        kept.push(lease);
-      } else if (lease.free > 0 || lease.holds > 0) kept.push(lease);
-      else if (nowMs >= lease.windowEndMs + forgetAfterMs) book.drop(lease);
+      if (isIdle) book.giveBack(lease, lease.free);
+      leases.push(lease);
     }
-    if (kept.length > 0 && !this.renewing) void this.renew(kept);
+    if (leases.length > 0) void this.renew(leases);
   }
 
   private giveBackSoon(): void {
@@ -332,15 +331,21 @@ export class Lender {
     const { service, holder, clock, book, log } = this.deps;
     const askedMs = clock.monotonic();
     this.renewing = true;
+    const forgotten = new Set(leases.filter((lease) => lease.free === 0 && lease.holds === 0 && !lease.used));
     try {
       const answer = await service.renewLeases(
         {
           holder,
-          leases: leases.map(({ id, returnedTotal }) => ({ leaseId: id, returnedTotalNanoUsd: BigInt(returnedTotal) })),
+          leases: leases.map((lease) => ({
+            leaseId: lease.id,
+            returnedTotalNanoUsd: BigInt(lease.returnedTotal),
+            forgotten: forgotten.has(lease),
+          })),
         },
         { timeoutMs: callTimeoutMs },
       );
-      for (const lease of answer.leases) if (book.has(lease.leaseId)) this.learn(lease, askedMs);
+      for (const lease of answer.leases) if (book.get(lease.leaseId) !== undefined) this.learn(lease, askedMs);
+      for (const lease of forgotten) book.drop(lease);
       for (const id of answer.ended) book.end(id);
       if (answer.ended.length > 0)
         log.warn({ count: answer.ended.length }, "leases of budgets ended before their calls did");

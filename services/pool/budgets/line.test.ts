@@ -1,0 +1,69 @@
+import { expect, test } from "vitest";
+import { type Account, LeaseBook } from "./lease-book.ts";
+import { Line, type Turn, type Waiter } from "./line.ts";
+
+function accountOf(name: string): Account {
+  return { key: name, budget: name, subject: "", lease: undefined };
+}
+
+let leaseId = 0n;
+function grant(book: LeaseBook, account: Account, grantedTotal: number): void {
+  leaseId += 1n;
+  const id = account.lease?.id ?? leaseId;
+  book.learn(account, { id, grantedTotal, expiresInMs: 1_000, windowEndsInMs: Infinity }, 0);
+}
+
+function waiter(accounts: readonly Account[], amount: number, told: string[], name: string): Waiter {
+  return { accounts, held: undefined, amount, turn: ({ kind }: Turn) => told.push(`${name} ${kind}`) };
+}
+
+test("nobody overtakes another one who waits for the same account, and others do not wait for them", () => {
+  const book = new LeaseBook();
+  const line = new Line(book);
+  const [a, b] = [accountOf("a"), accountOf("b")];
+  const told: string[] = [];
+  grant(book, a, 5);
+  grant(book, b, 100);
+  const large = waiter([a], 10, told, "large");
+  line.add(large);
+  line.add(waiter([a, b], 1, told, "behind"));
+  line.add(waiter([b], 1, told, "behind too"));
+  line.add(waiter([accountOf("c")], 1, told, "apart"));
+  expect(line.serve(1).map(({ amount }) => amount)).toEqual([10, 1]);
+  expect(told).toEqual([]);
+  expect(line.wanted(a)).toBe(11);
+  grant(book, a, 11);
+  line.serve(1);
+  expect(told).toEqual(["large held", "behind held", "behind too held"]);
+  expect(line.size).toBe(1);
+  expect(line.isAwaited([a, b])).toBe(false);
+});
+
+test("calls under way get more before new ones begin", () => {
+  const book = new LeaseBook();
+  const line = new Line(book);
+  const a = accountOf("a");
+  const told: string[] = [];
+  grant(book, a, 10);
+  const held = book.take([a], 10, 1);
+  line.add(waiter([a], 4, told, "new"));
+  line.add({ accounts: [a], held, amount: 4, turn: ({ kind }) => told.push(`under way ${kind}`) });
+  grant(book, a, 14);
+  line.serve(1);
+  expect(told).toEqual(["under way held"]);
+});
+
+test("a budget that is gone lets those go who waited for nothing else", () => {
+  const book = new LeaseBook();
+  const line = new Line(book);
+  const [a, b] = [accountOf("a"), accountOf("b")];
+  const told: string[] = [];
+  line.add(waiter([a], 1, told, "one"));
+  line.add(waiter([a, b], 1, told, "both"));
+  line.leaveOut("a");
+  expect(told).toEqual(["one free"]);
+  expect(line.wanted(a)).toBe(0);
+  grant(book, b, 1);
+  line.serve(1);
+  expect(told).toEqual(["one free", "both held"]);
+});
