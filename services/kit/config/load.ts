@@ -3,12 +3,13 @@ import { basename, dirname, resolve } from "node:path";
 import { fromJson } from "@bufbuild/protobuf";
 import { createValidator } from "@bufbuild/protovalidate";
 import { type Config, ConfigSchema, type LocalConfig } from "@weir/gen/weir/config/v1/config_pb";
-import { LineCounter, parseDocument } from "yaml";
 import { crossCheck } from "./cross-check.ts";
 import { ConfigError, type ConfigFault, pathOf } from "./fault.ts";
 import { interpolate } from "./interpolate.ts";
+import { joinPriceFiles } from "./price-file.ts";
 import { readMessage } from "./read-message.ts";
 import { usualBaseUrl } from "./vendors.ts";
+import { parseYaml } from "./yaml-text.ts";
 
 export interface LoadOptions {
   /** The file weir.yaml. Undefined: the empty configuration. */
@@ -20,12 +21,12 @@ export interface LoadOptions {
 /** A configuration and what it was made of. */
 export interface LoadedConfig {
   readonly config: Config;
-  /** Absolute paths of the file and of every `file:` and `module` in it. */
+  /** Absolute paths of the file and of every `file:`, `module` and price file in it. */
   readonly files: readonly string[];
 }
 
 const configBytesMax = 16_777_216;
-const secretBytesMax = 1_048_576;
+const otherBytesMax = 4_194_304;
 const validator = createValidator();
 
 /**
@@ -46,7 +47,7 @@ export async function loadConfigFiles(options: LoadOptions): Promise<LoadedConfi
   try {
     const { config, files } = parseConfig(readText(path, configBytesMax), {
       env: options.env,
-      readFile: (name) => readText(absolute(name), secretBytesMax),
+      readFile: (name) => readText(absolute(name), otherBytesMax),
       source: basename(path),
     });
     const modules = resolveModules(config, absolute);
@@ -97,7 +98,7 @@ export interface ParseOptions {
   readonly source?: string;
 }
 
-/** As loadConfig, from a text. `files` are the paths of `file:` as written. */
+/** As loadConfig, from a text. `files` are the paths of `file:` and `price_files` as written. */
 export function parseConfig(text: string, options: ParseOptions): LoadedConfig {
   const source = options.source ?? "weir.yaml";
   const { value, faults: syntaxFaults } = parseYaml(text);
@@ -106,6 +107,10 @@ export function parseConfig(text: string, options: ParseOptions): LoadedConfig {
   const read = readMessage(ConfigSchema, interpolated.value);
   const faults = [...interpolated.faults, ...read.faults];
   const config = withVendorUrls(fromJson(ConfigSchema, read.json));
+  const joined = joinPriceFiles(config.prices, config.priceFiles, options.readFile);
+  config.prices = [...joined.prices];
+  faults.push(...joined.faults);
+  const files = [...interpolated.files, ...config.priceFiles];
   // A value that could not be read is missing now; that it is missing is no fault of its own.
   const known = new Set(faults.map((fault) => plainPath(fault.path)));
   const add = (fault: ConfigFault) => {
@@ -116,46 +121,23 @@ export function parseConfig(text: string, options: ParseOptions): LoadedConfig {
     faults.push(fault);
   };
   // The text of a cross-check says more than the rule's, so it comes first.
-  for (const fault of crossCheck(config, options.env)) add(fault);
+  for (const { path, text: why } of crossCheck(config, options.env)) add({ path: joined.placed(path), text: why });
   const result = validator.validate(ConfigSchema, config);
   if (result.kind === "error") throw result.error;
   if (result.kind === "invalid") {
     for (const violation of result.violations) {
       const [path = ""] = violation.toString().split(`: ${violation.message} [`, 1);
-      add({ path: path.replaceAll(/\["([A-Za-z0-9_-]+)"\]/g, ".$1"), text: violation.message });
+      const plain = path.replaceAll(/\["([A-Za-z0-9_-]+)"\]/g, ".$1");
+      add({ path: joined.placed(plain), text: violation.message });
     }
   }
-  if (faults.length > 0) throw new ConfigError(source, faults, interpolated.files);
-  return { config, files: interpolated.files };
+  if (faults.length > 0) throw new ConfigError(source, faults, files);
+  return { config, files };
 }
 
 /** One spelling for a path, whichever of the two spellings of names the file uses. */
 function plainPath(path: string): string {
   return path.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
-}
-
-function parseYaml(text: string): { value: unknown; faults: readonly ConfigFault[] } {
-  const lines = new LineCounter();
-  // Messages with a piece of the text could show a secret: prettyErrors is off, positions come from the counter.
-  const document = parseDocument(text, {
-    prettyErrors: false,
-    lineCounter: lines,
-    uniqueKeys: true,
-    logLevel: "silent",
-  });
-  const faults = [...document.errors, ...document.warnings].map((error) => {
-    const { line, col } = lines.linePos(error.pos[0]);
-    return { path: "", text: `line ${line}, column ${col}: not valid YAML (${error.code})` };
-  });
-  if (faults.length > 0) return { value: undefined, faults };
-  try {
-    return { value: document.toJS({ maxAliasCount: 64 }), faults };
-  } catch {
-    return {
-      value: undefined,
-      faults: [{ path: "", text: "an alias (`*name`) has no anchor, or there are too many of them" }],
-    };
-  }
 }
 
 function withVendorUrls(config: Config): Config {
