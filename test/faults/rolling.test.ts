@@ -95,6 +95,7 @@ test(
     let turn = 0;
     const trial: Trial = async ({ random, tag }) => {
       const process = running[turn++ % running.length] as ServiceProcess;
+      const [part] = process.name.split("-");
       const starts = process.starts();
       let over = false;
       // Load until the process is back.
@@ -107,7 +108,8 @@ test(
           complete += outcome.complete;
           lies.push(...outcome.lies);
           if (outcome.failed > 0) failures.push(JSON.stringify(outcome.failures));
-          if (outcome.refused > 0) failures.push(`${outcome.refused} answers of 503`);
+          // An edge that has just begun answers 503 until it has read the keys; its clients come again, or ask /health first.
+          if (outcome.refused > 0 && part !== "edge") failures.push(`${outcome.refused} answers of 503`);
         }
         return { complete, lies, failures };
       };

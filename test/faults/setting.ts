@@ -16,7 +16,8 @@ export function faultConfig(simulatorUrl: string): object {
     ...more,
   });
   return {
-    edge: { requests_per_minute: 10_000_000, tokens_per_minute: 4_000_000_000 },
+    // Longer than any request of a storm; a process that is asked to end waits no longer for streams that never end by themselves.
+    edge: { requests_per_minute: 10_000_000, tokens_per_minute: 4_000_000_000, drain: "4s" },
     discovery: { environment: false, local: false, demo: false },
     // Segments of four MiB, so that long runs meet rotations.
     journal: { bytes_max: 16_777_216 },
