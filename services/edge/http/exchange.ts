@@ -59,7 +59,7 @@ export class Exchange implements Alarm {
   trace: TraceStep | undefined;
   /** Whether no more of the body will come, though it is not whole. */
   bodyEnded = false;
-  /** Bytes of the request's body that are in memory. */
+  /** Bytes of bodies that are in memory for it: the request's, and long answers'. */
   bodyBytes = 0;
   /** Whether the connection shall close after this answer. */
   isLast = false;

@@ -260,6 +260,16 @@ test("where nothing is stored, requests go straight through and what was stored 
   await expect(off.openai.responses.retrieve(next.id)).rejects.toMatchObject({ status: 404 });
 });
 
+test("answers from the store take up room, and where there is none for one it is refused", async () => {
+  const bodiesBytesMax = 500;
+  const small = await startEdge({ chat: prompt, settings: { bodiesBytesMax }, deps: { conversations: store } });
+  const openai = new OpenAI({ baseURL: `${small.url}/v1`, apiKey: small.key, maxRetries: 0 });
+  const { id } = await openai.responses.create(request);
+  await expect(openai.responses.retrieve(id)).rejects.toMatchObject(away);
+  const large = await edge(prompt);
+  expect(Buffer.byteLength(JSON.stringify(await large.openai.responses.retrieve(id)))).toBeGreaterThan(bodiesBytesMax);
+});
+
 test("an answer in the background that is larger than may be stored is a failure, and a request that is, is refused", async () => {
   const { openai, calls } = await edge(
     async function* () {

@@ -109,10 +109,8 @@ export class RememberedCall implements ReplySource<GenerateResponse> {
   hangUp(): void {
     this.leaving.abort();
     void this.reply?.return();
-    const ended = this.answer?.left();
-    // Nobody waits for it any more.
-    if (this.isKept && ended !== undefined) void this.deps.archive.keep(ended, this.metadata);
-    this.release();
+    // What is being stored holds its bytes until it is there; then `keepThen` lets go of them.
+    if (!this.isStoring) this.keepThen(this.answer?.left(), () => this.release());
   }
 
   private async prepare(asked: StoredRequest, body: Buffer): Promise<void> {
@@ -167,7 +165,8 @@ export class RememberedCall implements ReplySource<GenerateResponse> {
     this.isStoring = true;
     void this.deps.archive.keep(ended, this.metadata).then((isStored) => {
       this.isStoring = false;
-      goOn(isStored);
+      if (this.leaving.signal.aborted) this.release();
+      else goOn(isStored);
     });
   }
 

@@ -44,7 +44,7 @@ export function createResponses(deps: ResponsesDeps): Responses {
   return {
     routes: [
       ...versioned({ method: "POST", path: "/responses", access: "key", voice: openaiResponses, handle }),
-      ...createStoredRoutes(archive),
+      ...createStoredRoutes(archive, deps.memory),
     ],
     async finish() {
       await Promise.all([background.finish(), archive.idle()]);

@@ -14,12 +14,23 @@ import { ResponseState, type StoredResponse } from "@weir/gen/weir/conversation/
 import { callMetadata, type Metadata } from "@weir/kit/call";
 import { WeirError } from "@weir/kit/weir-error";
 import { principalHeaderFor } from "../../auth/snapshot.ts";
+import type { BodyMemory } from "../../http/body.ts";
 import { type KeyedCall, type Route, versioned } from "../route.ts";
 import { type Archive, endStateOf } from "./archive.ts";
 import { asBuffer } from "./continued.ts";
 
-/** The routes by which clients come back for a response. */
-export function createStoredRoutes(archive: Archive): Route[] {
+/**
+ * The routes by which clients come back for a response.
+ * @param memory for answers: they are as long as what was stored, and stay until their client has read them
+ */
+export function createStoredRoutes(archive: Archive, memory: BodyMemory): Route[] {
+  function answer({ exchange }: KeyedCall, body: string | Buffer): void {
+    if (!memory.take(exchange, Buffer.byteLength(body))) {
+      throw new WeirError(ErrorReason.OVERLOADED, { retryAfterMs: 1_000 });
+    }
+    exchange.answer(200, jsonHeaders, body);
+  }
+
   return [
     ...route("GET", "", async (call) => {
       refuseStream(call);
@@ -52,10 +63,6 @@ const jsonHeaders = ["content-type", "application/json"];
 
 function route(method: string, path: string, handle: (call: KeyedCall) => Promise<void>): Route[] {
   return versioned({ method, path: `/responses/{id}${path}`, access: "key", voice: openaiResponses, handle });
-}
-
-function answer({ exchange }: KeyedCall, body: string | Buffer): void {
-  exchange.answer(200, jsonHeaders, body);
 }
 
 function metadataOf({ caller, exchange }: KeyedCall): Metadata {
