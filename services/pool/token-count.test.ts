@@ -101,6 +101,16 @@ test("who leaves hangs up, whether asked already or waiting, and the place is fr
   expect(provider.received).toHaveLength(1);
 });
 
+test("a credential that a count found limited is used again at the date that the vendor names", async () => {
+  const date = new Date(0).toUTCString();
+  await using provider = await startProvider((response) =>
+    response.writeHead(429, { ...json, "retry-after": date }).end("{}"),
+  );
+  await using pool = createTestPool(provider.url, { ...anthropic, apiKey: "", apiKeys: ["a", "b"] });
+  for (let count = 0; count < 3; count += 1) await pool.client.countTargetTokens(counting(claude, anthropicMessages));
+  expect(provider.received.map(({ headers }) => headers["x-api-key"])).toEqual(["a", "b", "a"]);
+});
+
 test("a credential that cannot be had is replaced by a guess", async () => {
   await using issuer = await startProvider((response) => response.writeHead(400, json).end("{}"));
   await using provider = await startProvider();

@@ -139,7 +139,7 @@ async function ask(
   provider: ProviderSettings,
   call: UpstreamCall,
   codec: Codec,
-  { dispatcherOf, keys, signal }: TokenCountDeps,
+  { dispatcherOf, keys, nowMs, signal }: TokenCountDeps,
 ): Promise<JsonObject | undefined> {
   const key = await keys.use(provider, call);
   const { statusCode, headers, body } = await dispatcherOf(provider.origin).request({
@@ -158,7 +158,7 @@ async function ask(
   }
   const json = parseObject(Buffer.concat(parts).toString());
   const error = nameError(json && codec.readError(json), headers);
-  const failure = statusCode === 200 ? undefined : judgeStatus(provider.id, statusCode, headers, error, 0);
+  const failure = statusCode === 200 ? undefined : judgeStatus(provider.id, statusCode, headers, error, nowMs());
   if (failure !== undefined) key.failed(failure);
   else key.accepted();
   if (statusCode === 400 || statusCode === 413 || statusCode === 422) {
