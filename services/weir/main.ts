@@ -10,6 +10,7 @@ import { journalCommand } from "./commands/journal.ts";
 import { keysCommand } from "./commands/keys.ts";
 import { ledgerCommand } from "./commands/ledger.ts";
 import { meshCommand } from "./commands/mesh.ts";
+import { pricesCommand } from "./commands/prices.ts";
 import { serveCommand } from "./commands/serve.ts";
 import { startCommand } from "./commands/start.ts";
 import { tenantsCommand } from "./commands/tenants.ts";
@@ -33,6 +34,7 @@ for (const command of [
   tenantsCommand(),
   budgetsCommand(),
   usageCommand(),
+  pricesCommand(),
   ledgerCommand(),
   journalCommand(),
   configCommand(),
