@@ -11,6 +11,7 @@ import type { AnswerPath } from "./answers/answer-path.ts";
 import { chatBytes } from "./answers/chat-bytes.ts";
 import { translated } from "./answers/translated.ts";
 import { watchedBytes } from "./answers/watched-bytes.ts";
+import { paramIn, warningsIn } from "./client-params.ts";
 import { chatCodecOf, codecOf } from "./codecs.ts";
 import { clientDialectOf } from "./embeddings/client-dialects.ts";
 import type { Joining } from "./embeddings/joining.ts";
@@ -168,7 +169,7 @@ function translate(
   // What it names in a refusal is the client's own already.
   const canonical = asCallerKnows(provider, undefined, () => client.readRequest(json));
   const writing = write(target, canonical, stream, provider, facts, client);
-  const warnings = writing.warnings.map((warning) => ({ ...warning, param: paramIn(client, warning.param) }));
+  const warnings = warningsIn(client, canonical, writing.warnings);
   const options = {
     id: facts.attemptId,
     createTimeMs: facts.startTimeMs,
@@ -250,20 +251,6 @@ function callHeaders(dialect: Dialect, apiVersion: string, picked: Readonly<Reco
 
 /** https://platform.claude.com/docs/en/api/versioning */
 const anthropicVersion = "2023-06-01";
-
-/**
- * A path of the canonical request as a dialect names it, as far as it can: what stands below the longest known beginning has
- * names and places of its own there.
- */
-function paramIn({ params }: Codec, path: string): string {
-  for (let end = path.length; end > 0; end = Math.max(path.lastIndexOf(".", end - 1), path.lastIndexOf("[", end - 1))) {
-    const known = path.slice(0, end);
-    const [, list, index] = /^(.*)(\[\d+\])$/.exec(known) ?? [];
-    const name = list === undefined ? params[known] : params[`${list}[]`]?.replace("[]", index ?? "");
-    if (name !== undefined) return name;
-  }
-  return path;
-}
 
 function knownCodec(dialect: Dialect): Codec {
   const codec = codecOf(dialect);
