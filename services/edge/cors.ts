@@ -4,8 +4,12 @@ import type { HeaderList } from "./http/exchange.ts";
 /** Headers of ours that scripts of other origins may read. */
 const exposed = [
   "x-request-id",
+  "request-id",
+  "x-provider-request-id",
   "x-weir-model",
   "x-weir-attempts",
+  "x-weir-warnings",
+  "x-weir-budget-remaining-usd",
   "openai-processing-ms",
   "retry-after",
   "retry-after-ms",

@@ -1,4 +1,5 @@
 import type { Meter, Tracer } from "@opentelemetry/api";
+import { anthropicMessages } from "@weir/dialect/anthropic-messages/codec";
 import type { AccountService } from "@weir/gen/weir/account/v1/account_service_pb";
 import type { ChatService } from "@weir/gen/weir/chat/v1/chat_service_pb";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
@@ -136,6 +137,9 @@ export function createEdge(deps: EdgeDeps): Edge {
     const handler: ServerHandler = {
       handle: dispatch,
       appendHeaders(exchange, headers) {
+        // Where Anthropic's clients look for the id. Failures in their dialect bring it.
+        const isAnthropic = exchange.voice.renderError === anthropicMessages.renderError;
+        if (isAnthropic && exchange.failure === undefined) headers.push("request-id", exchange.id);
         if (exchange.caller !== undefined) {
           appendRateHeaders(exchange.voice, limits.standings(exchange.caller), clock.now(), headers);
         }

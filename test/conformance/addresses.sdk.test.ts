@@ -1,0 +1,72 @@
+import Anthropic, { APIError } from "@anthropic-ai/sdk";
+import { AzureOpenAI } from "openai";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { type Setting, startSetting } from "./matrix/setting.ts";
+import { plainTokens, spoken, textReply } from "./matrix/speech.ts";
+
+// What official libraries find beside the bodies: the addresses that they call, and the headers that they read.
+
+let setting: Setting | undefined;
+beforeAll(async () => {
+  setting = await startSetting();
+});
+afterAll(() => setting?.close());
+
+function running(): Setting {
+  if (setting === undefined) throw new Error("the gateway did not start");
+  return setting;
+}
+
+describe("OpenAI's library for Azure, whose deployments are the gateway's models", () => {
+  const azure = () => {
+    const { url, key } = running().weir;
+    return new AzureOpenAI({ endpoint: url, apiKey: key, apiVersion: "2024-10-21", maxRetries: 0 });
+  };
+
+  test.each(["openai-chat", "anthropic"] as const)("chats with %s, at once and in a stream", async (vendor) => {
+    running().vendors[vendor].script("azure-1", { kind: "answer", events: textReply() });
+    const ask = { model: `${vendor}/azure-1`, messages: [{ role: "user" as const, content: "hi" }] };
+    const answer = await azure().chat.completions.create(ask);
+    expect(answer.choices[0]?.message.content).toBe(spoken);
+    const { prompt_tokens: input, completion_tokens: output } = answer.usage ?? {};
+    expect({ input, output }).toEqual(plainTokens);
+    let text = "";
+    for await (const { choices } of await azure().chat.completions.create({ ...ask, stream: true })) {
+      text += choices[0]?.delta.content ?? "";
+    }
+    expect(text).toBe(spoken);
+    expect(running().vendors[vendor].calls("azure-1")).toHaveLength(2);
+  });
+
+  test("raises on a deployment that is not there", async () => {
+    const asked = azure().chat.completions.create({ model: "none", messages: [{ role: "user", content: "hi" }] });
+    await expect(asked).rejects.toMatchObject({ status: 404, code: "model_not_found" });
+  });
+});
+
+describe("Anthropic's library", () => {
+  const anthropic = () => {
+    const { url, key } = running().weir;
+    return new Anthropic({ baseURL: url, apiKey: key, maxRetries: 0 });
+  };
+  const id = /^req_[0-9a-f]{32}$/;
+
+  test.each(["anthropic", "openai-chat"] as const)("reads the request's id of answers by %s", async (vendor) => {
+    running().vendors[vendor].script("id-1", { kind: "answer", events: textReply() });
+    const ask = { model: `${vendor}/id-1`, max_tokens: 99, messages: [{ role: "user" as const, content: "hi" }] };
+    expect((await anthropic().messages.create(ask))._request_id).toMatch(id);
+    const streamed = await anthropic().messages.stream(ask).withResponse();
+    expect(streamed.request_id).toMatch(id);
+    await streamed.data.finalMessage();
+    expect((await anthropic().messages.countTokens(ask))._request_id).toMatch(id);
+  });
+
+  test("reads it of errors, once", async () => {
+    const ask = { model: "none", max_tokens: 99, messages: [{ role: "user" as const, content: "hi" }] };
+    const error = await anthropic()
+      .messages.create(ask)
+      .catch((thrown: unknown) => thrown);
+    expect(error).toBeInstanceOf(APIError);
+    expect((error as APIError).requestID).toMatch(id);
+  });
+});
