@@ -1,4 +1,4 @@
-import type { Price } from "@weir/price/price";
+import type { Price, PriceList } from "@weir/price/price";
 import type { PriceStore } from "./price-store.ts";
 
 /** The prices that stand in the ledger, by id. What a price list says does not count until it stands there. */
@@ -19,6 +19,13 @@ export interface PriceBook {
    * @throws WeirError STORE_UNAVAILABLE
    */
   settleLate(ids: Iterable<string>): Promise<number>;
+  /**
+   * Gives rows that had no price the one that a list has for their time.
+   * @param list was added before
+   * @returns how many
+   * @throws WeirError STORE_UNAVAILABLE
+   */
+  backfill(list: PriceList): Promise<number>;
   get(id: string): Price | undefined;
 }
 
@@ -53,6 +60,7 @@ export function createPriceBook(store: PriceStore): PriceBook {
       const late = wanted.flatMap((id) => known.get(id) ?? []);
       return late.length === 0 ? 0 : store.settle(late);
     },
+    backfill: (list) => store.backfill(list),
     get: (id) => known.get(id),
   };
 }

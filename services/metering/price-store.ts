@@ -1,5 +1,5 @@
-import { priceUsage } from "@weir/price/charge";
-import { allRates, type Price, type Rates } from "@weir/price/price";
+import { type PricedUsage, priceUsage } from "@weir/price/charge";
+import { allRates, type Price, type PriceList, type Rates } from "@weir/price/price";
 import type { ClientBase } from "pg";
 import { type ArrayColumn, arrayParameters, unnested } from "./arrays.ts";
 import type { Database } from "./database.ts";
@@ -15,6 +15,13 @@ export interface PriceStore {
   read(ids: readonly string[]): Promise<readonly Price[]>;
   /** Gives rows that wait for one of these prices their amounts and transfers. @returns how many */
   settle(prices: readonly Price[]): Promise<number>;
+  /**
+   * Gives rows that had no price the one that the list has for their time, with amounts and transfers. Rows that have
+   * amounts are never touched.
+   * @param list its prices stand in the ledger
+   * @returns how many
+   */
+  backfill(list: PriceList): Promise<number>;
 }
 
 export function createPriceStore(database: Database): PriceStore {
@@ -45,10 +52,35 @@ export function createPriceStore(database: Database): PriceStore {
         if (count < rowsAtOnce) return total;
       }
     },
+    async backfill(list) {
+      const targets = await database.transaction(async (client) => {
+        const { rows } = await client.query<Target>(
+          "select distinct provider, model from attempts where pricing = 'unpriced'",
+        );
+        return rows.filter((target) => list.find(target, Infinity) !== undefined);
+      });
+      let total = 0;
+      for (const target of targets) {
+        for (let after: string | undefined = firstId; after !== undefined; ) {
+          const from: string = after;
+          const filled = await database.transaction((client) => backfillSome(client, list, target, from));
+          total += filled.count;
+          after = filled.last;
+        }
+      }
+      return total;
+    },
   };
 }
 
 const rowsAtOnce = 1000;
+/** Less than any attempt's. */
+const firstId = "00000000-0000-0000-0000-000000000000";
+
+interface Target {
+  readonly provider: string;
+  readonly model: string;
+}
 
 /** Column and name of each rate: those that every price has had from the beginning, and others. */
 const baseRates = [
@@ -236,25 +268,60 @@ async function settleSome(client: ClientBase, prices: ReadonlyMap<string, Price>
      order by attempt_id limit ${rowsAtOnce} for update`,
     [[...prices.keys()]],
   );
-  const settled = waiting.map((row) => ({
-    attemptId: row.attempt_id,
-    ...priceUsage(row.outcome, toUsage(row), prices.get(row.price_id)),
-  }));
-  const columns: readonly ArrayColumn<(typeof settled)[number]>[] = [
-    { name: "id", type: "uuid", value: (row) => row.attemptId },
-    { name: "pricing", type: "text", value: (row) => row.pricing },
-    { name: "cost", type: "int8", value: (row) => row.costNanoUsd },
-    { name: "charge", type: "int8", value: (row) => row.chargeNanoUsd },
-  ];
-  await client.query(
-    `with settled as (
-       update attempts set pricing = t.pricing, cost_nano_usd = t.cost, charge_nano_usd = t.charge
-       from ${unnested(columns, "t")} where attempt_id = t.id
-       returning attempt_id, tenant, provider, cost_nano_usd, charge_nano_usd
-     ) ${postingOf("settled")}`,
-    arrayParameters(columns, settled),
+  await writeAmounts(
+    client,
+    waiting.map((row) => ({ ...row, priced: priceUsage(row.outcome, toUsage(row), prices.get(row.price_id)) })),
   );
   return waiting.length;
+}
+
+/** @returns how many got a price, and the last row that was looked at; undefined when there are no more */
+async function backfillSome(
+  client: ClientBase,
+  list: PriceList,
+  { provider, model }: Target,
+  after: string,
+): Promise<{ readonly count: number; readonly last: string | undefined }> {
+  const { rows: waiting } = await client.query<WaitingRow & { readonly start_time: Date }>(
+    `select attempt_id, outcome, start_time, ${usageColumns}
+     from attempts where pricing = 'unpriced' and provider = $1 and model = $2 and attempt_id > $3
+     order by attempt_id limit ${rowsAtOnce} for update`,
+    [provider, model, after],
+  );
+  const found = waiting.flatMap((row) => {
+    const price = list.find({ provider, model }, row.start_time.getTime());
+    if (price === undefined) return [];
+    return [{ attempt_id: row.attempt_id, price_id: price.id, priced: priceUsage(row.outcome, toUsage(row), price) }];
+  });
+  await writeAmounts(client, found);
+  return { count: found.length, last: waiting.length < rowsAtOnce ? undefined : waiting.at(-1)?.attempt_id };
+}
+
+/** The price of a row that waited for one, and what it comes to. */
+interface Amounts {
+  readonly attempt_id: string;
+  readonly price_id: string;
+  readonly priced: PricedUsage;
+}
+
+const amountColumns: readonly ArrayColumn<Amounts>[] = [
+  { name: "id", type: "uuid", value: (row) => row.attempt_id },
+  { name: "price", type: "text", value: (row) => row.price_id },
+  { name: "pricing", type: "text", value: (row) => row.priced.pricing },
+  { name: "cost", type: "int8", value: (row) => row.priced.costNanoUsd },
+  { name: "charge", type: "int8", value: (row) => row.priced.chargeNanoUsd },
+];
+
+async function writeAmounts(client: ClientBase, rows: readonly Amounts[]): Promise<void> {
+  if (rows.length === 0) return;
+  await client.query(
+    `with settled as (
+       update attempts set price_id = t.price, pricing = t.pricing, cost_nano_usd = t.cost, charge_nano_usd = t.charge
+       from ${unnested(amountColumns, "t")} where attempt_id = t.id
+       returning attempt_id, tenant, provider, cost_nano_usd, charge_nano_usd
+     ) ${postingOf("settled")}`,
+    arrayParameters(amountColumns, rows),
+  );
 }
 
 interface WaitingRow extends UsageRow {

@@ -94,6 +94,8 @@ export function createMetering(dependencies: MeteringDependencies): Metering {
       });
       const settledCount = await prices.add(list.prices);
       if (settledCount > 0) log.info({ count: settledCount }, "attempts that waited for their price have it now");
+      const filledCount = await prices.backfill(list);
+      if (filledCount > 0) log.info({ count: filledCount }, "attempts that had no price have one now");
     },
   };
 }
