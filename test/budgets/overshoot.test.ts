@@ -2,7 +2,6 @@ import { WindowKind } from "@weir/gen/weir/account/v1/budget_service_pb";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import { WeirError } from "@weir/kit/weir-error";
 import { meteringOn, openTestDatabase, type TestDatabase, testPrice } from "@weir/metering/testing";
-import { createPriceList } from "@weir/price/price";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from "vitest";
 import { createFleet, nanoUsdPerToken, type SimulatedCall, type SimulatedPool } from "./fleet.ts";
 
@@ -15,7 +14,7 @@ let pools: readonly SimulatedPool[];
 
 beforeAll(async () => {
   db = await openTestDatabase("postgres");
-  await meteringOn(db.database).prepare(createPriceList([testPrice]));
+  await meteringOn(db.database).prepare({ prices: [testPrice], find: () => testPrice, get: () => testPrice });
 });
 afterAll(() => db.end());
 beforeEach(async () => {
