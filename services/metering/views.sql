@@ -139,7 +139,7 @@ comment on view requests is
   'Attempts folded by request; outcome, provider, model and first_token_us are those of the last attempt, counts and amounts the sum of all.';
 comment on column requests.day is 'UTC day in which the request came, by its id; null for ids that do not tell.';
 
--- By the rates of each attempt's own price: the longer one where its input was long.
+-- By the rates of each attempt's own price: those of its service tier, and of its input's length.
 create or replace view cache_savings as
 select
   day, tenant, provider, model,
@@ -165,7 +165,19 @@ from (
   from attempts a
   join prices p on p.price_id = a.price_id
   cross join lateral (
-    select case when a.input_tokens > (p.long_context ->> 'input_tokens_above')::bigint then p.long_context end as long
+    select coalesce(
+      case when a.input_tokens > (p.long_context ->> 'input_tokens_above')::bigint then p.long_context end,
+      (
+        select tier from jsonb_array_elements(p.tiers) as tier
+        where (tier ->> 'input_tokens_above')::bigint < greatest(a.input_tokens, 1)
+          and tier ->> 'service_tier' = case
+            when p.tiers @> jsonb_build_array(jsonb_build_object('service_tier', a.service_tier)) then a.service_tier
+            else ''
+          end
+        order by (tier ->> 'input_tokens_above')::bigint desc
+        limit 1
+      )
+    ) as long
   ) as context
   cross join lateral (
     select
@@ -264,7 +276,7 @@ select
   usage_source, usage_inconsistent, input_tokens, cached_input_tokens, cache_write_tokens, cache_write_long_tokens,
   audio_input_tokens, image_input_tokens, output_tokens, reasoning_tokens, audio_output_tokens, image_output_tokens,
   server_tool_uses, price_id, pricing, cost_nano_usd, round(cost_nano_usd / 1e9, 9) as cost_usd,
-  charge_nano_usd, round(charge_nano_usd / 1e9, 9) as charge_usd
+  charge_nano_usd, round(charge_nano_usd / 1e9, 9) as charge_usd, service_tier
 from attempts;
 comment on view attempt_details is 'Everything that the ledger knows of each attempt.';
 comment on column attempt_details.day is 'UTC day in which the attempt began.';
@@ -338,6 +350,7 @@ begin
       ('spent_percent', 'What was spent, of a hundred.'),
       ('spent_usd', 'spent_nano_usd in USD.'),
       ('stands_in_ledger', 'Whether a row of this attempt is in the ledger.'),
+      ('service_tier', 'The tier that the provider says it served the attempt in; null: the standard one, or not said.'),
       ('start_time', 'When it began.'),
       ('stream', 'Whether the client asked for a stream.'),
       ('tag', 'Name of a tag.'),

@@ -51,6 +51,42 @@ describe.each(["embedded", "postgres"] as const)("%s", (engine) => {
     metering.recorder.record([create(UsageBatchSchema, { journalId: journalA, firstSequence: 1n, events })]);
   const principal = (tags: Record<string, string>) => ({ tenant: "default", key: "abcdefghijklmnop", user: "", tags });
 
+  test("what a cache saved goes by the rates of the service tier", async () => {
+    const flex = {
+      input: 1_000_000_000n,
+      cachedInput: 100_000_000n,
+      cacheWrite: 1_000_000_000n,
+      output: 4_000_000_000n,
+    };
+    const price: Price = {
+      ...testPrice,
+      id: priceId({ ...testPrice, model: "tiered" }),
+      model: "tiered",
+      tiers: [
+        { serviceTier: "flex", inputTokensAbove: 0, nanoUsdPerMillion: flex },
+        { serviceTier: "flex", inputTokensAbove: 5_000, nanoUsdPerMillion: { ...flex, input: 3_000_000_000n } },
+      ],
+    };
+    await metering.prepare(createPriceList([price]));
+    const counts = { inputTokens: 2_000, cachedInputTokens: 1_000, outputTokens: 1 };
+    const target = { provider: "acme", model: "tiered" };
+    const uncached = async () =>
+      await db.query("select uncached_input_cost_nano_usd::text as cost from cache_savings where model = 'tiered'");
+    await record(testEvent(1, { target, priceId: price.id, usage: { ...counts, serviceTier: "flex" } }));
+    expect(await uncached()).toEqual([{ cost: "1000000" }]);
+    expect(await db.query("select service_tier, cost_nano_usd from attempt_details")).toEqual([
+      { service_tier: "flex", cost_nano_usd: "1104000" },
+    ]);
+    await db.query("truncate attempts, transfers, journals");
+    await record(
+      testEvent(2, { target, priceId: price.id, usage: { ...counts, inputTokens: 6_000, serviceTier: "flex" } }),
+    );
+    expect(await uncached()).toEqual([{ cost: "3000000" }]);
+    await db.query("truncate attempts, transfers, journals");
+    await record(testEvent(3, { target, priceId: price.id, usage: { ...counts, serviceTier: "priority" } }));
+    expect(await uncached()).toEqual([{ cost: "2000000" }]);
+  });
+
   test("an attempt's tags are in its row, and its cost stands under each of them", async () => {
     await record(
       testEvent(1, { principal: principal({ team: "search", job: "nightly" }) }),
