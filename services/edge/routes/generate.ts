@@ -36,7 +36,7 @@ export interface PathFacts {
 }
 
 /** What a reply may be thought to use when the client sets no limit; the truth is settled at the end. */
-const outputTokensGuess = 1_024;
+export const outputTokensGuess = 1_024;
 /** Longest deadline that a client may set, in seconds. */
 const clientDeadlineMax = 86_400;
 

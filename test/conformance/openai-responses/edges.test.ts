@@ -260,6 +260,42 @@ test("where nothing is stored, requests go straight through and what was stored 
   await expect(off.openai.responses.retrieve(next.id)).rejects.toMatchObject({ status: 404 });
 });
 
+test("the conversation that a response in the background continues counts against its key's tokens", async () => {
+  const { openai } = await edge(prompt);
+  const { id } = await openai.responses.create({ ...request, input: "x".repeat(40_000) });
+  const remaining = async (background: boolean) => {
+    const body = { ...request, max_output_tokens: 16, ...(background ? { background, previous_response_id: id } : {}) };
+    const { response } = await openai.responses.create(body).withResponse();
+    return Number(response.headers.get("x-ratelimit-remaining-tokens"));
+  };
+  const before = await remaining(false);
+  expect(before - (await remaining(true))).toBeGreaterThan(10_000);
+});
+
+test("what is entered when its edge has given up is not made, and fails", async () => {
+  const entering = Promise.withResolvers<void>();
+  const asked = Promise.withResolvers<void>();
+  const entered = Promise.withResolvers<void>();
+  const slow: Conversations = {
+    ...store,
+    async beginResponse(message, options) {
+      asked.resolve();
+      await entering.promise;
+      const answered = await store.beginResponse(message, options);
+      setImmediate(entered.resolve);
+      return answered;
+    },
+  };
+  const { edge: maker, openai, calls } = await edge(prompt, slow);
+  const failure = expect(openai.responses.create({ ...request, background: true })).rejects.toBeInstanceOf(Error);
+  await asked.promise;
+  await maker.close();
+  entering.resolve();
+  await failure;
+  await entered.promise;
+  expect(calls).toEqual([]);
+});
+
 test("answers from the store take up room, and where there is none for one it is refused", async () => {
   const bodiesBytesMax = 500;
   const small = await startEdge({ chat: prompt, settings: { bodiesBytesMax }, deps: { conversations: store } });

@@ -4,9 +4,11 @@ import { parseExact } from "@weir/dialect/json";
 import { inForeground, type StoredRequest, type StoredTurn } from "@weir/dialect/openai-responses/stored/request";
 import { asFailed, readResponseFacts, writeQueued } from "@weir/dialect/openai-responses/stored/response";
 import { withMembers } from "@weir/dialect/openai-responses/stored/splice";
+import { estimateInputTokens } from "@weir/dialect/wire-request";
 import type { ChatService, GenerateRequest } from "@weir/gen/weir/chat/v1/chat_service_pb";
 import type { WireChunk } from "@weir/gen/weir/chat/v1/wire_pb";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
+import { UsageSource } from "@weir/gen/weir/common/v1/usage_pb";
 import type { ConversationService } from "@weir/gen/weir/conversation/v1/conversation_service_pb";
 import { ResponseState } from "@weir/gen/weir/conversation/v1/response_pb";
 import type { Client, Metadata } from "@weir/kit/call";
@@ -16,7 +18,8 @@ import { reasonWord, toWeirError, WeirError } from "@weir/kit/weir-error";
 import type { EdgeSettings } from "../../config.ts";
 import { asked, endStateOf } from "./archive.ts";
 import type { ByteRoom } from "./byte-room.ts";
-import { continued, withBody } from "./continued.ts";
+import { outputTokensGuess } from "../generate.ts";
+import { asBuffer, continued, withBody } from "./continued.ts";
 import { failureOf } from "./failure.ts";
 
 /** Responses that are made while nobody waits for them. */
@@ -82,6 +85,8 @@ export function createBackgroundWork(deps: BackgroundDeps): BackgroundWork {
   /** Places that are taken while the store is asked. */
   let entering = 0;
   let ending = false;
+  /** Nothing is begun any more, whatever has been entered. */
+  let stopped = false;
   let cancelBeat: (() => void) | undefined;
 
   async function begin(order: BackgroundOrder): Promise<WireChunk> {
@@ -89,14 +94,13 @@ export function createBackgroundWork(deps: BackgroundDeps): BackgroundWork {
     const bytes = sent.wire?.body.length ?? 0;
     const { backgroundMax } = settings().responses;
     if (ending || works.size + entering >= backgroundMax || !room.take(bytes)) {
-      throw new WeirError(ErrorReason.OVERLOADED, {
-        text: "Too many responses are being made in the background; retry after the delay in Retry-After.",
-        retryAfterMs: 1_000,
-      });
+      throw tooMany();
     }
     entering += 1;
     try {
       const work = await enter(order);
+      // What was entered too late fails when its lease runs out.
+      if (stopped) throw tooMany();
       works.set(work.leaseId, work);
       work.done = make(work, sent, order.metadata)
         .catch((error: unknown) => log.error({ error }, "a response in the background could not be ended"))
@@ -105,7 +109,7 @@ export function createBackgroundWork(deps: BackgroundDeps): BackgroundWork {
           room.give(bytes);
         });
       cancelBeat ??= clock.after(beatMs(), beat);
-      return answerOf(work.queued, order.request.model);
+      return answerOf(work.queued, order.request.model, sent);
     } catch (thrown) {
       room.give(bytes);
       throw thrown;
@@ -241,16 +245,23 @@ export function createBackgroundWork(deps: BackgroundDeps): BackgroundWork {
       await allDone();
     },
     async giveUp() {
-      ending = true;
+      ending = stopped = true;
       for (const work of works.values()) stop(work, "shutdown");
       await allDone();
     },
     close() {
-      ending = true;
+      ending = stopped = true;
       cancelBeat?.();
       for (const work of works.values()) stop(work, "silent");
     },
   };
+}
+
+function tooMany(): WeirError {
+  return new WeirError(ErrorReason.OVERLOADED, {
+    text: "Too many responses are being made in the background; retry after the delay in Retry-After.",
+    retryAfterMs: 1_000,
+  });
 }
 
 const shutdownError = new WeirError(ErrorReason.OVERLOADED, {
@@ -286,8 +297,11 @@ async function readWhole(
   return Buffer.concat(parts);
 }
 
-/** The answer at once. No provider has been chosen yet, so that it is Weir that answers. */
-function answerOf(queued: Buffer, model: string): WireChunk {
+/**
+ * The answer at once. No provider has been chosen yet, so that it is Weir that answers. Nobody who counts the key's tokens hears of the
+ * answer itself, so that what it may use counts, and with it the conversation that the client did not send.
+ */
+function answerOf(queued: Buffer, model: string, { wire }: GenerateRequest): WireChunk {
   return {
     $typeName: "weir.chat.v1.WireChunk",
     data: queued,
@@ -301,6 +315,17 @@ function answerOf(queued: Buffer, model: string): WireChunk {
       attempts: 0,
       warnings: [],
     },
-    tail: { $typeName: "weir.chat.v1.WireTail", usageSource: 0 },
+    tail: {
+      $typeName: "weir.chat.v1.WireTail",
+      usage: {
+        $typeName: "weir.common.v1.Usage",
+        serverToolUses: {},
+        inputTokens: estimateInputTokens(asBuffer(wire?.body ?? noBytes)),
+        outputTokens: wire?.maxOutputTokens ?? outputTokensGuess,
+      },
+      usageSource: UsageSource.ESTIMATED,
+    },
   };
 }
+
+const noBytes = Buffer.alloc(0);
