@@ -29,12 +29,12 @@ export const unused: Metered = { usage: totals(0, 0), source: UsageSource.COUNTE
 
 /**
  * What a provider reported; a total that it left out is filled with what was counted, and the whole then is no better
- * than counted.
+ * than counted. Counts that contradict each other or the provider's own total are kept, and are no better than estimated.
  */
 export function fromReading(reading: UsageReading, counted: () => Usage): Metered {
-  const { usage } = reading;
+  const { usage, sound } = reading;
   if (usage.inputTokens !== undefined && usage.outputTokens !== undefined) {
-    return { usage, source: UsageSource.REPORTED };
+    return { usage, source: sound ? UsageSource.REPORTED : UsageSource.ESTIMATED };
   }
   return { usage: { ...counted(), ...usage }, source: UsageSource.COUNTED };
 }

@@ -158,7 +158,8 @@ export const UsageSource = {
 
   /**
    * Weir does not know; the counts are the last progress on record, else the most that was
-   * reserved. To be trued up against the provider's own report.
+   * reserved, or what the provider reported where that contradicts itself (its total is not the
+   * sum, a part exceeds the whole). To be trued up against the provider's own report.
    *
    * @generated from enum value: USAGE_SOURCE_ESTIMATED = 3;
    */
