@@ -6,7 +6,7 @@ import { systemClock } from "@weir/kit/clock";
 import { silentLog } from "@weir/kit/log";
 import { openJournal } from "@weir/pool/journal/journal";
 import { createDirectSink } from "@weir/pool/journal/sink-direct";
-import { afterAll, beforeAll, test } from "vitest";
+import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import { type Billed, brokenLaws, createLedgerReader, differences, type LedgerReader } from "../ledger.ts";
 import { createDatabase, startPostgres, type TestServer } from "../servers.ts";
 import { createFailingDisk } from "./failing-disk.ts";
@@ -67,7 +67,8 @@ test(
           await pause(random() * 60);
           const kind = random() < 0.5 ? "full" : "syncFails";
           disk[kind] = true;
-          await pause(50 + random() * 250);
+          await vi.waitFor(() => expect(refused).toBeGreaterThan(0), { timeout: 10_000, interval: 5 });
+          await pause(random() * 250);
           disk[kind] = false;
           await pause(random() * 60);
         } finally {
@@ -78,7 +79,6 @@ test(
           if (!source.drained()) return ["the ledger has not confirmed everything"];
           const rows = await ledger.rows({ endUser: tag });
           const faults = differences(rows, [...source.billed.values()], sourcePriceOf);
-          if (refused === 0) faults.push("nothing was refused while the disk failed");
           faults.push(...(await brokenLaws(ledger, tag)));
           if (faults.length === 0) await source.close();
           return faults;
@@ -155,7 +155,7 @@ function damage(directory: string, random: () => number): { readonly what: strin
     return { what: `${flips} bits flipped`, recordsMax: flips };
   }
   const at = Math.floor(random() * Math.max(1, bytes.length - 512));
-  bytes.fill(0, at, at + 512);
+  bytes.fill(0, at, Math.min(at + 512, bytes.length));
   writeFileSync(any, bytes);
   return { what: "a sector of zeros", recordsMax: 7 };
 }

@@ -111,7 +111,7 @@ export async function runScenario(id: string, trial: Trial, options: ScenarioOpt
       id,
       failures.map(({ seed }) => seed),
     );
-  expect(failures, `replay: npm run test:faults -- --only ${id} --seed <seed> --trials 1`).toEqual([]);
+  expect(failures, `replay: npm run test:faults -- --only ${id.split("-")[0]} --seed <seed> --trials 1`).toEqual([]);
 }
 
 async function withinTime<T>(trial: Promise<T>): Promise<T> {
