@@ -156,7 +156,8 @@ export class Attempt implements ExchangeSink {
 
   /** The caller has gone: hangs up in this very turn, or reads on when the provider bills all the same. */
   cancel(): void {
-    this.leave(new CallCancelled());
+    // Asked at the end of every call, too, and an error costs microseconds to make.
+    if (!this.over) this.leave(new CallCancelled());
   }
 
   private leave(failure: Error): void {
