@@ -83,7 +83,8 @@ export const ErrorReason = {
   RATE_LIMITED: 7,
 
   /**
-   * A budget that covers this call is spent. Metadata: `budget`.
+   * A budget that covers this call is spent, or what is left of it is held by other calls. Metadata:
+   * `budget`, where one decided.
    *
    * @generated from enum value: ERROR_REASON_BUDGET_EXHAUSTED = 8;
    */

@@ -264,7 +264,7 @@ export const AttemptOutcome = {
   COMPLETED: 1,
 
   /**
-   * The caller went away.
+   * The caller went away, or what budgets set aside was used up.
    *
    * @generated from enum value: ATTEMPT_OUTCOME_CANCELLED = 2;
    */

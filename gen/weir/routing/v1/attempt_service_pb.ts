@@ -235,8 +235,8 @@ export const AttemptService: GenService<{
    * Not idempotent: an `attempt_id` that was seen before is refused with ALREADY_EXISTS.
    * Fails with PROVIDER_UNAVAILABLE, PROVIDER_RATE_LIMITED or PROVIDER_TIMEOUT when another target
    * may do better, with PROVIDER_REJECTED, INVALID_REQUEST or CONTEXT_TOO_LONG when the request is
-   * at fault, with OVERLOADED or STORE_UNAVAILABLE when nothing was sent to the target, and after
-   * the first message with STREAM_TRUNCATED or PROVIDER_TIMEOUT.
+   * at fault, with OVERLOADED, STORE_UNAVAILABLE or BUDGET_EXHAUSTED when nothing was sent to the
+   * target, and after the first message with STREAM_TRUNCATED, PROVIDER_TIMEOUT or BUDGET_EXHAUSTED.
    *
    * @generated from rpc weir.routing.v1.AttemptService.RunAttempt
    */
