@@ -1,7 +1,9 @@
+import { generateKeyPairSync } from "node:crypto";
 import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createDialectRoutes } from "@weir/edge/routes/dialects";
+import { createResponses } from "@weir/edge/routes/responses/responses";
 import { type Config, ProviderKind, ProviderKindSchema } from "@weir/gen/weir/config/v1/config_pb";
 import { parseConfig } from "@weir/kit/config/load";
 import { localServers, vendors } from "@weir/kit/config/vendors";
@@ -21,8 +23,16 @@ const snippets = pages.flatMap((page) => blocksOf(page, "yaml").map((text, index
 function load(text: string) {
   const names = Array.from(text.matchAll(/\$\{(\w+)\}/g), ([, name = ""]) => name);
   const env = Object.fromEntries(names.map((name) => [name, "a-key"]));
-  return parseConfig(text, { env, readFile: () => "a-secret\n" }).config;
+  const readFile = (path: string) => (path.endsWith("account.json") ? serviceAccount : "a-secret\n");
+  return parseConfig(text, { env, readFile }).config;
 }
+
+/** The key of a service account as Google writes it, which the configuration reads. */
+const serviceAccount = JSON.stringify({
+  type: "service_account",
+  client_email: "weir@my-project.iam.gserviceaccount.com",
+  private_key: generateKeyPairSync("rsa", { modulusLength: 2048 }).privateKey.export({ type: "pkcs8", format: "pem" }),
+});
 
 /** The cells of a page's table rows whose first cell fits. */
 function rowsOf(page: string, first: RegExp): string[][] {
@@ -140,11 +150,13 @@ test("the ids and kinds that work on when one hangs up are those that the page n
 });
 
 test("the paths that the README names for clients are served", () => {
-  const served = createDialectRoutes({} as never).map(({ path }) => path);
+  const routes = [...createDialectRoutes({} as never), ...createResponses({} as never).routes];
+  const served = routes.map(({ path }) => path);
   const named = rowsOf("README.md", /^(OpenAI|Anthropic|Gemini|nobody)$/).flatMap(([, paths]) => wordsOf(paths));
   expect(named.length).toBeGreaterThanOrEqual(8);
   for (const path of named) {
-    const template = path.replace(/\/models\/.*/, "/models/{id=**}");
+    // A verb alone is one of the models' path before it.
+    const template = path.replace(/^:.*/, "/v1beta/models/$&").replace(/\/models\/.*/, "/models/{id=**}");
     expect(served).toContain(template);
   }
 });
