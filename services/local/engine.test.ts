@@ -121,6 +121,20 @@ test("a reply that must be JSON parses, and one with a schema has its form", asy
   }
 });
 
+test("many texts are made into tokens between others' work", async () => {
+  let turns = 0;
+  const count = (): void => {
+    turns += 1;
+    turning = setImmediate(count);
+  };
+  let turning = setImmediate(count);
+  const inputs = [...Array.from({ length: 50 }, () => ({ content: "hello" })), { content: "" }];
+  const failed = await failureOf(engine.embed("tiny", { inputs, extensions: {} }, never));
+  clearImmediate(turning);
+  expect(failed.reason).toBe(ErrorReason.INVALID_REQUEST);
+  expect(turns).toBeGreaterThanOrEqual(50);
+});
+
 test("embeddings have the model's width and length 1, and are the same for the same text", async () => {
   const request = { inputs: [{ content: "hello" }, { content: "the" }, { content: "hello" }], extensions: {} };
   const [hello, the, again] = await engine.embed("tiny", request, never);

@@ -1,3 +1,4 @@
+import { setImmediate } from "node:timers/promises";
 import type { EmbeddingRequest } from "@weir/dialect/embeddings/embedding";
 import { invalid, unsupported } from "@weir/dialect/faults";
 import type { GenerateRequest } from "@weir/gen/weir/chat/v1/chat_service_pb";
@@ -6,7 +7,7 @@ import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import type { Clock } from "@weir/kit/clock";
 import type { Log } from "@weir/kit/log";
 import { CallCancelled, WeirError } from "@weir/kit/weir-error";
-import type { Llama } from "node-llama-cpp";
+import type { Llama, Token } from "node-llama-cpp";
 import type { ModelFile } from "./llama.ts";
 import { type Embedding, type LoadedModel, loadModel } from "./loaded-model.ts";
 import { createModelQueue } from "./model-queue.ts";
@@ -111,7 +112,11 @@ export function createEngine({ llama, settings, files, clock, log }: EngineOptio
 
     embed: (name, request, parent) =>
       within(name, parent, async (model, signal) => {
-        const inputs = request.inputs.map(({ content, dimensions }) => {
+        const inputs: (readonly Token[])[] = [];
+        for (const { content, dimensions } of request.inputs) {
+          // Others' work goes on between two texts, of which there may be thousands.
+          await setImmediate();
+          if (signal.aborted) throw new CallCancelled();
           if (typeof content !== "string") throw unsupported("Local models embed texts, not tokens.", "inputs");
           if (dimensions !== undefined && dimensions !== model.width) {
             throw unsupported(`Vectors of this model have ${model.width} numbers.`, "dimensions");
@@ -121,8 +126,8 @@ export function createEngine({ llama, settings, files, clock, log }: EngineOptio
           if (tokens.length === 0) throw invalid("`input` must not be empty.", "input");
           // The model puts a token before the text and one after it.
           if (tokens.length + 2 > model.contextTokens) throw new WeirError(ErrorReason.CONTEXT_TOO_LONG);
-          return tokens;
-        });
+          inputs.push(tokens);
+        }
         const embeddings: Embedding[] = [];
         for (const tokens of inputs) {
           if (signal.aborted) throw new CallCancelled();

@@ -50,6 +50,13 @@ test("definitions are kept, and references find them under both names", () => {
   });
 });
 
+const wide = {
+  type: "object",
+  properties: Object.fromEntries(
+    Array.from({ length: 21 }, (_, index) => [index, { type: "string", minLength: 1_000 }]),
+  ),
+};
+
 const deep = Array.from({ length: 100 }).reduce<object>((inner) => ({ type: "array", items: inner }), { type: "null" });
 
 test.each([
@@ -60,6 +67,7 @@ test.each([
   ["a reference to nothing", { $ref: "#/$defs/missing" }],
   ["a reference beside other words", { $defs: { a: { type: "null" } }, $ref: "#/$defs/a", type: "null" }],
   ["a count without measure", { type: "string", maxLength: 1e9 }],
+  ["many counts that are too much together", wide],
   ["a format that is not known", { type: "string", format: "email" }],
   ["objects as values", { enum: [{ a: 1 }] }],
   ["no values", { enum: [] }],

@@ -9,6 +9,8 @@ const param = "output_format.json_schema.schema";
 const depthMax = 64;
 /** Of counts such as `maxItems`: each is written out in the grammar. */
 const countMax = 1_000;
+/** Of all counts of a schema together: making and reading the grammar holds the event loop up. */
+const countSumMax = 20_000;
 
 /** Words that say nothing about what is valid; and `required`, since every property is always written. */
 const remarks: ReadonlySet<string> = new Set([
@@ -42,6 +44,13 @@ const wordsOf: Readonly<Record<string, readonly string[]>> = {
   string: ["minLength", "maxLength", "format"],
 };
 
+/** What all parts of a schema share. */
+interface Whole {
+  readonly defs: ReadonlySet<string>;
+  /** Sum of the counts so far. */
+  countSum: number;
+}
+
 /**
  * A JSON schema in the words of the grammar.
  * @throws WeirError TARGET_UNSUPPORTED for what the grammar cannot say
@@ -50,28 +59,30 @@ export function grammarSchema(schema: JsonObject): JsonObject {
   const { $defs, definitions, ...rest } = schema;
   const defs = { ...objectOf(definitions ?? {}), ...objectOf($defs ?? {}) };
   const names = new Set(Object.keys(defs));
-  const root = convert(rest, names, 0);
+  const whole: Whole = { defs: names, countSum: 0 };
+  const root = convert(rest, whole, 0);
   if (names.size === 0) return root;
-  const converted = Object.entries(defs).map(([name, def]) => [name, convert(objectOf(def), names, 1)]);
+  const converted = Object.entries(defs).map(([name, def]) => [name, convert(objectOf(def), whole, 1)]);
   // Definitions may stand beside a choice, but not beside a reference or a plain type.
   return { oneOf: [root], $defs: Object.fromEntries(converted) };
 }
 
-function convert(schema: JsonObject, defs: ReadonlySet<string>, depth: number): JsonObject {
+function convert(schema: JsonObject, whole: Whole, depth: number): JsonObject {
   if (depth > depthMax) throw no("is nested too deeply");
   const said = Object.fromEntries(Object.entries(schema).filter(([word]) => !remarks.has(word)));
   for (const [word, value] of Object.entries(said)) {
-    if (counts.has(word) && !(Number.isInteger(value) && (value as number) >= 0 && (value as number) <= countMax)) {
-      throw no(`has a \`${word}\` that is no whole number up to ${countMax}`);
-    }
+    if (!counts.has(word)) continue;
+    if (!isCount(value)) throw no(`has a \`${word}\` that is no whole number up to ${countMax}`);
+    whole.countSum += value;
+    if (whole.countSum > countSumMax) throw no(`has counts that come to more than ${countSumMax} together`);
   }
-  const inner = (value: unknown) => convert(objectOf(value), defs, depth + 1);
+  const inner = (value: unknown) => convert(objectOf(value), whole, depth + 1);
   const { type, $ref, const: constant, enum: list, oneOf, anyOf, ...more } = said;
   const choices = oneOf ?? anyOf;
   if ($ref !== undefined) {
     only(said, ["$ref"]);
     const name = typeof $ref === "string" ? /^#\/(?:\$defs|definitions)\/([^/~%]+)$/.exec($ref)?.[1] : undefined;
-    if (name === undefined || !defs.has(name)) throw no("refers to something that is not among its `$defs`");
+    if (name === undefined || !whole.defs.has(name)) throw no("refers to something that is not among its `$defs`");
     return { $ref: `#/$defs/${name}` };
   }
   if (choices !== undefined) {
@@ -85,7 +96,7 @@ function convert(schema: JsonObject, defs: ReadonlySet<string>, depth: number): 
     return { enum: values };
   }
   if (Array.isArray(type)) {
-    return { oneOf: listOf(type).map((one) => convert({ ...wordsFor(one, more), type: one }, defs, depth + 1)) };
+    return { oneOf: listOf(type).map((one) => convert({ ...wordsFor(one, more), type: one }, whole, depth + 1)) };
   }
   const inferred = type ?? (more["properties"] === undefined ? undefined : "object");
   if (!isType(inferred)) throw no("has a part without a `type`");
@@ -121,6 +132,10 @@ function wordsFor(type: unknown, words: JsonObject): JsonObject {
   const all = new Set(Object.values(wordsOf).flat());
   const own = new Set(isType(type) ? wordsOf[type] : []);
   return Object.fromEntries(Object.entries(words).filter(([word]) => own.has(word) || !all.has(word)));
+}
+
+function isCount(value: unknown): value is number {
+  return Number.isInteger(value) && (value as number) >= 0 && (value as number) <= countMax;
 }
 
 function isType(value: unknown): value is string {
