@@ -1,6 +1,14 @@
 import type { AttemptRecord } from "@weir/simulator/simulator";
 import { expect, test } from "vitest";
-import { differences, expectedCost, type LedgerRow } from "./ledger.ts";
+import {
+  brokenLaws,
+  createLedgerReader,
+  differences,
+  expectedCost,
+  type LedgerRow,
+  sumsAfterTrueUp,
+} from "./ledger.ts";
+import { createDatabase, startPostgres } from "./servers.ts";
 
 const price = { input: 123_456_789n, cachedInput: 1_000_000n, output: 500_000n };
 
@@ -65,4 +73,42 @@ test("what differs is said", () => {
       [],
     ),
   ).toEqual([]);
+});
+
+test("a true-up takes the provider's figures for rows that do not claim to be exact, and only for those", () => {
+  const estimated = row({ usageSource: "estimated", outputTokens: 4_096 });
+  expect(sumsAfterTrueUp([estimated], [record({})])).toEqual([]);
+  expect(sumsAfterTrueUp([estimated], [])).toEqual([]);
+  expect(sumsAfterTrueUp([row({ outputTokens: 9 })], [record({})])).toEqual([
+    "outputTokens after true-up: 9; the simulator billed 8",
+  ]);
+  expect(sumsAfterTrueUp([], [record({})])).toHaveLength(2);
+});
+
+test("the ledger's own laws can be seen to be broken", async () => {
+  const server = await startPostgres();
+  const database = await createDatabase(server.url);
+  const ledger = createLedgerReader(database.url);
+  await ledger.query(`
+    create table attempts (attempt_id uuid, end_user text, cost_nano_usd bigint, charge_nano_usd bigint, start_time int, end_time int);
+    create table entries (attempt_id uuid, book text, account text, amount_nano_usd bigint);
+    create table conflicts (attempt_id text);
+    insert into attempts values ('00000000-0000-7000-8000-000000000001', 'good', 5, 0, 1, 2);
+    insert into entries values
+      ('00000000-0000-7000-8000-000000000001', 'cost', 'provider/sim', 5),
+      ('00000000-0000-7000-8000-000000000001', 'cost', 'usage/tests', -5);
+    insert into attempts values ('00000000-0000-7000-8000-000000000002', 'bad', 5, 7, 2, 1);
+    insert into entries values ('00000000-0000-7000-8000-000000000002', 'cost', 'provider/sim', 6);
+    insert into conflicts values ('00000000-0000-7000-8000-000000000002');`);
+  expect(await brokenLaws(ledger, "good")).toEqual([]);
+  expect(await brokenLaws(ledger, "bad")).toEqual([
+    "conflicts: 1",
+    "unbalanced: 1",
+    "cost_beside: 1",
+    "charge_beside: -7",
+    "backwards: 1",
+  ]);
+  await ledger.close();
+  await database.drop();
+  await server.stop();
 });
