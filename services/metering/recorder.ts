@@ -93,7 +93,7 @@ export function createRecorder({ store, prices, clock, meter, log }: RecorderDep
       tellBudgets(applied.budgets);
       if (applied.conflictCount > 0) {
         conflicting.add(applied.conflictCount);
-        log.error({ count: applied.conflictCount }, "usage events were kept aside; see the view attempts_conflicting");
+        log.error({ count: applied.conflictCount }, "usage events were kept aside; see `weir ledger conflicts`");
       }
       return applied.committed;
     },

@@ -14,6 +14,7 @@ import { createAccounts } from "./accounts.ts";
 import { createBudgetService } from "./budgets/budget-service.ts";
 import { createBudgetStore } from "./budgets/budget-store.ts";
 import { createLeaseStore } from "./budgets/lease-store.ts";
+import { type ConflictList, createConflictList } from "./conflict-list.ts";
 import { createConversations } from "./conversations/conversations.ts";
 import { createResponseStore } from "./conversations/response-store.ts";
 import { startSweeper } from "./conversations/sweeper.ts";
@@ -47,6 +48,8 @@ export interface Metering {
   /** For the JetStream consumer. */
   readonly recorder: Recorder;
   readonly store: LedgerStore;
+  /** For alarms. */
+  readonly conflicts: Pick<ConflictList, "count">;
   /**
    * To be called before the first event, and again when the configuration changed: brings the schema up to date and
    * writes the prices. Idempotent.
@@ -69,6 +72,7 @@ export function createMetering(dependencies: MeteringDependencies): Metering {
   const prices = createPriceBook(createPriceStore(database));
   const recorder = createRecorder({ store, prices, clock, meter, log });
   const responses = createResponseStore(database);
+  const conflicts = createConflictList(database);
   return {
     accounts: createAccounts({ store: createAccountStore(database), pepper, clock, random }),
     budgets: createBudgetService({
@@ -76,7 +80,8 @@ export function createMetering(dependencies: MeteringDependencies): Metering {
       leases: createLeaseStore(database),
       clock,
     }),
-    usage: createUsageService({ database, store, recorder, clock }),
+    usage: createUsageService({ database, store, conflicts, recorder, clock }),
+    conflicts,
     conversations: createConversations(responses),
     startMonthKeeper: (keptMonths) => startMonthKeeper({ database, keptMonths, clock, log }),
     startSweeper: () => startSweeper({ store: responses, clock, log }),

@@ -12,6 +12,7 @@ import {
 import type { Clock } from "@weir/kit/clock";
 import { WeirError } from "@weir/kit/weir-error";
 import { readAttempts } from "./attempt-list.ts";
+import type { ConflictList } from "./conflict-list.ts";
 import { type CostSum, placeOfCost, placeOfCostLength, readCosts } from "./costs.ts";
 import type { Database } from "./database.ts";
 import { isUuid } from "./ledger.ts";
@@ -24,6 +25,7 @@ import { readRange, type UsageFilter } from "./usage-question.ts";
 export interface UsageDependencies {
   readonly database: Database;
   readonly store: LedgerStore;
+  readonly conflicts: ConflictList;
   readonly recorder: Recorder;
   readonly clock: Clock;
 }
@@ -31,6 +33,7 @@ export interface UsageDependencies {
 export function createUsageService({
   database,
   store,
+  conflicts,
   recorder,
   clock,
 }: UsageDependencies): ServiceImpl<typeof UsageService> {
@@ -101,6 +104,10 @@ export function createUsageService({
     async listAttempts(request) {
       const { rows, nextPageToken } = await attemptPage(request, Math.min(request.pageSize || 100, attemptsMax));
       return { attempts: [...rows], nextPageToken };
+    },
+
+    async listConflicts({ rowCountMax }) {
+      return { conflicts: [...(await answer(() => conflicts.read(rowCountMax || 100)))] };
     },
 
     // A page is read when the one before was taken, so nothing piles up here, and ends when the call does.

@@ -1,6 +1,10 @@
+import { timestampDate } from "@bufbuild/protobuf/wkt";
 import { Command } from "commander";
 import { OperatorError } from "../operator-error.ts";
 import { readSettings } from "../settings.ts";
+import { renderTable } from "../table.ts";
+import { callTimeoutMs, withGateway } from "./gateway.ts";
+import { addressText, wholeNumber } from "./keys.ts";
 
 export function ledgerCommand(): Command {
   const command = new Command("ledger").description("the ledger's database");
@@ -17,7 +21,42 @@ Example:
   WEIR_DATABASE_URL=postgres://weir@db/weir weir ledger grant-reader alice`,
     )
     .action(grant);
+  command
+    .command("conflicts")
+    .description("usage events that could not be written to the ledger, the newest first")
+    .option("--limit <number>", "at most so many, up to 1000", wholeNumber, 100)
+    .option("--address <address>", addressText)
+    .addHelpText(
+      "after",
+      `
+content: the attempt stands in the ledger with other content; sqlstate 23514: its month was retired; otherwise the field at
+fault. The events themselves are in the table conflicts, and nothing of them counts.
+
+Example:
+  weir ledger conflicts --limit 20`,
+    )
+    .action(listConflicts);
   return command;
+}
+
+async function listConflicts(chosen: { limit: number; address?: string }): Promise<void> {
+  const { conflicts } = await withGateway(chosen.address, ({ usage }) =>
+    usage.listConflicts({ rowCountMax: Math.min(chosen.limit, 1_000) }, { timeoutMs: callTimeoutMs }),
+  );
+  if (conflicts.length === 0) {
+    process.stdout.write("there are none: every usage event that came is in the ledger\n");
+    return;
+  }
+  process.stdout.write(
+    renderTable(conflicts, [
+      { title: "came", text: ({ receiveTime }) => (receiveTime ? timestampDate(receiveTime).toISOString() : "") },
+      { title: "reason", text: ({ reason }) => reason },
+      { title: "attempt", text: ({ attemptId }) => attemptId },
+      { title: "in the ledger", text: ({ standsInLedger }) => (standsInLedger ? "yes" : "no") },
+      { title: "journal", text: ({ journalId, sequence }) => (journalId === "" ? "" : `${journalId} ${sequence}`) },
+      { title: "bytes", text: ({ payloadBytes }) => String(payloadBytes), align: "right" },
+    ]),
+  );
 }
 
 async function grant(name: string): Promise<void> {

@@ -17,7 +17,6 @@ const pauseMsMax = 5_000;
 /** An embedded database that another process holds may be that of one that is just ending. */
 const handoverMs = 15_000;
 const probeIntervalMs = 5_000;
-const nobodysJournal = "00000000-0000-0000-0000-000000000000";
 
 /** Serves accounts and usage on Postgres, or on the embedded database of the data folder. */
 export async function startMetering(root: Root): Promise<Part> {
@@ -38,13 +37,17 @@ export async function startMetering(root: Root): Promise<Part> {
     const months = metering.startMonthKeeper(() => configuration.current().config.ledger?.keptMonths);
 
     let isUp = true;
+    let conflictCount = 0;
     let cancelProbe = () => {};
     const probe = (): void => {
       cancelProbe = clock.after(probeIntervalMs, () => {
-        metering.store
-          .watermark(nobodysJournal)
+        metering.conflicts
+          .count()
           .then(
-            () => (isUp = true),
+            (count) => {
+              isUp = true;
+              conflictCount = count;
+            },
             () => (isUp = false),
           )
           .finally(() => {
@@ -71,7 +74,10 @@ export async function startMetering(root: Root): Promise<Part> {
     const databaseHealth = (): DependencyHealth => ({
       name: "database",
       status: isUp ? "up" : "down",
-      detail: database.engine,
+      detail:
+        conflictCount === 0
+          ? database.engine
+          : `${database.engine}; usage events are kept aside and need a look: ${conflictCount >= 1_000 ? "1000 or more" : conflictCount}, see \`weir ledger conflicts\``,
     });
     return {
       health: () => [databaseHealth(), ...(nats === undefined ? [] : [nats.health()])],

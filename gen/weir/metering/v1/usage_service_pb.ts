@@ -16,7 +16,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file weir/metering/v1/usage_service.proto.
  */
 export const file_weir_metering_v1_usage_service: GenFile = /*@__PURE__*/
-  fileDesc("CiR3ZWlyL21ldGVyaW5nL3YxL3VzYWdlX3NlcnZpY2UucHJvdG8SEHdlaXIubWV0ZXJpbmcudjEiSQoSUmVjb3JkVXNhZ2VSZXF1ZXN0EjMKBWJhdGNoGAEgASgLMhwud2Vpci5tZXRlcmluZy52MS5Vc2FnZUJhdGNoQga6SAPIAQEiRQoTUmVjb3JkVXNhZ2VSZXNwb25zZRIuCgl3YXRlcm1hcmsYASABKAsyGy53ZWlyLm1ldGVyaW5nLnYxLldhdGVybWFyayIzChNHZXRXYXRlcm1hcmtSZXF1ZXN0EhwKCmpvdXJuYWxfaWQYASABKAlCCLpIBXIDsAEBIkYKFEdldFdhdGVybWFya1Jlc3BvbnNlEi4KCXdhdGVybWFyaxgBIAEoCzIbLndlaXIubWV0ZXJpbmcudjEuV2F0ZXJtYXJrIuECChBMaXN0Q29zdHNSZXF1ZXN0Ei4KCnN0YXJ0X3RpbWUYASABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEiwKCGVuZF90aW1lGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBJICgpkaW1lbnNpb25zGAMgAygOMh8ud2Vpci5tZXRlcmluZy52MS5Db3N0RGltZW5zaW9uQhO6SBCSAQ0QCBgBIgeCAQQQASAAEh8KDXJvd19jb3VudF9tYXgYBCABKA1CCLpIBSoDGJBOEhwKCnBhZ2VfdG9rZW4YBSABKAlCCLpIBXIDGIBAEg4KBnRlbmFudBgGIAEoCRILCgNrZXkYByABKAkSDAoEdXNlchgIIAEoCRINCgVhbGlhcxgJIAEoCRIQCghwcm92aWRlchgKIAEoCRINCgVtb2RlbBgLIAEoCRILCgN0YWcYDCABKAkiaAoRTGlzdENvc3RzUmVzcG9uc2USJwoEcm93cxgBIAMoCzIZLndlaXIubWV0ZXJpbmcudjEuQ29zdFJvdxIRCgl0cnVuY2F0ZWQYAiABKAgSFwoPbmV4dF9wYWdlX3Rva2VuGAMgASgJIqICCgdDb3N0Um93EgsKA2RheRgBIAEoCRIOCgZ0ZW5hbnQYAiABKAkSCwoDa2V5GAMgASgJEg0KBWFsaWFzGAQgASgJEhAKCHByb3ZpZGVyGAUgASgJEg0KBW1vZGVsGAYgASgJEgwKBHVzZXIYByABKAkSFQoNYXR0ZW1wdF9jb3VudBgIIAEoBBIVCg1yZXF1ZXN0X2NvdW50GAkgASgEEhQKDGlucHV0X3Rva2VucxgKIAEoBBIVCg1vdXRwdXRfdG9rZW5zGAsgASgEEhUKDWNvc3RfbmFub191c2QYDCABKAMSFwoPY2hhcmdlX25hbm9fdXNkGA0gASgDEhcKD2VzdGltYXRlZF9jb3VudBgOIAEoBBILCgN0YWcYDyABKAkiqgIKE0xpc3RBdHRlbXB0c1JlcXVlc3QSLgoKc3RhcnRfdGltZRgBIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLAoIZW5kX3RpbWUYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhsKCXBhZ2Vfc2l6ZRgDIAEoDUIIukgFKgMY6AcSHAoKcGFnZV90b2tlbhgEIAEoCUIIukgFcgMYgEASDgoGdGVuYW50GAUgASgJEgsKA2tleRgGIAEoCRIMCgR1c2VyGAcgASgJEg0KBWFsaWFzGAggASgJEhAKCHByb3ZpZGVyGAkgASgJEg0KBW1vZGVsGAogASgJEgsKA3RhZxgLIAEoCRISCgpyZXF1ZXN0X2lkGAwgASgJIlwKFExpc3RBdHRlbXB0c1Jlc3BvbnNlEisKCGF0dGVtcHRzGAEgAygLMhkud2Vpci5tZXRlcmluZy52MS5BdHRlbXB0EhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSKwBgoHQXR0ZW1wdBISCgphdHRlbXB0X2lkGAEgASgJEhIKCnJlcXVlc3RfaWQYAiABKAkSDgoGdGVuYW50GAMgASgJEgsKA2tleRgEIAEoCRIMCgR1c2VyGAUgASgJEg0KBWFsaWFzGAYgASgJEhAKCHByb3ZpZGVyGAcgASgJEg0KBW1vZGVsGAggASgJEg4KBnN0cmVhbRgJIAEoCBIPCgdvdXRjb21lGAogASgJEhQKDHVzYWdlX3NvdXJjZRgLIAEoCRIZCgxpbnB1dF90b2tlbnMYDCABKARIAIgBARIgChNjYWNoZWRfaW5wdXRfdG9rZW5zGA0gASgESAGIAQESGgoNb3V0cHV0X3Rva2VucxgOIAEoBEgCiAEBEh0KEHJlYXNvbmluZ190b2tlbnMYDyABKARIA4gBARIQCghwcmljZV9pZBgQIAEoCRIPCgdwcmljaW5nGBEgASgJEhoKDWNvc3RfbmFub191c2QYEiABKANIBIgBARIcCg9jaGFyZ2VfbmFub191c2QYEyABKANIBYgBARIuCgpzdGFydF90aW1lGBQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIsCghlbmRfdGltZRgVIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASGwoOZmlyc3RfdG9rZW5fdXMYFiABKARIBogBARIXCg9wcm92aWRlcl9zdGF0dXMYFyABKA0SGQoRcHJvdmlkZXJfcmVwbHlfaWQYGCABKAkSMQoEdGFncxgZIAMoCzIjLndlaXIubWV0ZXJpbmcudjEuQXR0ZW1wdC5UYWdzRW50cnkaKwoJVGFnc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAFCDwoNX2lucHV0X3Rva2Vuc0IWChRfY2FjaGVkX2lucHV0X3Rva2Vuc0IQCg5fb3V0cHV0X3Rva2Vuc0ITChFfcmVhc29uaW5nX3Rva2Vuc0IQCg5fY29zdF9uYW5vX3VzZEISChBfY2hhcmdlX25hbm9fdXNkQhEKD19maXJzdF90b2tlbl91cyKUAQoSRXhwb3J0VXNhZ2VSZXF1ZXN0EjMKBWNvc3RzGAEgASgLMiIud2Vpci5tZXRlcmluZy52MS5MaXN0Q29zdHNSZXF1ZXN0SAASOQoIYXR0ZW1wdHMYAiABKAsyJS53ZWlyLm1ldGVyaW5nLnYxLkxpc3RBdHRlbXB0c1JlcXVlc3RIAEIOCgV0YWJsZRIFukgCCAEiIgoTRXhwb3J0VXNhZ2VSZXNwb25zZRILCgNjc3YYASABKAwq/AEKDUNvc3REaW1lbnNpb24SHgoaQ09TVF9ESU1FTlNJT05fVU5TUEVDSUZJRUQQABIWChJDT1NUX0RJTUVOU0lPTl9EQVkQARIZChVDT1NUX0RJTUVOU0lPTl9URU5BTlQQAhIWChJDT1NUX0RJTUVOU0lPTl9LRVkQAxIYChRDT1NUX0RJTUVOU0lPTl9BTElBUxAEEhsKF0NPU1RfRElNRU5TSU9OX1BST1ZJREVSEAUSGAoUQ09TVF9ESU1FTlNJT05fTU9ERUwQBhIXChNDT1NUX0RJTUVOU0lPTl9VU0VSEAcSFgoSQ09TVF9ESU1FTlNJT05fVEFHEAgyhQQKDFVzYWdlU2VydmljZRJaCgtSZWNvcmRVc2FnZRIkLndlaXIubWV0ZXJpbmcudjEuUmVjb3JkVXNhZ2VSZXF1ZXN0GiUud2Vpci5tZXRlcmluZy52MS5SZWNvcmRVc2FnZVJlc3BvbnNlEl0KDEdldFdhdGVybWFyaxIlLndlaXIubWV0ZXJpbmcudjEuR2V0V2F0ZXJtYXJrUmVxdWVzdBomLndlaXIubWV0ZXJpbmcudjEuR2V0V2F0ZXJtYXJrUmVzcG9uc2USZwoJTGlzdENvc3RzEiIud2Vpci5tZXRlcmluZy52MS5MaXN0Q29zdHNSZXF1ZXN0GiMud2Vpci5tZXRlcmluZy52MS5MaXN0Q29zdHNSZXNwb25zZSIRgtPkkwILEgkvdjEvY29zdHMScwoMTGlzdEF0dGVtcHRzEiUud2Vpci5tZXRlcmluZy52MS5MaXN0QXR0ZW1wdHNSZXF1ZXN0GiYud2Vpci5tZXRlcmluZy52MS5MaXN0QXR0ZW1wdHNSZXNwb25zZSIUgtPkkwIOEgwvdjEvYXR0ZW1wdHMSXAoLRXhwb3J0VXNhZ2USJC53ZWlyLm1ldGVyaW5nLnYxLkV4cG9ydFVzYWdlUmVxdWVzdBolLndlaXIubWV0ZXJpbmcudjEuRXhwb3J0VXNhZ2VSZXNwb25zZTABYgZwcm90bzM", [file_buf_validate_validate, file_google_api_annotations, file_google_protobuf_timestamp, file_weir_metering_v1_usage_event]);
+  fileDesc("CiR3ZWlyL21ldGVyaW5nL3YxL3VzYWdlX3NlcnZpY2UucHJvdG8SEHdlaXIubWV0ZXJpbmcudjEiSQoSUmVjb3JkVXNhZ2VSZXF1ZXN0EjMKBWJhdGNoGAEgASgLMhwud2Vpci5tZXRlcmluZy52MS5Vc2FnZUJhdGNoQga6SAPIAQEiRQoTUmVjb3JkVXNhZ2VSZXNwb25zZRIuCgl3YXRlcm1hcmsYASABKAsyGy53ZWlyLm1ldGVyaW5nLnYxLldhdGVybWFyayIzChNHZXRXYXRlcm1hcmtSZXF1ZXN0EhwKCmpvdXJuYWxfaWQYASABKAlCCLpIBXIDsAEBIkYKFEdldFdhdGVybWFya1Jlc3BvbnNlEi4KCXdhdGVybWFyaxgBIAEoCzIbLndlaXIubWV0ZXJpbmcudjEuV2F0ZXJtYXJrIuECChBMaXN0Q29zdHNSZXF1ZXN0Ei4KCnN0YXJ0X3RpbWUYASABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEiwKCGVuZF90aW1lGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBJICgpkaW1lbnNpb25zGAMgAygOMh8ud2Vpci5tZXRlcmluZy52MS5Db3N0RGltZW5zaW9uQhO6SBCSAQ0QCBgBIgeCAQQQASAAEh8KDXJvd19jb3VudF9tYXgYBCABKA1CCLpIBSoDGJBOEhwKCnBhZ2VfdG9rZW4YBSABKAlCCLpIBXIDGIBAEg4KBnRlbmFudBgGIAEoCRILCgNrZXkYByABKAkSDAoEdXNlchgIIAEoCRINCgVhbGlhcxgJIAEoCRIQCghwcm92aWRlchgKIAEoCRINCgVtb2RlbBgLIAEoCRILCgN0YWcYDCABKAkiaAoRTGlzdENvc3RzUmVzcG9uc2USJwoEcm93cxgBIAMoCzIZLndlaXIubWV0ZXJpbmcudjEuQ29zdFJvdxIRCgl0cnVuY2F0ZWQYAiABKAgSFwoPbmV4dF9wYWdlX3Rva2VuGAMgASgJIqICCgdDb3N0Um93EgsKA2RheRgBIAEoCRIOCgZ0ZW5hbnQYAiABKAkSCwoDa2V5GAMgASgJEg0KBWFsaWFzGAQgASgJEhAKCHByb3ZpZGVyGAUgASgJEg0KBW1vZGVsGAYgASgJEgwKBHVzZXIYByABKAkSFQoNYXR0ZW1wdF9jb3VudBgIIAEoBBIVCg1yZXF1ZXN0X2NvdW50GAkgASgEEhQKDGlucHV0X3Rva2VucxgKIAEoBBIVCg1vdXRwdXRfdG9rZW5zGAsgASgEEhUKDWNvc3RfbmFub191c2QYDCABKAMSFwoPY2hhcmdlX25hbm9fdXNkGA0gASgDEhcKD2VzdGltYXRlZF9jb3VudBgOIAEoBBILCgN0YWcYDyABKAkiqgIKE0xpc3RBdHRlbXB0c1JlcXVlc3QSLgoKc3RhcnRfdGltZRgBIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLAoIZW5kX3RpbWUYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhsKCXBhZ2Vfc2l6ZRgDIAEoDUIIukgFKgMY6AcSHAoKcGFnZV90b2tlbhgEIAEoCUIIukgFcgMYgEASDgoGdGVuYW50GAUgASgJEgsKA2tleRgGIAEoCRIMCgR1c2VyGAcgASgJEg0KBWFsaWFzGAggASgJEhAKCHByb3ZpZGVyGAkgASgJEg0KBW1vZGVsGAogASgJEgsKA3RhZxgLIAEoCRISCgpyZXF1ZXN0X2lkGAwgASgJIlwKFExpc3RBdHRlbXB0c1Jlc3BvbnNlEisKCGF0dGVtcHRzGAEgAygLMhkud2Vpci5tZXRlcmluZy52MS5BdHRlbXB0EhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSKwBgoHQXR0ZW1wdBISCgphdHRlbXB0X2lkGAEgASgJEhIKCnJlcXVlc3RfaWQYAiABKAkSDgoGdGVuYW50GAMgASgJEgsKA2tleRgEIAEoCRIMCgR1c2VyGAUgASgJEg0KBWFsaWFzGAYgASgJEhAKCHByb3ZpZGVyGAcgASgJEg0KBW1vZGVsGAggASgJEg4KBnN0cmVhbRgJIAEoCBIPCgdvdXRjb21lGAogASgJEhQKDHVzYWdlX3NvdXJjZRgLIAEoCRIZCgxpbnB1dF90b2tlbnMYDCABKARIAIgBARIgChNjYWNoZWRfaW5wdXRfdG9rZW5zGA0gASgESAGIAQESGgoNb3V0cHV0X3Rva2VucxgOIAEoBEgCiAEBEh0KEHJlYXNvbmluZ190b2tlbnMYDyABKARIA4gBARIQCghwcmljZV9pZBgQIAEoCRIPCgdwcmljaW5nGBEgASgJEhoKDWNvc3RfbmFub191c2QYEiABKANIBIgBARIcCg9jaGFyZ2VfbmFub191c2QYEyABKANIBYgBARIuCgpzdGFydF90aW1lGBQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIsCghlbmRfdGltZRgVIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASGwoOZmlyc3RfdG9rZW5fdXMYFiABKARIBogBARIXCg9wcm92aWRlcl9zdGF0dXMYFyABKA0SGQoRcHJvdmlkZXJfcmVwbHlfaWQYGCABKAkSMQoEdGFncxgZIAMoCzIjLndlaXIubWV0ZXJpbmcudjEuQXR0ZW1wdC5UYWdzRW50cnkaKwoJVGFnc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAFCDwoNX2lucHV0X3Rva2Vuc0IWChRfY2FjaGVkX2lucHV0X3Rva2Vuc0IQCg5fb3V0cHV0X3Rva2Vuc0ITChFfcmVhc29uaW5nX3Rva2Vuc0IQCg5fY29zdF9uYW5vX3VzZEISChBfY2hhcmdlX25hbm9fdXNkQhEKD19maXJzdF90b2tlbl91cyI3ChRMaXN0Q29uZmxpY3RzUmVxdWVzdBIfCg1yb3dfY291bnRfbWF4GAEgASgNQgi6SAUqAxjoByJGChVMaXN0Q29uZmxpY3RzUmVzcG9uc2USLQoJY29uZmxpY3RzGAEgAygLMhoud2Vpci5tZXRlcmluZy52MS5Db25mbGljdCK3AQoIQ29uZmxpY3QSEgoKYXR0ZW1wdF9pZBgBIAEoCRIOCgZyZWFzb24YAiABKAkSEgoKam91cm5hbF9pZBgDIAEoCRIQCghzZXF1ZW5jZRgEIAEoBBIVCg1wYXlsb2FkX2J5dGVzGAUgASgNEjAKDHJlY2VpdmVfdGltZRgGIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASGAoQc3RhbmRzX2luX2xlZGdlchgHIAEoCCKUAQoSRXhwb3J0VXNhZ2VSZXF1ZXN0EjMKBWNvc3RzGAEgASgLMiIud2Vpci5tZXRlcmluZy52MS5MaXN0Q29zdHNSZXF1ZXN0SAASOQoIYXR0ZW1wdHMYAiABKAsyJS53ZWlyLm1ldGVyaW5nLnYxLkxpc3RBdHRlbXB0c1JlcXVlc3RIAEIOCgV0YWJsZRIFukgCCAEiIgoTRXhwb3J0VXNhZ2VSZXNwb25zZRILCgNjc3YYASABKAwq/AEKDUNvc3REaW1lbnNpb24SHgoaQ09TVF9ESU1FTlNJT05fVU5TUEVDSUZJRUQQABIWChJDT1NUX0RJTUVOU0lPTl9EQVkQARIZChVDT1NUX0RJTUVOU0lPTl9URU5BTlQQAhIWChJDT1NUX0RJTUVOU0lPTl9LRVkQAxIYChRDT1NUX0RJTUVOU0lPTl9BTElBUxAEEhsKF0NPU1RfRElNRU5TSU9OX1BST1ZJREVSEAUSGAoUQ09TVF9ESU1FTlNJT05fTU9ERUwQBhIXChNDT1NUX0RJTUVOU0lPTl9VU0VSEAcSFgoSQ09TVF9ESU1FTlNJT05fVEFHEAgy5wQKDFVzYWdlU2VydmljZRJaCgtSZWNvcmRVc2FnZRIkLndlaXIubWV0ZXJpbmcudjEuUmVjb3JkVXNhZ2VSZXF1ZXN0GiUud2Vpci5tZXRlcmluZy52MS5SZWNvcmRVc2FnZVJlc3BvbnNlEl0KDEdldFdhdGVybWFyaxIlLndlaXIubWV0ZXJpbmcudjEuR2V0V2F0ZXJtYXJrUmVxdWVzdBomLndlaXIubWV0ZXJpbmcudjEuR2V0V2F0ZXJtYXJrUmVzcG9uc2USZwoJTGlzdENvc3RzEiIud2Vpci5tZXRlcmluZy52MS5MaXN0Q29zdHNSZXF1ZXN0GiMud2Vpci5tZXRlcmluZy52MS5MaXN0Q29zdHNSZXNwb25zZSIRgtPkkwILEgkvdjEvY29zdHMScwoMTGlzdEF0dGVtcHRzEiUud2Vpci5tZXRlcmluZy52MS5MaXN0QXR0ZW1wdHNSZXF1ZXN0GiYud2Vpci5tZXRlcmluZy52MS5MaXN0QXR0ZW1wdHNSZXNwb25zZSIUgtPkkwIOEgwvdjEvYXR0ZW1wdHMSXAoLRXhwb3J0VXNhZ2USJC53ZWlyLm1ldGVyaW5nLnYxLkV4cG9ydFVzYWdlUmVxdWVzdBolLndlaXIubWV0ZXJpbmcudjEuRXhwb3J0VXNhZ2VSZXNwb25zZTABEmAKDUxpc3RDb25mbGljdHMSJi53ZWlyLm1ldGVyaW5nLnYxLkxpc3RDb25mbGljdHNSZXF1ZXN0Gicud2Vpci5tZXRlcmluZy52MS5MaXN0Q29uZmxpY3RzUmVzcG9uc2ViBnByb3RvMw", [file_buf_validate_validate, file_google_api_annotations, file_google_protobuf_timestamp, file_weir_metering_v1_usage_event]);
 
 /**
  * A batch to write.
@@ -672,6 +672,112 @@ export const AttemptSchema: GenMessage<Attempt> = /*@__PURE__*/
   messageDesc(file_weir_metering_v1_usage_service, 9);
 
 /**
+ * Asks for usage events that are kept aside.
+ *
+ * @generated from message weir.metering.v1.ListConflictsRequest
+ */
+export type ListConflictsRequest = Message<"weir.metering.v1.ListConflictsRequest"> & {
+  /**
+   * How many at most. Default 100.
+   *
+   * @generated from field: uint32 row_count_max = 1;
+   */
+  rowCountMax: number;
+};
+
+/**
+ * Describes the message weir.metering.v1.ListConflictsRequest.
+ * Use `create(ListConflictsRequestSchema)` to create a new message.
+ */
+export const ListConflictsRequestSchema: GenMessage<ListConflictsRequest> = /*@__PURE__*/
+  messageDesc(file_weir_metering_v1_usage_service, 10);
+
+/**
+ * Usage events that are kept aside.
+ *
+ * @generated from message weir.metering.v1.ListConflictsResponse
+ */
+export type ListConflictsResponse = Message<"weir.metering.v1.ListConflictsResponse"> & {
+  /**
+   * The newest first.
+   *
+   * @generated from field: repeated weir.metering.v1.Conflict conflicts = 1;
+   */
+  conflicts: Conflict[];
+};
+
+/**
+ * Describes the message weir.metering.v1.ListConflictsResponse.
+ * Use `create(ListConflictsResponseSchema)` to create a new message.
+ */
+export const ListConflictsResponseSchema: GenMessage<ListConflictsResponse> = /*@__PURE__*/
+  messageDesc(file_weir_metering_v1_usage_service, 11);
+
+/**
+ * A usage event that could not be written.
+ *
+ * @generated from message weir.metering.v1.Conflict
+ */
+export type Conflict = Message<"weir.metering.v1.Conflict"> & {
+  /**
+   * The attempt's id as it came; empty when that could not be read.
+   *
+   * @generated from field: string attempt_id = 1;
+   */
+  attemptId: string;
+
+  /**
+   * `content`: the attempt stands in the ledger with other content; `sqlstate 23514`: its month was
+   * retired; otherwise the field at fault.
+   *
+   * @generated from field: string reason = 2;
+   */
+  reason: string;
+
+  /**
+   * The journal that it came from; empty when that is not known.
+   *
+   * @generated from field: string journal_id = 3;
+   */
+  journalId: string;
+
+  /**
+   * Its number in the journal; 0 when that is not known.
+   *
+   * @generated from field: uint64 sequence = 4;
+   */
+  sequence: bigint;
+
+  /**
+   * Length of the event.
+   *
+   * @generated from field: uint32 payload_bytes = 5;
+   */
+  payloadBytes: number;
+
+  /**
+   * When it came.
+   *
+   * @generated from field: google.protobuf.Timestamp receive_time = 6;
+   */
+  receiveTime?: Timestamp | undefined;
+
+  /**
+   * Whether a row of the attempt is in the ledger.
+   *
+   * @generated from field: bool stands_in_ledger = 7;
+   */
+  standsInLedger: boolean;
+};
+
+/**
+ * Describes the message weir.metering.v1.Conflict.
+ * Use `create(ConflictSchema)` to create a new message.
+ */
+export const ConflictSchema: GenMessage<Conflict> = /*@__PURE__*/
+  messageDesc(file_weir_metering_v1_usage_service, 12);
+
+/**
  * Asks for a table.
  *
  * @generated from message weir.metering.v1.ExportUsageRequest
@@ -706,7 +812,7 @@ export type ExportUsageRequest = Message<"weir.metering.v1.ExportUsageRequest"> 
  * Use `create(ExportUsageRequestSchema)` to create a new message.
  */
 export const ExportUsageRequestSchema: GenMessage<ExportUsageRequest> = /*@__PURE__*/
-  messageDesc(file_weir_metering_v1_usage_service, 10);
+  messageDesc(file_weir_metering_v1_usage_service, 13);
 
 /**
  * More of the table.
@@ -727,7 +833,7 @@ export type ExportUsageResponse = Message<"weir.metering.v1.ExportUsageResponse"
  * Use `create(ExportUsageResponseSchema)` to create a new message.
  */
 export const ExportUsageResponseSchema: GenMessage<ExportUsageResponse> = /*@__PURE__*/
-  messageDesc(file_weir_metering_v1_usage_service, 11);
+  messageDesc(file_weir_metering_v1_usage_service, 14);
 
 /**
  * What to sum cost by.
@@ -873,6 +979,17 @@ export const UsageService: GenService<{
     methodKind: "server_streaming";
     input: typeof ExportUsageRequestSchema;
     output: typeof ExportUsageResponseSchema;
+  },
+  /**
+   * Lists usage events that could not be written and are kept aside, the newest first. Idempotent. Fails
+   * with STORE_UNAVAILABLE, and OVERLOADED as ListCosts does.
+   *
+   * @generated from rpc weir.metering.v1.UsageService.ListConflicts
+   */
+  listConflicts: {
+    methodKind: "unary";
+    input: typeof ListConflictsRequestSchema;
+    output: typeof ListConflictsResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_weir_metering_v1_usage_service, 0);
