@@ -4,7 +4,7 @@ import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import type { Client } from "@weir/kit/call";
 import type { Clock } from "@weir/kit/clock";
 import type { Log } from "@weir/kit/log";
-import { reasonWord, toWeirError, WeirError } from "@weir/kit/weir-error";
+import { CallCancelled, reasonWord, toWeirError, WeirError } from "@weir/kit/weir-error";
 import type { Price } from "@weir/price/price";
 import { amountOf, dearestRates, inputTokensToHold } from "./amounts.ts";
 import { CallHold } from "./call-hold.ts";
@@ -188,7 +188,7 @@ export function createBudgets(deps: BudgetsDeps): Budgets {
   }
 
   function refused(thrown: unknown): never {
-    refusals.add(1, { reason: reasonWord(toWeirError(thrown).reason) });
+    if (!(thrown instanceof CallCancelled)) refusals.add(1, { reason: reasonWord(toWeirError(thrown).reason) });
     throw thrown;
   }
 

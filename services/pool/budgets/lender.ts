@@ -11,7 +11,7 @@ import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import type { Client } from "@weir/kit/call";
 import type { Clock } from "@weir/kit/clock";
 import type { Log } from "@weir/kit/log";
-import { WeirError } from "@weir/kit/weir-error";
+import { CallCancelled, WeirError } from "@weir/kit/weir-error";
 import type { Account, Held, Lease, LeaseBook } from "./lease-book.ts";
 import { Line, type Turn, type Waiter } from "./line.ts";
 
@@ -97,7 +97,7 @@ export class Lender {
   /**
    * Sets an amount aside in every account, now or when it can be had.
    * @returns undefined when no budget of them is enforced any more
-   * @throws WeirError BUDGET_EXHAUSTED, STORE_UNAVAILABLE, OVERLOADED
+   * @throws WeirError BUDGET_EXHAUSTED, STORE_UNAVAILABLE, OVERLOADED; CallCancelled
    */
   take(accounts: readonly Account[], amount: number, signal: () => AbortSignal): Held | Promise<Held | undefined> {
     const nowMs = this.deps.clock.monotonic();
@@ -115,7 +115,7 @@ export class Lender {
         else reject(turn.failure);
       });
       const callerSignal = signal();
-      const left = () => over(storeAway());
+      const left = () => over(new CallCancelled());
       callerSignal.addEventListener("abort", left, { once: true });
       this.serve();
     });
