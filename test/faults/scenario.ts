@@ -38,10 +38,12 @@ const pollMs = 100;
 const trialMsMax = 30_000;
 
 /** How many trials a scenario has by default; WEIR_FAULT_TRIALS overrides it. */
-export const trialsByDefault = 20;
+const trialsByDefault = 20;
+/** Without WEIR_FAULT_TRIALS, a scenario begins no more trials after this time: the whole suite must stay short. */
+const beginMsMax = 45_000;
 
 /** Time for a scenario's test, whatever the number of its trials, in milliseconds. */
-export function scenarioTimeoutMs(trials = trialsByDefault): number {
+export function scenarioTimeoutMs(trials: number = trialsByDefault): number {
   return 120_000 + 30_000 * Number(process.env["WEIR_FAULT_TRIALS"] ?? trials);
 }
 
@@ -52,7 +54,8 @@ export function scenarioTimeoutMs(trials = trialsByDefault): number {
  */
 export async function runScenario(id: string, trial: Trial, options: ScenarioOptions = {}): Promise<void> {
   const { atOnce = 1, settleMs = 30_000, beforeVerdicts } = options;
-  const count = Number(process.env["WEIR_FAULT_TRIALS"] ?? options.trials ?? trialsByDefault);
+  const asked = process.env["WEIR_FAULT_TRIALS"];
+  const count = Number(asked ?? options.trials ?? trialsByDefault);
   const given = process.env["WEIR_FAULT_SEED"];
   const firstSeed = Number(given ?? Math.floor(Math.random() * 1e9));
   const fresh = Array.from({ length: count }, (_, index) => firstSeed + index);
@@ -61,6 +64,13 @@ export async function runScenario(id: string, trial: Trial, options: ScenarioOpt
   const failures: { readonly seed: number; readonly faults: readonly string[] }[] = [];
   const verdicts: Promise<void>[] = [];
   let next = 0;
+  let begun = 0;
+  const nextSeed = (): number | undefined => {
+    if (asked === undefined && performance.now() - startMs > beginMsMax) return undefined;
+    const seed = seeds[next++];
+    if (seed !== undefined) begun++;
+    return seed;
+  };
   const over = Promise.withResolvers<void>();
   if (beforeVerdicts === undefined) over.resolve();
 
@@ -80,7 +90,7 @@ export async function runScenario(id: string, trial: Trial, options: ScenarioOpt
     }
   };
   const work = async (lane: number): Promise<void> => {
-    for (let seed = seeds[next++]; seed !== undefined; seed = seeds[next++]) {
+    for (let seed = nextSeed(); seed !== undefined; seed = nextSeed()) {
       const current = seed;
       const context = { seed, random: createRandom(seed), tag: `${id.toLowerCase()}-${seed}`, lane };
       try {
@@ -96,7 +106,7 @@ export async function runScenario(id: string, trial: Trial, options: ScenarioOpt
 
   const result = {
     id,
-    trials: seeds.length,
+    trials: begun,
     firstSeed,
     failed: failures.length,
     seconds: Math.round((performance.now() - startMs) / 100) / 10,
