@@ -95,6 +95,8 @@ test.each([
   ["/v1/attempts?tenant=", "tenant"],
   ["/v1/costs?start_time=yesterday", "start_time"],
   ["/v1/costs?start_time=2026-13-01", "start_time"],
+  ["/v1/costs?start_time=0000-01-01", "start_time"],
+  ["/v1/costs?end_time=9999-12-31T23:59:59-05:00", "end_time"],
   ["/v1/costs?dimensions=colour", "dimensions"],
   ["/v1/costs?dimensions=day,day", "dimensions"],
   ["/v1/costs?row_count_max=-1", "row_count_max"],

@@ -100,8 +100,11 @@ const count: ReadField = (text) => (/^\d{1,5}$/.test(text) ? Number(text) : unde
 /** RFC 3339, or a day, which begins at midnight UTC. */
 const time: ReadField = (text) => {
   const full = /^\d{4}-\d{2}-\d{2}$/.test(text) ? `${text}T00:00:00Z` : text;
-  return timeShape.test(full) && !Number.isNaN(Date.parse(full)) ? full : undefined;
+  const ms = Date.parse(full);
+  return timeShape.test(full) && ms >= 0 && ms <= timeMaxMs ? full : undefined;
 };
+/** A Timestamp holds no later year. */
+const timeMaxMs = Date.UTC(9999, 0, 1);
 const timeShape = /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(?:\.\d{1,9})?(?:Z|[+-]\d{2}:\d{2})$/;
 /** `day,model`. */
 const dimensions: ReadField = (text) => {
