@@ -47,6 +47,54 @@ test("amounts are read exactly; what is left out costs as much as input", () => 
   ]);
 });
 
+test("a tier says what differs; the rest is as the price says, else as the tier's input or output", () => {
+  const entry = create(PriceConfigSchema, {
+    provider: "acme",
+    model: "large",
+    inputUsdPerMillion: "2",
+    outputUsdPerMillion: "8",
+    cachedInputUsdPerMillion: "0.5",
+    audioInputUsdPerMillion: "40",
+    toolUsdPerThousand: { web_search: "10" },
+    source: "a contract",
+    tiers: [
+      { inputTokensAbove: 1_000, inputUsdPerMillion: "4", outputUsdPerMillion: "16", cachedInputUsdPerMillion: "1" },
+      { serviceTier: "flex", inputUsdPerMillion: "1", outputUsdPerMillion: "4", imageOutputUsdPerMillion: "9" },
+    ],
+  });
+  const [price] = pricesFromConfig([entry], []);
+  const usd = (amount: number) => BigInt(amount * 1_000_000_000);
+  expect(price).toMatchObject({
+    source: "a contract",
+    nanoUsdPerThousandUses: { web_search: usd(10) },
+    tiers: [
+      {
+        serviceTier: "",
+        inputTokensAbove: 1_000,
+        nanoUsdPerMillion: {
+          input: usd(4),
+          cachedInput: usd(1),
+          cacheWrite: usd(4),
+          audioInput: usd(40),
+          output: usd(16),
+        },
+      },
+      {
+        serviceTier: "flex",
+        inputTokensAbove: 0,
+        nanoUsdPerMillion: {
+          input: usd(1),
+          cachedInput: usd(0.5),
+          audioInput: usd(40),
+          output: usd(4),
+          imageOutput: usd(9),
+        },
+      },
+    ],
+  });
+  expect(priceListFromConfig([entry], []).get("acme/large@always")).toBeDefined();
+});
+
 test("decimal text only", () => {
   expect(nanoUsdFromText("0.000000001")).toBe(1n);
   expect(nanoUsdFromText("999999999.999999999")).toBe(999_999_999_999_999_999n);

@@ -21,7 +21,7 @@ export function pricesFromConfig(configured: readonly PriceConfig[], builtIn: re
     const tiers = entry.tiers.map((tier) => ({
       serviceTier: tier.serviceTier,
       inputTokensAbove: tier.inputTokensAbove,
-      nanoUsdPerMillion: ratesFromConfig(tier),
+      nanoUsdPerMillion: ratesFromConfig(tier, entry),
     }));
     const fees = Object.entries(entry.toolUsdPerThousand).map(([tool, usd]) => [tool, nanoUsdFromText(usd)] as const);
     return {
@@ -35,22 +35,30 @@ export function pricesFromConfig(configured: readonly PriceConfig[], builtIn: re
   });
 }
 
-function ratesFromConfig(entry: PriceConfig | PriceTierConfig): Rates {
+/** @param price what a tier leaves out is as it says */
+function ratesFromConfig(entry: PriceConfig | PriceTierConfig, price: PriceConfig | PriceTierConfig = entry): Rates {
   const input = nanoUsdFromText(entry.inputUsdPerMillion);
-  const some = <Name extends keyof Rates>(name: Name, text: string) =>
-    text === "" ? {} : ({ [name]: nanoUsdFromText(text) } as { [name in Name]: bigint });
+  const some = (name: Exclude<RateText, "inputUsdPerMillion" | "outputUsdPerMillion">): bigint | undefined => {
+    const text = entry[name] === "" ? price[name] : entry[name];
+    return text === "" ? undefined : nanoUsdFromText(text);
+  };
+  const others = {
+    cacheWriteLong: some("cacheWriteLongUsdPerMillion"),
+    audioInput: some("audioInputUsdPerMillion"),
+    imageInput: some("imageInputUsdPerMillion"),
+    audioOutput: some("audioOutputUsdPerMillion"),
+    imageOutput: some("imageOutputUsdPerMillion"),
+  };
   return {
     input,
-    cachedInput: entry.cachedInputUsdPerMillion === "" ? input : nanoUsdFromText(entry.cachedInputUsdPerMillion),
-    cacheWrite: entry.cacheWriteUsdPerMillion === "" ? input : nanoUsdFromText(entry.cacheWriteUsdPerMillion),
-    ...some("cacheWriteLong", entry.cacheWriteLongUsdPerMillion),
-    ...some("audioInput", entry.audioInputUsdPerMillion),
-    ...some("imageInput", entry.imageInputUsdPerMillion),
+    cachedInput: some("cachedInputUsdPerMillion") ?? input,
+    cacheWrite: some("cacheWriteUsdPerMillion") ?? input,
     output: nanoUsdFromText(entry.outputUsdPerMillion),
-    ...some("audioOutput", entry.audioOutputUsdPerMillion),
-    ...some("imageOutput", entry.imageOutputUsdPerMillion),
+    ...Object.fromEntries(Object.entries(others).filter(([, rate]) => rate !== undefined)),
   };
 }
+
+type RateText = Extract<keyof PriceConfig & keyof PriceTierConfig, `${string}UsdPerMillion`>;
 
 /**
  * The whole price list: a configured price replaces the built-in one of the same provider, model and moment; one that

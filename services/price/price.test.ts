@@ -138,6 +138,8 @@ describe("billableTokens", () => {
 });
 
 describe("laws", () => {
+  /** For 100,000 runs on a busy machine. */
+  const lawTimeoutMs = 180_000;
   const runs = { numRuns: Number(process.env["WEIR_PROPERTY_RUNS"] ?? 2_000) };
   const count = fc.option(fc.oneof(fc.nat(2_000), fc.integer({ min: 0, max: 4_294_967_295 })), {
     nil: undefined,
@@ -203,90 +205,106 @@ describe("laws", () => {
     fc.assert(fc.property(prices, (drawn) => void createPriceList([drawn])));
   });
 
-  test("classes do not overlap, are not negative, and fill the totals", () => {
-    fc.assert(
-      fc.property(counts, (given) => {
-        const tokens = billableTokens(of(given));
-        const { input, cachedInput, cacheWrite, cacheWriteLong, audioInput, imageInput, inputTotal } = tokens;
-        expect(input + cachedInput + cacheWrite + cacheWriteLong + audioInput + imageInput).toBe(inputTotal);
-        expect(Math.min(...rateNames.map((name) => tokens[name]))).toBeGreaterThanOrEqual(0);
-        if (given.inputTokens !== undefined) expect(inputTotal).toBe(given.inputTokens);
-        const { output, audioOutput, imageOutput } = tokens;
-        if (given.outputTokens !== undefined) expect(output + audioOutput + imageOutput).toBe(given.outputTokens);
-      }),
-      runs,
-    );
-  });
+  test(
+    "classes do not overlap, are not negative, and fill the totals",
+    () => {
+      fc.assert(
+        fc.property(counts, (given) => {
+          const tokens = billableTokens(of(given));
+          const { input, cachedInput, cacheWrite, cacheWriteLong, audioInput, imageInput, inputTotal } = tokens;
+          expect(input + cachedInput + cacheWrite + cacheWriteLong + audioInput + imageInput).toBe(inputTotal);
+          expect(Math.min(...rateNames.map((name) => tokens[name]))).toBeGreaterThanOrEqual(0);
+          if (given.inputTokens !== undefined) expect(inputTotal).toBe(given.inputTokens);
+          const { output, audioOutput, imageOutput } = tokens;
+          if (given.outputTokens !== undefined) expect(output + audioOutput + imageOutput).toBe(given.outputTokens);
+        }),
+        runs,
+      );
+    },
+    lawTimeoutMs,
+  );
 
-  test("a cost is never negative and is within half a nano-USD of the exact sum", () => {
-    fc.assert(
-      fc.property(counts, prices, (given, drawn) => {
-        const usage = of(given);
-        const tokens = billableTokens(usage);
-        const inForce = allRates(ratesFor(drawn, usage.serviceTier ?? "", tokens.inputTotal));
-        const fee = drawn.nanoUsdPerThousandUses?.["web_search"] ?? 0n;
-        const exact = rateNames.reduce(
-          (sum, name) => sum + BigInt(tokens[name]) * inForce[name],
-          BigInt(given.searches) * fee * 1_000n,
-        );
-        const error = costNanoUsd(usage, drawn) * 1_000_000n - exact;
-        expect(exact >= 0n && error <= 500_000n && error >= -500_000n).toBe(true);
-      }),
-      runs,
-    );
-  });
+  test(
+    "a cost is never negative and is within half a nano-USD of the exact sum",
+    () => {
+      fc.assert(
+        fc.property(counts, prices, (given, drawn) => {
+          const usage = of(given);
+          const tokens = billableTokens(usage);
+          const inForce = allRates(ratesFor(drawn, usage.serviceTier ?? "", tokens.inputTotal));
+          const fee = drawn.nanoUsdPerThousandUses?.["web_search"] ?? 0n;
+          const exact = rateNames.reduce(
+            (sum, name) => sum + BigInt(tokens[name]) * inForce[name],
+            BigInt(given.searches) * fee * 1_000n,
+          );
+          const error = costNanoUsd(usage, drawn) * 1_000_000n - exact;
+          expect(exact >= 0n && error <= 500_000n && error >= -500_000n).toBe(true);
+        }),
+        runs,
+      );
+    },
+    lawTimeoutMs,
+  );
 
-  test("more input, more output, more uses of tools or a higher rate never cost less", () => {
-    const more = fc.integer({ min: 0, max: 1_000_000 });
-    fc.assert(
-      fc.property(
-        counts,
-        prices,
-        more,
-        more,
-        fc.nat(9),
-        rate,
-        (given, drawn, moreInput, moreOutput, uses, moreRate) => {
-          const capped = (value: number | undefined, by: number) =>
-            value === undefined ? undefined : Math.min(value + by, 4_294_967_295);
-          const before = costNanoUsd(of(given), drawn);
-          const larger = {
-            ...given,
-            inputTokens: capped(given.inputTokens, moreInput),
-            outputTokens: capped(given.outputTokens, moreOutput),
-            searches: given.searches + uses,
-          };
-          expect(costNanoUsd(of(larger), drawn) >= before).toBe(true);
-          for (const name of rateNames) {
-            const dearer = (of: Rates): Rates => ({ ...allRates(of), [name]: allRates(of)[name] + moreRate });
-            const other = {
-              ...drawn,
-              nanoUsdPerMillion: dearer(drawn.nanoUsdPerMillion),
-              tiers: (drawn.tiers ?? []).map((tier) => ({
-                ...tier,
-                nanoUsdPerMillion: dearer(tier.nanoUsdPerMillion),
-              })),
+  test(
+    "more input, more output, more uses of tools or a higher rate never cost less",
+    () => {
+      const more = fc.integer({ min: 0, max: 1_000_000 });
+      fc.assert(
+        fc.property(
+          counts,
+          prices,
+          more,
+          more,
+          fc.nat(9),
+          rate,
+          (given, drawn, moreInput, moreOutput, uses, moreRate) => {
+            const capped = (value: number | undefined, by: number) =>
+              value === undefined ? undefined : Math.min(value + by, 4_294_967_295);
+            const before = costNanoUsd(of(given), drawn);
+            const larger = {
+              ...given,
+              inputTokens: capped(given.inputTokens, moreInput),
+              outputTokens: capped(given.outputTokens, moreOutput),
+              searches: given.searches + uses,
             };
-            expect(costNanoUsd(of(given), other) >= before).toBe(true);
-          }
-        },
-      ),
-      runs,
-    );
-  });
+            expect(costNanoUsd(of(larger), drawn) >= before).toBe(true);
+            for (const name of rateNames) {
+              const dearer = (of: Rates): Rates => ({ ...allRates(of), [name]: allRates(of)[name] + moreRate });
+              const other = {
+                ...drawn,
+                nanoUsdPerMillion: dearer(drawn.nanoUsdPerMillion),
+                tiers: (drawn.tiers ?? []).map((tier) => ({
+                  ...tier,
+                  nanoUsdPerMillion: dearer(tier.nanoUsdPerMillion),
+                })),
+              };
+              expect(costNanoUsd(of(given), other) >= before).toBe(true);
+            }
+          },
+        ),
+        runs,
+      );
+    },
+    lawTimeoutMs,
+  );
 
-  test("no tier costs more than the dearest rates for its input", () => {
-    fc.assert(
-      fc.property(counts, prices, (given, drawn) => {
-        const usage = of(given);
-        const tokens = billableTokens(usage);
-        const worst = price({ nanoUsdPerMillion: dearestRatesFor(drawn, tokens.inputTotal) });
-        const { nanoUsdPerThousandUses: _, ...withoutFees } = drawn;
-        expect(costNanoUsd(usage, withoutFees) <= costNanoUsd(usage, worst)).toBe(true);
-      }),
-      runs,
-    );
-  });
+  test(
+    "no tier costs more than the dearest rates for its input",
+    () => {
+      fc.assert(
+        fc.property(counts, prices, (given, drawn) => {
+          const usage = of(given);
+          const tokens = billableTokens(usage);
+          const worst = price({ nanoUsdPerMillion: dearestRatesFor(drawn, tokens.inputTotal) });
+          const { nanoUsdPerThousandUses: _, ...withoutFees } = drawn;
+          expect(costNanoUsd(usage, withoutFees) <= costNanoUsd(usage, worst)).toBe(true);
+        }),
+        runs,
+      );
+    },
+    lawTimeoutMs,
+  );
 });
 
 describe("tiers", () => {

@@ -1067,8 +1067,8 @@ export const PriceConfigSchema: GenMessage<PriceConfig> = /*@__PURE__*/
   messageDesc(file_weir_config_v1_config, 15);
 
 /**
- * Rates that hold for a part of the attempts, for the whole of each of them. What is left out is as in
- * the price, with the rates of the tier.
+ * Rates that hold for a part of the attempts, for the whole of each of them. What is left out is as
+ * the price says; what that leaves out too, as the tier's own input or output.
  *
  * @generated from message weir.config.v1.PriceTierConfig
  */
