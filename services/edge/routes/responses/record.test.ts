@@ -188,6 +188,20 @@ test("what is larger than may be stored reaches its client, and says that it is 
   );
 });
 
+test("a stream is stored when its last Response and the input are no larger than may be", () => {
+  // What a Response says of its state may be longer before its end.
+  const slack = 100;
+  fc.assert(
+    fc.property(reply, joins, (events, cuts) => {
+      const chunks = chunksOf("text/event-stream", joined(framesOf(events), cuts), false);
+      const bytes = input.length + (follow(chunks).ended?.response.length ?? 0);
+      expect(follow(chunks, { bytesMax: bytes + slack }).ended).toBeDefined();
+      expect(follow(chunks, { bytesMax: bytes - 1 }).ended).toBeUndefined();
+    }),
+    { numRuns },
+  );
+});
+
 test("a refusal, and what is no Response, passes and is not stored", () => {
   const refusal = create(WireChunkSchema, {
     data: Buffer.from('{"error":{}}'),

@@ -89,9 +89,7 @@ export class AnswerRecord {
   release(): void {
     this.mode = "over";
     this.parts = [];
-    this.items.length = 0;
-    this.options.room.give(this.heldBytes);
-    this.heldBytes = 0;
+    this.forget();
   }
 
   private begin({ head }: WireChunk): void {
@@ -133,7 +131,8 @@ export class AnswerRecord {
       if (piece.isLast)
         return this.endEvents(chunk, shown, response, [bytes, ...pieces.slice(index + 1).map((rest) => rest.bytes)]);
       changed ||= bytes !== piece.bytes;
-      if (this.hold(response.length)) this.latest = response;
+      this.letGo(this.latest?.length ?? 0);
+      this.latest = this.hold(response.length) ? response : undefined;
       shown.push(bytes);
     }
     return changed ? { kind: "instead", chunk: { ...chunk, data: Buffer.concat(shown) } } : pass;
@@ -143,6 +142,8 @@ export class AnswerRecord {
     this.mode = "over";
     const { head, tail } = chunk;
     const isFirst = before.length === 0;
+    // The last Response holds all that was kept of it.
+    this.forget();
     return {
       kind: "end",
       before: isFirst ? undefined : withHead(chunkOf(Buffer.concat(before)), head),
@@ -184,6 +185,17 @@ export class AnswerRecord {
     if (this.isTooLarge) return false;
     this.heldBytes += bytes;
     return true;
+  }
+
+  private letGo(bytes: number): void {
+    this.options.room.give(bytes);
+    this.heldBytes -= bytes;
+  }
+
+  private forget(): void {
+    this.items.length = 0;
+    this.latest = undefined;
+    this.letGo(this.heldBytes);
   }
 }
 
