@@ -39,7 +39,8 @@ const composers = new Set(["weir", "@weir/test", "@weir/bench"]);
 const drivers: readonly { readonly packages: RegExp; readonly files: RegExp }[] = [
   {
     packages: /^(pg|pg-.*|drizzle-orm|@electric-sql\/.*)(\/|$)/,
-    files: /^services\/metering\/(store|account-store|price-store|conversations\/response-store|costs|attempt-list|usage-question|schema|database|embedded)\.ts$/,
+    files:
+      /^services\/metering\/(store|account-store|price-store|conversations\/response-store|costs|attempt-list|usage-question|schema|database|embedded)\.ts$/,
   },
   {
     packages: /^(nats|@nats-io\/.*)(\/|$)/,
