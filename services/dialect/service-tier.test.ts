@@ -1,6 +1,8 @@
 import { expect, test } from "vitest";
 import { readUsage as readAnthropic } from "./anthropic-messages/usage.ts";
 import { readUsage as readBedrock } from "./bedrock-converse/usage.ts";
+import { readChatAnswer } from "./openai-chat/answer.ts";
+import { createChatStreamReader } from "./openai-chat/stream.ts";
 import { readUsage as readResponses } from "./openai-responses/usage.ts";
 import { readUsage as readChat } from "./openai/usage.ts";
 import { tierOfUsage } from "./service-tier.ts";
@@ -23,4 +25,19 @@ test("each vendor says the tier where its readers find it", () => {
   expect(readAnthropic({ ...counts, service_tier: "batch" })?.usage.serviceTier).toBe("batch");
   expect(readBedrock({ inputTokens: 1, outputTokens: 2 }, { type: "flex" })?.usage.serviceTier).toBe("flex");
   expect(readAnthropic({ ...counts, service_tier: "standard" })?.usage).not.toHaveProperty("serviceTier");
+});
+
+test("answers of chat completions that pass as bytes tell their tier, whole or streamed", () => {
+  const usage = { prompt_tokens: 1, completion_tokens: 2, total_tokens: 3 };
+  const message = { role: "assistant", content: "Hi" };
+  const whole = { id: "c1", service_tier: "flex", choices: [{ index: 0, message, finish_reason: "stop" }], usage };
+  const answer = readChatAnswer(Buffer.from(JSON.stringify(whole)));
+  expect(answer).toMatchObject({ kind: "answer", usage: { usage: { serviceTier: "flex" } } });
+
+  const reader = createChatStreamReader({ includeUsage: true });
+  const chunk = { id: "c1", service_tier: "priority", choices: [{ index: 0, delta: message, finish_reason: "stop" }] };
+  for (const json of [chunk, { ...chunk, choices: [], usage }]) {
+    reader.push(Buffer.from(`data: ${JSON.stringify(json)}\n\n`));
+  }
+  expect(reader.facts.usage?.usage.serviceTier).toBe("priority");
 });
