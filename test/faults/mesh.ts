@@ -1,4 +1,4 @@
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawnSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -57,7 +57,7 @@ export interface FaultMesh {
   close(): Promise<void>;
 }
 
-export const journalDiskBytes = 32 * 1024 * 1024;
+const journalDiskBytes = 32 * 1024 * 1024;
 const readyMs = 20_000;
 
 export async function startFaultMesh(): Promise<FaultMesh> {
@@ -206,6 +206,8 @@ export async function startFaultMesh(): Promise<FaultMesh> {
 function mountSmallDisk(path: string): boolean {
   try {
     execFileSync("mount", ["-t", "tmpfs", "-o", `size=${journalDiskBytes}`, "tmpfs", path], { stdio: "pipe" });
+    // Also when the tests are cut off: the pool may live a moment longer, so the mount goes when nobody uses it.
+    process.once("exit", () => spawnSync("umount", ["--lazy", path], { stdio: "ignore" }));
     return true;
   } catch {
     return false;
