@@ -125,8 +125,8 @@ describe.each(["embedded", "postgres"] as const)("%s", (engine) => {
            where c.relname = 'attempts' or c.relname ~ '^attempts_until_' group by 1 order by 1`,
         ),
       ).toEqual([
-        { old: false, count: 6 },
-        { old: true, count: 6 },
+        { old: false, count: 7 },
+        { old: true, count: 7 },
       ]);
     });
 
