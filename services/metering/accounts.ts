@@ -15,6 +15,7 @@ import { createKeyText, keyDigest, type RandomBytes } from "@weir/kit/api-key";
 import type { Clock } from "@weir/kit/clock";
 import { WeirError } from "@weir/kit/weir-error";
 import type { AccountStore, KeyRow, NewKey, TenantRow } from "./account-store.ts";
+import type { Waiting } from "./waiting.ts";
 
 export interface AccountsDependencies {
   readonly store: AccountStore;
@@ -22,6 +23,8 @@ export interface AccountsDependencies {
   readonly pepper: Buffer;
   readonly clock: Clock;
   readonly random: RandomBytes;
+  /** Of the streams of WatchKeys. */
+  readonly waiting: Waiting;
 }
 
 /** Changes made elsewhere show after this long at most; the contract says half a second. */
@@ -35,32 +38,11 @@ export function createAccounts({
   pepper,
   clock,
   random,
+  waiting,
 }: AccountsDependencies): ServiceImpl<typeof AccountService> {
-  /** One entry for each open stream of WatchKeys; wakes it at once. */
-  const wakers = new Set<() => void>();
-  const changed = () => {
-    for (const wake of wakers) wake();
-  };
-
   function newKey(options: Omit<NewKey, "keyId" | "digest">): { key: NewKey; secret: string } {
     const { id, text } = createKeyText(random);
     return { key: { ...options, keyId: id, digest: keyDigest(pepper, text) }, secret: text };
-  }
-
-  /** Waits until something changed here, the delay has passed, or the call has ended. */
-  function wait(delayMs: number, signal: AbortSignal): Promise<void> {
-    return new Promise((resolve) => {
-      const finish = () => {
-        wakers.delete(finish);
-        signal.removeEventListener("abort", finish);
-        cancelTimer();
-        resolve();
-      };
-      const cancelTimer = clock.after(delayMs, finish);
-      wakers.add(finish);
-      signal.addEventListener("abort", finish);
-      if (signal.aborted) finish();
-    });
   }
 
   const service: ServiceImpl<typeof AccountService> = {
@@ -92,7 +74,7 @@ export function createAccounts({
           metadata: { resource: request.tenant },
         });
       }
-      changed();
+      waiting.wakeAll();
       return { key: toProtoKey(row), secret };
     },
 
@@ -104,7 +86,7 @@ export function createAccounts({
     async revokeKey({ name }) {
       const row = await store.revokeKey(idOf(name, "keys/", "name"));
       if (!row) throw new WeirError(ErrorReason.NOT_FOUND, { metadata: { resource: name } });
-      changed();
+      waiting.wakeAll();
       return { key: toProtoKey(row) };
     },
 
@@ -118,7 +100,7 @@ export function createAccounts({
         yield { records: page.map(toProtoRecord), complete: page.length < recordsAtOnce };
       } while (page.length === recordsAtOnce && !signal.aborted);
       let sentMs = clock.monotonic();
-      while (!signal.aborted) {
+      while (!signal.aborted && !waiting.isOver) {
         const rows = await store.listChangedKeys(revision, recordsAtOnce);
         if (rows.length > 0 || clock.monotonic() - sentMs >= signOfLifeMs) {
           sentMs = clock.monotonic();
@@ -129,7 +111,7 @@ export function createAccounts({
         }
         revision = rows.at(-1)?.revision ?? revision;
         if (rows.length === recordsAtOnce) continue;
-        await wait(Math.min(pollMs, Math.max(0, sentMs + signOfLifeMs - clock.monotonic())), signal);
+        await waiting.wait(Math.min(pollMs, Math.max(0, sentMs + signOfLifeMs - clock.monotonic())), signal);
       }
     },
   };

@@ -1,6 +1,7 @@
 import { create } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { AccountService, type WatchKeysResponse } from "@weir/gen/weir/account/v1/account_service_pb";
+import { BudgetService } from "@weir/gen/weir/account/v1/budget_service_pb";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import { UsageSource } from "@weir/gen/weir/common/v1/usage_pb";
 import { AttemptOutcome, UsageBatchSchema } from "@weir/gen/weir/metering/v1/usage_event_pb";
@@ -37,9 +38,15 @@ function connect(db: TestDatabase) {
   });
   const door = createLocalDoor([
     hostService(AccountService, metering.accounts),
+    hostService(BudgetService, metering.budgets),
     hostService(UsageService, metering.usage),
   ]);
-  return { metering, accounts: createClient(AccountService, door), usage: createClient(UsageService, door) };
+  return {
+    metering,
+    accounts: createClient(AccountService, door),
+    budgets: createClient(BudgetService, door),
+    usage: createClient(UsageService, door),
+  };
 }
 
 describe.each(["embedded", "postgres"] as const)("%s", (engine) => {
@@ -154,6 +161,21 @@ describe.each(["embedded", "postgres"] as const)("%s", (engine) => {
         expect(response).toMatchObject({ records: [], removed: [], complete: true });
         break;
       }
+    });
+
+    test("ends in good order when its instance stops, open or asked for later, and only there", async () => {
+      const leaving = connect(db);
+      const streams = [leaving.accounts.watchKeys({}), leaving.budgets.watchBudgets({})];
+      for (const stream of streams) expect((await stream.next()).value).toMatchObject({ complete: true });
+      leaving.metering.endWatches();
+      for (const stream of streams) expect(await stream.next()).toEqual({ done: true, value: undefined });
+      const late: WatchKeysResponse[] = [];
+      for await (const response of leaving.accounts.watchKeys({})) late.push(response);
+      expect(late).toMatchObject([{ complete: true }]);
+      const staying = here.accounts.watchKeys({});
+      await staying.next();
+      expect(await staying.next()).toMatchObject({ done: false });
+      await staying.return();
     });
 
     test("more keys than fit into one message come in several, each once", async () => {

@@ -27,6 +27,7 @@ import { createPriceStore } from "./price-store.ts";
 import { createRecorder, type Recorder } from "./recorder.ts";
 import { createLedgerStore, type LedgerStore } from "./store.ts";
 import { createUsageService } from "./usage.ts";
+import { createWaiting } from "./waiting.ts";
 
 export interface MeteringDependencies {
   /** Open, and closed by who opened it. */
@@ -56,6 +57,8 @@ export interface Metering {
    * @throws Error when a migration or a price was edited; WeirError STORE_UNAVAILABLE
    */
   prepare(prices: PriceList): Promise<void>;
+  /** Ends the streams that follow keys and budgets, which would never end by themselves. */
+  endWatches(): void;
   /** Deletes expired responses from now on, until it is stopped. To be called after `prepare`. */
   startSweeper(): { stop(): void };
   /**
@@ -73,13 +76,20 @@ export function createMetering(dependencies: MeteringDependencies): Metering {
   const recorder = createRecorder({ store, prices, clock, meter, log });
   const responses = createResponseStore(database);
   const conflicts = createConflictList(database);
+  const keyWaiting = createWaiting(clock);
+  const budgetWaiting = createWaiting(clock);
   return {
-    accounts: createAccounts({ store: createAccountStore(database), pepper, clock, random }),
+    accounts: createAccounts({ store: createAccountStore(database), pepper, clock, random, waiting: keyWaiting }),
     budgets: createBudgetService({
       budgets: createBudgetStore(database),
       leases: createLeaseStore(database),
       clock,
+      waiting: budgetWaiting,
     }),
+    endWatches() {
+      keyWaiting.end();
+      budgetWaiting.end();
+    },
     usage: createUsageService({ database, store, conflicts, recorder, clock }),
     conflicts,
     conversations: createConversations(responses),

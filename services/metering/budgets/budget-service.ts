@@ -18,12 +18,14 @@ import type { Clock } from "@weir/kit/clock";
 import { WeirError } from "@weir/kit/weir-error";
 import type { BudgetRow, BudgetStore, StandingRow, WindowKindWord } from "./budget-store.ts";
 import { type GroupResult, leaseMs, type LeaseAsk, type LeaseState, type LeaseStore } from "./lease-store.ts";
-import { createWaiting } from "./waiting.ts";
+import type { Waiting } from "../waiting.ts";
 
 export interface BudgetServiceDeps {
   readonly budgets: BudgetStore;
   readonly leases: LeaseStore;
   readonly clock: Clock;
+  /** Of the streams of WatchBudgets. */
+  readonly waiting: Waiting;
 }
 
 /** Changes made elsewhere show after this long at most; the contract says half a second. */
@@ -35,9 +37,12 @@ const standingCountMax = 100;
 const tightCountMax = 1_000;
 const rollingSpanMinSeconds = 60;
 
-export function createBudgetService({ budgets, leases, clock }: BudgetServiceDeps): ServiceImpl<typeof BudgetService> {
-  const { wait, wakeAll } = createWaiting(clock);
-
+export function createBudgetService({
+  budgets,
+  leases,
+  clock,
+  waiting,
+}: BudgetServiceDeps): ServiceImpl<typeof BudgetService> {
   async function describe(rows: readonly BudgetRow[]) {
     const standings = await budgets.standings(
       rows.map(({ budgetId }) => budgetId),
@@ -69,7 +74,7 @@ export function createBudgetService({ budgets, leases, clock }: BudgetServiceDep
       if (row === undefined) {
         throw new WeirError(ErrorReason.ALREADY_EXISTS, { metadata: { resource: `budgets/${budgetId}` } });
       }
-      wakeAll();
+      waiting.wakeAll();
       return { budget: toProtoBudget(row, []) };
     },
 
@@ -87,13 +92,13 @@ export function createBudgetService({ budgets, leases, clock }: BudgetServiceDep
         softPercents: softLimits?.percents,
         disabled,
       });
-      wakeAll();
+      waiting.wakeAll();
       return describeOne(row, name);
     },
 
     async deleteBudget({ name }) {
       if (!(await budgets.remove(idOf(name)))) throw notFound(name);
-      wakeAll();
+      waiting.wakeAll();
       return {};
     },
 
@@ -110,7 +115,7 @@ export function createBudgetService({ budgets, leases, clock }: BudgetServiceDep
         };
       } while (page.length === recordsAtOnce && !signal.aborted);
       let sentMs = clock.monotonic();
-      while (!signal.aborted) {
+      while (!signal.aborted && !waiting.isOver) {
         const rows = await budgets.changed(revision, recordsAtOnce);
         const tight = await budgets.tight(tightCountMax);
         if (rows.length > 0 || tight.length > 0 || clock.monotonic() - sentMs >= signOfLifeMs) {
@@ -120,7 +125,7 @@ export function createBudgetService({ budgets, leases, clock }: BudgetServiceDep
         }
         revision = rows.at(-1)?.revision ?? revision;
         if (rows.length === recordsAtOnce) continue;
-        await wait(Math.min(pollMs, Math.max(0, sentMs + signOfLifeMs - clock.monotonic())), signal);
+        await waiting.wait(Math.min(pollMs, Math.max(0, sentMs + signOfLifeMs - clock.monotonic())), signal);
       }
     },
 
@@ -132,7 +137,7 @@ export function createBudgetService({ budgets, leases, clock }: BudgetServiceDep
         }),
       );
       const answer = await leases.acquire(holder, keep === undefined ? 0 : durationMs(keep), asked);
-      if (answer.results.some(({ outcome }) => outcome === "held")) wakeAll();
+      if (answer.results.some(({ outcome }) => outcome === "held")) waiting.wakeAll();
       return { results: answer.results.map(toProtoResult), leases: answer.leases.map(toProtoLease) };
     },
 

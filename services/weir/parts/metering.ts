@@ -33,6 +33,7 @@ export async function startMetering(root: Root): Promise<Part> {
     mesh.host("metering", BudgetService, metering.budgets);
     mesh.host("metering", UsageService, metering.usage);
     mesh.host("metering", ConversationService, metering.conversations);
+    root.stopping.addEventListener("abort", () => metering.endWatches());
     const sweeper = metering.startSweeper();
     const months = metering.startMonthKeeper(() => configuration.current().config.ledger?.keptMonths);
 
