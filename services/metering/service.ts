@@ -13,6 +13,7 @@ import { createAccountStore } from "./account-store.ts";
 import { createAccounts } from "./accounts.ts";
 import { createBudgetService } from "./budgets/budget-service.ts";
 import { createBudgetStore } from "./budgets/budget-store.ts";
+import { startBudgetSweeper } from "./budgets/budget-sweeper.ts";
 import { createLeaseStore } from "./budgets/lease-store.ts";
 import { type ConflictList, createConflictList } from "./conflict-list.ts";
 import { createConversations } from "./conversations/conversations.ts";
@@ -67,6 +68,8 @@ export interface Metering {
    * @param keptMonths whole months to keep beside the present one; undefined: all
    */
   startMonthKeeper(keptMonths: () => number | undefined): { stop(): void };
+  /** Sweeps leases and old windows of budgets, now and every day, until it is stopped. To be called after `prepare`. */
+  startBudgetSweeper(): { stop(): void };
 }
 
 export function createMetering(dependencies: MeteringDependencies): Metering {
@@ -94,6 +97,7 @@ export function createMetering(dependencies: MeteringDependencies): Metering {
     conflicts,
     conversations: createConversations(responses),
     startMonthKeeper: (keptMonths) => startMonthKeeper({ database, keptMonths, clock, log }),
+    startBudgetSweeper: () => startBudgetSweeper({ database, clock, log }),
     startSweeper: () => startSweeper({ store: responses, clock, log }),
     recorder,
     store,

@@ -28,30 +28,38 @@ export const noNews: BudgetNews = { crossed: [], lateNanoUsd: 0n, unknownLeases:
 export async function settleBudgets(client: ClientBase, charges: readonly BudgetCharge[]): Promise<BudgetNews> {
   const byLease = new Map<string, bigint>();
   for (const { leaseIds, nanoUsd } of charges) {
+    // Moves nothing, and its lease may be gone: what was set aside for it came back before it was recorded.
+    if (nanoUsd === 0n) continue;
     for (const id of leaseIds) byLease.set(String(id), (byLease.get(String(id)) ?? 0n) + nanoUsd);
   }
   if (byLease.size === 0) return noNews;
   const windowOf = await windowsOfLeases(client, [...byLease.keys()], false);
   const windows = await lockWindows(client, windowOf.values());
-  const { rows } = await client.query<{ lease_id: string; window_id: string; outstanding_nano_usd: string }>({
+  const { rows } = await client.query<{ lease_id: string; outstanding_nano_usd: string }>({
     name: "lock-charged-leases",
-    text: `select lease_id, window_id, outstanding_nano_usd from budget_leases
+    text: `select lease_id, outstanding_nano_usd from budget_leases
            where lease_id = any($1::int8[]) order by lease_id for update`,
     values: [[...byLease.keys()]],
   });
+  const outstanding = new Map(rows.map((row) => [row.lease_id, BigInt(row.outstanding_nano_usd)]));
   let lateNanoUsd = 0n;
+  let unknownLeases = 0;
   const spentNow = new Map<LockedWindow, bigint>();
-  const taken = rows.flatMap((row) => {
-    const charge = byLease.get(row.lease_id) ?? 0n;
-    const window = windows.get(row.window_id);
-    if (window === undefined) return [];
-    const { fromLease } = decideSettlement(BigInt(row.outstanding_nano_usd), charge);
+  const taken: { readonly leaseId: string; readonly fromLease: bigint }[] = [];
+  for (const [leaseId, charge] of byLease) {
+    const window = windows.get(windowOf.get(leaseId) ?? "");
+    if (window === undefined) {
+      unknownLeases++;
+      continue;
+    }
+    // Locking its window may just have deleted the lease; the charge counts all the same.
+    const { fromLease } = decideSettlement(outstanding.get(leaseId) ?? 0n, charge);
     window.leased -= fromLease;
     window.spent += charge;
     lateNanoUsd += charge - fromLease;
     spentNow.set(window, (spentNow.get(window) ?? 0n) + charge);
-    return [{ leaseId: row.lease_id, fromLease }];
-  });
+    taken.push({ leaseId, fromLease });
+  }
   await client.query({
     name: "charge-leases",
     text: `update budget_leases l set outstanding_nano_usd = l.outstanding_nano_usd - t.amount
@@ -67,7 +75,7 @@ export async function settleBudgets(client: ClientBase, charges: readonly Budget
     return [{ budget, subject, percent, spent, limit }];
   });
   await writeWindows(client, windows.values());
-  return { crossed, lateNanoUsd, unknownLeases: byLease.size - rows.length };
+  return { crossed, lateNanoUsd, unknownLeases };
 }
 
 async function fillBuckets(client: ClientBase, spentNow: ReadonlyMap<LockedWindow, bigint>): Promise<void> {

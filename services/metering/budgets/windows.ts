@@ -168,6 +168,10 @@ async function passBuckets(client: ClientBase, windows: ReadonlyMap<string, Lock
   }
 }
 
+/**
+ * Those of which nothing is left are deleted: all of it was recorded or given back, so no charge can come. The others stay as
+ * ended, for what comes late.
+ */
 async function endLeases(client: ClientBase, windows: ReadonlyMap<string, LockedWindow>): Promise<void> {
   const { rows } = await client.query<{ window_id: string; outstanding_nano_usd: string }>({
     name: "end-budget-leases",
@@ -175,7 +179,9 @@ async function endLeases(client: ClientBase, windows: ReadonlyMap<string, Locked
              select lease_id, window_id, outstanding_nano_usd from budget_leases
              where window_id = any($1::int8[]) and not ended and expire_time + keep < now()
              order by lease_id for update),
-           done as (update budget_leases l set outstanding_nano_usd = 0, ended = true from due where l.lease_id = due.lease_id)
+           covered as (delete from budget_leases l using due where l.lease_id = due.lease_id and due.outstanding_nano_usd = 0),
+           uncovered as (update budget_leases l set outstanding_nano_usd = 0, ended = true
+             from due where l.lease_id = due.lease_id and due.outstanding_nano_usd > 0)
            select window_id, outstanding_nano_usd from due`,
     values: [[...windows.keys()]],
   });

@@ -36,6 +36,7 @@ export async function startMetering(root: Root): Promise<Part> {
     root.stopping.addEventListener("abort", () => metering.endWatches());
     const sweeper = metering.startSweeper();
     const months = metering.startMonthKeeper(() => configuration.current().config.ledger?.keptMonths);
+    const budgetSweeper = metering.startBudgetSweeper();
 
     let isUp = true;
     let conflictCount = 0;
@@ -86,6 +87,7 @@ export async function startMetering(root: Root): Promise<Part> {
         cancelProbe();
         sweeper.stop();
         months.stop();
+        budgetSweeper.stop();
         await nats?.close(timeoutMs);
         await database.close();
       },
