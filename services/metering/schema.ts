@@ -243,4 +243,5 @@ export const budgetLeases = pgTable("budget_leases", {
   expireTime: instant("expire_time").notNull(),
   keep: interval("keep").notNull(),
   ended: boolean("ended").notNull(),
+  overdrawn: boolean("overdrawn").notNull().default(false),
 });

@@ -86,6 +86,16 @@ describe.each(["embedded", "postgres"] as const)("%s", (engine) => {
     ]);
   });
 
+  test("a lease that was charged beyond what it had stays for the charges of its other calls", async () => {
+    await create("a", "total");
+    const leaseId = await acquire("a", 100n);
+    await settle(leaseId, 130n);
+    await passKeep();
+    expect((await sweep()).leases).toBe(1);
+    expect(await settle(leaseId, 40n)).toMatchObject({ lateNanoUsd: 40n, unknownLeases: 0 });
+    expect(await windows()).toEqual([{ spent_nano_usd: "170", leased_nano_usd: "0" }]);
+  });
+
   test("a charge counts even when the lock of its window deletes its lease", async () => {
     await create("a", "total");
     const leaseId = await acquire("a", 50n);

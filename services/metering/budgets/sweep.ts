@@ -23,8 +23,8 @@ export interface SweptBudgets {
  * Lets go of leases whose time is over in windows that nobody touches any more, and deletes windows that ended more than
  * 400 days ago and have no live lease. Each batch is a transaction; several processes may sweep at once.
  *
- * A lease that was given back or recorded to its last nano-USD can receive no charge: a call never takes more than was set
- * aside of it. Any other stays until its window goes, so that a charge that comes late still finds its window.
+ * A lease that was given back or recorded to its last nano-USD, and never charged beyond, can receive no charge: calls
+ * cost no more than was set aside of it. Any other stays until its window goes, so that a late charge still finds its window.
  * @param isStopped asked before each batch
  * @throws WeirError STORE_UNAVAILABLE; what was swept until then is swept
  */

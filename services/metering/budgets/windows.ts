@@ -176,12 +176,12 @@ async function endLeases(client: ClientBase, windows: ReadonlyMap<string, Locked
   const { rows } = await client.query<{ window_id: string; outstanding_nano_usd: string }>({
     name: "end-budget-leases",
     text: `with due as (
-             select lease_id, window_id, outstanding_nano_usd from budget_leases
-             where window_id = any($1::int8[]) and not ended and expire_time + keep < now()
+             select lease_id, window_id, outstanding_nano_usd, outstanding_nano_usd = 0 and not overdrawn as covered
+             from budget_leases where window_id = any($1::int8[]) and not ended and expire_time + keep < now()
              order by lease_id for update),
-           covered as (delete from budget_leases l using due where l.lease_id = due.lease_id and due.outstanding_nano_usd = 0),
+           covered as (delete from budget_leases l using due where l.lease_id = due.lease_id and due.covered),
            uncovered as (update budget_leases l set outstanding_nano_usd = 0, ended = true
-             from due where l.lease_id = due.lease_id and due.outstanding_nano_usd > 0)
+             from due where l.lease_id = due.lease_id and not due.covered)
            select window_id, outstanding_nano_usd from due`,
     values: [[...windows.keys()]],
   });
