@@ -29,7 +29,24 @@ export interface CostSum {
   readonly costNanoUsd: bigint;
   readonly chargeNanoUsd: bigint;
   readonly estimatedCount: bigint;
+  readonly cachedInputTokens: bigint;
+  readonly cacheWriteTokens: bigint;
+  readonly cacheWriteLongTokens: bigint;
+  readonly reasoningTokens: bigint;
+  readonly countedCount: bigint;
+  readonly failedCount: bigint;
+  /** Of attempts whose counts their provider did not report. */
+  readonly unreported: Readonly<Record<UnreportedSum, bigint>>;
 }
+
+type UnreportedSum =
+  | "inputTokens"
+  | "cachedInputTokens"
+  | "cacheWriteTokens"
+  | "cacheWriteLongTokens"
+  | "outputTokens"
+  | "reasoningTokens"
+  | "costNanoUsd";
 
 /** Dimensions under the names of their columns, in the order in which rows are told apart. */
 const dimensionValues = {
@@ -66,6 +83,7 @@ export async function readCosts(database: Database, query: CostQuery): Promise<r
   const tags = dimensions.includes(CostDimension.TAG)
     ? sql`cross join lateral jsonb_each_text(${attempts.tags}) as tagged (name, value)`
     : sql``;
+  const unreported = sql`${attempts.usageSource} in ('estimated', 'counted')`;
   const found = await database.read((queries) =>
     queries.execute<CostRow>(sql`
       select * from (
@@ -76,7 +94,21 @@ export async function readCosts(database: Database, query: CostQuery): Promise<r
           coalesce(sum(${attempts.outputTokens}), 0) as output_tokens,
           coalesce(sum(${attempts.costNanoUsd}), 0) as cost_nano_usd,
           coalesce(sum(${attempts.chargeNanoUsd}), 0) as charge_nano_usd,
-          count(*) filter (where ${attempts.usageSource} = 'estimated') as estimated_count
+          count(*) filter (where ${attempts.usageSource} = 'estimated') as estimated_count,
+          coalesce(sum(${attempts.cachedInputTokens}), 0) as cached_input_tokens,
+          coalesce(sum(${attempts.cacheWriteTokens}), 0) as cache_write_tokens,
+          coalesce(sum(${attempts.cacheWriteLongTokens}), 0) as cache_write_long_tokens,
+          coalesce(sum(${attempts.reasoningTokens}), 0) as reasoning_tokens,
+          count(*) filter (where ${attempts.usageSource} = 'counted') as counted_count,
+          count(*) filter (where ${attempts.outcome} in ('failed', 'rejected')) as failed_count,
+          coalesce(sum(${attempts.inputTokens}) filter (where ${unreported}), 0) as unreported_input_tokens,
+          coalesce(sum(${attempts.cachedInputTokens}) filter (where ${unreported}), 0) as unreported_cached_input_tokens,
+          coalesce(sum(${attempts.cacheWriteTokens}) filter (where ${unreported}), 0) as unreported_cache_write_tokens,
+          coalesce(sum(${attempts.cacheWriteLongTokens}) filter (where ${unreported}), 0)
+            as unreported_cache_write_long_tokens,
+          coalesce(sum(${attempts.outputTokens}) filter (where ${unreported}), 0) as unreported_output_tokens,
+          coalesce(sum(${attempts.reasoningTokens}) filter (where ${unreported}), 0) as unreported_reasoning_tokens,
+          coalesce(sum(${attempts.costNanoUsd}) filter (where ${unreported}), 0) as unreported_cost_nano_usd
         from ${attempts} ${tags}
         where ${attemptsIn(range, filter)}
         group by 1, 2, 3, 4, 5, 6, 7, 8
@@ -101,6 +133,21 @@ export async function readCosts(database: Database, query: CostQuery): Promise<r
     costNanoUsd: BigInt(row.cost_nano_usd),
     chargeNanoUsd: BigInt(row.charge_nano_usd),
     estimatedCount: BigInt(row.estimated_count),
+    cachedInputTokens: BigInt(row.cached_input_tokens),
+    cacheWriteTokens: BigInt(row.cache_write_tokens),
+    cacheWriteLongTokens: BigInt(row.cache_write_long_tokens),
+    reasoningTokens: BigInt(row.reasoning_tokens),
+    countedCount: BigInt(row.counted_count),
+    failedCount: BigInt(row.failed_count),
+    unreported: {
+      inputTokens: BigInt(row.unreported_input_tokens),
+      cachedInputTokens: BigInt(row.unreported_cached_input_tokens),
+      cacheWriteTokens: BigInt(row.unreported_cache_write_tokens),
+      cacheWriteLongTokens: BigInt(row.unreported_cache_write_long_tokens),
+      outputTokens: BigInt(row.unreported_output_tokens),
+      reasoningTokens: BigInt(row.unreported_reasoning_tokens),
+      costNanoUsd: BigInt(row.unreported_cost_nano_usd),
+    },
   }));
 }
 
@@ -121,6 +168,19 @@ interface CostRow extends Record<string, unknown> {
   readonly cost_nano_usd: string;
   readonly charge_nano_usd: string;
   readonly estimated_count: string;
+  readonly cached_input_tokens: string;
+  readonly cache_write_tokens: string;
+  readonly cache_write_long_tokens: string;
+  readonly reasoning_tokens: string;
+  readonly counted_count: string;
+  readonly failed_count: string;
+  readonly unreported_input_tokens: string;
+  readonly unreported_cached_input_tokens: string;
+  readonly unreported_cache_write_tokens: string;
+  readonly unreported_cache_write_long_tokens: string;
+  readonly unreported_output_tokens: string;
+  readonly unreported_reasoning_tokens: string;
+  readonly unreported_cost_nano_usd: string;
 }
 
 function behind([day, cost, ...others]: readonly string[]): SQL {

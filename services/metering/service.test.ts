@@ -324,6 +324,53 @@ describe.each(["embedded", "postgres"] as const)("%s", (engine) => {
       ]);
     });
 
+    test("ListCosts sums every class of tokens, and apart what providers did not report", async () => {
+      const startTimeOf = timestampFromMs(Date.UTC(2026, 10, 20));
+      const usage = {
+        inputTokens: 100,
+        cachedInputTokens: 40,
+        cacheWriteTokens: 30,
+        cacheWriteLongTokens: 20,
+        outputTokens: 10,
+        reasoningTokens: 5,
+      };
+      const events = [
+        testEvent(1, { startTime: startTimeOf, usage }),
+        testEvent(2, { startTime: startTimeOf, usage, usageSource: UsageSource.COUNTED }),
+        testEvent(3, { startTime: startTimeOf, usage, usageSource: UsageSource.ESTIMATED }),
+        testEvent(4, { startTime: startTimeOf, usage, outcome: AttemptOutcome.REJECTED }),
+        testEvent(5, { startTime: startTimeOf, usage: {}, outcome: AttemptOutcome.FAILED }),
+      ];
+      await here.metering.recorder.record([
+        create(UsageBatchSchema, { journalId: journalA, firstSequence: 1n, events }),
+      ]);
+      const { rows } = await there.usage.listCosts({ startTime, endTime });
+      expect(rows).toHaveLength(1);
+      const cost = rows[0]?.costNanoUsd ?? 0n;
+      expect(cost).toBeGreaterThan(0n);
+      expect(rows[0]).toMatchObject({
+        attemptCount: 5n,
+        inputTokens: 400n,
+        cachedInputTokens: 160n,
+        cacheWriteTokens: 120n,
+        cacheWriteLongTokens: 80n,
+        outputTokens: 40n,
+        reasoningTokens: 20n,
+        estimatedCount: 1n,
+        countedCount: 1n,
+        failedCount: 2n,
+        unreported: {
+          inputTokens: 200n,
+          cachedInputTokens: 80n,
+          cacheWriteTokens: 60n,
+          cacheWriteLongTokens: 40n,
+          outputTokens: 20n,
+          reasoningTokens: 10n,
+          costNanoUsd: cost / 2n,
+        },
+      });
+    });
+
     test("ListCosts sums by any dimension, bounds its rows and says so", async () => {
       await recordVariety();
       const by = async (...dimensions: CostDimension[]) =>

@@ -1,5 +1,5 @@
 import { create, toJson } from "@bufbuild/protobuf";
-import { type CostRow, CostRowSchema } from "@weir/gen/weir/metering/v1/usage_service_pb";
+import { type CostRow, CostRowSchema, UnreportedSumsSchema } from "@weir/gen/weir/metering/v1/usage_service_pb";
 import { type Column, renderTable, usdText } from "./table.ts";
 
 /** A dimension of usage, as a column. */
@@ -10,7 +10,8 @@ export interface UsageDimension {
 
 /** One row for rows that share no attempt. */
 export function totalOf(rows: readonly CostRow[]): CostRow {
-  const total = create(CostRowSchema);
+  const unreported = create(UnreportedSumsSchema);
+  const total = create(CostRowSchema, { unreported });
   for (const row of rows) {
     total.attemptCount += row.attemptCount;
     total.requestCount += row.requestCount;
@@ -19,6 +20,19 @@ export function totalOf(rows: readonly CostRow[]): CostRow {
     total.costNanoUsd += row.costNanoUsd;
     total.chargeNanoUsd += row.chargeNanoUsd;
     total.estimatedCount += row.estimatedCount;
+    total.cachedInputTokens += row.cachedInputTokens;
+    total.cacheWriteTokens += row.cacheWriteTokens;
+    total.cacheWriteLongTokens += row.cacheWriteLongTokens;
+    total.reasoningTokens += row.reasoningTokens;
+    total.countedCount += row.countedCount;
+    total.failedCount += row.failedCount;
+    unreported.inputTokens += row.unreported?.inputTokens ?? 0n;
+    unreported.cachedInputTokens += row.unreported?.cachedInputTokens ?? 0n;
+    unreported.cacheWriteTokens += row.unreported?.cacheWriteTokens ?? 0n;
+    unreported.cacheWriteLongTokens += row.unreported?.cacheWriteLongTokens ?? 0n;
+    unreported.outputTokens += row.unreported?.outputTokens ?? 0n;
+    unreported.reasoningTokens += row.unreported?.reasoningTokens ?? 0n;
+    unreported.costNanoUsd += row.unreported?.costNanoUsd ?? 0n;
   }
   return total;
 }

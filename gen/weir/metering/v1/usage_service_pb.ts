@@ -16,7 +16,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file weir/metering/v1/usage_service.proto.
  */
 export const file_weir_metering_v1_usage_service: GenFile = /*@__PURE__*/
-  fileDesc("CiR3ZWlyL21ldGVyaW5nL3YxL3VzYWdlX3NlcnZpY2UucHJvdG8SEHdlaXIubWV0ZXJpbmcudjEiSQoSUmVjb3JkVXNhZ2VSZXF1ZXN0EjMKBWJhdGNoGAEgASgLMhwud2Vpci5tZXRlcmluZy52MS5Vc2FnZUJhdGNoQga6SAPIAQEiRQoTUmVjb3JkVXNhZ2VSZXNwb25zZRIuCgl3YXRlcm1hcmsYASABKAsyGy53ZWlyLm1ldGVyaW5nLnYxLldhdGVybWFyayIzChNHZXRXYXRlcm1hcmtSZXF1ZXN0EhwKCmpvdXJuYWxfaWQYASABKAlCCLpIBXIDsAEBIkYKFEdldFdhdGVybWFya1Jlc3BvbnNlEi4KCXdhdGVybWFyaxgBIAEoCzIbLndlaXIubWV0ZXJpbmcudjEuV2F0ZXJtYXJrIuECChBMaXN0Q29zdHNSZXF1ZXN0Ei4KCnN0YXJ0X3RpbWUYASABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEiwKCGVuZF90aW1lGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBJICgpkaW1lbnNpb25zGAMgAygOMh8ud2Vpci5tZXRlcmluZy52MS5Db3N0RGltZW5zaW9uQhO6SBCSAQ0QCBgBIgeCAQQQASAAEh8KDXJvd19jb3VudF9tYXgYBCABKA1CCLpIBSoDGJBOEhwKCnBhZ2VfdG9rZW4YBSABKAlCCLpIBXIDGIBAEg4KBnRlbmFudBgGIAEoCRILCgNrZXkYByABKAkSDAoEdXNlchgIIAEoCRINCgVhbGlhcxgJIAEoCRIQCghwcm92aWRlchgKIAEoCRINCgVtb2RlbBgLIAEoCRILCgN0YWcYDCABKAkiaAoRTGlzdENvc3RzUmVzcG9uc2USJwoEcm93cxgBIAMoCzIZLndlaXIubWV0ZXJpbmcudjEuQ29zdFJvdxIRCgl0cnVuY2F0ZWQYAiABKAgSFwoPbmV4dF9wYWdlX3Rva2VuGAMgASgJIqICCgdDb3N0Um93EgsKA2RheRgBIAEoCRIOCgZ0ZW5hbnQYAiABKAkSCwoDa2V5GAMgASgJEg0KBWFsaWFzGAQgASgJEhAKCHByb3ZpZGVyGAUgASgJEg0KBW1vZGVsGAYgASgJEgwKBHVzZXIYByABKAkSFQoNYXR0ZW1wdF9jb3VudBgIIAEoBBIVCg1yZXF1ZXN0X2NvdW50GAkgASgEEhQKDGlucHV0X3Rva2VucxgKIAEoBBIVCg1vdXRwdXRfdG9rZW5zGAsgASgEEhUKDWNvc3RfbmFub191c2QYDCABKAMSFwoPY2hhcmdlX25hbm9fdXNkGA0gASgDEhcKD2VzdGltYXRlZF9jb3VudBgOIAEoBBILCgN0YWcYDyABKAkiqgIKE0xpc3RBdHRlbXB0c1JlcXVlc3QSLgoKc3RhcnRfdGltZRgBIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLAoIZW5kX3RpbWUYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhsKCXBhZ2Vfc2l6ZRgDIAEoDUIIukgFKgMY6AcSHAoKcGFnZV90b2tlbhgEIAEoCUIIukgFcgMYgEASDgoGdGVuYW50GAUgASgJEgsKA2tleRgGIAEoCRIMCgR1c2VyGAcgASgJEg0KBWFsaWFzGAggASgJEhAKCHByb3ZpZGVyGAkgASgJEg0KBW1vZGVsGAogASgJEgsKA3RhZxgLIAEoCRISCgpyZXF1ZXN0X2lkGAwgASgJIlwKFExpc3RBdHRlbXB0c1Jlc3BvbnNlEisKCGF0dGVtcHRzGAEgAygLMhkud2Vpci5tZXRlcmluZy52MS5BdHRlbXB0EhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSKwBgoHQXR0ZW1wdBISCgphdHRlbXB0X2lkGAEgASgJEhIKCnJlcXVlc3RfaWQYAiABKAkSDgoGdGVuYW50GAMgASgJEgsKA2tleRgEIAEoCRIMCgR1c2VyGAUgASgJEg0KBWFsaWFzGAYgASgJEhAKCHByb3ZpZGVyGAcgASgJEg0KBW1vZGVsGAggASgJEg4KBnN0cmVhbRgJIAEoCBIPCgdvdXRjb21lGAogASgJEhQKDHVzYWdlX3NvdXJjZRgLIAEoCRIZCgxpbnB1dF90b2tlbnMYDCABKARIAIgBARIgChNjYWNoZWRfaW5wdXRfdG9rZW5zGA0gASgESAGIAQESGgoNb3V0cHV0X3Rva2VucxgOIAEoBEgCiAEBEh0KEHJlYXNvbmluZ190b2tlbnMYDyABKARIA4gBARIQCghwcmljZV9pZBgQIAEoCRIPCgdwcmljaW5nGBEgASgJEhoKDWNvc3RfbmFub191c2QYEiABKANIBIgBARIcCg9jaGFyZ2VfbmFub191c2QYEyABKANIBYgBARIuCgpzdGFydF90aW1lGBQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIsCghlbmRfdGltZRgVIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASGwoOZmlyc3RfdG9rZW5fdXMYFiABKARIBogBARIXCg9wcm92aWRlcl9zdGF0dXMYFyABKA0SGQoRcHJvdmlkZXJfcmVwbHlfaWQYGCABKAkSMQoEdGFncxgZIAMoCzIjLndlaXIubWV0ZXJpbmcudjEuQXR0ZW1wdC5UYWdzRW50cnkaKwoJVGFnc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAFCDwoNX2lucHV0X3Rva2Vuc0IWChRfY2FjaGVkX2lucHV0X3Rva2Vuc0IQCg5fb3V0cHV0X3Rva2Vuc0ITChFfcmVhc29uaW5nX3Rva2Vuc0IQCg5fY29zdF9uYW5vX3VzZEISChBfY2hhcmdlX25hbm9fdXNkQhEKD19maXJzdF90b2tlbl91cyI3ChRMaXN0Q29uZmxpY3RzUmVxdWVzdBIfCg1yb3dfY291bnRfbWF4GAEgASgNQgi6SAUqAxjoByJGChVMaXN0Q29uZmxpY3RzUmVzcG9uc2USLQoJY29uZmxpY3RzGAEgAygLMhoud2Vpci5tZXRlcmluZy52MS5Db25mbGljdCK3AQoIQ29uZmxpY3QSEgoKYXR0ZW1wdF9pZBgBIAEoCRIOCgZyZWFzb24YAiABKAkSEgoKam91cm5hbF9pZBgDIAEoCRIQCghzZXF1ZW5jZRgEIAEoBBIVCg1wYXlsb2FkX2J5dGVzGAUgASgNEjAKDHJlY2VpdmVfdGltZRgGIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASGAoQc3RhbmRzX2luX2xlZGdlchgHIAEoCCKUAQoSRXhwb3J0VXNhZ2VSZXF1ZXN0EjMKBWNvc3RzGAEgASgLMiIud2Vpci5tZXRlcmluZy52MS5MaXN0Q29zdHNSZXF1ZXN0SAASOQoIYXR0ZW1wdHMYAiABKAsyJS53ZWlyLm1ldGVyaW5nLnYxLkxpc3RBdHRlbXB0c1JlcXVlc3RIAEIOCgV0YWJsZRIFukgCCAEiIgoTRXhwb3J0VXNhZ2VSZXNwb25zZRILCgNjc3YYASABKAwq/AEKDUNvc3REaW1lbnNpb24SHgoaQ09TVF9ESU1FTlNJT05fVU5TUEVDSUZJRUQQABIWChJDT1NUX0RJTUVOU0lPTl9EQVkQARIZChVDT1NUX0RJTUVOU0lPTl9URU5BTlQQAhIWChJDT1NUX0RJTUVOU0lPTl9LRVkQAxIYChRDT1NUX0RJTUVOU0lPTl9BTElBUxAEEhsKF0NPU1RfRElNRU5TSU9OX1BST1ZJREVSEAUSGAoUQ09TVF9ESU1FTlNJT05fTU9ERUwQBhIXChNDT1NUX0RJTUVOU0lPTl9VU0VSEAcSFgoSQ09TVF9ESU1FTlNJT05fVEFHEAgy5wQKDFVzYWdlU2VydmljZRJaCgtSZWNvcmRVc2FnZRIkLndlaXIubWV0ZXJpbmcudjEuUmVjb3JkVXNhZ2VSZXF1ZXN0GiUud2Vpci5tZXRlcmluZy52MS5SZWNvcmRVc2FnZVJlc3BvbnNlEl0KDEdldFdhdGVybWFyaxIlLndlaXIubWV0ZXJpbmcudjEuR2V0V2F0ZXJtYXJrUmVxdWVzdBomLndlaXIubWV0ZXJpbmcudjEuR2V0V2F0ZXJtYXJrUmVzcG9uc2USZwoJTGlzdENvc3RzEiIud2Vpci5tZXRlcmluZy52MS5MaXN0Q29zdHNSZXF1ZXN0GiMud2Vpci5tZXRlcmluZy52MS5MaXN0Q29zdHNSZXNwb25zZSIRgtPkkwILEgkvdjEvY29zdHMScwoMTGlzdEF0dGVtcHRzEiUud2Vpci5tZXRlcmluZy52MS5MaXN0QXR0ZW1wdHNSZXF1ZXN0GiYud2Vpci5tZXRlcmluZy52MS5MaXN0QXR0ZW1wdHNSZXNwb25zZSIUgtPkkwIOEgwvdjEvYXR0ZW1wdHMSXAoLRXhwb3J0VXNhZ2USJC53ZWlyLm1ldGVyaW5nLnYxLkV4cG9ydFVzYWdlUmVxdWVzdBolLndlaXIubWV0ZXJpbmcudjEuRXhwb3J0VXNhZ2VSZXNwb25zZTABEmAKDUxpc3RDb25mbGljdHMSJi53ZWlyLm1ldGVyaW5nLnYxLkxpc3RDb25mbGljdHNSZXF1ZXN0Gicud2Vpci5tZXRlcmluZy52MS5MaXN0Q29uZmxpY3RzUmVzcG9uc2ViBnByb3RvMw", [file_buf_validate_validate, file_google_api_annotations, file_google_protobuf_timestamp, file_weir_metering_v1_usage_event]);
+  fileDesc("CiR3ZWlyL21ldGVyaW5nL3YxL3VzYWdlX3NlcnZpY2UucHJvdG8SEHdlaXIubWV0ZXJpbmcudjEiSQoSUmVjb3JkVXNhZ2VSZXF1ZXN0EjMKBWJhdGNoGAEgASgLMhwud2Vpci5tZXRlcmluZy52MS5Vc2FnZUJhdGNoQga6SAPIAQEiRQoTUmVjb3JkVXNhZ2VSZXNwb25zZRIuCgl3YXRlcm1hcmsYASABKAsyGy53ZWlyLm1ldGVyaW5nLnYxLldhdGVybWFyayIzChNHZXRXYXRlcm1hcmtSZXF1ZXN0EhwKCmpvdXJuYWxfaWQYASABKAlCCLpIBXIDsAEBIkYKFEdldFdhdGVybWFya1Jlc3BvbnNlEi4KCXdhdGVybWFyaxgBIAEoCzIbLndlaXIubWV0ZXJpbmcudjEuV2F0ZXJtYXJrIuECChBMaXN0Q29zdHNSZXF1ZXN0Ei4KCnN0YXJ0X3RpbWUYASABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEiwKCGVuZF90aW1lGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBJICgpkaW1lbnNpb25zGAMgAygOMh8ud2Vpci5tZXRlcmluZy52MS5Db3N0RGltZW5zaW9uQhO6SBCSAQ0QCBgBIgeCAQQQASAAEh8KDXJvd19jb3VudF9tYXgYBCABKA1CCLpIBSoDGJBOEhwKCnBhZ2VfdG9rZW4YBSABKAlCCLpIBXIDGIBAEg4KBnRlbmFudBgGIAEoCRILCgNrZXkYByABKAkSDAoEdXNlchgIIAEoCRINCgVhbGlhcxgJIAEoCRIQCghwcm92aWRlchgKIAEoCRINCgVtb2RlbBgLIAEoCRILCgN0YWcYDCABKAkiaAoRTGlzdENvc3RzUmVzcG9uc2USJwoEcm93cxgBIAMoCzIZLndlaXIubWV0ZXJpbmcudjEuQ29zdFJvdxIRCgl0cnVuY2F0ZWQYAiABKAgSFwoPbmV4dF9wYWdlX3Rva2VuGAMgASgJIvkDCgdDb3N0Um93EgsKA2RheRgBIAEoCRIOCgZ0ZW5hbnQYAiABKAkSCwoDa2V5GAMgASgJEg0KBWFsaWFzGAQgASgJEhAKCHByb3ZpZGVyGAUgASgJEg0KBW1vZGVsGAYgASgJEgwKBHVzZXIYByABKAkSFQoNYXR0ZW1wdF9jb3VudBgIIAEoBBIVCg1yZXF1ZXN0X2NvdW50GAkgASgEEhQKDGlucHV0X3Rva2VucxgKIAEoBBIVCg1vdXRwdXRfdG9rZW5zGAsgASgEEhUKDWNvc3RfbmFub191c2QYDCABKAMSFwoPY2hhcmdlX25hbm9fdXNkGA0gASgDEhcKD2VzdGltYXRlZF9jb3VudBgOIAEoBBILCgN0YWcYDyABKAkSGwoTY2FjaGVkX2lucHV0X3Rva2VucxgQIAEoBBIaChJjYWNoZV93cml0ZV90b2tlbnMYESABKAQSHwoXY2FjaGVfd3JpdGVfbG9uZ190b2tlbnMYEiABKAQSGAoQcmVhc29uaW5nX3Rva2VucxgTIAEoBBIVCg1jb3VudGVkX2NvdW50GBQgASgEEhQKDGZhaWxlZF9jb3VudBgVIAEoBBI0Cgp1bnJlcG9ydGVkGBYgASgLMiAud2Vpci5tZXRlcmluZy52MS5VbnJlcG9ydGVkU3VtcyLIAQoOVW5yZXBvcnRlZFN1bXMSFAoMaW5wdXRfdG9rZW5zGAEgASgEEhsKE2NhY2hlZF9pbnB1dF90b2tlbnMYAiABKAQSGgoSY2FjaGVfd3JpdGVfdG9rZW5zGAMgASgEEh8KF2NhY2hlX3dyaXRlX2xvbmdfdG9rZW5zGAQgASgEEhUKDW91dHB1dF90b2tlbnMYBSABKAQSGAoQcmVhc29uaW5nX3Rva2VucxgGIAEoBBIVCg1jb3N0X25hbm9fdXNkGAcgASgDIqoCChNMaXN0QXR0ZW1wdHNSZXF1ZXN0Ei4KCnN0YXJ0X3RpbWUYASABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEiwKCGVuZF90aW1lGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIbCglwYWdlX3NpemUYAyABKA1CCLpIBSoDGOgHEhwKCnBhZ2VfdG9rZW4YBCABKAlCCLpIBXIDGIBAEg4KBnRlbmFudBgFIAEoCRILCgNrZXkYBiABKAkSDAoEdXNlchgHIAEoCRINCgVhbGlhcxgIIAEoCRIQCghwcm92aWRlchgJIAEoCRINCgVtb2RlbBgKIAEoCRILCgN0YWcYCyABKAkSEgoKcmVxdWVzdF9pZBgMIAEoCSJcChRMaXN0QXR0ZW1wdHNSZXNwb25zZRIrCghhdHRlbXB0cxgBIAMoCzIZLndlaXIubWV0ZXJpbmcudjEuQXR0ZW1wdBIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkisAYKB0F0dGVtcHQSEgoKYXR0ZW1wdF9pZBgBIAEoCRISCgpyZXF1ZXN0X2lkGAIgASgJEg4KBnRlbmFudBgDIAEoCRILCgNrZXkYBCABKAkSDAoEdXNlchgFIAEoCRINCgVhbGlhcxgGIAEoCRIQCghwcm92aWRlchgHIAEoCRINCgVtb2RlbBgIIAEoCRIOCgZzdHJlYW0YCSABKAgSDwoHb3V0Y29tZRgKIAEoCRIUCgx1c2FnZV9zb3VyY2UYCyABKAkSGQoMaW5wdXRfdG9rZW5zGAwgASgESACIAQESIAoTY2FjaGVkX2lucHV0X3Rva2VucxgNIAEoBEgBiAEBEhoKDW91dHB1dF90b2tlbnMYDiABKARIAogBARIdChByZWFzb25pbmdfdG9rZW5zGA8gASgESAOIAQESEAoIcHJpY2VfaWQYECABKAkSDwoHcHJpY2luZxgRIAEoCRIaCg1jb3N0X25hbm9fdXNkGBIgASgDSASIAQESHAoPY2hhcmdlX25hbm9fdXNkGBMgASgDSAWIAQESLgoKc3RhcnRfdGltZRgUIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLAoIZW5kX3RpbWUYFSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhsKDmZpcnN0X3Rva2VuX3VzGBYgASgESAaIAQESFwoPcHJvdmlkZXJfc3RhdHVzGBcgASgNEhkKEXByb3ZpZGVyX3JlcGx5X2lkGBggASgJEjEKBHRhZ3MYGSADKAsyIy53ZWlyLm1ldGVyaW5nLnYxLkF0dGVtcHQuVGFnc0VudHJ5GisKCVRhZ3NFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBQg8KDV9pbnB1dF90b2tlbnNCFgoUX2NhY2hlZF9pbnB1dF90b2tlbnNCEAoOX291dHB1dF90b2tlbnNCEwoRX3JlYXNvbmluZ190b2tlbnNCEAoOX2Nvc3RfbmFub191c2RCEgoQX2NoYXJnZV9uYW5vX3VzZEIRCg9fZmlyc3RfdG9rZW5fdXMiNwoUTGlzdENvbmZsaWN0c1JlcXVlc3QSHwoNcm93X2NvdW50X21heBgBIAEoDUIIukgFKgMY6AciRgoVTGlzdENvbmZsaWN0c1Jlc3BvbnNlEi0KCWNvbmZsaWN0cxgBIAMoCzIaLndlaXIubWV0ZXJpbmcudjEuQ29uZmxpY3QitwEKCENvbmZsaWN0EhIKCmF0dGVtcHRfaWQYASABKAkSDgoGcmVhc29uGAIgASgJEhIKCmpvdXJuYWxfaWQYAyABKAkSEAoIc2VxdWVuY2UYBCABKAQSFQoNcGF5bG9hZF9ieXRlcxgFIAEoDRIwCgxyZWNlaXZlX3RpbWUYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhgKEHN0YW5kc19pbl9sZWRnZXIYByABKAgilAEKEkV4cG9ydFVzYWdlUmVxdWVzdBIzCgVjb3N0cxgBIAEoCzIiLndlaXIubWV0ZXJpbmcudjEuTGlzdENvc3RzUmVxdWVzdEgAEjkKCGF0dGVtcHRzGAIgASgLMiUud2Vpci5tZXRlcmluZy52MS5MaXN0QXR0ZW1wdHNSZXF1ZXN0SABCDgoFdGFibGUSBbpIAggBIiIKE0V4cG9ydFVzYWdlUmVzcG9uc2USCwoDY3N2GAEgASgMKvwBCg1Db3N0RGltZW5zaW9uEh4KGkNPU1RfRElNRU5TSU9OX1VOU1BFQ0lGSUVEEAASFgoSQ09TVF9ESU1FTlNJT05fREFZEAESGQoVQ09TVF9ESU1FTlNJT05fVEVOQU5UEAISFgoSQ09TVF9ESU1FTlNJT05fS0VZEAMSGAoUQ09TVF9ESU1FTlNJT05fQUxJQVMQBBIbChdDT1NUX0RJTUVOU0lPTl9QUk9WSURFUhAFEhgKFENPU1RfRElNRU5TSU9OX01PREVMEAYSFwoTQ09TVF9ESU1FTlNJT05fVVNFUhAHEhYKEkNPU1RfRElNRU5TSU9OX1RBRxAIMucECgxVc2FnZVNlcnZpY2USWgoLUmVjb3JkVXNhZ2USJC53ZWlyLm1ldGVyaW5nLnYxLlJlY29yZFVzYWdlUmVxdWVzdBolLndlaXIubWV0ZXJpbmcudjEuUmVjb3JkVXNhZ2VSZXNwb25zZRJdCgxHZXRXYXRlcm1hcmsSJS53ZWlyLm1ldGVyaW5nLnYxLkdldFdhdGVybWFya1JlcXVlc3QaJi53ZWlyLm1ldGVyaW5nLnYxLkdldFdhdGVybWFya1Jlc3BvbnNlEmcKCUxpc3RDb3N0cxIiLndlaXIubWV0ZXJpbmcudjEuTGlzdENvc3RzUmVxdWVzdBojLndlaXIubWV0ZXJpbmcudjEuTGlzdENvc3RzUmVzcG9uc2UiEYLT5JMCCxIJL3YxL2Nvc3RzEnMKDExpc3RBdHRlbXB0cxIlLndlaXIubWV0ZXJpbmcudjEuTGlzdEF0dGVtcHRzUmVxdWVzdBomLndlaXIubWV0ZXJpbmcudjEuTGlzdEF0dGVtcHRzUmVzcG9uc2UiFILT5JMCDhIML3YxL2F0dGVtcHRzElwKC0V4cG9ydFVzYWdlEiQud2Vpci5tZXRlcmluZy52MS5FeHBvcnRVc2FnZVJlcXVlc3QaJS53ZWlyLm1ldGVyaW5nLnYxLkV4cG9ydFVzYWdlUmVzcG9uc2UwARJgCg1MaXN0Q29uZmxpY3RzEiYud2Vpci5tZXRlcmluZy52MS5MaXN0Q29uZmxpY3RzUmVxdWVzdBonLndlaXIubWV0ZXJpbmcudjEuTGlzdENvbmZsaWN0c1Jlc3BvbnNlYgZwcm90bzM", [file_buf_validate_validate, file_google_api_annotations, file_google_protobuf_timestamp, file_weir_metering_v1_usage_event]);
 
 /**
  * A batch to write.
@@ -346,6 +346,56 @@ export type CostRow = Message<"weir.metering.v1.CostRow"> & {
    * @generated from field: string tag = 15;
    */
   tag: string;
+
+  /**
+   * Part of `input_tokens` that providers read from their caches.
+   *
+   * @generated from field: uint64 cached_input_tokens = 16;
+   */
+  cachedInputTokens: bigint;
+
+  /**
+   * Part of `input_tokens` that providers wrote to their caches, for any lifetime.
+   *
+   * @generated from field: uint64 cache_write_tokens = 17;
+   */
+  cacheWriteTokens: bigint;
+
+  /**
+   * Part of `cache_write_tokens` written for the longer lifetime.
+   *
+   * @generated from field: uint64 cache_write_long_tokens = 18;
+   */
+  cacheWriteLongTokens: bigint;
+
+  /**
+   * Part of `output_tokens` spent on reasoning.
+   *
+   * @generated from field: uint64 reasoning_tokens = 19;
+   */
+  reasoningTokens: bigint;
+
+  /**
+   * Attempts whose counts Weir counted itself.
+   *
+   * @generated from field: uint64 counted_count = 20;
+   */
+  countedCount: bigint;
+
+  /**
+   * Attempts that the provider refused, or that failed before any content came.
+   *
+   * @generated from field: uint64 failed_count = 21;
+   */
+  failedCount: bigint;
+
+  /**
+   * What attempts add to these sums whose counts are counted or estimated: their provider may have
+   * billed more or less. Always set.
+   *
+   * @generated from field: weir.metering.v1.UnreportedSums unreported = 22;
+   */
+  unreported?: UnreportedSums | undefined;
 };
 
 /**
@@ -354,6 +404,69 @@ export type CostRow = Message<"weir.metering.v1.CostRow"> & {
  */
 export const CostRowSchema: GenMessage<CostRow> = /*@__PURE__*/
   messageDesc(file_weir_metering_v1_usage_service, 6);
+
+/**
+ * What attempts add to a row's sums whose provider did not report what they used.
+ *
+ * @generated from message weir.metering.v1.UnreportedSums
+ */
+export type UnreportedSums = Message<"weir.metering.v1.UnreportedSums"> & {
+  /**
+   * Tokens in.
+   *
+   * @generated from field: uint64 input_tokens = 1;
+   */
+  inputTokens: bigint;
+
+  /**
+   * Part of `input_tokens` read from caches.
+   *
+   * @generated from field: uint64 cached_input_tokens = 2;
+   */
+  cachedInputTokens: bigint;
+
+  /**
+   * Part of `input_tokens` written to caches.
+   *
+   * @generated from field: uint64 cache_write_tokens = 3;
+   */
+  cacheWriteTokens: bigint;
+
+  /**
+   * Part of `cache_write_tokens` written for the longer lifetime.
+   *
+   * @generated from field: uint64 cache_write_long_tokens = 4;
+   */
+  cacheWriteLongTokens: bigint;
+
+  /**
+   * Tokens out.
+   *
+   * @generated from field: uint64 output_tokens = 5;
+   */
+  outputTokens: bigint;
+
+  /**
+   * Part of `output_tokens` spent on reasoning.
+   *
+   * @generated from field: uint64 reasoning_tokens = 6;
+   */
+  reasoningTokens: bigint;
+
+  /**
+   * What providers bill by these counts, in nano-USD.
+   *
+   * @generated from field: int64 cost_nano_usd = 7;
+   */
+  costNanoUsd: bigint;
+};
+
+/**
+ * Describes the message weir.metering.v1.UnreportedSums.
+ * Use `create(UnreportedSumsSchema)` to create a new message.
+ */
+export const UnreportedSumsSchema: GenMessage<UnreportedSums> = /*@__PURE__*/
+  messageDesc(file_weir_metering_v1_usage_service, 7);
 
 /**
  * Asks for attempts.
@@ -452,7 +565,7 @@ export type ListAttemptsRequest = Message<"weir.metering.v1.ListAttemptsRequest"
  * Use `create(ListAttemptsRequestSchema)` to create a new message.
  */
 export const ListAttemptsRequestSchema: GenMessage<ListAttemptsRequest> = /*@__PURE__*/
-  messageDesc(file_weir_metering_v1_usage_service, 7);
+  messageDesc(file_weir_metering_v1_usage_service, 8);
 
 /**
  * A page of attempts.
@@ -480,7 +593,7 @@ export type ListAttemptsResponse = Message<"weir.metering.v1.ListAttemptsRespons
  * Use `create(ListAttemptsResponseSchema)` to create a new message.
  */
 export const ListAttemptsResponseSchema: GenMessage<ListAttemptsResponse> = /*@__PURE__*/
-  messageDesc(file_weir_metering_v1_usage_service, 8);
+  messageDesc(file_weir_metering_v1_usage_service, 9);
 
 /**
  * One attempt, as it stands in the ledger.
@@ -669,7 +782,7 @@ export type Attempt = Message<"weir.metering.v1.Attempt"> & {
  * Use `create(AttemptSchema)` to create a new message.
  */
 export const AttemptSchema: GenMessage<Attempt> = /*@__PURE__*/
-  messageDesc(file_weir_metering_v1_usage_service, 9);
+  messageDesc(file_weir_metering_v1_usage_service, 10);
 
 /**
  * Asks for usage events that are kept aside.
@@ -690,7 +803,7 @@ export type ListConflictsRequest = Message<"weir.metering.v1.ListConflictsReques
  * Use `create(ListConflictsRequestSchema)` to create a new message.
  */
 export const ListConflictsRequestSchema: GenMessage<ListConflictsRequest> = /*@__PURE__*/
-  messageDesc(file_weir_metering_v1_usage_service, 10);
+  messageDesc(file_weir_metering_v1_usage_service, 11);
 
 /**
  * Usage events that are kept aside.
@@ -711,7 +824,7 @@ export type ListConflictsResponse = Message<"weir.metering.v1.ListConflictsRespo
  * Use `create(ListConflictsResponseSchema)` to create a new message.
  */
 export const ListConflictsResponseSchema: GenMessage<ListConflictsResponse> = /*@__PURE__*/
-  messageDesc(file_weir_metering_v1_usage_service, 11);
+  messageDesc(file_weir_metering_v1_usage_service, 12);
 
 /**
  * A usage event that could not be written.
@@ -775,7 +888,7 @@ export type Conflict = Message<"weir.metering.v1.Conflict"> & {
  * Use `create(ConflictSchema)` to create a new message.
  */
 export const ConflictSchema: GenMessage<Conflict> = /*@__PURE__*/
-  messageDesc(file_weir_metering_v1_usage_service, 12);
+  messageDesc(file_weir_metering_v1_usage_service, 13);
 
 /**
  * Asks for a table.
@@ -812,7 +925,7 @@ export type ExportUsageRequest = Message<"weir.metering.v1.ExportUsageRequest"> 
  * Use `create(ExportUsageRequestSchema)` to create a new message.
  */
 export const ExportUsageRequestSchema: GenMessage<ExportUsageRequest> = /*@__PURE__*/
-  messageDesc(file_weir_metering_v1_usage_service, 13);
+  messageDesc(file_weir_metering_v1_usage_service, 14);
 
 /**
  * More of the table.
@@ -833,7 +946,7 @@ export type ExportUsageResponse = Message<"weir.metering.v1.ExportUsageResponse"
  * Use `create(ExportUsageResponseSchema)` to create a new message.
  */
 export const ExportUsageResponseSchema: GenMessage<ExportUsageResponse> = /*@__PURE__*/
-  messageDesc(file_weir_metering_v1_usage_service, 14);
+  messageDesc(file_weir_metering_v1_usage_service, 15);
 
 /**
  * What to sum cost by.
