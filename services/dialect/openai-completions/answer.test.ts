@@ -47,8 +47,10 @@ const token = (text: string, value: number, top: TokenLogprob[]): TokenLogprob =
   bytes: new Uint8Array(),
   top,
 });
+/** Tokens are names of members here, and Node 26 takes one name with an escape for another: docs/failure-modes.md. */
+const name = fc.string({ maxLength: 3 }).filter((text) => !text.includes("\\"));
 const top = fc
-  .uniqueArray(fc.tuple(fc.string({ maxLength: 3 }), logprob), { maxLength: 3, selector: ([text]) => text })
+  .uniqueArray(fc.tuple(name, logprob), { maxLength: 3, selector: ([text]) => text })
   .filter((list) => new Set(list.map(([, value]) => value)).size === list.length)
   .map((list) => list.sort(([, a], [, b]) => b - a).map(([text, value]) => token(text, value, [])));
 const logprobs = fc.array(
