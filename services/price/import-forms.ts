@@ -76,7 +76,8 @@ export function draftsFromCsv(text: string, defaults: ImportDefaults): DraftPric
   return drafts;
 }
 
-function csvRows(text: string): string[][] {
+/** Cells of CSV (RFC 4180), without the empty lines. @throws ImportError */
+export function csvRows(text: string): string[][] {
   const rows: string[][] = [];
   let row: string[] = [];
   const cell = /(?:"((?:[^"]|"")*)"|([^",\r\n]*))(,|\r?\n|$)/y;

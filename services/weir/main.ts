@@ -11,6 +11,7 @@ import { keysCommand } from "./commands/keys.ts";
 import { ledgerCommand } from "./commands/ledger.ts";
 import { meshCommand } from "./commands/mesh.ts";
 import { pricesCommand } from "./commands/prices.ts";
+import { reconcileCommand } from "./commands/reconcile.ts";
 import { serveCommand } from "./commands/serve.ts";
 import { startCommand } from "./commands/start.ts";
 import { tenantsCommand } from "./commands/tenants.ts";
@@ -34,6 +35,7 @@ for (const command of [
   tenantsCommand(),
   budgetsCommand(),
   usageCommand(),
+  reconcileCommand(),
   pricesCommand(),
   ledgerCommand(),
   journalCommand(),
@@ -51,5 +53,5 @@ try {
   const known = error instanceof OperatorError || error instanceof ConfigError || error instanceof SettingsError;
   const text = !(error instanceof Error) ? String(error) : known ? error.message : (error.stack ?? error.message);
   process.stderr.write(`weir: ${text}\n`);
-  process.exit(1);
+  process.exit(process.exitCode ?? 1);
 }

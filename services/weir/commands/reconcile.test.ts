@@ -1,0 +1,172 @@
+import { execFile } from "node:child_process";
+import { mkdtempSync, rmSync, truncateSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { create } from "@bufbuild/protobuf";
+import { timestampFromMs } from "@bufbuild/protobuf/wkt";
+import { UsageSource } from "@weir/gen/weir/common/v1/usage_pb";
+import { AttemptOutcome, UsageBatchSchema } from "@weir/gen/weir/metering/v1/usage_event_pb";
+import { UsageService } from "@weir/gen/weir/metering/v1/usage_service_pb";
+import { createMesh } from "@weir/kit/mesh";
+import {
+  journalA,
+  meteringOn,
+  openTestDatabase,
+  type TestDatabase,
+  testEvent,
+  testPrice,
+} from "@weir/metering/testing";
+import { createPriceList } from "@weir/price/price";
+import { afterAll, beforeAll, expect, test } from "vitest";
+
+// The command as a person starts it, against a ledger in Postgres.
+
+const main = join(dirname(import.meta.dirname), "main.ts");
+const folder = mkdtempSync(join(tmpdir(), "weir-reconcile-"));
+const file = join(folder, "export");
+const metering = createMesh({ name: "metering", listen: "127.0.0.1:0" });
+let ledger: TestDatabase;
+
+const time = (day: number) => timestampFromMs(Date.UTC(2026, 10, day, 23, 59, 59, 999));
+const usage = {
+  inputTokens: 1_000,
+  cachedInputTokens: 100,
+  cacheWriteTokens: 50,
+  cacheWriteLongTokens: 20,
+  outputTokens: 50,
+};
+
+beforeAll(async () => {
+  ledger = await openTestDatabase("embedded");
+  const service = meteringOn(ledger.database);
+  await service.prepare(createPriceList([testPrice]));
+  const events = [
+    testEvent(1, { startTime: time(19), usage }),
+    testEvent(2, { startTime: time(20), usage }),
+    testEvent(3, { startTime: time(20), usage, usageSource: UsageSource.ESTIMATED }),
+    testEvent(4, { startTime: time(20), usage: {}, outcome: AttemptOutcome.REJECTED }),
+    testEvent(5, { startTime: time(20), usage, target: { provider: "other", model: "large" }, priceId: "" }),
+    testEvent(6, { startTime: time(21), usage }),
+  ];
+  await service.recorder.record([create(UsageBatchSchema, { journalId: journalA, firstSequence: 1n, events })]);
+  metering.host("metering", UsageService, service.usage);
+  await metering.start();
+});
+
+afterAll(async () => {
+  await metering.close();
+  await ledger.end();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+interface Outcome {
+  readonly code: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+function reconcile(text: string, ...options: string[]): Promise<Outcome> {
+  writeFileSync(file, text);
+  return weir("--provider", "acme", "--file", file, ...options);
+}
+
+function weir(...options: string[]): Promise<Outcome> {
+  const args = [main, "reconcile", "--address", metering.status().address ?? "", ...options];
+  const env = { PATH: process.env["PATH"] ?? "", HOME: folder, WEIR_DATA_DIR: join(folder, "data") };
+  return new Promise((resolve) => {
+    execFile(process.execPath, args, { cwd: folder, env, timeout: 30_000 }, (error, stdout, stderr) => {
+      resolve({ code: error === null ? 0 : Number(error.code), stdout, stderr });
+    });
+  });
+}
+
+const names =
+  "day,model,input_tokens,cached_input_tokens,cache_write_tokens,cache_write_long_tokens,output_tokens,requests";
+const exported = `${names}\n2026-11-19,large,1000,100,50,20,50,1\n2026-11-20,large,2000,200,100,40,100,2\n`;
+
+test("an export that says what the ledger says agrees: only its days, only the provider's attempts", async () => {
+  expect(await reconcile(exported)).toEqual({
+    code: 0,
+    stdout: "",
+    stderr: "all agree: acme, 2 days and models from 2026-11-19 until 2026-11-21\n",
+  });
+});
+
+test("each difference is a line, with what attempts that are not known for sure could explain", async () => {
+  const { code, stdout, stderr } = await reconcile(exported.replace("2000,200,100,40,100,2", "700,200,100,40,130,3"));
+  expect(
+    stdout
+      .trimEnd()
+      .split("\n")
+      .map((line) => line.split(/ {2,}/)),
+  ).toEqual([
+    ["day", "model", "class", "exported", "ledger", "difference", "explainable"],
+    ["2026-11-20", "large", "input_tokens", "700", "2000", "-1300", "-1000"],
+    ["2026-11-20", "large", "output_tokens", "130", "100", "30", "30"],
+    ["2026-11-20", "large", "requests", "3", "2", "1", "1"],
+  ]);
+  expect(stderr).toContain("3 differences");
+  expect(code).toBe(1);
+});
+
+test("days are chosen, and models renamed", async () => {
+  const other = exported.replaceAll("large", "large-2026").replace("50,1\n", "51,1\n");
+  const renaming = ["--rename", "large-2026=large"];
+  expect((await reconcile(other, "--from", "2026-11-20", ...renaming)).code).toBe(0);
+  expect((await reconcile(other, "--to", "2026-11-20", ...renaming)).code).toBe(1);
+  expect((await reconcile(other, "--from", "2026-11-20")).code).toBe(1);
+  const { code, stdout } = await reconcile(exported, "--to", "2026-11-22", "--format", "csv");
+  expect([code, stdout.split("\r\n").slice(0, 2)]).toEqual([
+    1,
+    ["day,model,class,exported,ledger,difference,explainable", "2026-11-21,large,input_tokens,0,1000,-1000,0"],
+  ]);
+});
+
+test("money is compared to the nano-USD, and is decimal text for programs", async () => {
+  const [row] = await ledger.query(
+    "select sum(cost_usd)::text as usd from cost_by_day where day = '2026-11-19' and provider = 'acme'",
+  );
+  const usd = Number(row?.["usd"]).toFixed(9);
+  const money = `day,model,cost_usd\n2026-11-19,large,${usd}\n`;
+  expect((await reconcile(money)).code).toBe(0);
+  const dearer = `${usd.slice(0, -1)}${(Number(usd.at(-1)) + 1) % 10}`;
+  const { code, stdout } = await reconcile(money.replace(usd, dearer), "--format", "json");
+  expect(code).toBe(1);
+  expect(JSON.parse(stdout)).toEqual({
+    provider: "acme",
+    form: "weir",
+    from: "2026-11-19",
+    to: "2026-11-20",
+    comparedCount: 1,
+    differences: [
+      {
+        day: "2026-11-19",
+        model: "large",
+        class: "cost_usd",
+        exported: dearer,
+        ledger: usd,
+        difference: "0.000000001",
+        explainable: "0.000000000",
+      },
+    ],
+  });
+  const csv = await reconcile(money.replace(usd, "0.000000001"), "--format", "csv");
+  expect(csv.stdout.split("\r\n")[1]).toMatch(
+    /^2026-11-19,large,cost_usd,0\.000000001,0\.\d{9},-0\.\d{9},0\.000000000$/,
+  );
+});
+
+test("what cannot be compared ends with 2, and with a sentence that quotes nothing", async () => {
+  const bad = await reconcile('{"secret": 1}');
+  expect(bad).toMatchObject({ code: 2, stdout: "" });
+  expect(bad.stderr).toMatch(/^weir: export cannot be used: it has none of the forms that are known.+\n$/);
+  expect(await reconcile(exported, "--from", "2026-11-21")).toMatchObject({ code: 2, stdout: "" });
+  expect(await reconcile(exported, "--from", "2026-11-31")).toMatchObject({ code: 2, stdout: "" });
+  expect(await reconcile(exported, "--address", "127.0.0.1:1")).toMatchObject({ code: 2, stdout: "" });
+  expect(await weir("--provider", "acme")).toMatchObject({ code: 2, stdout: "" });
+  const gone = await weir("--provider", "acme", "--file", join(folder, "gone"));
+  expect([gone.code, gone.stderr]).toEqual([2, expect.stringContaining("cannot be read (ENOENT)")]);
+  truncateSync(file, 67_108_865);
+  const large = await weir("--provider", "acme", "--file", file);
+  expect([large.code, large.stderr]).toEqual([2, expect.stringContaining("cannot be read (EFBIG)")]);
+});
