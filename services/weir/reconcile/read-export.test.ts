@@ -1,4 +1,5 @@
 import { expect, test } from "vitest";
+import { blocksOf } from "../../../test/blocks.ts";
 import { readUsageExport } from "./read-export.ts";
 
 const day = "2026-11-20";
@@ -116,6 +117,13 @@ test("several pages are a list; days without usage are told, and hours belong to
   ];
   expect(read(pages)).toMatchObject({ days: [day], rows: [{ day }] });
   expect(read(anthropicPage([]))).toMatchObject({ days: [day], rows: [] });
+});
+
+test.each(["csv", "json"])("the examples of the page in %s are read", (language) => {
+  const blocks = blocksOf("docs/reconcile.md", language);
+  expect(blocks).toHaveLength(1);
+  for (const block of blocks)
+    expect(readUsageExport(block)).toMatchObject({ form: "weir", days: expect.arrayContaining([day]) });
 });
 
 const secret = "sk-secret";
