@@ -170,3 +170,14 @@ test("what cannot be compared ends with 2, and with a sentence that quotes nothi
   const large = await weir("--provider", "acme", "--file", file);
   expect([large.code, large.stderr]).toEqual([2, expect.stringContaining("cannot be read (EFBIG)")]);
 });
+
+test("metering that does not yet tell all classes is no ledger without them", async () => {
+  const older = createMesh({ name: "older", listen: "127.0.0.1:0" });
+  older.host("metering", UsageService, {
+    listCosts: () => ({ rows: [{ day: "2026-11-19", model: "large", attemptCount: 1n, inputTokens: 1_000n }] }),
+  });
+  await older.start();
+  const { code, stderr } = await reconcile(exported, "--address", older.status().address ?? "");
+  await older.close();
+  expect([code, stderr]).toEqual([2, expect.stringContaining("older version")]);
+});

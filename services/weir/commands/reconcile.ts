@@ -153,6 +153,11 @@ async function readLedger({ usage }: Gateway, provider: string, from: string, to
         },
         { timeoutMs: callTimeoutMs },
       );
+      if (answer.rows.some(({ unreported }) => unreported === undefined)) {
+        throw new OperatorError(
+          "metering is of an older version, which does not tell classes of tokens; update it first",
+        );
+      }
       rows.push(...answer.rows.map(fromProtoCostRow));
       pageToken = answer.nextPageToken;
       if (pageToken === "") return rows;
