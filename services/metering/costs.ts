@@ -34,7 +34,7 @@ export interface CostSum {
   readonly cacheWriteLongTokens: bigint;
   readonly reasoningTokens: bigint;
   readonly countedCount: bigint;
-  readonly failedCount: bigint;
+  readonly unservedCount: bigint;
   /** Of attempts whose counts their provider did not report. */
   readonly unreported: Readonly<Record<UnreportedSum, bigint>>;
 }
@@ -100,7 +100,9 @@ export async function readCosts(database: Database, query: CostQuery): Promise<r
           coalesce(sum(${attempts.cacheWriteLongTokens}), 0) as cache_write_long_tokens,
           coalesce(sum(${attempts.reasoningTokens}), 0) as reasoning_tokens,
           count(*) filter (where ${attempts.usageSource} = 'counted') as counted_count,
-          count(*) filter (where ${attempts.outcome} in ('failed', 'rejected')) as failed_count,
+          count(*) filter (
+            where ${attempts.usageSource} = 'counted' and ${attempts.inputTokens} = 0 and ${attempts.outputTokens} = 0
+          ) as unserved_count,
           coalesce(sum(${attempts.inputTokens}) filter (where ${unreported}), 0) as unreported_input_tokens,
           coalesce(sum(${attempts.cachedInputTokens}) filter (where ${unreported}), 0) as unreported_cached_input_tokens,
           coalesce(sum(${attempts.cacheWriteTokens}) filter (where ${unreported}), 0) as unreported_cache_write_tokens,
@@ -138,7 +140,7 @@ export async function readCosts(database: Database, query: CostQuery): Promise<r
     cacheWriteLongTokens: BigInt(row.cache_write_long_tokens),
     reasoningTokens: BigInt(row.reasoning_tokens),
     countedCount: BigInt(row.counted_count),
-    failedCount: BigInt(row.failed_count),
+    unservedCount: BigInt(row.unserved_count),
     unreported: {
       inputTokens: BigInt(row.unreported_input_tokens),
       cachedInputTokens: BigInt(row.unreported_cached_input_tokens),
@@ -173,7 +175,7 @@ interface CostRow extends Record<string, unknown> {
   readonly cache_write_long_tokens: string;
   readonly reasoning_tokens: string;
   readonly counted_count: string;
-  readonly failed_count: string;
+  readonly unserved_count: string;
   readonly unreported_input_tokens: string;
   readonly unreported_cached_input_tokens: string;
   readonly unreported_cache_write_tokens: string;

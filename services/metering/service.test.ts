@@ -338,8 +338,13 @@ describe.each(["embedded", "postgres"] as const)("%s", (engine) => {
         testEvent(1, { startTime: startTimeOf, usage }),
         testEvent(2, { startTime: startTimeOf, usage, usageSource: UsageSource.COUNTED }),
         testEvent(3, { startTime: startTimeOf, usage, usageSource: UsageSource.ESTIMATED }),
-        testEvent(4, { startTime: startTimeOf, usage, outcome: AttemptOutcome.REJECTED }),
-        testEvent(5, { startTime: startTimeOf, usage: {}, outcome: AttemptOutcome.FAILED }),
+        testEvent(4, { startTime: startTimeOf, usage, outcome: AttemptOutcome.FAILED }),
+        testEvent(5, {
+          startTime: startTimeOf,
+          usage: { inputTokens: 0, outputTokens: 0 },
+          usageSource: UsageSource.COUNTED,
+          outcome: AttemptOutcome.REJECTED,
+        }),
       ];
       await here.metering.recorder.record([
         create(UsageBatchSchema, { journalId: journalA, firstSequence: 1n, events }),
@@ -357,8 +362,8 @@ describe.each(["embedded", "postgres"] as const)("%s", (engine) => {
         outputTokens: 40n,
         reasoningTokens: 20n,
         estimatedCount: 1n,
-        countedCount: 1n,
-        failedCount: 2n,
+        countedCount: 2n,
+        unservedCount: 1n,
         unreported: {
           inputTokens: 200n,
           cachedInputTokens: 80n,

@@ -25,7 +25,7 @@ export function totalOf(rows: readonly CostRow[]): CostRow {
     total.cacheWriteLongTokens += row.cacheWriteLongTokens;
     total.reasoningTokens += row.reasoningTokens;
     total.countedCount += row.countedCount;
-    total.failedCount += row.failedCount;
+    total.unservedCount += row.unservedCount;
     unreported.inputTokens += row.unreported?.inputTokens ?? 0n;
     unreported.cachedInputTokens += row.unreported?.cachedInputTokens ?? 0n;
     unreported.cacheWriteTokens += row.unreported?.cacheWriteTokens ?? 0n;

@@ -35,6 +35,11 @@ const usage = {
   cacheWriteLongTokens: 20,
   outputTokens: 50,
 };
+const refused = {
+  usage: { inputTokens: 0, outputTokens: 0 },
+  usageSource: UsageSource.COUNTED,
+  outcome: AttemptOutcome.REJECTED,
+};
 
 beforeAll(async () => {
   ledger = await openTestDatabase("embedded");
@@ -44,7 +49,8 @@ beforeAll(async () => {
     testEvent(1, { startTime: time(19), usage }),
     testEvent(2, { startTime: time(20), usage }),
     testEvent(3, { startTime: time(20), usage, usageSource: UsageSource.ESTIMATED }),
-    testEvent(4, { startTime: time(20), usage: {}, outcome: AttemptOutcome.REJECTED }),
+    testEvent(4, { startTime: time(20), ...refused }),
+    testEvent(7, { startTime: time(19), ...refused }),
     testEvent(5, { startTime: time(20), usage, target: { provider: "other", model: "large" }, priceId: "" }),
     testEvent(6, { startTime: time(21), usage }),
   ];
@@ -107,6 +113,18 @@ test("each difference is a line, with what attempts that are not known for sure 
   ]);
   expect(stderr).toContain("3 differences");
   expect(code).toBe(1);
+});
+
+test("an attempt that was refused explains no tokens, only a request", async () => {
+  const { code, stdout } = await reconcile(exported.replace("1000,100,50,20,50,1", "1001,100,50,20,50,3"));
+  const lines = stdout.trimEnd().split("\n");
+  expect([code, lines.slice(1).map((line) => line.split(/ {2,}/).slice(2))]).toEqual([
+    1,
+    [
+      ["input_tokens", "1001", "1000", "1", "0"],
+      ["requests", "3", "1", "2", "1"],
+    ],
+  ]);
 });
 
 test("days are chosen, and models renamed", async () => {

@@ -31,7 +31,7 @@ const ledgerRows = fc.uniqueArray(
     model: fc.constantFrom("large", "small", "large 2", "größe"),
     counts: countsOf(amount),
     unreported: countsOf(amount),
-    failedCount: amount,
+    unservedCount: amount,
   }),
   { selector: ({ day, model }) => `${day} ${model}`, minLength: 1, maxLength: 10 },
 );
@@ -106,7 +106,7 @@ test("what could explain a difference has its sign and is never more", () => {
   );
 });
 
-const row = { day: "2026-11-20", model: "large", unreported: none, failedCount: 0n };
+const row = { day: "2026-11-20", model: "large", unreported: none, unservedCount: 0n };
 
 test("a day and model that only one side has counts zero on the other, in the classes that the export tells", () => {
   const tells = new Set(["input_tokens", "output_tokens"] as const);
@@ -142,7 +142,7 @@ test("a class that the export does not tell is not compared, also when only a pa
 
 test("counts that no provider reported explain what is too much as far as they go, and all that is too little", () => {
   const counts = countsFrom([100n, 0n, 0n, 0n, 100n, 0n, 10n, 50n]);
-  const ledger = [{ ...row, counts, unreported: countsFrom([30n, 0n, 0n, 0n, 30n, 0n, 2n, 20n]), failedCount: 3n }];
+  const ledger = [{ ...row, counts, unreported: countsFrom([30n, 0n, 0n, 0n, 30n, 0n, 2n, 20n]), unservedCount: 3n }];
   const compare = (changes: UsageCounts) =>
     compareUsage({ rows: [{ ...row, counts: changes }], classes: allClasses }, ledger).differences.map(
       ({ difference, explainable }) => [difference, explainable],
@@ -156,7 +156,7 @@ test("counts that no provider reported explain what is too much as far as they g
     [900n, 900n],
     [5n, 5n],
   ]);
-  // Calls that failed may count for the provider; those without counts may not.
+  // Calls that were not served may count for the provider; those that it reported nothing of may not.
   expect(compare({ requests: 14n })).toEqual([[4n, 3n]]);
   expect(compare({ requests: 7n })).toEqual([[-3n, -2n]]);
 });

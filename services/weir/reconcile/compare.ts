@@ -8,8 +8,8 @@ export interface LedgerRow {
   readonly counts: Readonly<Record<UsageClass, bigint>>;
   /** What attempts add to `counts` whose counts are counted or estimated; of `requests`, how many these are. */
   readonly unreported: Readonly<Record<UsageClass, bigint>>;
-  /** Attempts that the provider refused or that failed, which are not in `counts.requests`. */
-  readonly failedCount: bigint;
+  /** Attempts that were not sent or not served, which are in neither. */
+  readonly unservedCount: bigint;
 }
 
 /** A count on which the export and the ledger differ; `cost_usd` in nano-USD. */
@@ -80,10 +80,10 @@ export function compareUsage(
  */
 function explain(name: UsageClass, difference: bigint, row: LedgerRow | undefined): bigint {
   if (row === undefined) return 0n;
-  const { unreported, failedCount } = row;
+  const { unreported, unservedCount } = row;
   if (difference < 0n) return -least(-difference, unreported[name]);
-  // Whether a provider counts what it failed to answer is its own affair.
-  if (name === "requests") return least(difference, failedCount);
+  // A provider may count calls that it did not serve.
+  if (name === "requests") return least(difference, unservedCount);
   return unreported.requests > 0n ? difference : 0n;
 }
 

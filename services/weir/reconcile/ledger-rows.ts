@@ -4,13 +4,13 @@ import type { UsageClass } from "./usage-row.ts";
 
 /** The ledger's side of a comparison: a sum by day and model. */
 export function fromProtoCostRow(row: CostRow): LedgerRow {
-  const { day, model, attemptCount, failedCount, estimatedCount, countedCount, unreported } = row;
+  const { day, model, attemptCount, unservedCount, estimatedCount, countedCount, unreported } = row;
   return {
     day,
     model,
-    counts: { ...sumsOf(row), requests: attemptCount - failedCount },
-    unreported: { ...sumsOf(unreported), requests: estimatedCount + countedCount },
-    failedCount,
+    counts: { ...sumsOf(row), requests: attemptCount - unservedCount },
+    unreported: { ...sumsOf(unreported), requests: estimatedCount + countedCount - unservedCount },
+    unservedCount,
   };
 }
 
