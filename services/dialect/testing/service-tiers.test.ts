@@ -1,11 +1,11 @@
 import { expect, test } from "vitest";
-import { readUsage as readAnthropic } from "./anthropic-messages/usage.ts";
-import { readUsage as readBedrock } from "./bedrock-converse/usage.ts";
-import { readChatAnswer } from "./openai-chat/answer.ts";
-import { createChatStreamReader } from "./openai-chat/stream.ts";
-import { readUsage as readResponses } from "./openai-responses/usage.ts";
-import { readUsage as readChat } from "./openai/usage.ts";
-import { tierOfUsage } from "./service-tier.ts";
+import { readUsage as readAnthropic } from "../anthropic-messages/usage.ts";
+import { readUsage as readBedrock } from "../bedrock-converse/usage.ts";
+import { readChatAnswer } from "../openai-chat/answer.ts";
+import { createChatStreamReader } from "../openai-chat/stream.ts";
+import { readUsage as readResponses } from "../openai-responses/usage.ts";
+import { readUsage as readChat } from "../openai/usage.ts";
+import { tierOfUsage } from "../service-tier.ts";
 
 test.each(["flex", "priority", "batch", "scale"])("%s is a tier of its own", (tier) => {
   expect(tierOfUsage(tier)).toBe(tier);
