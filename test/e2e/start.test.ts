@@ -1,5 +1,5 @@
 import { type ChildProcess, execFile, spawn } from "node:child_process";
-import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { promisify } from "node:util";
@@ -147,9 +147,12 @@ test("the README's curl and JavaScript answer, and its command lines are right",
   const commands = [...textOf("README.md").matchAll(/`npm run weir -- ([^`]+)`/g)].map(([, line = ""]) =>
     line.replaceAll(/\s+/g, " "),
   );
-  expect(commands).toHaveLength(4);
+  expect(commands).toHaveLength(5);
+  // Of a provider that served nothing.
+  const usage = join(dataDir, "usage.json");
+  writeFileSync(usage, JSON.stringify([{ day: "2026-11-01", model: "gpt-4o", input_tokens: 0, output_tokens: 0 }]));
   for (const line of commands.filter((text) => text !== "config check")) {
-    await shell(`"${process.execPath}" "${main}" ${line}`);
+    await shell(`"${process.execPath}" "${main}" ${line.replace("usage.json", usage)}`);
   }
 });
 
