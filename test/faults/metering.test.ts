@@ -111,6 +111,15 @@ afterAll(async () => {
 const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 const says = (data: Buffer, word: string) => data.toString("latin1").toLowerCase().includes(word);
 
+/** Tells the commit of a batch from those of metering's other work: rows were inserted before it. */
+function batchCommits(): (data: Buffer) => boolean {
+  let inserted = false;
+  return (data) => {
+    inserted ||= says(data, "insert-new\0") || says(data, "insert-missing\0");
+    return inserted && says(data, "commit\0");
+  };
+}
+
 /**
  * Moments at which metering dies. Each arms itself, and resolves when it has come. `commits`: whether what is under way is
  * then in the ledger, and not acknowledged.
@@ -122,8 +131,9 @@ const moments: Readonly<
     commits: false,
     arm: (lane) =>
       new Promise<void>((resolve) => {
+        const commits = batchCommits();
         lane.onSay = (to, data) => {
-          if (to !== "database" || !says(data, "commit\0")) return true;
+          if (to !== "database" || !commits(data)) return true;
           resolve();
           return false;
         };
@@ -133,8 +143,9 @@ const moments: Readonly<
     commits: true,
     arm: (lane) =>
       new Promise<void>((resolve) => {
+        const commits = batchCommits();
         lane.onSay = (to, data) => {
-          if (to === "database" && says(data, "commit\0")) {
+          if (to === "database" && commits(data)) {
             lane.database.stop("down");
             resolve();
           }
