@@ -109,7 +109,8 @@ test(
           lies.push(...outcome.lies);
           if (outcome.failed > 0) failures.push(JSON.stringify(outcome.failures));
           // An edge that has just begun answers 503 until it has read the keys; its clients come again, or ask /health first.
-          if (outcome.refused > 0 && part !== "edge") failures.push(`${outcome.refused} answers of 503`);
+          if (outcome.refused > 0 && part !== "edge")
+            failures.push(`answers of 503: ${JSON.stringify(outcome.refusals)}`);
         }
         return { complete, lies, failures };
       };

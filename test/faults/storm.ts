@@ -52,6 +52,8 @@ export interface StormOutcome {
   readonly failed: number;
   /** Answers of 503 after which the client came again. */
   readonly refused: number;
+  /** What these said, and how often. */
+  readonly refusals: Readonly<Record<string, number>>;
   /** How the failed ones failed, counted: HTTP status, `cut off`, `error frame`, `no answer`. */
   readonly failures: Readonly<Record<string, number>>;
   /** Answers that a client would take for whole and that are not. Must be empty. */
@@ -72,6 +74,13 @@ export async function runStorm(door: Door, { requests, atOnce }: Storm, tag: str
   let complete = 0;
   let failed = 0;
   let refused = 0;
+  const refusals: Record<string, number> = {};
+  const refuse = ({ json, headers }: Answer) => {
+    const { message = "" } = (json?.["error"] ?? {}) as { message?: string };
+    const said = `${message} (retry-after ${headers.get("retry-after")})`;
+    refused++;
+    refusals[said] = (refusals[said] ?? 0) + 1;
+  };
   const lies: string[] = [];
   const failures: Record<string, number> = {};
   const fail = (how: string) => {
@@ -82,7 +91,7 @@ export async function runStorm(door: Door, { requests, atOnce }: Storm, tag: str
     for (let request = requests[next++]; request !== undefined; request = requests[next++]) {
       const { alias, script, stream, tokens } = request;
       const body = chat(script, { model: `${alias}/${tag}`, stream, user: tag });
-      const answer = await askPatiently(door, body, () => refused++);
+      const answer = await askPatiently(door, body, refuse);
       if (answer === undefined || answer.status !== 200 || answer.broken !== undefined) {
         fail(answer === undefined ? "no answer" : answer.status === 200 ? "cut off" : `status ${answer.status}`);
         continue;
@@ -94,21 +103,25 @@ export async function runStorm(door: Door, { requests, atOnce }: Storm, tag: str
     }
   };
   await Promise.all(Array.from({ length: atOnce }, worker));
-  return { complete, failed, refused, failures, lies };
+  return { complete, failed, refused, refusals, failures, lies };
 }
 
 /**
  * One request, sent again while nobody is there to take it, as SDKs do: when the connection is refused, and on 503. Resolves
  * with undefined when the connection broke under it.
  */
-async function askPatiently(door: Door, body: object, onRefused: () => void): Promise<Answer | undefined> {
+async function askPatiently(
+  door: Door,
+  body: object,
+  onRefused: (answer: Answer) => void,
+): Promise<Answer | undefined> {
   const deadline = performance.now() + patienceMs;
   for (;;) {
     let answer: Answer | undefined;
     try {
       answer = await ask(door, body);
       if (answer.status !== 503) return answer;
-      onRefused();
+      onRefused(answer);
     } catch (error) {
       const cause = error instanceof Error ? error.cause : undefined;
       if (!(cause instanceof Error && "code" in cause && cause.code === "ECONNREFUSED")) return undefined;
