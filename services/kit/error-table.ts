@@ -200,6 +200,13 @@ export const errorTable = {
     openai: { status: 400, type: "invalid_request_error", code: "unsupported_parameter" },
     anthropic: { status: 400, type: "invalid_request_error" },
   },
+  [ErrorReason.FORBIDDEN]: {
+    code: Code.PermissionDenied,
+    retry: "never",
+    text: "This caller's role or key does not allow this; ask an admin of the tenant for one that does.",
+    openai: { status: 403, type: "permission_error", code: "forbidden" },
+    anthropic: { status: 403, type: "permission_error" },
+  },
 } as const satisfies Record<Exclude<ErrorReason, typeof ErrorReason.UNSPECIFIED>, ErrorRow>;
 
 /** A reason that has a row: all but UNSPECIFIED. */

@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { create } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
+import { PrincipalSchema } from "@weir/gen/weir/common/v1/principal_pb";
 import { UsageSchema, UsageSource } from "@weir/gen/weir/common/v1/usage_pb";
 import { AttemptOutcome, type UsageEvent, UsageEventSchema } from "@weir/gen/weir/metering/v1/usage_event_pb";
 import { type Clock, systemClock } from "@weir/kit/clock";
@@ -127,7 +128,7 @@ export function intentOf(attemptId: string, user: string, startTimeMs: number): 
   return {
     attemptId,
     requestId: `req_${attemptId}`,
-    principal: { $typeName: "weir.common.v1.Principal", tenant: "default", key: "abcdefghijklmnop", user, tags: {} },
+    principal: create(PrincipalSchema, { tenant: "default", key: "abcdefghijklmnop", user }),
     alias: "chat",
     target: { $typeName: "weir.routing.v1.Target", provider: "sim", model: "large" },
     priceId: "sim/*@always",

@@ -19,6 +19,7 @@ const statuses: Readonly<Record<Reason, readonly [status: number, type: string]>
   [ErrorReason.REQUEST_TOO_LARGE]: [413, "RequestEntityTooLargeException"],
   [ErrorReason.API_KEY_INVALID]: [403, "UnrecognizedClientException"],
   [ErrorReason.MODEL_FORBIDDEN]: [403, "AccessDeniedException"],
+  [ErrorReason.FORBIDDEN]: [403, "AccessDeniedException"],
   [ErrorReason.MODEL_NOT_FOUND]: [404, "ResourceNotFoundException"],
   [ErrorReason.RATE_LIMITED]: [429, "ThrottlingException"],
   [ErrorReason.BUDGET_EXHAUSTED]: [400, "ServiceQuotaExceededException"],

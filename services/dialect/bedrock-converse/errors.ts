@@ -33,6 +33,7 @@ const looks = {
   [ErrorReason.REQUEST_TOO_LARGE]: look(413, "RequestEntityTooLargeException", "validationException"),
   [ErrorReason.API_KEY_INVALID]: look(403, "UnrecognizedClientException", "validationException"),
   [ErrorReason.MODEL_FORBIDDEN]: look(403, "AccessDeniedException", "validationException"),
+  [ErrorReason.FORBIDDEN]: look(403, "AccessDeniedException", "validationException"),
   [ErrorReason.MODEL_NOT_FOUND]: look(404, "ResourceNotFoundException", "validationException"),
   [ErrorReason.RATE_LIMITED]: throttling,
   [ErrorReason.BUDGET_EXHAUSTED]: look(400, "ServiceQuotaExceededException", "validationException"),

@@ -16,6 +16,7 @@ const statuses = {
   [ErrorReason.REQUEST_TOO_LARGE]: { code: 413, status: "INVALID_ARGUMENT" },
   [ErrorReason.API_KEY_INVALID]: { code: 401, status: "UNAUTHENTICATED" },
   [ErrorReason.MODEL_FORBIDDEN]: { code: 403, status: "PERMISSION_DENIED" },
+  [ErrorReason.FORBIDDEN]: { code: 403, status: "PERMISSION_DENIED" },
   [ErrorReason.MODEL_NOT_FOUND]: { code: 404, status: "NOT_FOUND" },
   [ErrorReason.RATE_LIMITED]: { code: 429, status: "RESOURCE_EXHAUSTED" },
   // As where billing is not set up; clients repeat what was answered with 429.

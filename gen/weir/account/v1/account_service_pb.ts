@@ -8,13 +8,15 @@ import { file_buf_validate_validate } from "@bufbuild/protovalidate/gen/buf/vali
 import { file_google_api_annotations } from "../../../google/api/annotations_pb.ts";
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
 import { file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
+import type { Role } from "../../common/v1/access_pb.ts";
+import { file_weir_common_v1_access } from "../../common/v1/access_pb.ts";
 import type { Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file weir/account/v1/account_service.proto.
  */
 export const file_weir_account_v1_account_service: GenFile = /*@__PURE__*/
-  fileDesc("CiV3ZWlyL2FjY291bnQvdjEvYWNjb3VudF9zZXJ2aWNlLnByb3RvEg93ZWlyLmFjY291bnQudjEiXQoGVGVuYW50EgwKBG5hbWUYASABKAkSFAoMZGlzcGxheV9uYW1lGAIgASgJEi8KC2NyZWF0ZV90aW1lGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCL2AQoDS2V5EgwKBG5hbWUYASABKAkSDgoGdGVuYW50GAIgASgJEhQKDGRpc3BsYXlfbmFtZRgDIAEoCRIoCgVzY29wZRgEIAEoCzIZLndlaXIuYWNjb3VudC52MS5LZXlTY29wZRIvCgtjcmVhdGVfdGltZRgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLwoLZXhwaXJlX3RpbWUYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi8KC3Jldm9rZV90aW1lGAcgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCKwAQoIS2V5U2NvcGUSIgoGbW9kZWxzGAEgAygJQhK6SA+SAQwQ6AciB3IFEAEYgAQSKQoTcmVxdWVzdHNfcGVyX21pbnV0ZRgCIAEoDUIHukgEKgIoAUgAiAEBEicKEXRva2Vuc19wZXJfbWludXRlGAMgASgNQge6SAQqAigBSAGIAQFCFgoUX3JlcXVlc3RzX3Blcl9taW51dGVCFAoSX3Rva2Vuc19wZXJfbWludXRlImcKE0NyZWF0ZVRlbmFudFJlcXVlc3QSMAoJdGVuYW50X2lkGAEgASgJQh26SBpyGDIWXlthLXpdW2EtejAtOS1dezAsNjJ9JBIeCgxkaXNwbGF5X25hbWUYAiABKAlCCLpIBXIDGIACIj8KFENyZWF0ZVRlbmFudFJlc3BvbnNlEicKBnRlbmFudBgBIAEoCzIXLndlaXIuYWNjb3VudC52MS5UZW5hbnQiFAoSTGlzdFRlbmFudHNSZXF1ZXN0Ij8KE0xpc3RUZW5hbnRzUmVzcG9uc2USKAoHdGVuYW50cxgBIAMoCzIXLndlaXIuYWNjb3VudC52MS5UZW5hbnQixAEKEENyZWF0ZUtleVJlcXVlc3QSNQoGdGVuYW50GAEgASgJQiW6SCJyIDIeXnRlbmFudHMvW2Etel1bYS16MC05LV17MCw2Mn0kEh4KDGRpc3BsYXlfbmFtZRgCIAEoCUIIukgFcgMYgAISKAoFc2NvcGUYAyABKAsyGS53ZWlyLmFjY291bnQudjEuS2V5U2NvcGUSLwoLZXhwaXJlX3RpbWUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIksKEUNyZWF0ZUtleVJlc3BvbnNlEiEKA2tleRgBIAEoCzIULndlaXIuYWNjb3VudC52MS5LZXkSEwoGc2VjcmV0GAIgASgJQgOAAQEiKwoPTGlzdEtleXNSZXF1ZXN0EhgKBnRlbmFudBgBIAEoCUIIukgFcgMYgAEiNgoQTGlzdEtleXNSZXNwb25zZRIiCgRrZXlzGAEgAygLMhQud2Vpci5hY2NvdW50LnYxLktleSI8ChBSZXZva2VLZXlSZXF1ZXN0EigKBG5hbWUYASABKAlCGrpIF3IVMhNea2V5cy9bYS16MC05XXsxNn0kIjYKEVJldm9rZUtleVJlc3BvbnNlEiEKA2tleRgBIAEoCzIULndlaXIuYWNjb3VudC52MS5LZXkiEgoQV2F0Y2hLZXlzUmVxdWVzdCJjChFXYXRjaEtleXNSZXNwb25zZRIrCgdyZWNvcmRzGAEgAygLMhoud2Vpci5hY2NvdW50LnYxLktleVJlY29yZBIPCgdyZW1vdmVkGAIgAygJEhAKCGNvbXBsZXRlGAMgASgIIpIBCglLZXlSZWNvcmQSCgoCaWQYASABKAkSDgoGZGlnZXN0GAIgASgMEg4KBnRlbmFudBgDIAEoCRIoCgVzY29wZRgEIAEoCzIZLndlaXIuYWNjb3VudC52MS5LZXlTY29wZRIvCgtleHBpcmVfdGltZRgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAyjwUKDkFjY291bnRTZXJ2aWNlEnMKDENyZWF0ZVRlbmFudBIkLndlaXIuYWNjb3VudC52MS5DcmVhdGVUZW5hbnRSZXF1ZXN0GiUud2Vpci5hY2NvdW50LnYxLkNyZWF0ZVRlbmFudFJlc3BvbnNlIhaC0+STAhA6ASoiCy92MS90ZW5hbnRzEm0KC0xpc3RUZW5hbnRzEiMud2Vpci5hY2NvdW50LnYxLkxpc3RUZW5hbnRzUmVxdWVzdBokLndlaXIuYWNjb3VudC52MS5MaXN0VGVuYW50c1Jlc3BvbnNlIhOC0+STAg0SCy92MS90ZW5hbnRzEmcKCUNyZWF0ZUtleRIhLndlaXIuYWNjb3VudC52MS5DcmVhdGVLZXlSZXF1ZXN0GiIud2Vpci5hY2NvdW50LnYxLkNyZWF0ZUtleVJlc3BvbnNlIhOC0+STAg06ASoiCC92MS9rZXlzEmEKCExpc3RLZXlzEiAud2Vpci5hY2NvdW50LnYxLkxpc3RLZXlzUmVxdWVzdBohLndlaXIuYWNjb3VudC52MS5MaXN0S2V5c1Jlc3BvbnNlIhCC0+STAgoSCC92MS9rZXlzEncKCVJldm9rZUtleRIhLndlaXIuYWNjb3VudC52MS5SZXZva2VLZXlSZXF1ZXN0GiIud2Vpci5hY2NvdW50LnYxLlJldm9rZUtleVJlc3BvbnNlIiOC0+STAh06ASoiGC92MS97bmFtZT1rZXlzLyp9OnJldm9rZRJUCglXYXRjaEtleXMSIS53ZWlyLmFjY291bnQudjEuV2F0Y2hLZXlzUmVxdWVzdBoiLndlaXIuYWNjb3VudC52MS5XYXRjaEtleXNSZXNwb25zZTABYgZwcm90bzM", [file_buf_validate_validate, file_google_api_annotations, file_google_protobuf_timestamp]);
+  fileDesc("CiV3ZWlyL2FjY291bnQvdjEvYWNjb3VudF9zZXJ2aWNlLnByb3RvEg93ZWlyLmFjY291bnQudjEiXQoGVGVuYW50EgwKBG5hbWUYASABKAkSFAoMZGlzcGxheV9uYW1lGAIgASgJEi8KC2NyZWF0ZV90aW1lGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCLMAgoDS2V5EgwKBG5hbWUYASABKAkSDgoGdGVuYW50GAIgASgJEhQKDGRpc3BsYXlfbmFtZRgDIAEoCRIoCgVzY29wZRgEIAEoCzIZLndlaXIuYWNjb3VudC52MS5LZXlTY29wZRIvCgtjcmVhdGVfdGltZRgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLwoLZXhwaXJlX3RpbWUYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi8KC3Jldm9rZV90aW1lGAcgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIiCgRyb2xlGAggASgOMhQud2Vpci5jb21tb24udjEuUm9sZRIUCgxldmVyeV90ZW5hbnQYCSABKAgSDAoEdGVhbRgKIAEoCRIMCgR1c2VyGAsgASgJItsDCghLZXlTY29wZRIiCgZtb2RlbHMYASADKAlCErpID5IBDBDoByIHcgUQARiABBIpChNyZXF1ZXN0c19wZXJfbWludXRlGAIgASgNQge6SAQqAigBSACIAQESJwoRdG9rZW5zX3Blcl9taW51dGUYAyABKA1CB7pIBCoCKAFIAYgBARImChByZXF1ZXN0c19wZXJfZGF5GAQgASgEQge6SAQyAigBSAKIAQESJAoOdG9rZW5zX3Blcl9kYXkYBSABKARCB7pIBDICKAFIA4gBARIpChNjb25jdXJyZW50X3JlcXVlc3RzGAYgASgNQge6SAQqAigBSASIAQESIwoJZW5kcG9pbnRzGAcgAygJQhC6SA2SAQoQZCIGcgQQARhAEicKC2NvbGxlY3Rpb25zGAggAygJQhK6SA+SAQwQ6AciB3IFEAEYgAQSIgoIbmV0d29ya3MYCSADKAlCELpIDZIBChBkIgZyBBABGEBCFgoUX3JlcXVlc3RzX3Blcl9taW51dGVCFAoSX3Rva2Vuc19wZXJfbWludXRlQhMKEV9yZXF1ZXN0c19wZXJfZGF5QhEKD190b2tlbnNfcGVyX2RheUIWChRfY29uY3VycmVudF9yZXF1ZXN0cyLHAgoKUmF0ZUxpbWl0cxIpChNyZXF1ZXN0c19wZXJfbWludXRlGAEgASgNQge6SAQqAigBSACIAQESJwoRdG9rZW5zX3Blcl9taW51dGUYAiABKA1CB7pIBCoCKAFIAYgBARImChByZXF1ZXN0c19wZXJfZGF5GAMgASgEQge6SAQyAigBSAKIAQESJAoOdG9rZW5zX3Blcl9kYXkYBCABKARCB7pIBDICKAFIA4gBARIpChNjb25jdXJyZW50X3JlcXVlc3RzGAUgASgNQge6SAQqAigBSASIAQFCFgoUX3JlcXVlc3RzX3Blcl9taW51dGVCFAoSX3Rva2Vuc19wZXJfbWludXRlQhMKEV9yZXF1ZXN0c19wZXJfZGF5QhEKD190b2tlbnNfcGVyX2RheUIWChRfY29uY3VycmVudF9yZXF1ZXN0cyJnChNDcmVhdGVUZW5hbnRSZXF1ZXN0EjAKCXRlbmFudF9pZBgBIAEoCUIdukgachgyFl5bYS16XVthLXowLTktXXswLDYyfSQSHgoMZGlzcGxheV9uYW1lGAIgASgJQgi6SAVyAxiAAiI/ChRDcmVhdGVUZW5hbnRSZXNwb25zZRInCgZ0ZW5hbnQYASABKAsyFy53ZWlyLmFjY291bnQudjEuVGVuYW50IhQKEkxpc3RUZW5hbnRzUmVxdWVzdCI/ChNMaXN0VGVuYW50c1Jlc3BvbnNlEigKB3RlbmFudHMYASADKAsyFy53ZWlyLmFjY291bnQudjEuVGVuYW50IrgCChBDcmVhdGVLZXlSZXF1ZXN0EjUKBnRlbmFudBgBIAEoCUIlukgiciAyHl50ZW5hbnRzL1thLXpdW2EtejAtOS1dezAsNjJ9JBIeCgxkaXNwbGF5X25hbWUYAiABKAlCCLpIBXIDGIACEigKBXNjb3BlGAMgASgLMhkud2Vpci5hY2NvdW50LnYxLktleVNjb3BlEi8KC2V4cGlyZV90aW1lGAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIsCgRyb2xlGAUgASgOMhQud2Vpci5jb21tb24udjEuUm9sZUIIukgFggECEAESFAoMZXZlcnlfdGVuYW50GAYgASgIEhYKBHRlYW0YByABKAlCCLpIBXIDGIABEhYKBHVzZXIYCCABKAlCCLpIBXIDGIABIksKEUNyZWF0ZUtleVJlc3BvbnNlEiEKA2tleRgBIAEoCzIULndlaXIuYWNjb3VudC52MS5LZXkSEwoGc2VjcmV0GAIgASgJQgOAAQEiKwoPTGlzdEtleXNSZXF1ZXN0EhgKBnRlbmFudBgBIAEoCUIIukgFcgMYgAEiNgoQTGlzdEtleXNSZXNwb25zZRIiCgRrZXlzGAEgAygLMhQud2Vpci5hY2NvdW50LnYxLktleSI8ChBSZXZva2VLZXlSZXF1ZXN0EigKBG5hbWUYASABKAlCGrpIF3IVMhNea2V5cy9bYS16MC05XXsxNn0kIjYKEVJldm9rZUtleVJlc3BvbnNlEiEKA2tleRgBIAEoCzIULndlaXIuYWNjb3VudC52MS5LZXkiEgoQV2F0Y2hLZXlzUmVxdWVzdCKVAQoRV2F0Y2hLZXlzUmVzcG9uc2USKwoHcmVjb3JkcxgBIAMoCzIaLndlaXIuYWNjb3VudC52MS5LZXlSZWNvcmQSDwoHcmVtb3ZlZBgCIAMoCRIQCghjb21wbGV0ZRgDIAEoCBIwCghzdWJqZWN0cxgEIAMoCzIeLndlaXIuYWNjb3VudC52MS5TdWJqZWN0UmVjb3JkIlwKDVN1YmplY3RSZWNvcmQSDAoEbmFtZRgBIAEoCRIrCgZsaW1pdHMYAiABKAsyGy53ZWlyLmFjY291bnQudjEuUmF0ZUxpbWl0cxIQCghkaXNhYmxlZBgDIAEoCCLoAQoJS2V5UmVjb3JkEgoKAmlkGAEgASgJEg4KBmRpZ2VzdBgCIAEoDBIOCgZ0ZW5hbnQYAyABKAkSKAoFc2NvcGUYBCABKAsyGS53ZWlyLmFjY291bnQudjEuS2V5U2NvcGUSLwoLZXhwaXJlX3RpbWUYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEiIKBHJvbGUYBiABKA4yFC53ZWlyLmNvbW1vbi52MS5Sb2xlEhQKDGV2ZXJ5X3RlbmFudBgHIAEoCBIMCgR0ZWFtGAggASgJEgwKBHVzZXIYCSABKAky2wUKDkFjY291bnRTZXJ2aWNlEoIBCgxDcmVhdGVUZW5hbnQSJC53ZWlyLmFjY291bnQudjEuQ3JlYXRlVGVuYW50UmVxdWVzdBolLndlaXIuYWNjb3VudC52MS5DcmVhdGVUZW5hbnRSZXNwb25zZSIl4s4YCwgKEgd0ZW5hbnRzgtPkkwIQOgEqIgsvdjEvdGVuYW50cxJ8CgtMaXN0VGVuYW50cxIjLndlaXIuYWNjb3VudC52MS5MaXN0VGVuYW50c1JlcXVlc3QaJC53ZWlyLmFjY291bnQudjEuTGlzdFRlbmFudHNSZXNwb25zZSIi4s4YCwgGEgd0ZW5hbnRzgtPkkwINEgsvdjEvdGVuYW50cxJzCglDcmVhdGVLZXkSIS53ZWlyLmFjY291bnQudjEuQ3JlYXRlS2V5UmVxdWVzdBoiLndlaXIuYWNjb3VudC52MS5DcmVhdGVLZXlSZXNwb25zZSIf4s4YCAgHEgRrZXlzgtPkkwINOgEqIggvdjEva2V5cxJtCghMaXN0S2V5cxIgLndlaXIuYWNjb3VudC52MS5MaXN0S2V5c1JlcXVlc3QaIS53ZWlyLmFjY291bnQudjEuTGlzdEtleXNSZXNwb25zZSIc4s4YCAgGEgRrZXlzgtPkkwIKEggvdjEva2V5cxKDAQoJUmV2b2tlS2V5EiEud2Vpci5hY2NvdW50LnYxLlJldm9rZUtleVJlcXVlc3QaIi53ZWlyLmFjY291bnQudjEuUmV2b2tlS2V5UmVzcG9uc2UiL+LOGAgIBxIEa2V5c4LT5JMCHToBKiIYL3YxL3tuYW1lPWtleXMvKn06cmV2b2tlElwKCVdhdGNoS2V5cxIhLndlaXIuYWNjb3VudC52MS5XYXRjaEtleXNSZXF1ZXN0GiIud2Vpci5hY2NvdW50LnYxLldhdGNoS2V5c1Jlc3BvbnNlIgbizhgCCAswAWIGcHJvdG8z", [file_buf_validate_validate, file_google_api_annotations, file_google_protobuf_timestamp, file_weir_common_v1_access]);
 
 /**
  * An organisation, or a part of one, that pays.
@@ -106,6 +108,34 @@ export type Key = Message<"weir.account.v1.Key"> & {
    * @generated from field: google.protobuf.Timestamp revoke_time = 7;
    */
   revokeTime?: Timestamp | undefined;
+
+  /**
+   * What its callers are to the tenant. Unspecified: members.
+   *
+   * @generated from field: weir.common.v1.Role role = 8;
+   */
+  role: Role;
+
+  /**
+   * The role holds in every tenant: for those who run the gateway.
+   *
+   * @generated from field: bool every_tenant = 9;
+   */
+  everyTenant: boolean;
+
+  /**
+   * `teams/` and an id. Empty: none.
+   *
+   * @generated from field: string team = 10;
+   */
+  team: string;
+
+  /**
+   * `users/` and an id. Empty: none.
+   *
+   * @generated from field: string user = 11;
+   */
+  user: string;
 };
 
 /**
@@ -141,6 +171,49 @@ export type KeyScope = Message<"weir.account.v1.KeyScope"> & {
    * @generated from field: optional uint32 tokens_per_minute = 3;
    */
   tokensPerMinute?: number | undefined;
+
+  /**
+   * Requests in any 24 hours. Absent: any number.
+   *
+   * @generated from field: optional uint64 requests_per_day = 4;
+   */
+  requestsPerDay?: bigint | undefined;
+
+  /**
+   * Tokens in any 24 hours, input and output together. Absent: any number.
+   *
+   * @generated from field: optional uint64 tokens_per_day = 5;
+   */
+  tokensPerDay?: bigint | undefined;
+
+  /**
+   * Requests that are open at once. Absent: any number.
+   *
+   * @generated from field: optional uint32 concurrent_requests = 6;
+   */
+  concurrentRequests?: number | undefined;
+
+  /**
+   * What it may call: names of endpoints, as AccessRule and the table in docs/identity.md have them.
+   * Empty: whatever its role allows.
+   *
+   * @generated from field: repeated string endpoints = 7;
+   */
+  endpoints: string[];
+
+  /**
+   * Collections it may search and change: names, or prefixes ended by `*`. Empty: all of its tenant.
+   *
+   * @generated from field: repeated string collections = 8;
+   */
+  collections: string[];
+
+  /**
+   * Networks that it may be used from, as CIDR: `10.0.0.0/8`, `2001:db8::/32`. Empty: any.
+   *
+   * @generated from field: repeated string networks = 9;
+   */
+  networks: string[];
 };
 
 /**
@@ -149,6 +222,55 @@ export type KeyScope = Message<"weir.account.v1.KeyScope"> & {
  */
 export const KeyScopeSchema: GenMessage<KeyScope> = /*@__PURE__*/
   messageDesc(file_weir_account_v1_account_service, 2);
+
+/**
+ * How much the keys of a tenant, a team or a user may do together. Absent: any number.
+ *
+ * @generated from message weir.account.v1.RateLimits
+ */
+export type RateLimits = Message<"weir.account.v1.RateLimits"> & {
+  /**
+   * Requests a minute.
+   *
+   * @generated from field: optional uint32 requests_per_minute = 1;
+   */
+  requestsPerMinute?: number | undefined;
+
+  /**
+   * Tokens a minute, input and output together.
+   *
+   * @generated from field: optional uint32 tokens_per_minute = 2;
+   */
+  tokensPerMinute?: number | undefined;
+
+  /**
+   * Requests in any 24 hours.
+   *
+   * @generated from field: optional uint64 requests_per_day = 3;
+   */
+  requestsPerDay?: bigint | undefined;
+
+  /**
+   * Tokens in any 24 hours.
+   *
+   * @generated from field: optional uint64 tokens_per_day = 4;
+   */
+  tokensPerDay?: bigint | undefined;
+
+  /**
+   * Requests that are open at once.
+   *
+   * @generated from field: optional uint32 concurrent_requests = 5;
+   */
+  concurrentRequests?: number | undefined;
+};
+
+/**
+ * Describes the message weir.account.v1.RateLimits.
+ * Use `create(RateLimitsSchema)` to create a new message.
+ */
+export const RateLimitsSchema: GenMessage<RateLimits> = /*@__PURE__*/
+  messageDesc(file_weir_account_v1_account_service, 3);
 
 /**
  * A tenant to create.
@@ -176,7 +298,7 @@ export type CreateTenantRequest = Message<"weir.account.v1.CreateTenantRequest">
  * Use `create(CreateTenantRequestSchema)` to create a new message.
  */
 export const CreateTenantRequestSchema: GenMessage<CreateTenantRequest> = /*@__PURE__*/
-  messageDesc(file_weir_account_v1_account_service, 3);
+  messageDesc(file_weir_account_v1_account_service, 4);
 
 /**
  * The new tenant.
@@ -197,7 +319,7 @@ export type CreateTenantResponse = Message<"weir.account.v1.CreateTenantResponse
  * Use `create(CreateTenantResponseSchema)` to create a new message.
  */
 export const CreateTenantResponseSchema: GenMessage<CreateTenantResponse> = /*@__PURE__*/
-  messageDesc(file_weir_account_v1_account_service, 4);
+  messageDesc(file_weir_account_v1_account_service, 5);
 
 /**
  * Asks for all tenants.
@@ -212,7 +334,7 @@ export type ListTenantsRequest = Message<"weir.account.v1.ListTenantsRequest"> &
  * Use `create(ListTenantsRequestSchema)` to create a new message.
  */
 export const ListTenantsRequestSchema: GenMessage<ListTenantsRequest> = /*@__PURE__*/
-  messageDesc(file_weir_account_v1_account_service, 5);
+  messageDesc(file_weir_account_v1_account_service, 6);
 
 /**
  * All tenants.
@@ -233,7 +355,7 @@ export type ListTenantsResponse = Message<"weir.account.v1.ListTenantsResponse">
  * Use `create(ListTenantsResponseSchema)` to create a new message.
  */
 export const ListTenantsResponseSchema: GenMessage<ListTenantsResponse> = /*@__PURE__*/
-  messageDesc(file_weir_account_v1_account_service, 6);
+  messageDesc(file_weir_account_v1_account_service, 7);
 
 /**
  * A key to create.
@@ -268,6 +390,34 @@ export type CreateKeyRequest = Message<"weir.account.v1.CreateKeyRequest"> & {
    * @generated from field: google.protobuf.Timestamp expire_time = 4;
    */
   expireTime?: Timestamp | undefined;
+
+  /**
+   * What its callers are to the tenant. Unspecified: members.
+   *
+   * @generated from field: weir.common.v1.Role role = 5;
+   */
+  role: Role;
+
+  /**
+   * The role holds in every tenant: for those who run the gateway.
+   *
+   * @generated from field: bool every_tenant = 6;
+   */
+  everyTenant: boolean;
+
+  /**
+   * `teams/` and an id. Empty: none, or the user's.
+   *
+   * @generated from field: string team = 7;
+   */
+  team: string;
+
+  /**
+   * `users/` and an id. Empty: none.
+   *
+   * @generated from field: string user = 8;
+   */
+  user: string;
 };
 
 /**
@@ -275,7 +425,7 @@ export type CreateKeyRequest = Message<"weir.account.v1.CreateKeyRequest"> & {
  * Use `create(CreateKeyRequestSchema)` to create a new message.
  */
 export const CreateKeyRequestSchema: GenMessage<CreateKeyRequest> = /*@__PURE__*/
-  messageDesc(file_weir_account_v1_account_service, 7);
+  messageDesc(file_weir_account_v1_account_service, 8);
 
 /**
  * The new key.
@@ -303,7 +453,7 @@ export type CreateKeyResponse = Message<"weir.account.v1.CreateKeyResponse"> & {
  * Use `create(CreateKeyResponseSchema)` to create a new message.
  */
 export const CreateKeyResponseSchema: GenMessage<CreateKeyResponse> = /*@__PURE__*/
-  messageDesc(file_weir_account_v1_account_service, 8);
+  messageDesc(file_weir_account_v1_account_service, 9);
 
 /**
  * Asks for keys.
@@ -324,7 +474,7 @@ export type ListKeysRequest = Message<"weir.account.v1.ListKeysRequest"> & {
  * Use `create(ListKeysRequestSchema)` to create a new message.
  */
 export const ListKeysRequestSchema: GenMessage<ListKeysRequest> = /*@__PURE__*/
-  messageDesc(file_weir_account_v1_account_service, 9);
+  messageDesc(file_weir_account_v1_account_service, 10);
 
 /**
  * Keys.
@@ -345,7 +495,7 @@ export type ListKeysResponse = Message<"weir.account.v1.ListKeysResponse"> & {
  * Use `create(ListKeysResponseSchema)` to create a new message.
  */
 export const ListKeysResponseSchema: GenMessage<ListKeysResponse> = /*@__PURE__*/
-  messageDesc(file_weir_account_v1_account_service, 10);
+  messageDesc(file_weir_account_v1_account_service, 11);
 
 /**
  * A key to end.
@@ -366,7 +516,7 @@ export type RevokeKeyRequest = Message<"weir.account.v1.RevokeKeyRequest"> & {
  * Use `create(RevokeKeyRequestSchema)` to create a new message.
  */
 export const RevokeKeyRequestSchema: GenMessage<RevokeKeyRequest> = /*@__PURE__*/
-  messageDesc(file_weir_account_v1_account_service, 11);
+  messageDesc(file_weir_account_v1_account_service, 12);
 
 /**
  * The ended key.
@@ -387,7 +537,7 @@ export type RevokeKeyResponse = Message<"weir.account.v1.RevokeKeyResponse"> & {
  * Use `create(RevokeKeyResponseSchema)` to create a new message.
  */
 export const RevokeKeyResponseSchema: GenMessage<RevokeKeyResponse> = /*@__PURE__*/
-  messageDesc(file_weir_account_v1_account_service, 12);
+  messageDesc(file_weir_account_v1_account_service, 13);
 
 /**
  * Asks for the stream of keys.
@@ -402,7 +552,7 @@ export type WatchKeysRequest = Message<"weir.account.v1.WatchKeysRequest"> & {
  * Use `create(WatchKeysRequestSchema)` to create a new message.
  */
 export const WatchKeysRequestSchema: GenMessage<WatchKeysRequest> = /*@__PURE__*/
-  messageDesc(file_weir_account_v1_account_service, 13);
+  messageDesc(file_weir_account_v1_account_service, 14);
 
 /**
  * Keys that were added, changed or ended.
@@ -425,11 +575,19 @@ export type WatchKeysResponse = Message<"weir.account.v1.WatchKeysResponse"> & {
   removed: string[];
 
   /**
-   * All keys that were live when the stream began have been sent.
+   * All keys and subjects that were live when the stream began have been sent.
    *
    * @generated from field: bool complete = 3;
    */
   complete: boolean;
+
+  /**
+   * Tenants, teams and users that have limits or are disabled, new or changed; one without either is
+   * sent once more when it loses them.
+   *
+   * @generated from field: repeated weir.account.v1.SubjectRecord subjects = 4;
+   */
+  subjects: SubjectRecord[];
 };
 
 /**
@@ -437,7 +595,42 @@ export type WatchKeysResponse = Message<"weir.account.v1.WatchKeysResponse"> & {
  * Use `create(WatchKeysResponseSchema)` to create a new message.
  */
 export const WatchKeysResponseSchema: GenMessage<WatchKeysResponse> = /*@__PURE__*/
-  messageDesc(file_weir_account_v1_account_service, 14);
+  messageDesc(file_weir_account_v1_account_service, 15);
+
+/**
+ * What an edge needs to know of a tenant, a team or a user.
+ *
+ * @generated from message weir.account.v1.SubjectRecord
+ */
+export type SubjectRecord = Message<"weir.account.v1.SubjectRecord"> & {
+  /**
+   * `tenants/`, `teams/` or `users/` and the id.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * What its keys may do together. Absent: anything.
+   *
+   * @generated from field: weir.account.v1.RateLimits limits = 2;
+   */
+  limits?: RateLimits | undefined;
+
+  /**
+   * Its keys and tokens are refused.
+   *
+   * @generated from field: bool disabled = 3;
+   */
+  disabled: boolean;
+};
+
+/**
+ * Describes the message weir.account.v1.SubjectRecord.
+ * Use `create(SubjectRecordSchema)` to create a new message.
+ */
+export const SubjectRecordSchema: GenMessage<SubjectRecord> = /*@__PURE__*/
+  messageDesc(file_weir_account_v1_account_service, 16);
 
 /**
  * What an edge needs to recognise a key.
@@ -479,6 +672,34 @@ export type KeyRecord = Message<"weir.account.v1.KeyRecord"> & {
    * @generated from field: google.protobuf.Timestamp expire_time = 5;
    */
   expireTime?: Timestamp | undefined;
+
+  /**
+   * What the caller is to its tenant. Unspecified: a member.
+   *
+   * @generated from field: weir.common.v1.Role role = 6;
+   */
+  role: Role;
+
+  /**
+   * The role holds in every tenant.
+   *
+   * @generated from field: bool every_tenant = 7;
+   */
+  everyTenant: boolean;
+
+  /**
+   * Id of the team that the key belongs to; empty: none.
+   *
+   * @generated from field: string team = 8;
+   */
+  team: string;
+
+  /**
+   * Id of the user that the key belongs to; empty: none.
+   *
+   * @generated from field: string user = 9;
+   */
+  user: string;
 };
 
 /**
@@ -486,7 +707,7 @@ export type KeyRecord = Message<"weir.account.v1.KeyRecord"> & {
  * Use `create(KeyRecordSchema)` to create a new message.
  */
 export const KeyRecordSchema: GenMessage<KeyRecord> = /*@__PURE__*/
-  messageDesc(file_weir_account_v1_account_service, 15);
+  messageDesc(file_weir_account_v1_account_service, 17);
 
 /**
  * Tenants and their keys.

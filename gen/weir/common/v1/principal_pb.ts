@@ -4,16 +4,18 @@
 
 import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
+import type { Role } from "./access_pb.ts";
+import { file_weir_common_v1_access } from "./access_pb.ts";
 import type { Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file weir/common/v1/principal.proto.
  */
 export const file_weir_common_v1_principal: GenFile = /*@__PURE__*/
-  fileDesc("Ch53ZWlyL2NvbW1vbi92MS9wcmluY2lwYWwucHJvdG8SDndlaXIuY29tbW9uLnYxIpYBCglQcmluY2lwYWwSDgoGdGVuYW50GAEgASgJEgsKA2tleRgCIAEoCRIMCgR1c2VyGAMgASgJEjEKBHRhZ3MYBCADKAsyIy53ZWlyLmNvbW1vbi52MS5QcmluY2lwYWwuVGFnc0VudHJ5GisKCVRhZ3NFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBYgZwcm90bzM");
+  fileDesc("Ch53ZWlyL2NvbW1vbi92MS9wcmluY2lwYWwucHJvdG8SDndlaXIuY29tbW9uLnYxIvQBCglQcmluY2lwYWwSDgoGdGVuYW50GAEgASgJEgsKA2tleRgCIAEoCRIMCgR1c2VyGAMgASgJEjEKBHRhZ3MYBCADKAsyIy53ZWlyLmNvbW1vbi52MS5QcmluY2lwYWwuVGFnc0VudHJ5EiIKBHJvbGUYBSABKA4yFC53ZWlyLmNvbW1vbi52MS5Sb2xlEhQKDGV2ZXJ5X3RlbmFudBgGIAEoCBIMCgR0ZWFtGAcgASgJEhQKDGFjY291bnRfdXNlchgIIAEoCRorCglUYWdzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4AWIGcHJvdG8z", [file_weir_common_v1_access]);
 
 /**
- * Who pays for a call: an API key, resolved by the edge. It travels in the mesh in the metadata
+ * Who calls, and who pays: an API key or a token, resolved by the edge. It travels in the mesh in the metadata
  * entry `weir-principal-bin`; the edge removes any such entry that comes from outside.
  *
  * @generated from message weir.common.v1.Principal
@@ -27,7 +29,8 @@ export type Principal = Message<"weir.common.v1.Principal"> & {
   tenant: string;
 
   /**
-   * Id of the key, not the secret: 16 characters of base 32.
+   * Id of the key, not the secret: 16 characters of base 32. Of a caller who came with a JSON Web
+   * Token: `jwt`.
    *
    * @generated from field: string key = 2;
    */
@@ -48,6 +51,35 @@ export type Principal = Message<"weir.common.v1.Principal"> & {
    * @generated from field: map<string, string> tags = 4;
    */
   tags: { [key: string]: string };
+
+  /**
+   * What the caller is to its tenant. Unspecified: a member.
+   *
+   * @generated from field: weir.common.v1.Role role = 5;
+   */
+  role: Role;
+
+  /**
+   * The role holds in every tenant: the caller runs the gateway.
+   *
+   * @generated from field: bool every_tenant = 6;
+   */
+  everyTenant: boolean;
+
+  /**
+   * Id of the caller's team; empty: none.
+   *
+   * @generated from field: string team = 7;
+   */
+  team: string;
+
+  /**
+   * Id of the account of a person that the key or token belongs to; empty: none. `user` is another:
+   * whom the caller serves, by its own word.
+   *
+   * @generated from field: string account_user = 8;
+   */
+  accountUser: string;
 };
 
 /**
