@@ -4,6 +4,7 @@ import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import { beginTrace } from "@weir/kit/telemetry/trace-context";
 import { WeirError } from "@weir/kit/weir-error";
 import type { Authenticate } from "./auth/authenticate.ts";
+import { authorise } from "./auth/authorise.ts";
 import type { Caller } from "./auth/snapshot.ts";
 import { optionsHeaders } from "./cors.ts";
 import type { Exchange } from "./http/exchange.ts";
@@ -54,6 +55,7 @@ export function createDispatcher(deps: DispatcherDeps): (exchange: Exchange) => 
     if (deps.isOverloaded()) throw new WeirError(ErrorReason.OVERLOADED, { retryAfterMs: overloadRetryMs });
     const caller = recognise(exchange);
     exchange.caller = caller;
+    authorise(caller, route.access);
     limits.takeRequest(caller);
     const { traceparent } = request.headers;
     exchange.trace = beginTrace(tracer, spanName(route), typeof traceparent === "string" ? traceparent : undefined);

@@ -31,7 +31,7 @@ import { createHealth, type DependencyHealth } from "./routes/health.ts";
 import { createMetrics } from "./routes/metrics.ts";
 import { createModels } from "./routes/models.ts";
 import { createResponses } from "./routes/responses/responses.ts";
-import { type Route, versioned } from "./routes/route.ts";
+import { callsModels, type Route, versioned } from "./routes/route.ts";
 
 export type { DependencyHealth } from "./routes/health.ts";
 
@@ -114,8 +114,8 @@ export function createEdge(deps: EdgeDeps): Edge {
   const publicRoutes: Route[] = [
     ...dialects,
     ...responses.routes,
-    ...versioned({ method: "GET", path: "/models", access: "key", handle: models.list }),
-    ...versioned({ method: "GET", path: "/models/{id=**}", access: "key", handle: models.get }),
+    ...versioned({ method: "GET", path: "/models", access: callsModels("models"), handle: models.list }),
+    ...versioned({ method: "GET", path: "/models/{id=**}", access: callsModels("models"), handle: models.get }),
     ...createCostRoutes(deps),
     ...versioned({ method: "GET", path: "/metrics", access: "open", handle: metrics.guarded }),
     ...healthRoutes,

@@ -1,4 +1,4 @@
-import { equals } from "@bufbuild/protobuf";
+import { create, equals, toBinary } from "@bufbuild/protobuf";
 import { timestampMs } from "@bufbuild/protobuf/wkt";
 import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
 import {
@@ -7,9 +7,12 @@ import {
   KeyRecordSchema,
   type WatchKeysResponse,
 } from "@weir/gen/weir/account/v1/account_service_pb";
+import type { Permission } from "@weir/gen/weir/common/v1/access_pb";
+import { PrincipalSchema } from "@weir/gen/weir/common/v1/principal_pb";
 import type { Client } from "@weir/kit/call";
 import type { Clock } from "@weir/kit/clock";
 import type { Log } from "@weir/kit/log";
+import { permissionsOf } from "@weir/kit/roles";
 import { CallCancelled } from "@weir/kit/weir-error";
 import type { Limited } from "../limits/limits.ts";
 
@@ -26,6 +29,10 @@ export interface Caller extends Limited {
   /** An encoded weir.common.v1.Principal without `user` and `tags`, and the same in base 64. */
   readonly principal: Uint8Array;
   readonly principalHeader: string;
+  /** What the caller's role allows. */
+  readonly permissions: ReadonlySet<Permission>;
+  /** Whether the key's scope has an endpoint. */
+  readonly mayUse: (endpoint: string) => boolean;
   /** Whether the key may call an alias. */
   readonly mayCall: (alias: string) => boolean;
   /** False once the key was revoked or its record was replaced. */
@@ -180,12 +187,19 @@ function isSame(caller: Caller, record: KeyRecord): boolean {
 }
 
 function callerOf(record: KeyRecord): Caller {
-  const principal = new BinaryWriter()
-    .tag(1, WireType.LengthDelimited)
-    .string(record.tenant)
-    .tag(2, WireType.LengthDelimited)
-    .string(record.id)
-    .finish();
+  const { role, everyTenant } = record;
+  const principal = toBinary(
+    PrincipalSchema,
+    create(PrincipalSchema, {
+      tenant: record.tenant,
+      key: record.id,
+      role,
+      everyTenant,
+      team: record.team,
+      accountUser: record.user,
+    }),
+  );
+  const endpoints = record.scope?.endpoints ?? [];
   const caller: Caller = {
     id: record.id,
     tenant: record.tenant,
@@ -195,6 +209,8 @@ function callerOf(record: KeyRecord): Caller {
     tokensPerMinute: record.scope?.tokensPerMinute,
     principal,
     principalHeader: base64(principal),
+    permissions: permissionsOf(role, everyTenant),
+    mayUse: endpoints.length === 0 ? () => true : (endpoint) => endpoints.includes(endpoint),
     mayCall: scopeOf(record.scope?.models ?? []),
     isLive: true,
   };

@@ -1,4 +1,5 @@
 import { fromJson, type JsonValue, toJsonString } from "@bufbuild/protobuf";
+import { Permission } from "@weir/gen/weir/common/v1/access_pb";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import {
   type ExportUsageRequest,
@@ -11,12 +12,13 @@ import {
 import { type CallOptions, callMetadata, type Client } from "@weir/kit/call";
 import { WeirError } from "@weir/kit/weir-error";
 import type { Exchange } from "../http/exchange.ts";
-import { type KeyedCall, type Route, versioned } from "./route.ts";
+import { type Access, type KeyedCall, type Route, versioned } from "./route.ts";
 
 export interface CostsDeps {
   readonly usage: Pick<Client<typeof UsageService>, "listCosts" | "listAttempts" | "exportUsage">;
 }
 
+const readsCosts: Access = { permission: Permission.COSTS_READ, endpoint: "costs" };
 const timeoutMs = 35_000;
 /** An export goes on for as long as its client reads, but not for ever. */
 const exportTimeoutMs = 600_000;
@@ -44,8 +46,8 @@ export function createCostRoutes({ usage }: CostsDeps): Route[] {
   }
 
   return [
-    ...versioned({ method: "GET", path: "/costs", access: "key", handle: costs }),
-    ...versioned({ method: "GET", path: "/attempts", access: "key", handle: attempts }),
+    ...versioned({ method: "GET", path: "/costs", access: readsCosts, handle: costs }),
+    ...versioned({ method: "GET", path: "/attempts", access: readsCosts, handle: attempts }),
   ];
 }
 

@@ -18,17 +18,17 @@ import { WeirError } from "@weir/kit/weir-error";
 import { type CountDialect, createCountTokens } from "./count-tokens.ts";
 import type { ErrorVoice } from "../http/exchange.ts";
 import { createGenerate, type GenerateDeps, type PathFacts } from "./generate.ts";
-import { type KeyedCall, type Route, versioned } from "./route.ts";
+import { callsModels, type KeyedCall, type Route, versioned } from "./route.ts";
 import { createArrayForm } from "./stream-form.ts";
 
 /** Dialects whose requests name the model and the stream in the body. */
-const bodyDialects: readonly (readonly [path: string, codec: Codec])[] = [
-  ["/chat/completions", openaiChat],
-  ["/completions", openaiCompletions],
-  ["/embeddings", openaiEmbeddingsDoor],
-  ["/messages", anthropicMessages],
-  ["/generate", weirGenerate],
-  ["/chat", weirChat],
+const bodyDialects: readonly (readonly [path: string, codec: Codec, endpoint: string])[] = [
+  ["/chat/completions", openaiChat, "chat"],
+  ["/completions", openaiCompletions, "chat"],
+  ["/embeddings", openaiEmbeddingsDoor, "embeddings"],
+  ["/messages", anthropicMessages, "chat"],
+  ["/generate", weirGenerate, "chat"],
+  ["/chat", weirChat, "chat"],
 ];
 
 /** Google's library calls the first one since its version 3. https://ai.google.dev/gemini-api/docs/api-versions */
@@ -36,11 +36,11 @@ const geminiVersions = ["/v1", "/v1beta", "/v1alpha"];
 
 /** The routes of all public dialects in which clients ask for a model's reply. */
 export function createDialectRoutes(deps: GenerateDeps): Route[] {
-  const plain = bodyDialects.flatMap(([path, codec]) =>
+  const plain = bodyDialects.flatMap(([path, codec, endpoint]) =>
     versioned({
       method: "POST",
       path,
-      access: "key",
+      access: callsModels(endpoint),
       voice: codec,
       handle: createGenerate(deps, codec, `/v1${path}`),
     }),
@@ -50,7 +50,7 @@ export function createDialectRoutes(deps: GenerateDeps): Route[] {
     ...versioned({
       method: "POST",
       path: "/messages/count_tokens",
-      access: "key",
+      access: callsModels("chat"),
       voice: anthropicMessages,
       handle: createCountTokens(deps, anthropicCount),
     }),
@@ -60,24 +60,24 @@ export function createDialectRoutes(deps: GenerateDeps): Route[] {
         // The name is that of `GET /v1/models/...`: one path has one template.
         path: `${version}/models/{id=**}`,
         label: `${version}/models:generateContent`,
-        access: "key",
+        access: callsModels("chat"),
         voice: gemini,
         handle: createGeminiCall(deps, `${version}/models:generateContent`),
       }),
     ),
-    deploymentRoute(deps, "/chat/completions", openaiChat),
-    deploymentRoute(deps, "/embeddings", openaiEmbeddingsDoor),
+    deploymentRoute(deps, "/chat/completions", openaiChat, "chat"),
+    deploymentRoute(deps, "/embeddings", openaiEmbeddingsDoor, "embeddings"),
   ];
 }
 
 /** As in OpenAI's dialects on Azure: the deployment is the model. https://learn.microsoft.com/azure/ai-foundry/openai/reference */
-function deploymentRoute(deps: GenerateDeps, path: string, codec: Codec): Route {
+function deploymentRoute(deps: GenerateDeps, path: string, codec: Codec, endpoint: string): Route {
   const label = `/openai/deployments${path}`;
   return {
     method: "POST",
     path: `/openai/deployments/{deployment}${path}`,
     label,
-    access: "key",
+    access: callsModels(endpoint),
     voice: codec,
     handle: createGenerate(deps, codec, label, ({ params }) => ({ model: params["deployment"] ?? "" })),
   };

@@ -1,3 +1,4 @@
+import { Permission } from "@weir/gen/weir/common/v1/access_pb";
 import type { Caller } from "../auth/snapshot.ts";
 import type { ErrorVoice, Exchange } from "../http/exchange.ts";
 import type { PathParams, RouteRow } from "../http/route-table.ts";
@@ -26,9 +27,22 @@ export interface OpenRoute extends Row {
   readonly handle: (call: OpenCall) => Promise<void> | void;
 }
 
-/** Answered to whoever presents a key whose request rate is not used up. */
+/** What a route asks of its caller. */
+export interface Access {
+  /** What the caller's role must have. */
+  readonly permission: Permission;
+  /** What the caller's key must not leave out of its scope: `chat`, `embeddings`, `costs`. */
+  readonly endpoint: string;
+}
+
+/** What routes ask that lead to a model, or to what models made. */
+export function callsModels(endpoint: string): Access {
+  return { permission: Permission.MODELS_CALL, endpoint };
+}
+
+/** Answered to whoever may call it, and whose request rate is not used up. */
 export interface KeyedRoute extends Row {
-  readonly access: "key";
+  readonly access: Access;
   readonly handle: (call: KeyedCall) => Promise<void> | void;
 }
 

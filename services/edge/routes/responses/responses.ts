@@ -3,7 +3,7 @@ import type { ConversationService } from "@weir/gen/weir/conversation/v1/convers
 import type { Client } from "@weir/kit/call";
 import type { Log } from "@weir/kit/log";
 import { createGenerate, type GenerateDeps } from "../generate.ts";
-import { type Route, versioned } from "../route.ts";
+import { callsModels, type Route, versioned } from "../route.ts";
 import { createArchive } from "./archive.ts";
 import { createBackgroundWork } from "./background.ts";
 import { createByteRoom } from "./byte-room.ts";
@@ -43,7 +43,13 @@ export function createResponses(deps: ResponsesDeps): Responses {
   );
   return {
     routes: [
-      ...versioned({ method: "POST", path: "/responses", access: "key", voice: openaiResponses, handle }),
+      ...versioned({
+        method: "POST",
+        path: "/responses",
+        access: callsModels("responses"),
+        voice: openaiResponses,
+        handle,
+      }),
       ...createStoredRoutes(archive, deps.memory),
     ],
     async finish() {
