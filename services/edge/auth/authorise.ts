@@ -15,7 +15,9 @@ export function authorise(caller: Caller, { permission, endpoint }: Access): voi
   if (!caller.mayUse(endpoint)) throw new WeirError(ErrorReason.FORBIDDEN, { metadata: { endpoint } });
 }
 
-const words = new Map(Object.entries(Permission).map(([name, permission]) => [permission, name.toLowerCase()]));
+const words = new Map<Permission, string>(
+  Object.entries(Permission).map(([name, permission]) => [permission, name.toLowerCase()]),
+);
 
 function permissionWord(permission: Permission): string {
   return words.get(permission) ?? "";
