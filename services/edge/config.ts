@@ -31,6 +31,10 @@ export interface EdgeSettings {
   readonly writeStallMs: number;
   /** How long a client may pause in the middle of its body. */
   readonly bodyStallMs: number;
+  /** What a client must send of its body each second, on average, beyond the first `bodyStallMs`. */
+  readonly bodyBytesPerSecondMin: number;
+  /** Connections that one address may have open; an address of IPv6 stands for its /64. */
+  readonly connectionsPerAddressMax: number;
   /** Where `/metrics` is answered beside the public port. */
   readonly metricsAddress: Address | undefined;
   readonly responses: ResponsesSettings;
@@ -46,6 +50,8 @@ const defaults = {
   holdHeadersMs: 45_000,
   writeStallMs: 60_000,
   bodyStallMs: 30_000,
+  bodyBytesPerSecondMin: 1_024,
+  connectionsPerAddressMax: 10_000,
 } as const;
 
 /**
@@ -65,6 +71,8 @@ export function edgeSettings(config?: EdgeConfig): EdgeSettings {
     holdHeadersMs: milliseconds(config?.holdHeaders, defaults.holdHeadersMs),
     writeStallMs: milliseconds(config?.writeStall, defaults.writeStallMs),
     bodyStallMs: defaults.bodyStallMs,
+    bodyBytesPerSecondMin: defaults.bodyBytesPerSecondMin,
+    connectionsPerAddressMax: config?.connectionsPerAddressMax ?? defaults.connectionsPerAddressMax,
     metricsAddress: parseAddress(config?.metricsAddress ?? ""),
     responses: responsesSettings(config?.responses),
   };

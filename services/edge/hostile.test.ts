@@ -192,6 +192,17 @@ describe("bodies", () => {
     expect(bodyOf(answer)).toMatchObject({ error: { code: "request_timeout" } });
   });
 
+  test("that come without a pause, but too slowly, end with 408", async () => {
+    const edge = await startEdge({ settings: { bodyStallMs: 300, bodyBytesPerSecondMin: 1_000_000 } });
+    const raw = await openRaw(edge.port);
+    raw.socket.write(rawPost(edge.key, "").replace("Content-Length: 0", "Content-Length: 100000"));
+    const drip = setInterval(() => raw.socket.write(" "), 20);
+    const answer = await raw.whole();
+    clearInterval(drip);
+    expect(statusOf(answer)).toBe(408);
+    expect(edge.calls.length).toBe(0);
+  });
+
   test.each([
     ["of no known encoding", "Transfer-Encoding: xchunked", "hello"],
     ["in chunks without a size", "Transfer-Encoding: chunked", "zzz\r\nhello\r\n"],
@@ -287,6 +298,26 @@ describe("connections", () => {
     expect(edge.calls.length).toBe(100);
     raw.socket.destroy();
     await eventually(() => edge.calls.every((call) => call.signal.aborted));
+  });
+
+  test("beyond what one address may have open are refused, and the next is served when one has closed", async () => {
+    const edge = await startEdge({ settings: { connectionsPerAddressMax: 3 } });
+    const held = await Promise.all([openRaw(edge.port), openRaw(edge.port), openRaw(edge.port)]);
+    let answer = "";
+    // The connection of the first question after the start may still be open.
+    await eventually(async () => {
+      answer = await send(edge.port, rawPost(edge.key, JSON.stringify(hello)));
+      return statusOf(answer) === 429;
+    });
+    expect(answer).toMatch(/\r\nretry-after: 1\r\n/);
+    expect(bodyOf(answer)).toMatchObject({ error: { code: "rate_limit_exceeded" } });
+    expect(edge.calls.length).toBe(0);
+    for (const raw of held) raw.socket.destroy();
+    await eventually(async () => {
+      const raw = await openRaw(edge.port);
+      raw.socket.write(rawPost(edge.key, JSON.stringify(hello), ["Connection: close"]));
+      return statusOf(await raw.whole()) === 200;
+    });
   });
 
   test("that break in the middle of head or body leave nothing open", async () => {

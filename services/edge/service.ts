@@ -152,7 +152,14 @@ export function createEdge(deps: EdgeDeps): Edge {
       },
     };
     const newRequestId = createRequestIds(() => clock.now());
-    return createHttpServer({ clock, alarms, newRequestId, writeStallMs: () => settings().writeStallMs, handler });
+    return createHttpServer({
+      clock,
+      alarms,
+      newRequestId,
+      writeStallMs: () => settings().writeStallMs,
+      connectionsPerSourceMax: () => settings().connectionsPerAddressMax,
+      handler,
+    });
   }
 
   function closed(exchange: Exchange): void {

@@ -1,5 +1,5 @@
-import { isIPv6 } from "node:net";
 import type { Clock } from "@weir/kit/clock";
+import { sourceOf } from "../http/source.ts";
 
 /** Counts calls with wrong keys by where they come from. */
 export interface GuessLimit {
@@ -37,15 +37,4 @@ export function createGuessLimit(clock: Clock): GuessLimit {
       return clearMs.size;
     },
   };
-}
-
-/** One household of addresses: an IPv4 address, or the /64 of an IPv6 address, which one client owns whole. */
-function sourceOf(address: string | undefined): string {
-  if (address === undefined) return "unknown";
-  if (!isIPv6(address) || address.startsWith("::ffff:")) return address;
-  const [head = "", tail] = address.split("::");
-  const first = head === "" ? [] : head.split(":");
-  const last = tail === undefined || tail === "" ? [] : tail.split(":");
-  const zeros = tail === undefined ? 0 : Math.max(0, 8 - first.length - last.length);
-  return [...first, ...Array<string>(zeros).fill("0"), ...last].slice(0, 4).join(":");
 }

@@ -5,8 +5,10 @@ import type { Exchange } from "./exchange.ts";
 export interface BodyLimits {
   /** Largest body, in bytes. */
   readonly bytesMax: number;
-  /** Longest pause of the client, in milliseconds. */
+  /** Longest pause of the client, in milliseconds; also the time after which it must have kept to `bytesPerSecondMin`. */
   readonly stallMs: number;
+  /** What a client must send each second, on average, beyond the first `stallMs`. */
+  readonly bytesPerSecondMin: number;
   readonly memory: BodyMemory;
 }
 
@@ -50,6 +52,11 @@ export function readJsonBody(exchange: Exchange, limits: BodyLimits): Promise<Bu
     const parts: Buffer[] = [];
     let bytes = 0;
     let over = false;
+    const beganMs = exchange.nowMs;
+    const patienceMs = () => {
+      const lateMs = beganMs + limits.stallMs + (bytes / limits.bytesPerSecondMin) * 1_000;
+      return Math.min(limits.stallMs, lateMs - exchange.nowMs);
+    };
     const settle = () => {
       over = true;
       parts.length = 0;
@@ -62,7 +69,7 @@ export function readJsonBody(exchange: Exchange, limits: BodyLimits): Promise<Bu
       reject(error);
     };
     exchange.onGone = () => refuse(new BodyAborted());
-    exchange.alarm(limits.stallMs, () => {
+    exchange.alarm(patienceMs(), () => {
       exchange.bodyEnded = true;
       refuse(new WeirError(ErrorReason.REQUEST_TIMEOUT));
     });
@@ -74,7 +81,7 @@ export function readJsonBody(exchange: Exchange, limits: BodyLimits): Promise<Bu
         return refuse(new WeirError(ErrorReason.OVERLOADED, { retryAfterMs: 1_000 }));
       }
       parts.push(part);
-      exchange.delayAlarm(limits.stallMs);
+      exchange.delayAlarm(patienceMs());
     });
     request.on("end", () => {
       if (over) return;

@@ -113,6 +113,11 @@ export class Exchange implements Alarm {
     return this.response.writableFinished && !this.brokenOff;
   }
 
+  /** The time by which alarms go, monotonic. */
+  get nowMs(): number {
+    return this.host.alarms.nowMs;
+  }
+
   /** Calls once after a delay, unless another alarm is set before. */
   alarm(delayMs: number, onDue: () => void): void {
     this.onDue = onDue;

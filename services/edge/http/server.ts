@@ -8,6 +8,7 @@ import { WeirError } from "@weir/kit/weir-error";
 import type { Alarms } from "../alarms.ts";
 import type { Address } from "../config.ts";
 import { Exchange, type HeaderList } from "./exchange.ts";
+import { sourceOf } from "./source.ts";
 
 /** What a server does with requests. */
 export interface ServerHandler {
@@ -26,6 +27,8 @@ export interface ServerDeps {
   readonly alarms: Alarms;
   readonly newRequestId: () => string;
   readonly writeStallMs: () => number;
+  /** Connections that one source may have open. */
+  readonly connectionsPerSourceMax: () => number;
   readonly handler: ServerHandler;
 }
 
@@ -70,6 +73,7 @@ interface Connection {
 export function createHttpServer(deps: ServerDeps): HttpServer {
   const { clock, alarms, handler } = deps;
   const connections = new Map<Duplex, Connection>();
+  const countBySource = new Map<string, number>();
   const waiters = new Set<() => void>();
   let openCount = 0;
   let draining = false;
@@ -94,10 +98,12 @@ export function createHttpServer(deps: ServerDeps): HttpServer {
   };
 
   function accept(request: IncomingMessage, response: ServerResponse, expectsContinue: boolean): void {
+    const connection = connections.get(request.socket);
+    // It was refused, and has been told so.
+    if (connection?.broken) return;
     const exchange = new Exchange(host, request, response, deps.newRequestId(), clock.monotonic(), expectsContinue);
     openCount += 1;
     alarms.add(exchange);
-    const connection = connections.get(request.socket);
     connection?.open.add(exchange);
     if (connection === undefined || connection.open.size > pipelinedMax) {
       exchange.fail(new WeirError(ErrorReason.OVERLOADED, { retryAfterMs: 1_000 }));
@@ -125,11 +131,24 @@ export function createHttpServer(deps: ServerDeps): HttpServer {
   server.on("connection", (socket: Socket) => {
     const connection: Connection = { open: new Set(), broken: false };
     connections.set(socket, connection);
+    const source = sourceOf(socket.remoteAddress);
+    const count = (countBySource.get(source) ?? 0) + 1;
+    countBySource.set(source, count);
     socket.on("close", () => {
       connections.delete(socket);
+      const left = (countBySource.get(source) ?? 1) - 1;
+      if (left === 0) countBySource.delete(source);
+      else countBySource.set(source, left);
       // Also those that wait behind others on this connection, of which not every node:http tells.
       for (const exchange of connection.open) exchange.close();
     });
+    if (count > deps.connectionsPerSourceMax()) {
+      const error = new WeirError(ErrorReason.RATE_LIMITED, {
+        text: "Too many connections from this address; close some, or share them between requests.",
+        retryAfterMs: 1_000,
+      });
+      refuse(socket, error, error.row.openai.status);
+    }
   });
   server.on("request", (request, response) => accept(request, response, false));
   server.on("checkContinue", (request, response) => accept(request, response, true));

@@ -31,6 +31,7 @@ export function createCountTokens(deps: GenerateDeps, dialect: CountDialect): (c
     const sent = await readJsonBody(exchange, {
       bytesMax: settings.bodyBytesMax,
       stallMs: settings.bodyStallMs,
+      bytesPerSecondMin: settings.bodyBytesPerSecondMin,
       memory: deps.memory,
     });
     checkBody(sent);

@@ -60,6 +60,7 @@ export function createGenerate(
     const sent = await readJsonBody(exchange, {
       bytesMax: settings.bodyBytesMax,
       stallMs: settings.bodyStallMs,
+      bytesPerSecondMin: settings.bodyBytesPerSecondMin,
       memory: deps.memory,
     });
     const reading = readWireRequest(codec, sent, path.model);
