@@ -3,31 +3,24 @@ import type { Tracer } from "@opentelemetry/api";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import { beginTrace } from "@weir/kit/telemetry/trace-context";
 import { WeirError } from "@weir/kit/weir-error";
-import type { Authenticate } from "./auth/authenticate.ts";
-import { authorise } from "./auth/authorise.ts";
+import type { Admit } from "./admission.ts";
 import type { Caller } from "./auth/snapshot.ts";
 import { optionsHeaders } from "./cors.ts";
 import type { Exchange } from "./http/exchange.ts";
 import type { RouteTable } from "./http/route-table.ts";
-import type { Limits } from "./limits/limits.ts";
 import { voiceOfPath } from "./routes/dialects.ts";
-import type { Route } from "./routes/route.ts";
+import type { Access, Route } from "./routes/route.ts";
 
 export interface DispatcherDeps {
   readonly table: RouteTable<Route>;
-  readonly authenticate: Authenticate;
-  readonly limits: Limits;
+  readonly admit: Admit;
   readonly tracer: Tracer;
-  /** Whether new work must be refused. */
-  readonly isOverloaded: () => boolean;
   readonly corsOrigins: () => readonly string[];
 }
 
-const overloadRetryMs = 1_000;
-
-/** Finds what answers a request, finds out who asks, and hands it over. The cheapest refusals come first. */
+/** Finds what answers a request, has its caller admitted, and hands it over. */
 export function createDispatcher(deps: DispatcherDeps): (exchange: Exchange) => Promise<void> | void {
-  const { table, authenticate, limits, tracer } = deps;
+  const { table, admit, tracer } = deps;
   const spanNames = new Map<Route, string>();
 
   return (exchange) => {
@@ -52,22 +45,22 @@ export function createDispatcher(deps: DispatcherDeps): (exchange: Exchange) => 
       return undefined;
     }
     if (route.access === "open") return route.handle({ exchange, params });
-    if (deps.isOverloaded()) throw new WeirError(ErrorReason.OVERLOADED, { retryAfterMs: overloadRetryMs });
-    const caller = recognise(exchange);
-    exchange.caller = caller;
-    authorise(caller, route.access);
-    limits.takeRequest(caller);
+    const caller = enter(exchange, route.access);
     const { traceparent } = request.headers;
     exchange.trace = beginTrace(tracer, spanName(route), typeof traceparent === "string" ? traceparent : undefined);
     return route.handle({ exchange, params, caller });
   };
 
-  function recognise(exchange: Exchange): Caller {
+  function enter(exchange: Exchange, access: Access): Caller {
+    const { request, socket } = exchange;
     try {
-      return authenticate(exchange.request.headers, exchange.socket.remoteAddress);
+      return admit({ headers: request.headers, address: socket.remoteAddress }, access, (caller) => {
+        exchange.caller = caller;
+      });
     } catch (thrown) {
       // Every further guess costs its author a new connection.
-      exchange.isLast = thrown instanceof WeirError && thrown.reason === ErrorReason.RATE_LIMITED;
+      exchange.isLast =
+        exchange.caller === undefined && thrown instanceof WeirError && thrown.reason === ErrorReason.RATE_LIMITED;
       throw thrown;
     }
   }

@@ -10,6 +10,7 @@ import type { Clock } from "@weir/kit/clock";
 import type { Log } from "@weir/kit/log";
 import { endSpan } from "@weir/kit/telemetry/trace-context";
 import { CallCancelled, reasonWord, WeirError } from "@weir/kit/weir-error";
+import { createAdmission } from "./admission.ts";
 import { createAlarms } from "./alarms.ts";
 import { createAuthenticator } from "./auth/authenticate.ts";
 import { createGuessLimit } from "./auth/guess-limit.ts";
@@ -88,6 +89,11 @@ export function createEdge(deps: EdgeDeps): Edge {
   const authenticate = createAuthenticator({ keys, pepper: deps.pepper, clock, guesses: createGuessLimit(clock) });
   const measures = createMeasures(deps.meter, { openRequests: () => server.openCount, keys: () => keys.size });
   const limits = createLimits({ clock, defaults: settings, onRefused: (limit) => measures.rateLimited(limit) });
+  const admit = createAdmission({
+    authenticate,
+    limits,
+    isOverloaded: () => server.openCount > settings().requestsMax || alarms.lagMs > lagMaxMs,
+  });
   const memory = createBodyMemory(() => settings().bodiesBytesMax);
   let draining = false;
   let ended: Promise<void> | undefined;
@@ -128,10 +134,8 @@ export function createEdge(deps: EdgeDeps): Edge {
   function serve(routes: readonly Route[]): HttpServer {
     const dispatch = createDispatcher({
       table: createRouteTable(routes),
-      authenticate,
-      limits,
+      admit,
       tracer: deps.tracer,
-      isOverloaded: () => server.openCount > settings().requestsMax || alarms.lagMs > lagMaxMs,
       corsOrigins: () => settings().corsOrigins,
     });
     const handler: ServerHandler = {

@@ -1,0 +1,42 @@
+import type { IncomingHttpHeaders } from "node:http";
+import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
+import { WeirError } from "@weir/kit/weir-error";
+import type { Authenticate } from "./auth/authenticate.ts";
+import { authorise } from "./auth/authorise.ts";
+import type { Caller } from "./auth/snapshot.ts";
+import type { Limits } from "./limits/limits.ts";
+import type { Access } from "./routes/route.ts";
+
+/** Where a call comes from, whatever it speaks. */
+export interface Arrival {
+  /** Of HTTP, or the metadata of gRPC; names in lower case. */
+  readonly headers: IncomingHttpHeaders;
+  readonly address: string | undefined;
+}
+
+/**
+ * Lets a call in that asks for a key, or refuses it: the one order of checks behind every door, the cheapest first.
+ * @param onKnown told who calls before anything is asked of the caller, so that refusals can be told apart by caller
+ * @throws WeirError OVERLOADED, FORBIDDEN, RATE_LIMITED, and what Authenticate throws
+ */
+export type Admit = (arrival: Arrival, access: Access, onKnown?: (caller: Caller) => void) => Caller;
+
+export interface AdmissionDeps {
+  readonly authenticate: Authenticate;
+  readonly limits: Limits;
+  /** Whether new work must be refused. */
+  readonly isOverloaded: () => boolean;
+}
+
+const overloadRetryMs = 1_000;
+
+export function createAdmission({ authenticate, limits, isOverloaded }: AdmissionDeps): Admit {
+  return ({ headers, address }, access, onKnown) => {
+    if (isOverloaded()) throw new WeirError(ErrorReason.OVERLOADED, { retryAfterMs: overloadRetryMs });
+    const caller = authenticate(headers, address);
+    onKnown?.(caller);
+    authorise(caller, access);
+    limits.takeRequest(caller);
+    return caller;
+  };
+}
