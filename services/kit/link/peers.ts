@@ -64,6 +64,8 @@ const connectTimeoutMs = 5000;
 const resolveIntervalMs = 10_000;
 const backoffFirstMs = 50;
 const backoffMaxMs = 5000;
+/** While no instance is ready, calls wait: each instance is tried this often at least. */
+const backoffMaxNeededMs = 500;
 /** Calls that may wait for an instance; more fail at once. */
 const waitingMax = 10_000;
 
@@ -204,12 +206,27 @@ export function createPeers(options: PeersOptions): Peers {
     ready = ready.filter((other) => other !== link);
     instance.link = undefined;
     if (closed) return;
-    if (count > 0 && ready.length === 0) expectInstances();
+    if (count > 0 && ready.length === 0) {
+      expectInstances();
+      // Those that were away for long are tried seldom, and may have come back since.
+      for (const other of instances.values()) if (other !== instance && other.link === undefined) hasten(other);
+    }
     if (instance.gone) return;
-    const backoffMs = Math.min(backoffMaxMs, backoffFirstMs * 2 ** instance.attempts);
+    retryLater(instance);
+    if (named) void resolve();
+  }
+
+  function hasten(instance: Instance): void {
+    instance.cancelRetry?.();
+    instance.attempts = 0;
+    retryLater(instance);
+  }
+
+  function retryLater(instance: Instance): void {
+    const longestMs = ready.length === 0 ? backoffMaxNeededMs : backoffMaxMs;
+    const backoffMs = Math.min(longestMs, backoffFirstMs * 2 ** instance.attempts);
     instance.attempts = Math.min(instance.attempts + 1, 10);
     instance.cancelRetry = clock.after(backoffMs * (0.5 + options.random() / 2), () => connect(instance));
-    if (named) void resolve();
   }
 
   /** An instance is ready: those who wait go on. */
