@@ -8,12 +8,14 @@ const root = dirname(import.meta.dirname);
 
 /**
  * Puts the protos of other projects that ours import into third_party/vendored, out of installed packages:
- * google.api and the gRPC health and reflection protocols as they are, buf.validate from its descriptor.
+ * google.api's option and the gRPC health and reflection protocols as they are, buf.validate from its descriptor.
+ * third_party/google-rpc has what no package has whole.
  */
 export function vendorProtos(): void {
+  // Written by earlier versions: a file may stand in one place only.
+  rmSync(join(root, "third_party/vendored/google/api/http.proto"), { force: true });
   const copies = [
     ["protobufjs/google/api/annotations.proto", "google/api/annotations.proto"],
-    ["protobufjs/google/api/http.proto", "google/api/http.proto"],
     ["grpc-health-check/proto/health/v1/health.proto", "grpc/health/v1/health.proto"],
     ["@grpc/reflection/build/proto/grpc/reflection/v1/reflection.proto", "grpc/reflection/v1/reflection.proto"],
   ] as const;

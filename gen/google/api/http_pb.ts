@@ -2,6 +2,10 @@
 // @generated from file google/api/http.proto (package google.api, syntax proto3)
 /* eslint-disable */
 
+// How RPCs are reached over HTTP: the messages of google.api.http, under their public names and numbers. Copies
+// in npm packages lack `response_body`. What the rules mean:
+// https://github.com/googleapis/googleapis/blob/master/google/api/http.proto
+
 import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
@@ -10,16 +14,27 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file google/api/http.proto.
  */
 export const file_google_api_http: GenFile = /*@__PURE__*/
-  fileDesc("ChVnb29nbGUvYXBpL2h0dHAucHJvdG8SCmdvb2dsZS5hcGkiKwoESHR0cBIjCgVydWxlcxgBIAMoCzIULmdvb2dsZS5hcGkuSHR0cFJ1bGUi6gEKCEh0dHBSdWxlEg0KA2dldBgCIAEoCUgAEg0KA3B1dBgDIAEoCUgAEg4KBHBvc3QYBCABKAlIABIQCgZkZWxldGUYBSABKAlIABIPCgVwYXRjaBgGIAEoCUgAEi8KBmN1c3RvbRgIIAEoCzIdLmdvb2dsZS5hcGkuQ3VzdG9tSHR0cFBhdHRlcm5IABIQCghzZWxlY3RvchgBIAEoCRIMCgRib2R5GAcgASgJEjEKE2FkZGl0aW9uYWxfYmluZGluZ3MYCyADKAsyFC5nb29nbGUuYXBpLkh0dHBSdWxlQgkKB3BhdHRlcm4iLwoRQ3VzdG9tSHR0cFBhdHRlcm4SDAoEa2luZBgBIAEoCRIMCgRwYXRoGAIgASgJYgZwcm90bzM");
+  fileDesc("ChVnb29nbGUvYXBpL2h0dHAucHJvdG8SCmdvb2dsZS5hcGkiVAoESHR0cBIjCgVydWxlcxgBIAMoCzIULmdvb2dsZS5hcGkuSHR0cFJ1bGUSJwofZnVsbHlfZGVjb2RlX3Jlc2VydmVkX2V4cGFuc2lvbhgCIAEoCCKBAgoISHR0cFJ1bGUSDQoDZ2V0GAIgASgJSAASDQoDcHV0GAMgASgJSAASDgoEcG9zdBgEIAEoCUgAEhAKBmRlbGV0ZRgFIAEoCUgAEg8KBXBhdGNoGAYgASgJSAASLwoGY3VzdG9tGAggASgLMh0uZ29vZ2xlLmFwaS5DdXN0b21IdHRwUGF0dGVybkgAEhAKCHNlbGVjdG9yGAEgASgJEgwKBGJvZHkYByABKAkSFQoNcmVzcG9uc2VfYm9keRgMIAEoCRIxChNhZGRpdGlvbmFsX2JpbmRpbmdzGAsgAygLMhQuZ29vZ2xlLmFwaS5IdHRwUnVsZUIJCgdwYXR0ZXJuIi8KEUN1c3RvbUh0dHBQYXR0ZXJuEgwKBGtpbmQYASABKAkSDAoEcGF0aBgCIAEoCWIGcHJvdG8z");
 
 /**
+ * Rules of an API. Not read: rules stand at their methods.
+ *
  * @generated from message google.api.Http
  */
 export type Http = Message<"google.api.Http"> & {
   /**
+   * The rules.
+   *
    * @generated from field: repeated google.api.HttpRule rules = 1;
    */
   rules: HttpRule[];
+
+  /**
+   * Decode all of a variable of several segments.
+   *
+   * @generated from field: bool fully_decode_reserved_expansion = 2;
+   */
+  fullyDecodeReservedExpansion: boolean;
 };
 
 /**
@@ -30,44 +45,60 @@ export const HttpSchema: GenMessage<Http> = /*@__PURE__*/
   messageDesc(file_google_api_http, 0);
 
 /**
+ * One way to call an RPC over HTTP.
+ *
  * @generated from message google.api.HttpRule
  */
 export type HttpRule = Message<"google.api.HttpRule"> & {
   /**
+   * Method and path template.
+   *
    * @generated from oneof google.api.HttpRule.pattern
    */
   pattern: {
     /**
+     * GET.
+     *
      * @generated from field: string get = 2;
      */
     value: string;
     case: "get";
   } | {
     /**
+     * PUT.
+     *
      * @generated from field: string put = 3;
      */
     value: string;
     case: "put";
   } | {
     /**
+     * POST.
+     *
      * @generated from field: string post = 4;
      */
     value: string;
     case: "post";
   } | {
     /**
+     * DELETE.
+     *
      * @generated from field: string delete = 5;
      */
     value: string;
     case: "delete";
   } | {
     /**
+     * PATCH.
+     *
      * @generated from field: string patch = 6;
      */
     value: string;
     case: "patch";
   } | {
     /**
+     * Any other method.
+     *
      * @generated from field: google.api.CustomHttpPattern custom = 8;
      */
     value: CustomHttpPattern;
@@ -75,16 +106,29 @@ export type HttpRule = Message<"google.api.HttpRule"> & {
   } | { case: undefined; value?: undefined };
 
   /**
+   * The method that a rule outside its method is for. Not read.
+   *
    * @generated from field: string selector = 1;
    */
   selector: string;
 
   /**
+   * The field of the request that is the body; `*`: all that the path does not bind; empty: there is none.
+   *
    * @generated from field: string body = 7;
    */
   body: string;
 
   /**
+   * The field of the response that is the body; empty: all of it.
+   *
+   * @generated from field: string response_body = 12;
+   */
+  responseBody: string;
+
+  /**
+   * Further ways. They have none of their own.
+   *
    * @generated from field: repeated google.api.HttpRule additional_bindings = 11;
    */
   additionalBindings: HttpRule[];
@@ -98,15 +142,21 @@ export const HttpRuleSchema: GenMessage<HttpRule> = /*@__PURE__*/
   messageDesc(file_google_api_http, 1);
 
 /**
+ * A path under a method that has no field of its own.
+ *
  * @generated from message google.api.CustomHttpPattern
  */
 export type CustomHttpPattern = Message<"google.api.CustomHttpPattern"> & {
   /**
+   * The method, or `*` for any.
+   *
    * @generated from field: string kind = 1;
    */
   kind: string;
 
   /**
+   * The path template.
+   *
    * @generated from field: string path = 2;
    */
   path: string;
