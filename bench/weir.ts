@@ -18,7 +18,7 @@ function createFolder(upstreamUrl: string): { path: string; config: string; remo
     `edge: { requests_per_minute: 100000000, tokens_per_minute: 4000000000 }
 discovery: { environment: false, local: false, demo: false }
 providers:
-  upstream: { kind: openai, base_url: "${upstreamUrl}/v1", models: [bench] }
+  upstream: { kind: openai, base_url: "${upstreamUrl}/v1", models: [bench], calls_max: 8192 }
   # A script in a translated body would not reach the upstream, so this one always streams as the other is asked to.
   paced:
     kind: openai
