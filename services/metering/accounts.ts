@@ -39,13 +39,13 @@ export function createAccounts({
   clock,
   random,
   waiting,
-}: AccountsDependencies): ServiceImpl<typeof AccountService> {
+}: AccountsDependencies): Partial<ServiceImpl<typeof AccountService>> {
   function newKey(options: Omit<NewKey, "keyId" | "digest">): { key: NewKey; secret: string } {
     const { id, text } = createKeyText(random);
     return { key: { ...options, keyId: id, digest: keyDigest(pepper, text) }, secret: text };
   }
 
-  const service: ServiceImpl<typeof AccountService> = {
+  const service: Partial<ServiceImpl<typeof AccountService>> = {
     async createTenant({ tenantId, displayName }) {
       const tenant = await store.createTenant(
         idOf(`tenants/${tenantId}`, "tenants/", "tenant_id"),

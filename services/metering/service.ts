@@ -43,7 +43,7 @@ export interface MeteringDependencies {
 }
 
 export interface Metering {
-  readonly accounts: ServiceImpl<typeof AccountService>;
+  readonly accounts: Partial<ServiceImpl<typeof AccountService>>;
   readonly budgets: ServiceImpl<typeof BudgetService>;
   readonly usage: ServiceImpl<typeof UsageService>;
   readonly conversations: ServiceImpl<typeof ConversationService>;

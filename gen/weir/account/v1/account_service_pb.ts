@@ -6,8 +6,8 @@ import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegen
 import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
 import { file_buf_validate_validate } from "@bufbuild/protovalidate/gen/buf/validate/validate_pb.js";
 import { file_google_api_annotations } from "../../../google/api/annotations_pb.ts";
-import type { Timestamp } from "@bufbuild/protobuf/wkt";
-import { file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
+import type { Duration, FieldMask, Timestamp } from "@bufbuild/protobuf/wkt";
+import { file_google_protobuf_duration, file_google_protobuf_field_mask, file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
 import type { Role } from "../../common/v1/access_pb.ts";
 import { file_weir_common_v1_access } from "../../common/v1/access_pb.ts";
 import type { Message } from "@bufbuild/protobuf";
@@ -16,7 +16,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file weir/account/v1/account_service.proto.
  */
 export const file_weir_account_v1_account_service: GenFile = /*@__PURE__*/
-  fileDesc("CiV3ZWlyL2FjY291bnQvdjEvYWNjb3VudF9zZXJ2aWNlLnByb3RvEg93ZWlyLmFjY291bnQudjEiXQoGVGVuYW50EgwKBG5hbWUYASABKAkSFAoMZGlzcGxheV9uYW1lGAIgASgJEi8KC2NyZWF0ZV90aW1lGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCLMAgoDS2V5EgwKBG5hbWUYASABKAkSDgoGdGVuYW50GAIgASgJEhQKDGRpc3BsYXlfbmFtZRgDIAEoCRIoCgVzY29wZRgEIAEoCzIZLndlaXIuYWNjb3VudC52MS5LZXlTY29wZRIvCgtjcmVhdGVfdGltZRgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLwoLZXhwaXJlX3RpbWUYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi8KC3Jldm9rZV90aW1lGAcgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIiCgRyb2xlGAggASgOMhQud2Vpci5jb21tb24udjEuUm9sZRIUCgxldmVyeV90ZW5hbnQYCSABKAgSDAoEdGVhbRgKIAEoCRIMCgR1c2VyGAsgASgJItsDCghLZXlTY29wZRIiCgZtb2RlbHMYASADKAlCErpID5IBDBDoByIHcgUQARiABBIpChNyZXF1ZXN0c19wZXJfbWludXRlGAIgASgNQge6SAQqAigBSACIAQESJwoRdG9rZW5zX3Blcl9taW51dGUYAyABKA1CB7pIBCoCKAFIAYgBARImChByZXF1ZXN0c19wZXJfZGF5GAQgASgEQge6SAQyAigBSAKIAQESJAoOdG9rZW5zX3Blcl9kYXkYBSABKARCB7pIBDICKAFIA4gBARIpChNjb25jdXJyZW50X3JlcXVlc3RzGAYgASgNQge6SAQqAigBSASIAQESIwoJZW5kcG9pbnRzGAcgAygJQhC6SA2SAQoQZCIGcgQQARhAEicKC2NvbGxlY3Rpb25zGAggAygJQhK6SA+SAQwQ6AciB3IFEAEYgAQSIgoIbmV0d29ya3MYCSADKAlCELpIDZIBChBkIgZyBBABGEBCFgoUX3JlcXVlc3RzX3Blcl9taW51dGVCFAoSX3Rva2Vuc19wZXJfbWludXRlQhMKEV9yZXF1ZXN0c19wZXJfZGF5QhEKD190b2tlbnNfcGVyX2RheUIWChRfY29uY3VycmVudF9yZXF1ZXN0cyLHAgoKUmF0ZUxpbWl0cxIpChNyZXF1ZXN0c19wZXJfbWludXRlGAEgASgNQge6SAQqAigBSACIAQESJwoRdG9rZW5zX3Blcl9taW51dGUYAiABKA1CB7pIBCoCKAFIAYgBARImChByZXF1ZXN0c19wZXJfZGF5GAMgASgEQge6SAQyAigBSAKIAQESJAoOdG9rZW5zX3Blcl9kYXkYBCABKARCB7pIBDICKAFIA4gBARIpChNjb25jdXJyZW50X3JlcXVlc3RzGAUgASgNQge6SAQqAigBSASIAQFCFgoUX3JlcXVlc3RzX3Blcl9taW51dGVCFAoSX3Rva2Vuc19wZXJfbWludXRlQhMKEV9yZXF1ZXN0c19wZXJfZGF5QhEKD190b2tlbnNfcGVyX2RheUIWChRfY29uY3VycmVudF9yZXF1ZXN0cyJnChNDcmVhdGVUZW5hbnRSZXF1ZXN0EjAKCXRlbmFudF9pZBgBIAEoCUIdukgachgyFl5bYS16XVthLXowLTktXXswLDYyfSQSHgoMZGlzcGxheV9uYW1lGAIgASgJQgi6SAVyAxiAAiI/ChRDcmVhdGVUZW5hbnRSZXNwb25zZRInCgZ0ZW5hbnQYASABKAsyFy53ZWlyLmFjY291bnQudjEuVGVuYW50IhQKEkxpc3RUZW5hbnRzUmVxdWVzdCI/ChNMaXN0VGVuYW50c1Jlc3BvbnNlEigKB3RlbmFudHMYASADKAsyFy53ZWlyLmFjY291bnQudjEuVGVuYW50IrgCChBDcmVhdGVLZXlSZXF1ZXN0EjUKBnRlbmFudBgBIAEoCUIlukgiciAyHl50ZW5hbnRzL1thLXpdW2EtejAtOS1dezAsNjJ9JBIeCgxkaXNwbGF5X25hbWUYAiABKAlCCLpIBXIDGIACEigKBXNjb3BlGAMgASgLMhkud2Vpci5hY2NvdW50LnYxLktleVNjb3BlEi8KC2V4cGlyZV90aW1lGAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIsCgRyb2xlGAUgASgOMhQud2Vpci5jb21tb24udjEuUm9sZUIIukgFggECEAESFAoMZXZlcnlfdGVuYW50GAYgASgIEhYKBHRlYW0YByABKAlCCLpIBXIDGIABEhYKBHVzZXIYCCABKAlCCLpIBXIDGIABIksKEUNyZWF0ZUtleVJlc3BvbnNlEiEKA2tleRgBIAEoCzIULndlaXIuYWNjb3VudC52MS5LZXkSEwoGc2VjcmV0GAIgASgJQgOAAQEiKwoPTGlzdEtleXNSZXF1ZXN0EhgKBnRlbmFudBgBIAEoCUIIukgFcgMYgAEiNgoQTGlzdEtleXNSZXNwb25zZRIiCgRrZXlzGAEgAygLMhQud2Vpci5hY2NvdW50LnYxLktleSI8ChBSZXZva2VLZXlSZXF1ZXN0EigKBG5hbWUYASABKAlCGrpIF3IVMhNea2V5cy9bYS16MC05XXsxNn0kIjYKEVJldm9rZUtleVJlc3BvbnNlEiEKA2tleRgBIAEoCzIULndlaXIuYWNjb3VudC52MS5LZXkiEgoQV2F0Y2hLZXlzUmVxdWVzdCKVAQoRV2F0Y2hLZXlzUmVzcG9uc2USKwoHcmVjb3JkcxgBIAMoCzIaLndlaXIuYWNjb3VudC52MS5LZXlSZWNvcmQSDwoHcmVtb3ZlZBgCIAMoCRIQCghjb21wbGV0ZRgDIAEoCBIwCghzdWJqZWN0cxgEIAMoCzIeLndlaXIuYWNjb3VudC52MS5TdWJqZWN0UmVjb3JkIlwKDVN1YmplY3RSZWNvcmQSDAoEbmFtZRgBIAEoCRIrCgZsaW1pdHMYAiABKAsyGy53ZWlyLmFjY291bnQudjEuUmF0ZUxpbWl0cxIQCghkaXNhYmxlZBgDIAEoCCLoAQoJS2V5UmVjb3JkEgoKAmlkGAEgASgJEg4KBmRpZ2VzdBgCIAEoDBIOCgZ0ZW5hbnQYAyABKAkSKAoFc2NvcGUYBCABKAsyGS53ZWlyLmFjY291bnQudjEuS2V5U2NvcGUSLwoLZXhwaXJlX3RpbWUYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEiIKBHJvbGUYBiABKA4yFC53ZWlyLmNvbW1vbi52MS5Sb2xlEhQKDGV2ZXJ5X3RlbmFudBgHIAEoCBIMCgR0ZWFtGAggASgJEgwKBHVzZXIYCSABKAky2wUKDkFjY291bnRTZXJ2aWNlEoIBCgxDcmVhdGVUZW5hbnQSJC53ZWlyLmFjY291bnQudjEuQ3JlYXRlVGVuYW50UmVxdWVzdBolLndlaXIuYWNjb3VudC52MS5DcmVhdGVUZW5hbnRSZXNwb25zZSIl4s4YCwgKEgd0ZW5hbnRzgtPkkwIQOgEqIgsvdjEvdGVuYW50cxJ8CgtMaXN0VGVuYW50cxIjLndlaXIuYWNjb3VudC52MS5MaXN0VGVuYW50c1JlcXVlc3QaJC53ZWlyLmFjY291bnQudjEuTGlzdFRlbmFudHNSZXNwb25zZSIi4s4YCwgGEgd0ZW5hbnRzgtPkkwINEgsvdjEvdGVuYW50cxJzCglDcmVhdGVLZXkSIS53ZWlyLmFjY291bnQudjEuQ3JlYXRlS2V5UmVxdWVzdBoiLndlaXIuYWNjb3VudC52MS5DcmVhdGVLZXlSZXNwb25zZSIf4s4YCAgHEgRrZXlzgtPkkwINOgEqIggvdjEva2V5cxJtCghMaXN0S2V5cxIgLndlaXIuYWNjb3VudC52MS5MaXN0S2V5c1JlcXVlc3QaIS53ZWlyLmFjY291bnQudjEuTGlzdEtleXNSZXNwb25zZSIc4s4YCAgGEgRrZXlzgtPkkwIKEggvdjEva2V5cxKDAQoJUmV2b2tlS2V5EiEud2Vpci5hY2NvdW50LnYxLlJldm9rZUtleVJlcXVlc3QaIi53ZWlyLmFjY291bnQudjEuUmV2b2tlS2V5UmVzcG9uc2UiL+LOGAgIBxIEa2V5c4LT5JMCHToBKiIYL3YxL3tuYW1lPWtleXMvKn06cmV2b2tlElwKCVdhdGNoS2V5cxIhLndlaXIuYWNjb3VudC52MS5XYXRjaEtleXNSZXF1ZXN0GiIud2Vpci5hY2NvdW50LnYxLldhdGNoS2V5c1Jlc3BvbnNlIgbizhgCCAswAWIGcHJvdG8z", [file_buf_validate_validate, file_google_api_annotations, file_google_protobuf_timestamp, file_weir_common_v1_access]);
+  fileDesc("CiV3ZWlyL2FjY291bnQvdjEvYWNjb3VudF9zZXJ2aWNlLnByb3RvEg93ZWlyLmFjY291bnQudjEinAEKBlRlbmFudBIMCgRuYW1lGAEgASgJEhQKDGRpc3BsYXlfbmFtZRgCIAEoCRIvCgtjcmVhdGVfdGltZRgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASKwoGbGltaXRzGAQgASgLMhsud2Vpci5hY2NvdW50LnYxLlJhdGVMaW1pdHMSEAoIZGlzYWJsZWQYBSABKAgi3wIKA0tleRIMCgRuYW1lGAEgASgJEg4KBnRlbmFudBgCIAEoCRIUCgxkaXNwbGF5X25hbWUYAyABKAkSKAoFc2NvcGUYBCABKAsyGS53ZWlyLmFjY291bnQudjEuS2V5U2NvcGUSLwoLY3JlYXRlX3RpbWUYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi8KC2V4cGlyZV90aW1lGAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIvCgtyZXZva2VfdGltZRgHIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASIgoEcm9sZRgIIAEoDjIULndlaXIuY29tbW9uLnYxLlJvbGUSFAoMZXZlcnlfdGVuYW50GAkgASgIEgwKBHRlYW0YCiABKAkSDAoEdXNlchgLIAEoCRIRCglzdWNjZXNzb3IYDCABKAki2wMKCEtleVNjb3BlEiIKBm1vZGVscxgBIAMoCUISukgPkgEMEOgHIgdyBRABGIAEEikKE3JlcXVlc3RzX3Blcl9taW51dGUYAiABKA1CB7pIBCoCKAFIAIgBARInChF0b2tlbnNfcGVyX21pbnV0ZRgDIAEoDUIHukgEKgIoAUgBiAEBEiYKEHJlcXVlc3RzX3Blcl9kYXkYBCABKARCB7pIBDICKAFIAogBARIkCg50b2tlbnNfcGVyX2RheRgFIAEoBEIHukgEMgIoAUgDiAEBEikKE2NvbmN1cnJlbnRfcmVxdWVzdHMYBiABKA1CB7pIBCoCKAFIBIgBARIjCgllbmRwb2ludHMYByADKAlCELpIDZIBChBkIgZyBBABGEASJwoLY29sbGVjdGlvbnMYCCADKAlCErpID5IBDBDoByIHcgUQARiABBIiCghuZXR3b3JrcxgJIAMoCUIQukgNkgEKEGQiBnIEEAEYQEIWChRfcmVxdWVzdHNfcGVyX21pbnV0ZUIUChJfdG9rZW5zX3Blcl9taW51dGVCEwoRX3JlcXVlc3RzX3Blcl9kYXlCEQoPX3Rva2Vuc19wZXJfZGF5QhYKFF9jb25jdXJyZW50X3JlcXVlc3RzIscCCgpSYXRlTGltaXRzEikKE3JlcXVlc3RzX3Blcl9taW51dGUYASABKA1CB7pIBCoCKAFIAIgBARInChF0b2tlbnNfcGVyX21pbnV0ZRgCIAEoDUIHukgEKgIoAUgBiAEBEiYKEHJlcXVlc3RzX3Blcl9kYXkYAyABKARCB7pIBDICKAFIAogBARIkCg50b2tlbnNfcGVyX2RheRgEIAEoBEIHukgEMgIoAUgDiAEBEikKE2NvbmN1cnJlbnRfcmVxdWVzdHMYBSABKA1CB7pIBCoCKAFIBIgBAUIWChRfcmVxdWVzdHNfcGVyX21pbnV0ZUIUChJfdG9rZW5zX3Blcl9taW51dGVCEwoRX3JlcXVlc3RzX3Blcl9kYXlCEQoPX3Rva2Vuc19wZXJfZGF5QhYKFF9jb25jdXJyZW50X3JlcXVlc3RzImcKE0NyZWF0ZVRlbmFudFJlcXVlc3QSMAoJdGVuYW50X2lkGAEgASgJQh26SBpyGDIWXlthLXpdW2EtejAtOS1dezAsNjJ9JBIeCgxkaXNwbGF5X25hbWUYAiABKAlCCLpIBXIDGIACIj8KFENyZWF0ZVRlbmFudFJlc3BvbnNlEicKBnRlbmFudBgBIAEoCzIXLndlaXIuYWNjb3VudC52MS5UZW5hbnQiTwoSTGlzdFRlbmFudHNSZXF1ZXN0EhsKCXBhZ2Vfc2l6ZRgBIAEoDUIIukgFKgMY6AcSHAoKcGFnZV90b2tlbhgCIAEoCUIIukgFcgMYgEAiWAoTTGlzdFRlbmFudHNSZXNwb25zZRIoCgd0ZW5hbnRzGAEgAygLMhcud2Vpci5hY2NvdW50LnYxLlRlbmFudBIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiRwoQR2V0VGVuYW50UmVxdWVzdBIzCgRuYW1lGAEgASgJQiW6SCJyIDIeXnRlbmFudHMvW2Etel1bYS16MC05LV17MCw2Mn0kIjwKEUdldFRlbmFudFJlc3BvbnNlEicKBnRlbmFudBgBIAEoCzIXLndlaXIuYWNjb3VudC52MS5UZW5hbnQiqgIKE1VwZGF0ZVRlbmFudFJlcXVlc3QSMwoEbmFtZRgBIAEoCUIlukgiciAyHl50ZW5hbnRzL1thLXpdW2EtejAtOS1dezAsNjJ9JBIjCgxkaXNwbGF5X25hbWUYAiABKAlCCLpIBXIDGIACSACIAQESKwoGbGltaXRzGAMgASgLMhsud2Vpci5hY2NvdW50LnYxLlJhdGVMaW1pdHMSFQoIZGlzYWJsZWQYBCABKAhIAYgBARJXCgt1cGRhdGVfbWFzaxgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5GaWVsZE1hc2tCJrpII+IBIBIMZGlzcGxheV9uYW1lEgZsaW1pdHMSCGRpc2FibGVkQg8KDV9kaXNwbGF5X25hbWVCCwoJX2Rpc2FibGVkIj8KFFVwZGF0ZVRlbmFudFJlc3BvbnNlEicKBnRlbmFudBgBIAEoCzIXLndlaXIuYWNjb3VudC52MS5UZW5hbnQiuAIKEENyZWF0ZUtleVJlcXVlc3QSNQoGdGVuYW50GAEgASgJQiW6SCJyIDIeXnRlbmFudHMvW2Etel1bYS16MC05LV17MCw2Mn0kEh4KDGRpc3BsYXlfbmFtZRgCIAEoCUIIukgFcgMYgAISKAoFc2NvcGUYAyABKAsyGS53ZWlyLmFjY291bnQudjEuS2V5U2NvcGUSLwoLZXhwaXJlX3RpbWUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEiwKBHJvbGUYBSABKA4yFC53ZWlyLmNvbW1vbi52MS5Sb2xlQgi6SAWCAQIQARIUCgxldmVyeV90ZW5hbnQYBiABKAgSFgoEdGVhbRgHIAEoCUIIukgFcgMYgAESFgoEdXNlchgIIAEoCUIIukgFcgMYgAEiSwoRQ3JlYXRlS2V5UmVzcG9uc2USIQoDa2V5GAEgASgLMhQud2Vpci5hY2NvdW50LnYxLktleRITCgZzZWNyZXQYAiABKAlCA4ABASKWAQoPTGlzdEtleXNSZXF1ZXN0EhgKBnRlbmFudBgBIAEoCUIIukgFcgMYgAESGwoJcGFnZV9zaXplGAIgASgNQgi6SAUqAxjoBxIcCgpwYWdlX3Rva2VuGAMgASgJQgi6SAVyAxiAQBIWCgR0ZWFtGAQgASgJQgi6SAVyAxiAARIWCgR1c2VyGAUgASgJQgi6SAVyAxiAASJPChBMaXN0S2V5c1Jlc3BvbnNlEiIKBGtleXMYASADKAsyFC53ZWlyLmFjY291bnQudjEuS2V5EhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSI5Cg1HZXRLZXlSZXF1ZXN0EigKBG5hbWUYASABKAlCGrpIF3IVMhNea2V5cy9bYS16MC05XXsxNn0kIjMKDkdldEtleVJlc3BvbnNlEiEKA2tleRgBIAEoCzIULndlaXIuYWNjb3VudC52MS5LZXkiqAIKEFVwZGF0ZUtleVJlcXVlc3QSKAoEbmFtZRgBIAEoCUIaukgXchUyE15rZXlzL1thLXowLTldezE2fSQSIwoMZGlzcGxheV9uYW1lGAIgASgJQgi6SAVyAxiAAkgAiAEBEigKBXNjb3BlGAMgASgLMhkud2Vpci5hY2NvdW50LnYxLktleVNjb3BlEi8KC2V4cGlyZV90aW1lGAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBJZCgt1cGRhdGVfbWFzaxgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5GaWVsZE1hc2tCKLpIJeIBIhIMZGlzcGxheV9uYW1lEgVzY29wZRILZXhwaXJlX3RpbWVCDwoNX2Rpc3BsYXlfbmFtZSI2ChFVcGRhdGVLZXlSZXNwb25zZRIhCgNrZXkYASABKAsyFC53ZWlyLmFjY291bnQudjEuS2V5IncKEFJvdGF0ZUtleVJlcXVlc3QSKAoEbmFtZRgBIAEoCUIaukgXchUyE15rZXlzL1thLXowLTldezE2fSQSOQoFZ3JhY2UYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CD7pIDKoBCSIFCIDO2gMyACJzChFSb3RhdGVLZXlSZXNwb25zZRIhCgNrZXkYASABKAsyFC53ZWlyLmFjY291bnQudjEuS2V5EhMKBnNlY3JldBgCIAEoCUIDgAEBEiYKCHJlcGxhY2VkGAMgASgLMhQud2Vpci5hY2NvdW50LnYxLktleSI8ChBSZXZva2VLZXlSZXF1ZXN0EigKBG5hbWUYASABKAlCGrpIF3IVMhNea2V5cy9bYS16MC05XXsxNn0kIjYKEVJldm9rZUtleVJlc3BvbnNlEiEKA2tleRgBIAEoCzIULndlaXIuYWNjb3VudC52MS5LZXkiEgoQV2F0Y2hLZXlzUmVxdWVzdCKVAQoRV2F0Y2hLZXlzUmVzcG9uc2USKwoHcmVjb3JkcxgBIAMoCzIaLndlaXIuYWNjb3VudC52MS5LZXlSZWNvcmQSDwoHcmVtb3ZlZBgCIAMoCRIQCghjb21wbGV0ZRgDIAEoCBIwCghzdWJqZWN0cxgEIAMoCzIeLndlaXIuYWNjb3VudC52MS5TdWJqZWN0UmVjb3JkIlwKDVN1YmplY3RSZWNvcmQSDAoEbmFtZRgBIAEoCRIrCgZsaW1pdHMYAiABKAsyGy53ZWlyLmFjY291bnQudjEuUmF0ZUxpbWl0cxIQCghkaXNhYmxlZBgDIAEoCCLoAQoJS2V5UmVjb3JkEgoKAmlkGAEgASgJEg4KBmRpZ2VzdBgCIAEoDBIOCgZ0ZW5hbnQYAyABKAkSKAoFc2NvcGUYBCABKAsyGS53ZWlyLmFjY291bnQudjEuS2V5U2NvcGUSLwoLZXhwaXJlX3RpbWUYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEiIKBHJvbGUYBiABKA4yFC53ZWlyLmNvbW1vbi52MS5Sb2xlEhQKDGV2ZXJ5X3RlbmFudBgHIAEoCBIMCgR0ZWFtGAggASgJEgwKBHVzZXIYCSABKAky4AoKDkFjY291bnRTZXJ2aWNlEoIBCgxDcmVhdGVUZW5hbnQSJC53ZWlyLmFjY291bnQudjEuQ3JlYXRlVGVuYW50UmVxdWVzdBolLndlaXIuYWNjb3VudC52MS5DcmVhdGVUZW5hbnRSZXNwb25zZSIl4s4YCwgKEgd0ZW5hbnRzgtPkkwIQOgEqIgsvdjEvdGVuYW50cxJ8CgtMaXN0VGVuYW50cxIjLndlaXIuYWNjb3VudC52MS5MaXN0VGVuYW50c1JlcXVlc3QaJC53ZWlyLmFjY291bnQudjEuTGlzdFRlbmFudHNSZXNwb25zZSIi4s4YCwgGEgd0ZW5hbnRzgtPkkwINEgsvdjEvdGVuYW50cxJ/CglHZXRUZW5hbnQSIS53ZWlyLmFjY291bnQudjEuR2V0VGVuYW50UmVxdWVzdBoiLndlaXIuYWNjb3VudC52MS5HZXRUZW5hbnRSZXNwb25zZSIr4s4YCwgGEgd0ZW5hbnRzgtPkkwIWEhQvdjEve25hbWU9dGVuYW50cy8qfRKLAQoMVXBkYXRlVGVuYW50EiQud2Vpci5hY2NvdW50LnYxLlVwZGF0ZVRlbmFudFJlcXVlc3QaJS53ZWlyLmFjY291bnQudjEuVXBkYXRlVGVuYW50UmVzcG9uc2UiLuLOGAsIChIHdGVuYW50c4LT5JMCGToBKjIUL3YxL3tuYW1lPXRlbmFudHMvKn0ScwoJQ3JlYXRlS2V5EiEud2Vpci5hY2NvdW50LnYxLkNyZWF0ZUtleVJlcXVlc3QaIi53ZWlyLmFjY291bnQudjEuQ3JlYXRlS2V5UmVzcG9uc2UiH+LOGAgIBxIEa2V5c4LT5JMCDToBKiIIL3YxL2tleXMSbQoITGlzdEtleXMSIC53ZWlyLmFjY291bnQudjEuTGlzdEtleXNSZXF1ZXN0GiEud2Vpci5hY2NvdW50LnYxLkxpc3RLZXlzUmVzcG9uc2UiHOLOGAgIBhIEa2V5c4LT5JMCChIIL3YxL2tleXMScAoGR2V0S2V5Eh4ud2Vpci5hY2NvdW50LnYxLkdldEtleVJlcXVlc3QaHy53ZWlyLmFjY291bnQudjEuR2V0S2V5UmVzcG9uc2UiJeLOGAgIBhIEa2V5c4LT5JMCExIRL3YxL3tuYW1lPWtleXMvKn0SfAoJVXBkYXRlS2V5EiEud2Vpci5hY2NvdW50LnYxLlVwZGF0ZUtleVJlcXVlc3QaIi53ZWlyLmFjY291bnQudjEuVXBkYXRlS2V5UmVzcG9uc2UiKOLOGAgIBxIEa2V5c4LT5JMCFjoBKjIRL3YxL3tuYW1lPWtleXMvKn0SgwEKCVJvdGF0ZUtleRIhLndlaXIuYWNjb3VudC52MS5Sb3RhdGVLZXlSZXF1ZXN0GiIud2Vpci5hY2NvdW50LnYxLlJvdGF0ZUtleVJlc3BvbnNlIi/izhgICAcSBGtleXOC0+STAh06ASoiGC92MS97bmFtZT1rZXlzLyp9OnJvdGF0ZRKDAQoJUmV2b2tlS2V5EiEud2Vpci5hY2NvdW50LnYxLlJldm9rZUtleVJlcXVlc3QaIi53ZWlyLmFjY291bnQudjEuUmV2b2tlS2V5UmVzcG9uc2UiL+LOGAgIBxIEa2V5c4LT5JMCHToBKiIYL3YxL3tuYW1lPWtleXMvKn06cmV2b2tlElwKCVdhdGNoS2V5cxIhLndlaXIuYWNjb3VudC52MS5XYXRjaEtleXNSZXF1ZXN0GiIud2Vpci5hY2NvdW50LnYxLldhdGNoS2V5c1Jlc3BvbnNlIgbizhgCCAswAWIGcHJvdG8z", [file_buf_validate_validate, file_google_api_annotations, file_google_protobuf_duration, file_google_protobuf_field_mask, file_google_protobuf_timestamp, file_weir_common_v1_access]);
 
 /**
  * An organisation, or a part of one, that pays.
@@ -44,6 +44,20 @@ export type Tenant = Message<"weir.account.v1.Tenant"> & {
    * @generated from field: google.protobuf.Timestamp create_time = 3;
    */
   createTime?: Timestamp | undefined;
+
+  /**
+   * What its keys may do together. Absent: anything.
+   *
+   * @generated from field: weir.account.v1.RateLimits limits = 4;
+   */
+  limits?: RateLimits | undefined;
+
+  /**
+   * Whether its keys and tokens are refused for now.
+   *
+   * @generated from field: bool disabled = 5;
+   */
+  disabled: boolean;
 };
 
 /**
@@ -136,6 +150,13 @@ export type Key = Message<"weir.account.v1.Key"> & {
    * @generated from field: string user = 11;
    */
   user: string;
+
+  /**
+   * `keys/` and the id of the key that took its place when it was rotated. Empty: it was not.
+   *
+   * @generated from field: string successor = 12;
+   */
+  successor: string;
 };
 
 /**
@@ -322,11 +343,24 @@ export const CreateTenantResponseSchema: GenMessage<CreateTenantResponse> = /*@_
   messageDesc(file_weir_account_v1_account_service, 5);
 
 /**
- * Asks for all tenants.
+ * Asks for tenants.
  *
  * @generated from message weir.account.v1.ListTenantsRequest
  */
 export type ListTenantsRequest = Message<"weir.account.v1.ListTenantsRequest"> & {
+  /**
+   * Tenants of a page at most. Default 1,000, which is the most.
+   *
+   * @generated from field: uint32 page_size = 1;
+   */
+  pageSize: number;
+
+  /**
+   * `next_page_token` of the page before.
+   *
+   * @generated from field: string page_token = 2;
+   */
+  pageToken: string;
 };
 
 /**
@@ -337,7 +371,7 @@ export const ListTenantsRequestSchema: GenMessage<ListTenantsRequest> = /*@__PUR
   messageDesc(file_weir_account_v1_account_service, 6);
 
 /**
- * All tenants.
+ * Tenants.
  *
  * @generated from message weir.account.v1.ListTenantsResponse
  */
@@ -348,6 +382,13 @@ export type ListTenantsResponse = Message<"weir.account.v1.ListTenantsResponse">
    * @generated from field: repeated weir.account.v1.Tenant tenants = 1;
    */
   tenants: Tenant[];
+
+  /**
+   * Asks for the next page; empty on the last one.
+   *
+   * @generated from field: string next_page_token = 2;
+   */
+  nextPageToken: string;
 };
 
 /**
@@ -356,6 +397,119 @@ export type ListTenantsResponse = Message<"weir.account.v1.ListTenantsResponse">
  */
 export const ListTenantsResponseSchema: GenMessage<ListTenantsResponse> = /*@__PURE__*/
   messageDesc(file_weir_account_v1_account_service, 7);
+
+/**
+ * Asks for one tenant.
+ *
+ * @generated from message weir.account.v1.GetTenantRequest
+ */
+export type GetTenantRequest = Message<"weir.account.v1.GetTenantRequest"> & {
+  /**
+   * `tenants/` and the id.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+};
+
+/**
+ * Describes the message weir.account.v1.GetTenantRequest.
+ * Use `create(GetTenantRequestSchema)` to create a new message.
+ */
+export const GetTenantRequestSchema: GenMessage<GetTenantRequest> = /*@__PURE__*/
+  messageDesc(file_weir_account_v1_account_service, 8);
+
+/**
+ * One tenant.
+ *
+ * @generated from message weir.account.v1.GetTenantResponse
+ */
+export type GetTenantResponse = Message<"weir.account.v1.GetTenantResponse"> & {
+  /**
+   * The tenant.
+   *
+   * @generated from field: weir.account.v1.Tenant tenant = 1;
+   */
+  tenant?: Tenant | undefined;
+};
+
+/**
+ * Describes the message weir.account.v1.GetTenantResponse.
+ * Use `create(GetTenantResponseSchema)` to create a new message.
+ */
+export const GetTenantResponseSchema: GenMessage<GetTenantResponse> = /*@__PURE__*/
+  messageDesc(file_weir_account_v1_account_service, 9);
+
+/**
+ * What to change of a tenant.
+ *
+ * @generated from message weir.account.v1.UpdateTenantRequest
+ */
+export type UpdateTenantRequest = Message<"weir.account.v1.UpdateTenantRequest"> & {
+  /**
+   * `tenants/` and the id.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * For people.
+   *
+   * @generated from field: optional string display_name = 2;
+   */
+  displayName?: string | undefined;
+
+  /**
+   * What its keys may do together.
+   *
+   * @generated from field: weir.account.v1.RateLimits limits = 3;
+   */
+  limits?: RateLimits | undefined;
+
+  /**
+   * Whether its keys and tokens are refused.
+   *
+   * @generated from field: optional bool disabled = 4;
+   */
+  disabled?: boolean | undefined;
+
+  /**
+   * What changes: `display_name`, `limits`, `disabled`. One that is named and absent above is emptied.
+   * Absent: what is present above.
+   *
+   * @generated from field: google.protobuf.FieldMask update_mask = 5;
+   */
+  updateMask?: FieldMask | undefined;
+};
+
+/**
+ * Describes the message weir.account.v1.UpdateTenantRequest.
+ * Use `create(UpdateTenantRequestSchema)` to create a new message.
+ */
+export const UpdateTenantRequestSchema: GenMessage<UpdateTenantRequest> = /*@__PURE__*/
+  messageDesc(file_weir_account_v1_account_service, 10);
+
+/**
+ * The changed tenant.
+ *
+ * @generated from message weir.account.v1.UpdateTenantResponse
+ */
+export type UpdateTenantResponse = Message<"weir.account.v1.UpdateTenantResponse"> & {
+  /**
+   * The tenant.
+   *
+   * @generated from field: weir.account.v1.Tenant tenant = 1;
+   */
+  tenant?: Tenant | undefined;
+};
+
+/**
+ * Describes the message weir.account.v1.UpdateTenantResponse.
+ * Use `create(UpdateTenantResponseSchema)` to create a new message.
+ */
+export const UpdateTenantResponseSchema: GenMessage<UpdateTenantResponse> = /*@__PURE__*/
+  messageDesc(file_weir_account_v1_account_service, 11);
 
 /**
  * A key to create.
@@ -425,7 +579,7 @@ export type CreateKeyRequest = Message<"weir.account.v1.CreateKeyRequest"> & {
  * Use `create(CreateKeyRequestSchema)` to create a new message.
  */
 export const CreateKeyRequestSchema: GenMessage<CreateKeyRequest> = /*@__PURE__*/
-  messageDesc(file_weir_account_v1_account_service, 8);
+  messageDesc(file_weir_account_v1_account_service, 12);
 
 /**
  * The new key.
@@ -453,7 +607,7 @@ export type CreateKeyResponse = Message<"weir.account.v1.CreateKeyResponse"> & {
  * Use `create(CreateKeyResponseSchema)` to create a new message.
  */
 export const CreateKeyResponseSchema: GenMessage<CreateKeyResponse> = /*@__PURE__*/
-  messageDesc(file_weir_account_v1_account_service, 9);
+  messageDesc(file_weir_account_v1_account_service, 13);
 
 /**
  * Asks for keys.
@@ -462,11 +616,39 @@ export const CreateKeyResponseSchema: GenMessage<CreateKeyResponse> = /*@__PURE_
  */
 export type ListKeysRequest = Message<"weir.account.v1.ListKeysRequest"> & {
   /**
-   * `tenants/` and an id. Empty: of all tenants.
+   * `tenants/` and an id. Empty: of every tenant that the caller may see.
    *
    * @generated from field: string tenant = 1;
    */
   tenant: string;
+
+  /**
+   * Keys of a page at most. Default 1,000, which is the most.
+   *
+   * @generated from field: uint32 page_size = 2;
+   */
+  pageSize: number;
+
+  /**
+   * `next_page_token` of the page before; the rest of the question must be the same.
+   *
+   * @generated from field: string page_token = 3;
+   */
+  pageToken: string;
+
+  /**
+   * Only keys of this team: `teams/` and the id. Empty: of any, and of none.
+   *
+   * @generated from field: string team = 4;
+   */
+  team: string;
+
+  /**
+   * Only keys of this user: `users/` and the id. Empty: of any, and of none.
+   *
+   * @generated from field: string user = 5;
+   */
+  user: string;
 };
 
 /**
@@ -474,7 +656,7 @@ export type ListKeysRequest = Message<"weir.account.v1.ListKeysRequest"> & {
  * Use `create(ListKeysRequestSchema)` to create a new message.
  */
 export const ListKeysRequestSchema: GenMessage<ListKeysRequest> = /*@__PURE__*/
-  messageDesc(file_weir_account_v1_account_service, 10);
+  messageDesc(file_weir_account_v1_account_service, 14);
 
 /**
  * Keys.
@@ -488,6 +670,13 @@ export type ListKeysResponse = Message<"weir.account.v1.ListKeysResponse"> & {
    * @generated from field: repeated weir.account.v1.Key keys = 1;
    */
   keys: Key[];
+
+  /**
+   * Asks for the next page; empty on the last one.
+   *
+   * @generated from field: string next_page_token = 2;
+   */
+  nextPageToken: string;
 };
 
 /**
@@ -495,7 +684,184 @@ export type ListKeysResponse = Message<"weir.account.v1.ListKeysResponse"> & {
  * Use `create(ListKeysResponseSchema)` to create a new message.
  */
 export const ListKeysResponseSchema: GenMessage<ListKeysResponse> = /*@__PURE__*/
-  messageDesc(file_weir_account_v1_account_service, 11);
+  messageDesc(file_weir_account_v1_account_service, 15);
+
+/**
+ * Asks for one key.
+ *
+ * @generated from message weir.account.v1.GetKeyRequest
+ */
+export type GetKeyRequest = Message<"weir.account.v1.GetKeyRequest"> & {
+  /**
+   * `keys/` and the id.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+};
+
+/**
+ * Describes the message weir.account.v1.GetKeyRequest.
+ * Use `create(GetKeyRequestSchema)` to create a new message.
+ */
+export const GetKeyRequestSchema: GenMessage<GetKeyRequest> = /*@__PURE__*/
+  messageDesc(file_weir_account_v1_account_service, 16);
+
+/**
+ * One key.
+ *
+ * @generated from message weir.account.v1.GetKeyResponse
+ */
+export type GetKeyResponse = Message<"weir.account.v1.GetKeyResponse"> & {
+  /**
+   * The key.
+   *
+   * @generated from field: weir.account.v1.Key key = 1;
+   */
+  key?: Key | undefined;
+};
+
+/**
+ * Describes the message weir.account.v1.GetKeyResponse.
+ * Use `create(GetKeyResponseSchema)` to create a new message.
+ */
+export const GetKeyResponseSchema: GenMessage<GetKeyResponse> = /*@__PURE__*/
+  messageDesc(file_weir_account_v1_account_service, 17);
+
+/**
+ * What to change of a key. Its tenant, role, team and user stay what they are.
+ *
+ * @generated from message weir.account.v1.UpdateKeyRequest
+ */
+export type UpdateKeyRequest = Message<"weir.account.v1.UpdateKeyRequest"> & {
+  /**
+   * `keys/` and the id.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * For people.
+   *
+   * @generated from field: optional string display_name = 2;
+   */
+  displayName?: string | undefined;
+
+  /**
+   * What the key may do, as a whole: what it leaves out is not limited any more.
+   *
+   * @generated from field: weir.account.v1.KeyScope scope = 3;
+   */
+  scope?: KeyScope | undefined;
+
+  /**
+   * When it ends by itself.
+   *
+   * @generated from field: google.protobuf.Timestamp expire_time = 4;
+   */
+  expireTime?: Timestamp | undefined;
+
+  /**
+   * What changes: `display_name`, `scope`, `expire_time`. One that is named and absent above is emptied:
+   * the key may do everything, or never ends by itself. Absent: what is present above.
+   *
+   * @generated from field: google.protobuf.FieldMask update_mask = 5;
+   */
+  updateMask?: FieldMask | undefined;
+};
+
+/**
+ * Describes the message weir.account.v1.UpdateKeyRequest.
+ * Use `create(UpdateKeyRequestSchema)` to create a new message.
+ */
+export const UpdateKeyRequestSchema: GenMessage<UpdateKeyRequest> = /*@__PURE__*/
+  messageDesc(file_weir_account_v1_account_service, 18);
+
+/**
+ * The changed key.
+ *
+ * @generated from message weir.account.v1.UpdateKeyResponse
+ */
+export type UpdateKeyResponse = Message<"weir.account.v1.UpdateKeyResponse"> & {
+  /**
+   * The key.
+   *
+   * @generated from field: weir.account.v1.Key key = 1;
+   */
+  key?: Key | undefined;
+};
+
+/**
+ * Describes the message weir.account.v1.UpdateKeyResponse.
+ * Use `create(UpdateKeyResponseSchema)` to create a new message.
+ */
+export const UpdateKeyResponseSchema: GenMessage<UpdateKeyResponse> = /*@__PURE__*/
+  messageDesc(file_weir_account_v1_account_service, 19);
+
+/**
+ * A key to replace.
+ *
+ * @generated from message weir.account.v1.RotateKeyRequest
+ */
+export type RotateKeyRequest = Message<"weir.account.v1.RotateKeyRequest"> & {
+  /**
+   * `keys/` and the id.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * How long the old key is good beside the new one: from 0, which ends it at once, to 90 days. It
+   * never lives longer than it would have. Absent: 1 hour.
+   *
+   * @generated from field: google.protobuf.Duration grace = 2;
+   */
+  grace?: Duration | undefined;
+};
+
+/**
+ * Describes the message weir.account.v1.RotateKeyRequest.
+ * Use `create(RotateKeyRequestSchema)` to create a new message.
+ */
+export const RotateKeyRequestSchema: GenMessage<RotateKeyRequest> = /*@__PURE__*/
+  messageDesc(file_weir_account_v1_account_service, 20);
+
+/**
+ * The new key.
+ *
+ * @generated from message weir.account.v1.RotateKeyResponse
+ */
+export type RotateKeyResponse = Message<"weir.account.v1.RotateKeyResponse"> & {
+  /**
+   * The new key: tenant, scope, role, team, user, name for people and end are those of the old one.
+   *
+   * @generated from field: weir.account.v1.Key key = 1;
+   */
+  key?: Key | undefined;
+
+  /**
+   * What a caller presents: `weir_` and so on. Shown only here.
+   *
+   * @generated from field: string secret = 2;
+   */
+  secret: string;
+
+  /**
+   * The old key, with when it ends.
+   *
+   * @generated from field: weir.account.v1.Key replaced = 3;
+   */
+  replaced?: Key | undefined;
+};
+
+/**
+ * Describes the message weir.account.v1.RotateKeyResponse.
+ * Use `create(RotateKeyResponseSchema)` to create a new message.
+ */
+export const RotateKeyResponseSchema: GenMessage<RotateKeyResponse> = /*@__PURE__*/
+  messageDesc(file_weir_account_v1_account_service, 21);
 
 /**
  * A key to end.
@@ -516,7 +882,7 @@ export type RevokeKeyRequest = Message<"weir.account.v1.RevokeKeyRequest"> & {
  * Use `create(RevokeKeyRequestSchema)` to create a new message.
  */
 export const RevokeKeyRequestSchema: GenMessage<RevokeKeyRequest> = /*@__PURE__*/
-  messageDesc(file_weir_account_v1_account_service, 12);
+  messageDesc(file_weir_account_v1_account_service, 22);
 
 /**
  * The ended key.
@@ -537,7 +903,7 @@ export type RevokeKeyResponse = Message<"weir.account.v1.RevokeKeyResponse"> & {
  * Use `create(RevokeKeyResponseSchema)` to create a new message.
  */
 export const RevokeKeyResponseSchema: GenMessage<RevokeKeyResponse> = /*@__PURE__*/
-  messageDesc(file_weir_account_v1_account_service, 13);
+  messageDesc(file_weir_account_v1_account_service, 23);
 
 /**
  * Asks for the stream of keys.
@@ -552,7 +918,7 @@ export type WatchKeysRequest = Message<"weir.account.v1.WatchKeysRequest"> & {
  * Use `create(WatchKeysRequestSchema)` to create a new message.
  */
 export const WatchKeysRequestSchema: GenMessage<WatchKeysRequest> = /*@__PURE__*/
-  messageDesc(file_weir_account_v1_account_service, 14);
+  messageDesc(file_weir_account_v1_account_service, 24);
 
 /**
  * Keys that were added, changed or ended.
@@ -595,7 +961,7 @@ export type WatchKeysResponse = Message<"weir.account.v1.WatchKeysResponse"> & {
  * Use `create(WatchKeysResponseSchema)` to create a new message.
  */
 export const WatchKeysResponseSchema: GenMessage<WatchKeysResponse> = /*@__PURE__*/
-  messageDesc(file_weir_account_v1_account_service, 15);
+  messageDesc(file_weir_account_v1_account_service, 25);
 
 /**
  * What an edge needs to know of a tenant, a team or a user.
@@ -630,7 +996,7 @@ export type SubjectRecord = Message<"weir.account.v1.SubjectRecord"> & {
  * Use `create(SubjectRecordSchema)` to create a new message.
  */
 export const SubjectRecordSchema: GenMessage<SubjectRecord> = /*@__PURE__*/
-  messageDesc(file_weir_account_v1_account_service, 16);
+  messageDesc(file_weir_account_v1_account_service, 26);
 
 /**
  * What an edge needs to recognise a key.
@@ -707,16 +1073,18 @@ export type KeyRecord = Message<"weir.account.v1.KeyRecord"> & {
  * Use `create(KeyRecordSchema)` to create a new message.
  */
 export const KeyRecordSchema: GenMessage<KeyRecord> = /*@__PURE__*/
-  messageDesc(file_weir_account_v1_account_service, 17);
+  messageDesc(file_weir_account_v1_account_service, 27);
 
 /**
- * Tenants and their keys.
+ * Tenants and their keys. What a caller may not see answers as what is not there: NOT_FOUND. Besides the
+ * reasons named below, every method but WatchKeys fails with FORBIDDEN when it comes without a principal.
  *
  * @generated from service weir.account.v1.AccountService
  */
 export const AccountService: GenService<{
   /**
-   * Creates a tenant. Fails with ALREADY_EXISTS when the id is taken, STORE_UNAVAILABLE.
+   * Creates a tenant. Fails with FORBIDDEN for callers whose role does not hold in every tenant,
+   * ALREADY_EXISTS when the id is taken, STORE_UNAVAILABLE.
    *
    * @generated from rpc weir.account.v1.AccountService.CreateTenant
    */
@@ -726,7 +1094,7 @@ export const AccountService: GenService<{
     output: typeof CreateTenantResponseSchema;
   },
   /**
-   * Lists all tenants, by id. Idempotent. Fails with STORE_UNAVAILABLE.
+   * Lists the tenants that the caller may see, by id. Idempotent. Fails with STORE_UNAVAILABLE.
    *
    * @generated from rpc weir.account.v1.AccountService.ListTenants
    */
@@ -736,8 +1104,31 @@ export const AccountService: GenService<{
     output: typeof ListTenantsResponseSchema;
   },
   /**
-   * Creates a key. Its secret is in the response and nowhere else: only a keyed hash is kept.
-   * Not idempotent. Fails with NOT_FOUND when there is no such tenant, STORE_UNAVAILABLE.
+   * Gets one tenant. Idempotent. Fails with NOT_FOUND, STORE_UNAVAILABLE.
+   *
+   * @generated from rpc weir.account.v1.AccountService.GetTenant
+   */
+  getTenant: {
+    methodKind: "unary";
+    input: typeof GetTenantRequestSchema;
+    output: typeof GetTenantResponseSchema;
+  },
+  /**
+   * Changes a tenant; edges know it within one second. Idempotent. Fails with FORBIDDEN for callers
+   * whose role does not hold in every tenant, INVALID_REQUEST, NOT_FOUND, STORE_UNAVAILABLE.
+   *
+   * @generated from rpc weir.account.v1.AccountService.UpdateTenant
+   */
+  updateTenant: {
+    methodKind: "unary";
+    input: typeof UpdateTenantRequestSchema;
+    output: typeof UpdateTenantResponseSchema;
+  },
+  /**
+   * Creates a key. Its secret is in the response and nowhere else: only a keyed hash is kept. Nobody
+   * gives a key more than they have: no role beyond their own, no wider scope, no later end.
+   * Not idempotent. Fails with NOT_FOUND when there is no such tenant, team or user, FORBIDDEN,
+   * INVALID_REQUEST, STORE_UNAVAILABLE.
    *
    * @generated from rpc weir.account.v1.AccountService.CreateKey
    */
@@ -747,7 +1138,8 @@ export const AccountService: GenService<{
     output: typeof CreateKeyResponseSchema;
   },
   /**
-   * Lists keys without their secrets, newest first. Idempotent. Fails with STORE_UNAVAILABLE.
+   * Lists keys without their secrets, newest first. Idempotent. Fails with INVALID_REQUEST for a page
+   * token of another question, STORE_UNAVAILABLE.
    *
    * @generated from rpc weir.account.v1.AccountService.ListKeys
    */
@@ -757,8 +1149,45 @@ export const AccountService: GenService<{
     output: typeof ListKeysResponseSchema;
   },
   /**
+   * Gets one key without its secret. Idempotent. Fails with NOT_FOUND, STORE_UNAVAILABLE.
+   *
+   * @generated from rpc weir.account.v1.AccountService.GetKey
+   */
+  getKey: {
+    methodKind: "unary";
+    input: typeof GetKeyRequestSchema;
+    output: typeof GetKeyResponseSchema;
+  },
+  /**
+   * Changes what a key may do; edges know it within one second. Nobody gives a key more than they
+   * have, see CreateKey. Idempotent. Fails with NOT_FOUND, FORBIDDEN, INVALID_REQUEST (for a key
+   * that is revoked, too), STORE_UNAVAILABLE.
+   *
+   * @generated from rpc weir.account.v1.AccountService.UpdateKey
+   */
+  updateKey: {
+    methodKind: "unary";
+    input: typeof UpdateKeyRequestSchema;
+    output: typeof UpdateKeyResponseSchema;
+  },
+  /**
+   * Makes a key that may do what another may, and ends the other after a time of grace. The new
+   * key's secret is in the response and nowhere else. A key that was rotated cannot be rotated again:
+   * the new one can. Not idempotent. Fails with NOT_FOUND, FORBIDDEN (see CreateKey; every caller may
+   * rotate its own key whose role may change keys at all), INVALID_REQUEST for a key that has ended
+   * or was rotated, STORE_UNAVAILABLE.
+   *
+   * @generated from rpc weir.account.v1.AccountService.RotateKey
+   */
+  rotateKey: {
+    methodKind: "unary";
+    input: typeof RotateKeyRequestSchema;
+    output: typeof RotateKeyResponseSchema;
+  },
+  /**
    * Ends a key: within one second no edge accepts it. Idempotent; a revoked key stays revoked from
-   * its first revocation. Fails with NOT_FOUND, STORE_UNAVAILABLE.
+   * its first revocation. Fails with NOT_FOUND, FORBIDDEN for a key whose role the caller may not
+   * give, STORE_UNAVAILABLE.
    *
    * @generated from rpc weir.account.v1.AccountService.RevokeKey
    */
@@ -768,9 +1197,10 @@ export const AccountService: GenService<{
     output: typeof RevokeKeyResponseSchema;
   },
   /**
-   * Streams the keys that an edge needs to authenticate: first every live key, in one or more
-   * messages, the last of them with `complete`; then each change within half a second, and an empty
-   * message every second as a sign of life. Only for edges.
+   * Streams the keys that an edge needs to authenticate, and the tenants, teams and users that have
+   * limits or are disabled: first all of them, in one or more messages, the last with `complete`; then
+   * each change within half a second, and an empty message every second as a sign of life. Only for
+   * edges.
    * Fails with STORE_UNAVAILABLE; the edge then keeps what it has and calls again.
    *
    * @generated from rpc weir.account.v1.AccountService.WatchKeys
