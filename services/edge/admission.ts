@@ -17,9 +17,10 @@ export interface Arrival {
 /**
  * Lets a call in that asks for a key, or refuses it: the one order of checks behind every door, the cheapest first.
  * @param onKnown told who calls before anything is asked of the caller, so that refusals can be told apart by caller
- * @throws WeirError OVERLOADED, FORBIDDEN, RATE_LIMITED, and what Authenticate throws
+ * @returns at once, but for a JSON Web Token that was not seen before
+ * @throws WeirError OVERLOADED, FORBIDDEN, RATE_LIMITED, and what Authenticate throws. A promise rejects with the same.
  */
-export type Admit = (arrival: Arrival, access: Access, onKnown?: (caller: Caller) => void) => Caller;
+export type Admit = (arrival: Arrival, access: Access, onKnown?: (caller: Caller) => void) => Caller | Promise<Caller>;
 
 export interface AdmissionDeps {
   readonly authenticate: Authenticate;
@@ -33,10 +34,16 @@ const overloadRetryMs = 1_000;
 export function createAdmission({ authenticate, limits, isOverloaded }: AdmissionDeps): Admit {
   return ({ headers, address }, access, onKnown) => {
     if (isOverloaded()) throw new WeirError(ErrorReason.OVERLOADED, { retryAfterMs: overloadRetryMs });
-    const caller = authenticate(headers, address);
+    const found = authenticate(headers, address);
+    return found instanceof Promise
+      ? found.then((caller) => enter(caller, access, onKnown))
+      : enter(found, access, onKnown);
+  };
+
+  function enter(caller: Caller, access: Access, onKnown: ((caller: Caller) => void) | undefined): Caller {
     onKnown?.(caller);
     authorise(caller, access);
     limits.takeRequest(caller);
     return caller;
-  };
+  }
 }

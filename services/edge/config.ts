@@ -1,5 +1,7 @@
 import { durationMs, type Duration } from "@bufbuild/protobuf/wkt";
 import type { EdgeConfig } from "@weir/gen/weir/config/v1/config_pb";
+import { type IdentityProvider, identityProviders } from "./auth/identity-provider.ts";
+import { createNetworks, type Networks } from "./auth/networks.ts";
 import { type ResponsesSettings, responsesSettings } from "./routes/responses/settings.ts";
 
 /** Where a port is opened. */
@@ -38,6 +40,9 @@ export interface EdgeSettings {
   /** Where `/metrics` is answered beside the public port. */
   readonly metricsAddress: Address | undefined;
   readonly responses: ResponsesSettings;
+  readonly identityProviders: readonly IdentityProvider[];
+  /** Proxies whose `X-Forwarded-For` is believed; undefined: none. */
+  readonly trustedProxies: Networks | undefined;
 }
 
 const defaults = {
@@ -56,7 +61,7 @@ const defaults = {
 
 /**
  * Settings from the section `edge` of the configuration, with the defaults that its proto documents.
- * @throws Error when `metrics_address` is not a host and a port
+ * @throws Error when `metrics_address` is not a host and a port, a proxy's network is none, or an identity provider's URL is not safe
  */
 export function edgeSettings(config?: EdgeConfig): EdgeSettings {
   const bodyBytesMax = config?.bodyBytesMax ?? defaults.bodyBytesMax;
@@ -75,7 +80,16 @@ export function edgeSettings(config?: EdgeConfig): EdgeSettings {
     connectionsPerAddressMax: config?.connectionsPerAddressMax ?? defaults.connectionsPerAddressMax,
     metricsAddress: parseAddress(config?.metricsAddress ?? ""),
     responses: responsesSettings(config?.responses),
+    identityProviders: identityProviders(config?.identityProviders ?? []),
+    trustedProxies: networks("edge.trusted_proxies", config?.trustedProxies ?? []),
   };
+}
+
+function networks(path: string, texts: readonly string[]): Networks | undefined {
+  if (texts.length === 0) return undefined;
+  return createNetworks(texts, (text) => {
+    throw new Error(`${path}[${texts.indexOf(text)}]: expected a network, such as 10.0.0.0/8 or 2001:db8::/32`);
+  });
 }
 
 function milliseconds(duration: Duration | undefined, byDefault: number): number {

@@ -7,9 +7,9 @@ import type { Admit } from "./admission.ts";
 import type { Caller } from "./auth/snapshot.ts";
 import { optionsHeaders } from "./cors.ts";
 import type { Exchange } from "./http/exchange.ts";
-import type { RouteTable } from "./http/route-table.ts";
+import type { PathParams, RouteTable } from "./http/route-table.ts";
 import { voiceOfPath } from "./routes/dialects.ts";
-import type { Access, Route } from "./routes/route.ts";
+import type { Access, KeyedRoute, Route } from "./routes/route.ts";
 
 export interface DispatcherDeps {
   readonly table: RouteTable<Route>;
@@ -46,23 +46,36 @@ export function createDispatcher(deps: DispatcherDeps): (exchange: Exchange) => 
     }
     if (route.access === "open") return route.handle({ exchange, params });
     const caller = enter(exchange, route.access);
-    const { traceparent } = request.headers;
-    exchange.trace = beginTrace(tracer, spanName(route), typeof traceparent === "string" ? traceparent : undefined);
-    return route.handle({ exchange, params, caller });
+    return caller instanceof Promise
+      ? caller.then((known) => begin(exchange, route, params, known))
+      : begin(exchange, route, params, caller);
   };
 
-  function enter(exchange: Exchange, access: Access): Caller {
+  function begin(exchange: Exchange, route: KeyedRoute, params: PathParams, caller: Caller): Promise<void> | void {
+    // The client may have left while its token was verified, and nothing would tell the handler any more.
+    if (exchange.isOver) return undefined;
+    const { traceparent } = exchange.request.headers;
+    exchange.trace = beginTrace(tracer, spanName(route), typeof traceparent === "string" ? traceparent : undefined);
+    return route.handle({ exchange, params, caller });
+  }
+
+  function enter(exchange: Exchange, access: Access): Caller | Promise<Caller> {
     const { request, socket } = exchange;
     try {
-      return admit({ headers: request.headers, address: socket.remoteAddress }, access, (caller) => {
-        exchange.caller = caller;
+      const caller = admit({ headers: request.headers, address: socket.remoteAddress }, access, (known) => {
+        exchange.caller = known;
       });
+      return caller instanceof Promise ? caller.catch((thrown: unknown) => refuse(exchange, thrown)) : caller;
     } catch (thrown) {
-      // Every further guess costs its author a new connection.
-      exchange.isLast =
-        exchange.caller === undefined && thrown instanceof WeirError && thrown.reason === ErrorReason.RATE_LIMITED;
-      throw thrown;
+      return refuse(exchange, thrown);
     }
+  }
+
+  function refuse(exchange: Exchange, thrown: unknown): never {
+    // Every further guess costs its author a new connection.
+    exchange.isLast =
+      exchange.caller === undefined && thrown instanceof WeirError && thrown.reason === ErrorReason.RATE_LIMITED;
+    throw thrown;
   }
 
   function spanName(route: Route): string {

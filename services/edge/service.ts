@@ -15,6 +15,7 @@ import { createAlarms } from "./alarms.ts";
 import { createAuthenticator } from "./auth/authenticate.ts";
 import { createGuessLimit } from "./auth/guess-limit.ts";
 import { createKeySnapshot } from "./auth/snapshot.ts";
+import { createTokenVerifier } from "./auth/tokens.ts";
 import type { Address, EdgeSettings } from "./config.ts";
 import { appendCorsHeaders } from "./cors.ts";
 import { createDispatcher } from "./dispatch.ts";
@@ -86,7 +87,20 @@ export function createEdge(deps: EdgeDeps): Edge {
   const { clock, log, settings, version } = deps;
   const alarms = createAlarms(clock);
   const keys = createKeySnapshot(deps);
-  const authenticate = createAuthenticator({ keys, pepper: deps.pepper, clock, guesses: createGuessLimit(clock) });
+  const tokens = createTokenVerifier({
+    providers: () => settings().identityProviders,
+    isLoaded: () => keys.isLoaded,
+    clock,
+    log,
+  });
+  const authenticate = createAuthenticator({
+    keys,
+    tokens,
+    pepper: deps.pepper,
+    clock,
+    guesses: createGuessLimit(clock),
+    trustedProxies: () => settings().trustedProxies,
+  });
   const measures = createMeasures(deps.meter, { openRequests: () => server.openCount, keys: () => keys.size });
   const limits = createLimits({ clock, defaults: settings, onRefused: (limit) => measures.rateLimited(limit) });
   const admit = createAdmission({
@@ -225,6 +239,7 @@ export function createEdge(deps: EdgeDeps): Edge {
     draining = true;
     responses.close();
     keys.close();
+    tokens.close();
     await Promise.all([server.close(), metricsServer.close()]);
     limits.close();
     alarms.close();

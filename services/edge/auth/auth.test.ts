@@ -1,4 +1,5 @@
 import { randomBytes } from "node:crypto";
+import type { IncomingHttpHeaders } from "node:http";
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import {
@@ -16,8 +17,10 @@ import { CallCancelled, WeirError } from "@weir/kit/weir-error";
 import { afterEach, expect, test } from "vitest";
 import { createManualClock, type ManualClock } from "../testing/manual-clock.ts";
 import { createAuthenticator } from "./authenticate.ts";
+import type { Caller } from "./caller.ts";
 import { createGuessLimit } from "./guess-limit.ts";
 import { createKeySnapshot, type KeySnapshot } from "./snapshot.ts";
+import { createTokenVerifier } from "./tokens.ts";
 
 const pepper = randomBytes(32);
 const open = new Set<KeySnapshot>();
@@ -72,7 +75,14 @@ function setUp() {
   });
   open.add(keys);
   const guesses = createGuessLimit(clock);
-  const authenticate = createAuthenticator({ keys, pepper, clock, guesses });
+  const tokens = createTokenVerifier({ providers: () => [], isLoaded: () => true, clock, log: silentLog });
+  const recognise = createAuthenticator({ keys, tokens, pepper, clock, guesses, trustedProxies: () => undefined });
+  /** A key is never waited for. */
+  const authenticate = (headers: IncomingHttpHeaders, peer: string): Caller => {
+    const caller = recognise(headers, peer);
+    if (caller instanceof Promise) throw new Error("a key was waited for");
+    return caller;
+  };
   const stream = () => streams.at(-1) as Stream;
   return { clock, keys, guesses, authenticate, streams, stream };
 }

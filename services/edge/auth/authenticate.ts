@@ -4,25 +4,33 @@ import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import { keyDigest, parseKeyText } from "@weir/kit/api-key";
 import type { Clock } from "@weir/kit/clock";
 import { WeirError } from "@weir/kit/weir-error";
+import type { Caller } from "./caller.ts";
+import { clientAddress } from "./client-address.ts";
 import type { GuessLimit } from "./guess-limit.ts";
-import type { Caller, KeySnapshot } from "./snapshot.ts";
+import type { Networks } from "./networks.ts";
+import type { KeyCaller, KeySnapshot } from "./snapshot.ts";
+import { isToken, type TokenVerifier } from "./tokens.ts";
 
 export interface AuthenticatorDeps {
   readonly keys: KeySnapshot;
+  readonly tokens: TokenVerifier;
   /** Secret under which keys are hashed. */
   readonly pepper: Uint8Array;
   readonly clock: Clock;
   readonly guesses: GuessLimit;
+  /** Proxies whose `X-Forwarded-For` is believed. */
+  readonly trustedProxies: () => Networks | undefined;
 }
 
 /**
- * Finds out who calls.
- * @param address where the call comes from
- * @throws WeirError API_KEY_INVALID, one text for every cause; STORE_UNAVAILABLE when the key is not known and that may
- * be for want of news; RATE_LIMITED after too many failures from one address. A valid key is never refused for failures
- * of others.
+ * Finds out who calls: at once, but for a JSON Web Token that was not seen before, whose signature is verified on other
+ * threads.
+ * @param peer the other end of the connection that the call came on
+ * @throws WeirError API_KEY_INVALID, one text for every cause; FORBIDDEN when the caller may not call from where it is;
+ * STORE_UNAVAILABLE when the key is not known and that may be for want of news; RATE_LIMITED after too many failures from
+ * one address. A valid key is never refused for failures of others. A promise rejects with the same.
  */
-export type Authenticate = (headers: IncomingHttpHeaders, address: string | undefined) => Caller;
+export type Authenticate = (headers: IncomingHttpHeaders, peer: string | undefined) => Caller | Promise<Caller>;
 
 /** Texts whose HMAC need not be computed again; beyond it the one that came first is forgotten. */
 const cacheMax = 65_536;
@@ -30,9 +38,10 @@ const cacheMax = 65_536;
 const noDigest = Buffer.alloc(32);
 const storeRetryMs = 1_000;
 
-export function createAuthenticator({ keys, pepper, clock, guesses }: AuthenticatorDeps): Authenticate {
+export function createAuthenticator(deps: AuthenticatorDeps): Authenticate {
+  const { keys, tokens, pepper, clock, guesses } = deps;
   // By hash, not by text, so that memory holds no key.
-  const byHash = new Map<string, Caller>();
+  const byHash = new Map<string, KeyCaller>();
 
   function recognise(text: string): Caller | undefined {
     const hashed = hash("sha256", text, "hex");
@@ -59,20 +68,48 @@ export function createAuthenticator({ keys, pepper, clock, guesses }: Authentica
     throw new WeirError(ErrorReason.API_KEY_INVALID);
   }
 
-  return (headers, address) => {
+  /** Lets a caller through who is known: unless its place, or those it belongs to, say otherwise. */
+  function admit(caller: Caller, address: string | undefined): Caller {
+    for (const name of caller.subjects) {
+      if (keys.subject(name)?.disabled === true) throw new WeirError(ErrorReason.API_KEY_INVALID);
+    }
+    if (caller.networks !== undefined && !caller.networks.has(address)) {
+      throw new WeirError(ErrorReason.FORBIDDEN, {
+        text: "This API key may not be used from this network.",
+        metadata: { scope: "networks" },
+      });
+    }
+    return caller;
+  }
+
+  /** What a refusal becomes where there were too many. */
+  function told(thrown: unknown, address: string | undefined): unknown {
+    if (!(thrown instanceof WeirError) || thrown.reason !== ErrorReason.API_KEY_INVALID) return thrown;
+    const waitMs = guesses.failed(address);
+    if (waitMs <= 0) return thrown;
+    return new WeirError(ErrorReason.RATE_LIMITED, {
+      text: "Too many calls with a wrong API key from this address; retry after the delay in Retry-After.",
+      retryAfterMs: waitMs,
+    });
+  }
+
+  async function whenVerified(verification: Promise<Caller>, address: string | undefined): Promise<Caller> {
     try {
-      return identify(presentedKey(headers));
+      return admit(await verification, address);
     } catch (thrown) {
-      if (thrown instanceof WeirError && thrown.reason === ErrorReason.API_KEY_INVALID) {
-        const waitMs = guesses.failed(address);
-        if (waitMs > 0) {
-          throw new WeirError(ErrorReason.RATE_LIMITED, {
-            text: "Too many calls with a wrong API key from this address; retry after the delay in Retry-After.",
-            retryAfterMs: waitMs,
-          });
-        }
-      }
-      throw thrown;
+      throw told(thrown, address);
+    }
+  }
+
+  return (headers, peer) => {
+    const address = clientAddress(headers, peer, deps.trustedProxies());
+    try {
+      const text = presentedKey(headers);
+      if (text === undefined || !isToken(text)) return admit(identify(text), address);
+      const found = tokens.verify(text);
+      return found instanceof Promise ? whenVerified(found, address) : admit(found, address);
+    } catch (thrown) {
+      throw told(thrown, address);
     }
   };
 }

@@ -1,47 +1,31 @@
-import { create, equals, toBinary } from "@bufbuild/protobuf";
+import { equals } from "@bufbuild/protobuf";
 import { timestampMs } from "@bufbuild/protobuf/wkt";
-import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
 import {
   type AccountService,
   type KeyRecord,
   KeyRecordSchema,
+  type SubjectRecord,
   type WatchKeysResponse,
 } from "@weir/gen/weir/account/v1/account_service_pb";
-import type { Permission } from "@weir/gen/weir/common/v1/access_pb";
-import { PrincipalSchema } from "@weir/gen/weir/common/v1/principal_pb";
 import type { Client } from "@weir/kit/call";
 import type { Clock } from "@weir/kit/clock";
 import type { Log } from "@weir/kit/log";
-import { permissionsOf } from "@weir/kit/roles";
 import { CallCancelled } from "@weir/kit/weir-error";
-import type { Limited } from "../limits/limits.ts";
+import { type Caller, createCaller } from "./caller.ts";
+
+export { type Caller, principalHeaderFor } from "./caller.ts";
 
 /** A key that is live, ready for use. */
-export interface Caller extends Limited {
-  /** Id of the key. */
-  readonly id: string;
-  /** Id of the tenant that pays. */
-  readonly tenant: string;
+export interface KeyCaller extends Caller {
   /** HMAC-SHA-256 of the key's text under the pepper. */
   readonly digest: Uint8Array;
-  /** Wall-clock time from which the key is refused; Infinity: never. */
-  readonly expireMs: number;
-  /** An encoded weir.common.v1.Principal without `user` and `tags`, and the same in base 64. */
-  readonly principal: Uint8Array;
-  readonly principalHeader: string;
-  /** What the caller's role allows. */
-  readonly permissions: ReadonlySet<Permission>;
-  /** Whether the key's scope has an endpoint. */
-  readonly mayUse: (endpoint: string) => boolean;
-  /** Whether the key may call an alias. */
-  readonly mayCall: (alias: string) => boolean;
-  /** False once the key was revoked or its record was replaced. */
-  isLive: boolean;
 }
 
-/** The live keys of all tenants, in memory. */
+/** The live keys of all tenants, in memory, and what is said of the tenants, teams and users that they belong to. */
 export interface KeySnapshot {
-  get(id: string): Caller | undefined;
+  get(id: string): KeyCaller | undefined;
+  /** Limits and state of a tenant, a team or a user, by its name; undefined: it has no limits and is not disabled. */
+  subject(name: string): SubjectRecord | undefined;
   /** Whether the set has been complete at least once. */
   readonly isLoaded: boolean;
   /** Whether an unknown key is surely no live one: the set is complete and the last sign of life is recent. */
@@ -69,8 +53,7 @@ const backoffMaxMs = 5_000;
 export function createKeySnapshot(deps: KeySnapshotDeps): KeySnapshot {
   const { clock, log } = deps;
   const ended = new AbortController();
-  let callers: ReadonlyMap<string, Caller> = new Map();
-  let changeable = new Map<string, Caller>();
+  let current: KeySet = { callers: new Map(), subjects: new Map() };
   let isLoaded = false;
   let lastSignMs = Number.NEGATIVE_INFINITY;
 
@@ -89,10 +72,10 @@ export function createKeySnapshot(deps: KeySnapshotDeps): KeySnapshot {
       } else cancelWatch = clock.after(silentAfterMs - silentMs, watch);
     }
     try {
-      let building: Map<string, Caller> | undefined = new Map();
+      let building: KeySet | undefined = { callers: new Map(), subjects: new Map() };
       for await (const message of deps.accounts.watchKeys({}, { signal: call.signal })) {
         heard = clock.monotonic();
-        apply(message, building ?? changeable);
+        apply(message, building ?? current);
         if (message.complete && building !== undefined) {
           replace(building);
           building = undefined;
@@ -105,28 +88,32 @@ export function createKeySnapshot(deps: KeySnapshotDeps): KeySnapshot {
     }
   }
 
-  function apply(message: WatchKeysResponse, into: Map<string, Caller>): void {
+  function apply(message: WatchKeysResponse, into: KeySet): void {
+    const { callers, subjects } = into;
     for (const record of message.records) {
-      const known = changeable.get(record.id);
+      const known = current.callers.get(record.id);
       if (known !== undefined && isSame(known, record)) {
-        into.set(record.id, known);
+        callers.set(record.id, known);
         continue;
       }
-      if (into === changeable) retire(known);
-      into.set(record.id, callerOf(record));
+      if (into === current) retire(known);
+      callers.set(record.id, callerOf(record));
     }
     for (const id of message.removed) {
-      if (into === changeable) retire(into.get(id));
-      into.delete(id);
+      if (into === current) retire(callers.get(id));
+      callers.delete(id);
+    }
+    for (const subject of message.subjects) {
+      if (subject.disabled || subject.limits !== undefined) subjects.set(subject.name, subject);
+      else subjects.delete(subject.name);
     }
   }
 
-  function replace(next: Map<string, Caller>): void {
-    for (const caller of changeable.values()) {
-      if (next.get(caller.id) !== caller) retire(caller);
+  function replace(next: KeySet): void {
+    for (const caller of current.callers.values()) {
+      if (next.callers.get(caller.id) !== caller) retire(caller);
     }
-    changeable = next;
-    callers = next;
+    current = next;
     isLoaded = true;
   }
 
@@ -149,7 +136,8 @@ export function createKeySnapshot(deps: KeySnapshotDeps): KeySnapshot {
   void run();
 
   return {
-    get: (id) => callers.get(id),
+    get: (id) => current.callers.get(id),
+    subject: (name) => current.subjects.get(name),
     get isLoaded() {
       return isLoaded;
     },
@@ -157,7 +145,7 @@ export function createKeySnapshot(deps: KeySnapshotDeps): KeySnapshot {
       return isLoaded && clock.monotonic() - lastSignMs <= staleAfterMs;
     },
     get size() {
-      return callers.size;
+      return current.callers.size;
     },
     close: () => ended.abort(),
   };
@@ -179,6 +167,11 @@ function retire(caller: Caller | undefined): void {
   if (caller !== undefined) caller.isLive = false;
 }
 
+interface KeySet {
+  readonly callers: Map<string, KeyCaller>;
+  readonly subjects: Map<string, SubjectRecord>;
+}
+
 const recordsOf = new WeakMap<Caller, KeyRecord>();
 
 function isSame(caller: Caller, record: KeyRecord): boolean {
@@ -186,55 +179,10 @@ function isSame(caller: Caller, record: KeyRecord): boolean {
   return caller.isLive && known !== undefined && equals(KeyRecordSchema, known, record);
 }
 
-function callerOf(record: KeyRecord): Caller {
-  const { role, everyTenant } = record;
-  const principal = toBinary(
-    PrincipalSchema,
-    create(PrincipalSchema, {
-      tenant: record.tenant,
-      key: record.id,
-      role,
-      everyTenant,
-      team: record.team,
-      accountUser: record.user,
-    }),
-  );
-  const endpoints = record.scope?.endpoints ?? [];
-  const caller: Caller = {
-    id: record.id,
-    tenant: record.tenant,
-    digest: record.digest,
-    expireMs: record.expireTime === undefined ? Number.POSITIVE_INFINITY : timestampMs(record.expireTime),
-    requestsPerMinute: record.scope?.requestsPerMinute,
-    tokensPerMinute: record.scope?.tokensPerMinute,
-    principal,
-    principalHeader: base64(principal),
-    permissions: permissionsOf(role, everyTenant),
-    mayUse: endpoints.length === 0 ? () => true : (endpoint) => endpoints.includes(endpoint),
-    mayCall: scopeOf(record.scope?.models ?? []),
-    isLive: true,
-  };
+function callerOf(record: KeyRecord): KeyCaller {
+  const { id, digest, tenant, role, everyTenant, team, user, scope, expireTime } = record;
+  const expireMs = expireTime === undefined ? Number.POSITIVE_INFINITY : timestampMs(expireTime);
+  const caller = { ...createCaller({ id, key: id, tenant, role, everyTenant, team, user, scope, expireMs }), digest };
   recordsOf.set(caller, record);
   return caller;
-}
-
-/** The principal of a call that names its end user or has tags: the key's principal with more fields. @param tags encoded */
-export function principalHeaderFor(caller: Caller, user: string | undefined, tags?: Uint8Array): string {
-  if (user === undefined && tags === undefined) return caller.principalHeader;
-  const fields = [caller.principal];
-  if (user !== undefined) fields.push(new BinaryWriter().tag(3, WireType.LengthDelimited).string(user).finish());
-  if (tags !== undefined) fields.push(tags);
-  return base64(Buffer.concat(fields));
-}
-
-function base64(bytes: Uint8Array): string {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("base64");
-}
-
-/** @param models names, and prefixes that end in `*`; none: everything */
-function scopeOf(models: readonly string[]): (alias: string) => boolean {
-  if (models.length === 0) return () => true;
-  const names = new Set(models.filter((model) => !model.endsWith("*")));
-  const prefixes = models.filter((model) => model.endsWith("*")).map((model) => model.slice(0, -1));
-  return (alias) => names.has(alias) || prefixes.some((prefix) => alias.startsWith(prefix));
 }

@@ -20,9 +20,9 @@ export function createMetrics({ renderMetrics, authenticate }: MetricsDeps) {
   }
   return {
     open: answer,
-    guarded(call: OpenCall): Promise<void> {
+    async guarded(call: OpenCall): Promise<void> {
       const { request, socket } = call.exchange;
-      if (!isLocal(request)) authenticate(request.headers, socket.remoteAddress);
+      if (!isLocal(request)) await authenticate(request.headers, socket.remoteAddress);
       return answer(call);
     },
   };

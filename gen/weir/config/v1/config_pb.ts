@@ -7,13 +7,15 @@ import { enumDesc, fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
 import { file_buf_validate_validate } from "@bufbuild/protovalidate/gen/buf/validate/validate_pb.js";
 import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
 import { file_google_protobuf_duration, file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
+import type { Role } from "../../common/v1/access_pb.ts";
+import { file_weir_common_v1_access } from "../../common/v1/access_pb.ts";
 import type { Message, UnknownEnum } from "@bufbuild/protobuf";
 
 /**
  * Describes the file weir/config/v1/config.proto.
  */
 export const file_weir_config_v1_config: GenFile = /*@__PURE__*/
-  fileDesc("Cht3ZWlyL2NvbmZpZy92MS9jb25maWcucHJvdG8SDndlaXIuY29uZmlnLnYxIpoFCgZDb25maWcSKAoEZWRnZRgBIAEoCzIaLndlaXIuY29uZmlnLnYxLkVkZ2VDb25maWcSXwoJcHJvdmlkZXJzGAIgAygLMiUud2Vpci5jb25maWcudjEuQ29uZmlnLlByb3ZpZGVyc0VudHJ5QiW6SCKaAR8Q6AciGnIYMhZeW2Etel1bYS16MC05LV17MCw2Mn0kEkgKB2FsaWFzZXMYAyADKAsyIy53ZWlyLmNvbmZpZy52MS5Db25maWcuQWxpYXNlc0VudHJ5QhK6SA+aAQwQkE4iB3IFEAEYgAQSNwoGcHJpY2VzGAQgAygLMhsud2Vpci5jb25maWcudjEuUHJpY2VDb25maWdCCrpIB5IBBBCgjQYSLAoGcm91dGVyGAUgASgLMhwud2Vpci5jb25maWcudjEuUm91dGVyQ29uZmlnEi4KB2pvdXJuYWwYBiABKAsyHS53ZWlyLmNvbmZpZy52MS5Kb3VybmFsQ29uZmlnEjIKCWRpc2NvdmVyeRgHIAEoCzIfLndlaXIuY29uZmlnLnYxLkRpc2NvdmVyeUNvbmZpZxIsCgZsZWRnZXIYCCABKAsyHC53ZWlyLmNvbmZpZy52MS5MZWRnZXJDb25maWcSIwoLcHJpY2VfZmlsZXMYCSADKAlCDrpIC5IBCBBkIgRyAhABGlAKDlByb3ZpZGVyc0VudHJ5EgsKA2tleRgBIAEoCRItCgV2YWx1ZRgCIAEoCzIeLndlaXIuY29uZmlnLnYxLlByb3ZpZGVyQ29uZmlnOgI4ARpLCgxBbGlhc2VzRW50cnkSCwoDa2V5GAEgASgJEioKBXZhbHVlGAIgASgLMhsud2Vpci5jb25maWcudjEuQWxpYXNDb25maWc6AjgBIqAFCgpFZGdlQ29uZmlnEioKDmJvZHlfYnl0ZXNfbWF4GAEgASgNQg26SAoqCBiAgIAeKIAISACIAQESKQoTcmVxdWVzdHNfcGVyX21pbnV0ZRgCIAEoDUIHukgEKgIoAUgBiAEBEicKEXRva2Vuc19wZXJfbWludXRlGAMgASgNQge6SAQqAigBSAKIAQESIgoMcmVxdWVzdHNfbWF4GAQgASgNQge6SAQqAigBSAOIAQESHwoMY29yc19vcmlnaW5zGAUgAygJQgm6SAaSAQMQ6AcSOAoJaGVhcnRiZWF0GAYgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQgq6SAeqAQQyAggBEjsKDGhvbGRfaGVhZGVycxgHIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkIKukgHqgEEMgIIARI6Cgt3cml0ZV9zdGFsbBgIIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkIKukgHqgEEMgIIARIoCgVkcmFpbhgJIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIXCg9tZXRyaWNzX2FkZHJlc3MYCiABKAkSMgoJcmVzcG9uc2VzGAsgASgLMh8ud2Vpci5jb25maWcudjEuUmVzcG9uc2VzQ29uZmlnEjEKG2Nvbm5lY3Rpb25zX3Blcl9hZGRyZXNzX21heBgUIAEoDUIHukgEKgIoAUgEiAEBQhEKD19ib2R5X2J5dGVzX21heEIWChRfcmVxdWVzdHNfcGVyX21pbnV0ZUIUChJfdG9rZW5zX3Blcl9taW51dGVCDwoNX3JlcXVlc3RzX21heEIeChxfY29ubmVjdGlvbnNfcGVyX2FkZHJlc3NfbWF4IucCCg9SZXNwb25zZXNDb25maWcSQwoMdGltZV90b19saXZlGAEgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQhK6SA+qAQwiBgiAhrCWATICCAESJQoJYnl0ZXNfbWF4GAIgASgNQg26SAoqCBiAgIAQKIAISACIAQESJQoOYmFja2dyb3VuZF9tYXgYAyABKA1CCLpIBSoDGJBOSAGIAQESRwoSYmFja2dyb3VuZF90aW1lb3V0GAQgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQhC6SA2qAQoiBAiAowUyAggBEjkKBWxlYXNlGAUgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQg+6SAyqAQkiAwiQHDICCAESEgoFc3RvcmUYBiABKAhIAogBAUIMCgpfYnl0ZXNfbWF4QhEKD19iYWNrZ3JvdW5kX21heEIICgZfc3RvcmUi7QkKDlByb3ZpZGVyQ29uZmlnEjYKBGtpbmQYASABKA4yHC53ZWlyLmNvbmZpZy52MS5Qcm92aWRlcktpbmRCCrpIB4IBBBABIAASHQoIYmFzZV91cmwYAiABKAlCC7pICNgBAXIDiAEBEhQKB2FwaV9rZXkYAyABKAlCA4ABARJGCgdoZWFkZXJzGAQgAygLMisud2Vpci5jb25maWcudjEuUHJvdmlkZXJDb25maWcuSGVhZGVyc0VudHJ5Qgi6SAWaAQIQQBIfCgljYWxsc19tYXgYBSABKA1CB7pIBCoCKAFIAIgBARIWCglxdWV1ZV9tYXgYBiABKA1IAYgBARIgChNzdG9wc19vbl9kaXNjb25uZWN0GAcgASgISAKIAQESGQoGbW9kZWxzGAggAygJQgm6SAaSAQMQkE4SGgoNc3RyZWFtc191c2FnZRgJIAEoCEgDiAEBEh0KCGFwaV9rZXlzGAogAygJQguAAQG6SAWSAQIQZBKHAQoIZGlhbGVjdHMYCyADKAlCdbpIcpIBbxAIImtyaVILb3BlbmFpLWNoYXRSEG9wZW5haS1yZXNwb25zZXNSEm9wZW5haS1jb21wbGV0aW9uc1ISYW50aHJvcGljLW1lc3NhZ2VzUgZnZW1pbmlSEGJlZHJvY2stY29udmVyc2VSBm9sbGFtYRITCgthcGlfdmVyc2lvbhgMIAEoCRIoCgZyZWdpb24YDSABKAlCGLpIFXITMhFeW2EtejAtOS1dezAsNjN9JBIrCgdwcm9qZWN0GA4gASgJQhq6SBdyFTITXlthLXowLTk6Li1dezAsNjN9JBIrCgNhd3MYDyABKAsyHi53ZWlyLmNvbmZpZy52MS5Bd3NDcmVkZW50aWFscxIvChltYXhfb3V0cHV0X3Rva2Vuc19kZWZhdWx0GBAgASgNQge6SAQqAigBSASIAQESHAoPdXNlc19tYXhfdG9rZW5zGBEgASgISAWIAQESWgoMY2FwYWJpbGl0aWVzGBIgAygLMjAud2Vpci5jb25maWcudjEuUHJvdmlkZXJDb25maWcuQ2FwYWJpbGl0aWVzRW50cnlCErpID5oBDBCQTiIHcgUQARiAAhIOCgZtb2R1bGUYEyABKAkSPQoPZW1iZWRkaW5nX2JhdGNoGBQgASgLMiQud2Vpci5jb25maWcudjEuRW1iZWRkaW5nQmF0Y2hDb25maWcSGAoLY3JlZGVudGlhbHMYFSABKAlCA4ABARIRCgl0b2tlbl91cmwYFiABKAkSKgoFbG9jYWwYHiABKAsyGy53ZWlyLmNvbmZpZy52MS5Mb2NhbENvbmZpZxouCgxIZWFkZXJzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ARpXChFDYXBhYmlsaXRpZXNFbnRyeRILCgNrZXkYASABKAkSMQoFdmFsdWUYAiABKAsyIi53ZWlyLmNvbmZpZy52MS5DYXBhYmlsaXRpZXNDb25maWc6AjgBQgwKCl9jYWxsc19tYXhCDAoKX3F1ZXVlX21heEIWChRfc3RvcHNfb25fZGlzY29ubmVjdEIQCg5fc3RyZWFtc191c2FnZUIcChpfbWF4X291dHB1dF90b2tlbnNfZGVmYXVsdEISChBfdXNlc19tYXhfdG9rZW5zIoYECgtMb2NhbENvbmZpZxJRCgVmaWxlcxgBIAMoCzImLndlaXIuY29uZmlnLnYxLkxvY2FsQ29uZmlnLkZpbGVzRW50cnlCGrpIF5oBFAgBEOgHIgdyBRABGIACKgRyAhABEioKDmNvbnRleHRfdG9rZW5zGAIgASgNQg26SAoqCBiAreIEKIACSACIAQESIgoJc2VxdWVuY2VzGAMgASgNQgq6SAcqBRiAAigBSAGIAQESIQoJcXVldWVfbWF4GAQgASgNQgm6SAYqBBigjQZIAogBARI2CgR3YWl0GAUgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQg26SAqqAQciAwiQHCoAEiAKB3RocmVhZHMYBiABKA1CCrpIByoFGIAIKAFIA4gBARIgCgptb2RlbHNfbWF4GAcgASgNQge6SAQqAigBSASIAQESKAoQbWVtb3J5X2J5dGVzX21heBgIIAEoBEIJukgGMgQogIBASAWIAQEaLAoKRmlsZXNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBQhEKD19jb250ZXh0X3Rva2Vuc0IMCgpfc2VxdWVuY2VzQgwKCl9xdWV1ZV9tYXhCCgoIX3RocmVhZHNCDQoLX21vZGVsc19tYXhCEwoRX21lbW9yeV9ieXRlc19tYXgitgEKFEVtYmVkZGluZ0JhdGNoQ29uZmlnEjUKBHdhaXQYASABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CDLpICaoBBiICCAEyABIjCgppbnB1dHNfbWF4GAIgASgNQgq6SAcqBRiAECgCSACIAQESJQoJYnl0ZXNfbWF4GAMgASgNQg26SAoqCBiAgIAIKIAISAGIAQFCDQoLX2lucHV0c19tYXhCDAoKX2J5dGVzX21heCK9AgoSQ2FwYWJpbGl0aWVzQ29uZmlnEhIKBXRvb2xzGAEgASgISACIAQESEwoGaW1hZ2VzGAIgASgISAGIAQESEgoFYXVkaW8YAyABKAhIAogBARISCgVmaWxlcxgEIAEoCEgDiAEBEhgKC2pzb25fc2NoZW1hGAUgASgISASIAQESFgoJcmVhc29uaW5nGAYgASgISAWIAQESFgoJc3RyZWFtaW5nGAcgASgISAaIAQESJAoOY29udGV4dF90b2tlbnMYCCABKA1CB7pIBCoCKAFIB4gBAUIICgZfdG9vbHNCCQoHX2ltYWdlc0IICgZfYXVkaW9CCAoGX2ZpbGVzQg4KDF9qc29uX3NjaGVtYUIMCgpfcmVhc29uaW5nQgwKCl9zdHJlYW1pbmdCEQoPX2NvbnRleHRfdG9rZW5zInMKDkF3c0NyZWRlbnRpYWxzEh4KDWFjY2Vzc19rZXlfaWQYASABKAlCB7pIBHICEAESJQoRc2VjcmV0X2FjY2Vzc19rZXkYAiABKAlCCoABAbpIBHICEAESGgoNc2Vzc2lvbl90b2tlbhgDIAEoCUIDgAEBIskBCgtBbGlhc0NvbmZpZxI5Cgd0YXJnZXRzGAEgAygLMhwud2Vpci5jb25maWcudjEuVGFyZ2V0Q29uZmlnQgq6SAeSAQQIARBAEhYKDmFsbG93X3VucHJpY2VkGAIgASgIEjAKCHRpbWVvdXRzGAMgASgLMh4ud2Vpci5jb25maWcudjEuVGltZW91dHNDb25maWcSJAoMYXR0ZW1wdHNfbWF4GAQgASgNQgm6SAYqBBgKKAFIAIgBAUIPCg1fYXR0ZW1wdHNfbWF4IkIKDFRhcmdldENvbmZpZxIZCghwcm92aWRlchgBIAEoCUIHukgEcgIQARIXCgVtb2RlbBgCIAEoCUIIukgFcgMYgAIi5wEKDlRpbWVvdXRzQ29uZmlnEjQKB2Nvbm5lY3QYASABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CCLpIBaoBAioAEjgKC2ZpcnN0X3Rva2VuGAIgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQgi6SAWqAQIqABIxCgRpZGxlGAMgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQgi6SAWqAQIqABIyCgV0b3RhbBgEIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkIIukgFqgECKgAimgMKDFJvdXRlckNvbmZpZxIwCgh0aW1lb3V0cxgBIAEoCzIeLndlaXIuY29uZmlnLnYxLlRpbWVvdXRzQ29uZmlnEiQKDGF0dGVtcHRzX21heBgCIAEoDUIJukgGKgQYCigBSACIAQESIwoNcmV0cnlfcGVyY2VudBgDIAEoDUIHukgEKgIYZEgBiAEBEiMKFnJldHJpZXNfcGVyX3NlY29uZF9taW4YBCABKA1IAogBARIyCg9yZXRyeV9hZnRlcl9tYXgYBSABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SJgoQY2lyY3VpdF9mYWlsdXJlcxgGIAEoDUIHukgEKgIoAUgDiAEBEjkKDGNpcmN1aXRfb3BlbhgHIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkIIukgFqgECKgBCDwoNX2F0dGVtcHRzX21heEIQCg5fcmV0cnlfcGVyY2VudEIZChdfcmV0cmllc19wZXJfc2Vjb25kX21pbkITChFfY2lyY3VpdF9mYWlsdXJlcyKyAQoNSm91cm5hbENvbmZpZxIwCg1zeW5jX2ludGVydmFsGAEgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEiEKCWJ5dGVzX21heBgCIAEoBEIJukgGMgQogIBASACIAQESPgoRcHJvZ3Jlc3NfaW50ZXJ2YWwYAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CCLpIBaoBAioAQgwKCl9ieXRlc19tYXgiRAoMTGVkZ2VyQ29uZmlnEiQKC2tlcHRfbW9udGhzGAEgASgNQgq6SAcqBRiwCSgCSACIAQFCDgoMX2tlcHRfbW9udGhzInUKD0Rpc2NvdmVyeUNvbmZpZxIYCgtlbnZpcm9ubWVudBgBIAEoCEgAiAEBEhIKBWxvY2FsGAIgASgISAGIAQESEQoEZGVtbxgDIAEoCEgCiAEBQg4KDF9lbnZpcm9ubWVudEIICgZfbG9jYWxCBwoFX2RlbW8ipQgKC1ByaWNlQ29uZmlnEhkKCHByb3ZpZGVyGAEgASgJQge6SARyAhABEhYKBW1vZGVsGAIgASgJQge6SARyAhABEjIKDmVmZmVjdGl2ZV90aW1lGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBJBChVpbnB1dF91c2RfcGVyX21pbGxpb24YBCABKAlCIrpIH3IdMhteWzAtOV17MSw5fShcLlswLTldezEsOX0pPyQSQgoWb3V0cHV0X3VzZF9wZXJfbWlsbGlvbhgFIAEoCUIiukgfch0yG15bMC05XXsxLDl9KFwuWzAtOV17MSw5fSk/JBJLChxjYWNoZWRfaW5wdXRfdXNkX3Blcl9taWxsaW9uGAYgASgJQiW6SCJyIDIeXihbMC05XXsxLDl9KFwuWzAtOV17MSw5fSk/KT8kEkoKG2NhY2hlX3dyaXRlX3VzZF9wZXJfbWlsbGlvbhgHIAEoCUIlukgiciAyHl4oWzAtOV17MSw5fShcLlswLTldezEsOX0pPyk/JBJPCiBjYWNoZV93cml0ZV9sb25nX3VzZF9wZXJfbWlsbGlvbhgIIAEoCUIlukgiciAyHl4oWzAtOV17MSw5fShcLlswLTldezEsOX0pPyk/JBJKChthdWRpb19pbnB1dF91c2RfcGVyX21pbGxpb24YCSABKAlCJbpIInIgMh5eKFswLTldezEsOX0oXC5bMC05XXsxLDl9KT8pPyQSSgobaW1hZ2VfaW5wdXRfdXNkX3Blcl9taWxsaW9uGAogASgJQiW6SCJyIDIeXihbMC05XXsxLDl9KFwuWzAtOV17MSw5fSk/KT8kEksKHGF1ZGlvX291dHB1dF91c2RfcGVyX21pbGxpb24YCyABKAlCJbpIInIgMh5eKFswLTldezEsOX0oXC5bMC05XXsxLDl9KT8pPyQSSwocaW1hZ2Vfb3V0cHV0X3VzZF9wZXJfbWlsbGlvbhgMIAEoCUIlukgiciAyHl4oWzAtOV17MSw5fShcLlswLTldezEsOX0pPyk/JBI4CgV0aWVycxgNIAMoCzIfLndlaXIuY29uZmlnLnYxLlByaWNlVGllckNvbmZpZ0IIukgFkgECEGQSfQoVdG9vbF91c2RfcGVyX3Rob3VzYW5kGA4gAygLMjMud2Vpci5jb25maWcudjEuUHJpY2VDb25maWcuVG9vbFVzZFBlclRob3VzYW5kRW50cnlCKbpIJpoBIxBkKh9yHTIbXlswLTldezEsOX0oXC5bMC05XXsxLDl9KT8kEhgKBnNvdXJjZRgPIAEoCUIIukgFcgMYgAgaOQoXVG9vbFVzZFBlclRob3VzYW5kRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASLvBQoPUHJpY2VUaWVyQ29uZmlnEh0KDHNlcnZpY2VfdGllchgBIAEoCUIHukgEcgIYQBIaChJpbnB1dF90b2tlbnNfYWJvdmUYAiABKA0SQQoVaW5wdXRfdXNkX3Blcl9taWxsaW9uGAMgASgJQiK6SB9yHTIbXlswLTldezEsOX0oXC5bMC05XXsxLDl9KT8kEkIKFm91dHB1dF91c2RfcGVyX21pbGxpb24YBCABKAlCIrpIH3IdMhteWzAtOV17MSw5fShcLlswLTldezEsOX0pPyQSSwocY2FjaGVkX2lucHV0X3VzZF9wZXJfbWlsbGlvbhgFIAEoCUIlukgiciAyHl4oWzAtOV17MSw5fShcLlswLTldezEsOX0pPyk/JBJKChtjYWNoZV93cml0ZV91c2RfcGVyX21pbGxpb24YBiABKAlCJbpIInIgMh5eKFswLTldezEsOX0oXC5bMC05XXsxLDl9KT8pPyQSTwogY2FjaGVfd3JpdGVfbG9uZ191c2RfcGVyX21pbGxpb24YByABKAlCJbpIInIgMh5eKFswLTldezEsOX0oXC5bMC05XXsxLDl9KT8pPyQSSgobYXVkaW9faW5wdXRfdXNkX3Blcl9taWxsaW9uGAggASgJQiW6SCJyIDIeXihbMC05XXsxLDl9KFwuWzAtOV17MSw5fSk/KT8kEkoKG2ltYWdlX2lucHV0X3VzZF9wZXJfbWlsbGlvbhgJIAEoCUIlukgiciAyHl4oWzAtOV17MSw5fShcLlswLTldezEsOX0pPyk/JBJLChxhdWRpb19vdXRwdXRfdXNkX3Blcl9taWxsaW9uGAogASgJQiW6SCJyIDIeXihbMC05XXsxLDl9KFwuWzAtOV17MSw5fSk/KT8kEksKHGltYWdlX291dHB1dF91c2RfcGVyX21pbGxpb24YCyABKAlCJbpIInIgMh5eKFswLTldezEsOX0oXC5bMC05XXsxLDl9KT8pPyQiRAoJUHJpY2VGaWxlEjcKBnByaWNlcxgBIAMoCzIbLndlaXIuY29uZmlnLnYxLlByaWNlQ29uZmlnQgq6SAeSAQQQoI0GKrECCgxQcm92aWRlcktpbmQSHQoZUFJPVklERVJfS0lORF9VTlNQRUNJRklFRBAAEhgKFFBST1ZJREVSX0tJTkRfT1BFTkFJEAESFgoSUFJPVklERVJfS0lORF9ERU1PEAISGwoXUFJPVklERVJfS0lORF9BTlRIUk9QSUMQAxIXChNQUk9WSURFUl9LSU5EX0FaVVJFEAQSGAoUUFJPVklERVJfS0lORF9HRU1JTkkQBRIYChRQUk9WSURFUl9LSU5EX1ZFUlRFWBAGEhkKFVBST1ZJREVSX0tJTkRfQkVEUk9DSxAHEhgKFFBST1ZJREVSX0tJTkRfT0xMQU1BEAgSGAoUUFJPVklERVJfS0lORF9QTFVHSU4QCRIXChNQUk9WSURFUl9LSU5EX0xPQ0FMEApiBnByb3RvMw", [file_buf_validate_validate, file_google_protobuf_duration, file_google_protobuf_timestamp]);
+  fileDesc("Cht3ZWlyL2NvbmZpZy92MS9jb25maWcucHJvdG8SDndlaXIuY29uZmlnLnYxIpoFCgZDb25maWcSKAoEZWRnZRgBIAEoCzIaLndlaXIuY29uZmlnLnYxLkVkZ2VDb25maWcSXwoJcHJvdmlkZXJzGAIgAygLMiUud2Vpci5jb25maWcudjEuQ29uZmlnLlByb3ZpZGVyc0VudHJ5QiW6SCKaAR8Q6AciGnIYMhZeW2Etel1bYS16MC05LV17MCw2Mn0kEkgKB2FsaWFzZXMYAyADKAsyIy53ZWlyLmNvbmZpZy52MS5Db25maWcuQWxpYXNlc0VudHJ5QhK6SA+aAQwQkE4iB3IFEAEYgAQSNwoGcHJpY2VzGAQgAygLMhsud2Vpci5jb25maWcudjEuUHJpY2VDb25maWdCCrpIB5IBBBCgjQYSLAoGcm91dGVyGAUgASgLMhwud2Vpci5jb25maWcudjEuUm91dGVyQ29uZmlnEi4KB2pvdXJuYWwYBiABKAsyHS53ZWlyLmNvbmZpZy52MS5Kb3VybmFsQ29uZmlnEjIKCWRpc2NvdmVyeRgHIAEoCzIfLndlaXIuY29uZmlnLnYxLkRpc2NvdmVyeUNvbmZpZxIsCgZsZWRnZXIYCCABKAsyHC53ZWlyLmNvbmZpZy52MS5MZWRnZXJDb25maWcSIwoLcHJpY2VfZmlsZXMYCSADKAlCDrpIC5IBCBBkIgRyAhABGlAKDlByb3ZpZGVyc0VudHJ5EgsKA2tleRgBIAEoCRItCgV2YWx1ZRgCIAEoCzIeLndlaXIuY29uZmlnLnYxLlByb3ZpZGVyQ29uZmlnOgI4ARpLCgxBbGlhc2VzRW50cnkSCwoDa2V5GAEgASgJEioKBXZhbHVlGAIgASgLMhsud2Vpci5jb25maWcudjEuQWxpYXNDb25maWc6AjgBIpoGCgpFZGdlQ29uZmlnEioKDmJvZHlfYnl0ZXNfbWF4GAEgASgNQg26SAoqCBiAgIAeKIAISACIAQESKQoTcmVxdWVzdHNfcGVyX21pbnV0ZRgCIAEoDUIHukgEKgIoAUgBiAEBEicKEXRva2Vuc19wZXJfbWludXRlGAMgASgNQge6SAQqAigBSAKIAQESIgoMcmVxdWVzdHNfbWF4GAQgASgNQge6SAQqAigBSAOIAQESHwoMY29yc19vcmlnaW5zGAUgAygJQgm6SAaSAQMQ6AcSOAoJaGVhcnRiZWF0GAYgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQgq6SAeqAQQyAggBEjsKDGhvbGRfaGVhZGVycxgHIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkIKukgHqgEEMgIIARI6Cgt3cml0ZV9zdGFsbBgIIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkIKukgHqgEEMgIIARIoCgVkcmFpbhgJIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIXCg9tZXRyaWNzX2FkZHJlc3MYCiABKAkSMgoJcmVzcG9uc2VzGAsgASgLMh8ud2Vpci5jb25maWcudjEuUmVzcG9uc2VzQ29uZmlnEkwKEmlkZW50aXR5X3Byb3ZpZGVycxgPIAMoCzImLndlaXIuY29uZmlnLnYxLklkZW50aXR5UHJvdmlkZXJDb25maWdCCLpIBZIBAhBkEioKD3RydXN0ZWRfcHJveGllcxgQIAMoCUIRukgOkgELEOgHIgZyBBABGEASMQobY29ubmVjdGlvbnNfcGVyX2FkZHJlc3NfbWF4GBQgASgNQge6SAQqAigBSASIAQFCEQoPX2JvZHlfYnl0ZXNfbWF4QhYKFF9yZXF1ZXN0c19wZXJfbWludXRlQhQKEl90b2tlbnNfcGVyX21pbnV0ZUIPCg1fcmVxdWVzdHNfbWF4Qh4KHF9jb25uZWN0aW9uc19wZXJfYWRkcmVzc19tYXgi4gQKFklkZW50aXR5UHJvdmlkZXJDb25maWcSGgoGaXNzdWVyGAEgASgJQgq6SAdyBRABGIAQEiYKCWF1ZGllbmNlcxgCIAMoCUITukgQkgENCAEQZCIHcgUQARiAEBIaCghqd2tzX3VybBgDIAEoCUIIukgFcgMYgBASZgoKYWxnb3JpdGhtcxgEIAMoCUJSukhPkgFMGAEiSHJGUgVSUzI1NlIFUlMzODRSBVJTNTEyUgVQUzI1NlIFUFMzODRSBVBTNTEyUgVFUzI1NlIFRVMzODRSBUVTNTEyUgVFZERTQRI3CgZsZWV3YXkYBSABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CDLpICaoBBiICCDwyABIfCgV0eXBlcxgGIAMoCUIQukgNkgEKEBAiBnIEEAEYQBI9CgdtYXhfYWdlGAcgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQhG6SA6qAQsiBQiA54QPMgIIARI5CgZ0ZW5hbnQYCCABKAsyIS53ZWlyLmNvbmZpZy52MS5UZW5hbnRDbGFpbUNvbmZpZ0IGukgDyAEBEi0KBHJvbGUYCSABKAsyHy53ZWlyLmNvbmZpZy52MS5Sb2xlQ2xhaW1Db25maWcSHAoKdGVhbV9jbGFpbRgKIAEoCUIIukgFcgMYgAISHAoKdXNlcl9jbGFpbRgLIAEoCUIIukgFcgMYgAISHgoMbW9kZWxzX2NsYWltGAwgASgJQgi6SAVyAxiAAhIhCg9lbmRwb2ludHNfY2xhaW0YDSABKAlCCLpIBXIDGIACIvoBChFUZW5hbnRDbGFpbUNvbmZpZxIsCgJpZBgBIAEoCUIgukgdchsyGV4oW2Etel1bYS16MC05LV17MCw2Mn0pPyQSFwoFY2xhaW0YAiABKAlCCLpIBXIDGIACEl4KA2lkcxgDIAMoCzIqLndlaXIuY29uZmlnLnYxLlRlbmFudENsYWltQ29uZmlnLklkc0VudHJ5QiW6SCKaAR8QkE4qGnIYMhZeW2Etel1bYS16MC05LV17MCw2Mn0kGioKCElkc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAE6ErpIDyINCgJpZAoFY2xhaW0QASKXAQoPUm9sZUNsYWltQ29uZmlnEhcKBWNsYWltGAEgASgJQgi6SAVyAxiAAhI4CgVydWxlcxgCIAMoCzIeLndlaXIuY29uZmlnLnYxLlJvbGVSdWxlQ29uZmlnQgm6SAaSAQMQ6AcSMQoJb3RoZXJ3aXNlGAMgASgOMhQud2Vpci5jb21tb24udjEuUm9sZUIIukgFggECEAEicQoOUm9sZVJ1bGVDb25maWcSGQoFdmFsdWUYASABKAlCCrpIB3IFEAEYgBASLgoEcm9sZRgCIAEoDjIULndlaXIuY29tbW9uLnYxLlJvbGVCCrpIB4IBBBABIAASFAoMZXZlcnlfdGVuYW50GAMgASgIIucCCg9SZXNwb25zZXNDb25maWcSQwoMdGltZV90b19saXZlGAEgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQhK6SA+qAQwiBgiAhrCWATICCAESJQoJYnl0ZXNfbWF4GAIgASgNQg26SAoqCBiAgIAQKIAISACIAQESJQoOYmFja2dyb3VuZF9tYXgYAyABKA1CCLpIBSoDGJBOSAGIAQESRwoSYmFja2dyb3VuZF90aW1lb3V0GAQgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQhC6SA2qAQoiBAiAowUyAggBEjkKBWxlYXNlGAUgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQg+6SAyqAQkiAwiQHDICCAESEgoFc3RvcmUYBiABKAhIAogBAUIMCgpfYnl0ZXNfbWF4QhEKD19iYWNrZ3JvdW5kX21heEIICgZfc3RvcmUi7QkKDlByb3ZpZGVyQ29uZmlnEjYKBGtpbmQYASABKA4yHC53ZWlyLmNvbmZpZy52MS5Qcm92aWRlcktpbmRCCrpIB4IBBBABIAASHQoIYmFzZV91cmwYAiABKAlCC7pICNgBAXIDiAEBEhQKB2FwaV9rZXkYAyABKAlCA4ABARJGCgdoZWFkZXJzGAQgAygLMisud2Vpci5jb25maWcudjEuUHJvdmlkZXJDb25maWcuSGVhZGVyc0VudHJ5Qgi6SAWaAQIQQBIfCgljYWxsc19tYXgYBSABKA1CB7pIBCoCKAFIAIgBARIWCglxdWV1ZV9tYXgYBiABKA1IAYgBARIgChNzdG9wc19vbl9kaXNjb25uZWN0GAcgASgISAKIAQESGQoGbW9kZWxzGAggAygJQgm6SAaSAQMQkE4SGgoNc3RyZWFtc191c2FnZRgJIAEoCEgDiAEBEh0KCGFwaV9rZXlzGAogAygJQguAAQG6SAWSAQIQZBKHAQoIZGlhbGVjdHMYCyADKAlCdbpIcpIBbxAIImtyaVILb3BlbmFpLWNoYXRSEG9wZW5haS1yZXNwb25zZXNSEm9wZW5haS1jb21wbGV0aW9uc1ISYW50aHJvcGljLW1lc3NhZ2VzUgZnZW1pbmlSEGJlZHJvY2stY29udmVyc2VSBm9sbGFtYRITCgthcGlfdmVyc2lvbhgMIAEoCRIoCgZyZWdpb24YDSABKAlCGLpIFXITMhFeW2EtejAtOS1dezAsNjN9JBIrCgdwcm9qZWN0GA4gASgJQhq6SBdyFTITXlthLXowLTk6Li1dezAsNjN9JBIrCgNhd3MYDyABKAsyHi53ZWlyLmNvbmZpZy52MS5Bd3NDcmVkZW50aWFscxIvChltYXhfb3V0cHV0X3Rva2Vuc19kZWZhdWx0GBAgASgNQge6SAQqAigBSASIAQESHAoPdXNlc19tYXhfdG9rZW5zGBEgASgISAWIAQESWgoMY2FwYWJpbGl0aWVzGBIgAygLMjAud2Vpci5jb25maWcudjEuUHJvdmlkZXJDb25maWcuQ2FwYWJpbGl0aWVzRW50cnlCErpID5oBDBCQTiIHcgUQARiAAhIOCgZtb2R1bGUYEyABKAkSPQoPZW1iZWRkaW5nX2JhdGNoGBQgASgLMiQud2Vpci5jb25maWcudjEuRW1iZWRkaW5nQmF0Y2hDb25maWcSGAoLY3JlZGVudGlhbHMYFSABKAlCA4ABARIRCgl0b2tlbl91cmwYFiABKAkSKgoFbG9jYWwYHiABKAsyGy53ZWlyLmNvbmZpZy52MS5Mb2NhbENvbmZpZxouCgxIZWFkZXJzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ARpXChFDYXBhYmlsaXRpZXNFbnRyeRILCgNrZXkYASABKAkSMQoFdmFsdWUYAiABKAsyIi53ZWlyLmNvbmZpZy52MS5DYXBhYmlsaXRpZXNDb25maWc6AjgBQgwKCl9jYWxsc19tYXhCDAoKX3F1ZXVlX21heEIWChRfc3RvcHNfb25fZGlzY29ubmVjdEIQCg5fc3RyZWFtc191c2FnZUIcChpfbWF4X291dHB1dF90b2tlbnNfZGVmYXVsdEISChBfdXNlc19tYXhfdG9rZW5zIoYECgtMb2NhbENvbmZpZxJRCgVmaWxlcxgBIAMoCzImLndlaXIuY29uZmlnLnYxLkxvY2FsQ29uZmlnLkZpbGVzRW50cnlCGrpIF5oBFAgBEOgHIgdyBRABGIACKgRyAhABEioKDmNvbnRleHRfdG9rZW5zGAIgASgNQg26SAoqCBiAreIEKIACSACIAQESIgoJc2VxdWVuY2VzGAMgASgNQgq6SAcqBRiAAigBSAGIAQESIQoJcXVldWVfbWF4GAQgASgNQgm6SAYqBBigjQZIAogBARI2CgR3YWl0GAUgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQg26SAqqAQciAwiQHCoAEiAKB3RocmVhZHMYBiABKA1CCrpIByoFGIAIKAFIA4gBARIgCgptb2RlbHNfbWF4GAcgASgNQge6SAQqAigBSASIAQESKAoQbWVtb3J5X2J5dGVzX21heBgIIAEoBEIJukgGMgQogIBASAWIAQEaLAoKRmlsZXNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBQhEKD19jb250ZXh0X3Rva2Vuc0IMCgpfc2VxdWVuY2VzQgwKCl9xdWV1ZV9tYXhCCgoIX3RocmVhZHNCDQoLX21vZGVsc19tYXhCEwoRX21lbW9yeV9ieXRlc19tYXgitgEKFEVtYmVkZGluZ0JhdGNoQ29uZmlnEjUKBHdhaXQYASABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CDLpICaoBBiICCAEyABIjCgppbnB1dHNfbWF4GAIgASgNQgq6SAcqBRiAECgCSACIAQESJQoJYnl0ZXNfbWF4GAMgASgNQg26SAoqCBiAgIAIKIAISAGIAQFCDQoLX2lucHV0c19tYXhCDAoKX2J5dGVzX21heCK9AgoSQ2FwYWJpbGl0aWVzQ29uZmlnEhIKBXRvb2xzGAEgASgISACIAQESEwoGaW1hZ2VzGAIgASgISAGIAQESEgoFYXVkaW8YAyABKAhIAogBARISCgVmaWxlcxgEIAEoCEgDiAEBEhgKC2pzb25fc2NoZW1hGAUgASgISASIAQESFgoJcmVhc29uaW5nGAYgASgISAWIAQESFgoJc3RyZWFtaW5nGAcgASgISAaIAQESJAoOY29udGV4dF90b2tlbnMYCCABKA1CB7pIBCoCKAFIB4gBAUIICgZfdG9vbHNCCQoHX2ltYWdlc0IICgZfYXVkaW9CCAoGX2ZpbGVzQg4KDF9qc29uX3NjaGVtYUIMCgpfcmVhc29uaW5nQgwKCl9zdHJlYW1pbmdCEQoPX2NvbnRleHRfdG9rZW5zInMKDkF3c0NyZWRlbnRpYWxzEh4KDWFjY2Vzc19rZXlfaWQYASABKAlCB7pIBHICEAESJQoRc2VjcmV0X2FjY2Vzc19rZXkYAiABKAlCCoABAbpIBHICEAESGgoNc2Vzc2lvbl90b2tlbhgDIAEoCUIDgAEBIskBCgtBbGlhc0NvbmZpZxI5Cgd0YXJnZXRzGAEgAygLMhwud2Vpci5jb25maWcudjEuVGFyZ2V0Q29uZmlnQgq6SAeSAQQIARBAEhYKDmFsbG93X3VucHJpY2VkGAIgASgIEjAKCHRpbWVvdXRzGAMgASgLMh4ud2Vpci5jb25maWcudjEuVGltZW91dHNDb25maWcSJAoMYXR0ZW1wdHNfbWF4GAQgASgNQgm6SAYqBBgKKAFIAIgBAUIPCg1fYXR0ZW1wdHNfbWF4IkIKDFRhcmdldENvbmZpZxIZCghwcm92aWRlchgBIAEoCUIHukgEcgIQARIXCgVtb2RlbBgCIAEoCUIIukgFcgMYgAIi5wEKDlRpbWVvdXRzQ29uZmlnEjQKB2Nvbm5lY3QYASABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CCLpIBaoBAioAEjgKC2ZpcnN0X3Rva2VuGAIgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQgi6SAWqAQIqABIxCgRpZGxlGAMgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQgi6SAWqAQIqABIyCgV0b3RhbBgEIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkIIukgFqgECKgAimgMKDFJvdXRlckNvbmZpZxIwCgh0aW1lb3V0cxgBIAEoCzIeLndlaXIuY29uZmlnLnYxLlRpbWVvdXRzQ29uZmlnEiQKDGF0dGVtcHRzX21heBgCIAEoDUIJukgGKgQYCigBSACIAQESIwoNcmV0cnlfcGVyY2VudBgDIAEoDUIHukgEKgIYZEgBiAEBEiMKFnJldHJpZXNfcGVyX3NlY29uZF9taW4YBCABKA1IAogBARIyCg9yZXRyeV9hZnRlcl9tYXgYBSABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SJgoQY2lyY3VpdF9mYWlsdXJlcxgGIAEoDUIHukgEKgIoAUgDiAEBEjkKDGNpcmN1aXRfb3BlbhgHIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkIIukgFqgECKgBCDwoNX2F0dGVtcHRzX21heEIQCg5fcmV0cnlfcGVyY2VudEIZChdfcmV0cmllc19wZXJfc2Vjb25kX21pbkITChFfY2lyY3VpdF9mYWlsdXJlcyKyAQoNSm91cm5hbENvbmZpZxIwCg1zeW5jX2ludGVydmFsGAEgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEiEKCWJ5dGVzX21heBgCIAEoBEIJukgGMgQogIBASACIAQESPgoRcHJvZ3Jlc3NfaW50ZXJ2YWwYAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CCLpIBaoBAioAQgwKCl9ieXRlc19tYXgiRAoMTGVkZ2VyQ29uZmlnEiQKC2tlcHRfbW9udGhzGAEgASgNQgq6SAcqBRiwCSgCSACIAQFCDgoMX2tlcHRfbW9udGhzInUKD0Rpc2NvdmVyeUNvbmZpZxIYCgtlbnZpcm9ubWVudBgBIAEoCEgAiAEBEhIKBWxvY2FsGAIgASgISAGIAQESEQoEZGVtbxgDIAEoCEgCiAEBQg4KDF9lbnZpcm9ubWVudEIICgZfbG9jYWxCBwoFX2RlbW8ipQgKC1ByaWNlQ29uZmlnEhkKCHByb3ZpZGVyGAEgASgJQge6SARyAhABEhYKBW1vZGVsGAIgASgJQge6SARyAhABEjIKDmVmZmVjdGl2ZV90aW1lGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBJBChVpbnB1dF91c2RfcGVyX21pbGxpb24YBCABKAlCIrpIH3IdMhteWzAtOV17MSw5fShcLlswLTldezEsOX0pPyQSQgoWb3V0cHV0X3VzZF9wZXJfbWlsbGlvbhgFIAEoCUIiukgfch0yG15bMC05XXsxLDl9KFwuWzAtOV17MSw5fSk/JBJLChxjYWNoZWRfaW5wdXRfdXNkX3Blcl9taWxsaW9uGAYgASgJQiW6SCJyIDIeXihbMC05XXsxLDl9KFwuWzAtOV17MSw5fSk/KT8kEkoKG2NhY2hlX3dyaXRlX3VzZF9wZXJfbWlsbGlvbhgHIAEoCUIlukgiciAyHl4oWzAtOV17MSw5fShcLlswLTldezEsOX0pPyk/JBJPCiBjYWNoZV93cml0ZV9sb25nX3VzZF9wZXJfbWlsbGlvbhgIIAEoCUIlukgiciAyHl4oWzAtOV17MSw5fShcLlswLTldezEsOX0pPyk/JBJKChthdWRpb19pbnB1dF91c2RfcGVyX21pbGxpb24YCSABKAlCJbpIInIgMh5eKFswLTldezEsOX0oXC5bMC05XXsxLDl9KT8pPyQSSgobaW1hZ2VfaW5wdXRfdXNkX3Blcl9taWxsaW9uGAogASgJQiW6SCJyIDIeXihbMC05XXsxLDl9KFwuWzAtOV17MSw5fSk/KT8kEksKHGF1ZGlvX291dHB1dF91c2RfcGVyX21pbGxpb24YCyABKAlCJbpIInIgMh5eKFswLTldezEsOX0oXC5bMC05XXsxLDl9KT8pPyQSSwocaW1hZ2Vfb3V0cHV0X3VzZF9wZXJfbWlsbGlvbhgMIAEoCUIlukgiciAyHl4oWzAtOV17MSw5fShcLlswLTldezEsOX0pPyk/JBI4CgV0aWVycxgNIAMoCzIfLndlaXIuY29uZmlnLnYxLlByaWNlVGllckNvbmZpZ0IIukgFkgECEGQSfQoVdG9vbF91c2RfcGVyX3Rob3VzYW5kGA4gAygLMjMud2Vpci5jb25maWcudjEuUHJpY2VDb25maWcuVG9vbFVzZFBlclRob3VzYW5kRW50cnlCKbpIJpoBIxBkKh9yHTIbXlswLTldezEsOX0oXC5bMC05XXsxLDl9KT8kEhgKBnNvdXJjZRgPIAEoCUIIukgFcgMYgAgaOQoXVG9vbFVzZFBlclRob3VzYW5kRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASLvBQoPUHJpY2VUaWVyQ29uZmlnEh0KDHNlcnZpY2VfdGllchgBIAEoCUIHukgEcgIYQBIaChJpbnB1dF90b2tlbnNfYWJvdmUYAiABKA0SQQoVaW5wdXRfdXNkX3Blcl9taWxsaW9uGAMgASgJQiK6SB9yHTIbXlswLTldezEsOX0oXC5bMC05XXsxLDl9KT8kEkIKFm91dHB1dF91c2RfcGVyX21pbGxpb24YBCABKAlCIrpIH3IdMhteWzAtOV17MSw5fShcLlswLTldezEsOX0pPyQSSwocY2FjaGVkX2lucHV0X3VzZF9wZXJfbWlsbGlvbhgFIAEoCUIlukgiciAyHl4oWzAtOV17MSw5fShcLlswLTldezEsOX0pPyk/JBJKChtjYWNoZV93cml0ZV91c2RfcGVyX21pbGxpb24YBiABKAlCJbpIInIgMh5eKFswLTldezEsOX0oXC5bMC05XXsxLDl9KT8pPyQSTwogY2FjaGVfd3JpdGVfbG9uZ191c2RfcGVyX21pbGxpb24YByABKAlCJbpIInIgMh5eKFswLTldezEsOX0oXC5bMC05XXsxLDl9KT8pPyQSSgobYXVkaW9faW5wdXRfdXNkX3Blcl9taWxsaW9uGAggASgJQiW6SCJyIDIeXihbMC05XXsxLDl9KFwuWzAtOV17MSw5fSk/KT8kEkoKG2ltYWdlX2lucHV0X3VzZF9wZXJfbWlsbGlvbhgJIAEoCUIlukgiciAyHl4oWzAtOV17MSw5fShcLlswLTldezEsOX0pPyk/JBJLChxhdWRpb19vdXRwdXRfdXNkX3Blcl9taWxsaW9uGAogASgJQiW6SCJyIDIeXihbMC05XXsxLDl9KFwuWzAtOV17MSw5fSk/KT8kEksKHGltYWdlX291dHB1dF91c2RfcGVyX21pbGxpb24YCyABKAlCJbpIInIgMh5eKFswLTldezEsOX0oXC5bMC05XXsxLDl9KT8pPyQiRAoJUHJpY2VGaWxlEjcKBnByaWNlcxgBIAMoCzIbLndlaXIuY29uZmlnLnYxLlByaWNlQ29uZmlnQgq6SAeSAQQQoI0GKrECCgxQcm92aWRlcktpbmQSHQoZUFJPVklERVJfS0lORF9VTlNQRUNJRklFRBAAEhgKFFBST1ZJREVSX0tJTkRfT1BFTkFJEAESFgoSUFJPVklERVJfS0lORF9ERU1PEAISGwoXUFJPVklERVJfS0lORF9BTlRIUk9QSUMQAxIXChNQUk9WSURFUl9LSU5EX0FaVVJFEAQSGAoUUFJPVklERVJfS0lORF9HRU1JTkkQBRIYChRQUk9WSURFUl9LSU5EX1ZFUlRFWBAGEhkKFVBST1ZJREVSX0tJTkRfQkVEUk9DSxAHEhgKFFBST1ZJREVSX0tJTkRfT0xMQU1BEAgSGAoUUFJPVklERVJfS0lORF9QTFVHSU4QCRIXChNQUk9WSURFUl9LSU5EX0xPQ0FMEApiBnByb3RvMw", [file_buf_validate_validate, file_google_protobuf_duration, file_google_protobuf_timestamp, file_weir_common_v1_access]);
 
 /**
  * The file `weir.yaml`. Names may be written in snake_case or lowerCamelCase; an unknown name is
@@ -185,6 +187,22 @@ export type EdgeConfig = Message<"weir.config.v1.EdgeConfig"> & {
   responses?: ResponsesConfig | undefined;
 
   /**
+   * Who issues JSON Web Tokens that are accepted instead of API keys; see docs/security.md.
+   *
+   * @generated from field: repeated weir.config.v1.IdentityProviderConfig identity_providers = 15;
+   */
+  identityProviders: IdentityProviderConfig[];
+
+  /**
+   * Networks of proxies in front of the edge, as CIDR. From them the right-most address of `X-Forwarded-For`
+   * that is in none of these networks is where a request comes from; of others the header means nothing.
+   * Default none.
+   *
+   * @generated from field: repeated string trusted_proxies = 16;
+   */
+  trustedProxies: string[];
+
+  /**
    * Connections that one address may have open at the public port, of 20000 in all; an address of IPv6
    * stands for its /64. Behind a proxy all of them come from one address. Default 10000.
    *
@@ -199,6 +217,223 @@ export type EdgeConfig = Message<"weir.config.v1.EdgeConfig"> & {
  */
 export const EdgeConfigSchema: GenMessage<EdgeConfig> = /*@__PURE__*/
   messageDesc(file_weir_config_v1_config, 1);
+
+/**
+ * An OpenID provider, or another issuer of JSON Web Tokens (RFC 7519). A token is accepted when its
+ * signature, `iss`, `aud`, `exp` and, where there is one, `nbf` are right and it has a subject. Claims are named
+ * by themselves, or by a path with dots (`realm_access.roles`) when no claim has the whole name.
+ *
+ * @generated from message weir.config.v1.IdentityProviderConfig
+ */
+export type IdentityProviderConfig = Message<"weir.config.v1.IdentityProviderConfig"> & {
+  /**
+   * The claim `iss`, letter by letter.
+   *
+   * @generated from field: string issuer = 1;
+   */
+  issuer: string;
+
+  /**
+   * The claim `aud` must have one of them.
+   *
+   * @generated from field: repeated string audiences = 2;
+   */
+  audiences: string[];
+
+  /**
+   * Where the issuer's public keys are: https, or http on this machine. Default: what the issuer's
+   * `/.well-known/openid-configuration` says.
+   *
+   * @generated from field: string jwks_url = 3;
+   */
+  jwksUrl: string;
+
+  /**
+   * Algorithms of signatures. Those with a shared secret, and `none`, are not among the possible ones.
+   * Default RS256 and ES256.
+   *
+   * @generated from field: repeated string algorithms = 4;
+   */
+  algorithms: string[];
+
+  /**
+   * By how much clocks may differ. Default 30 s.
+   *
+   * @generated from field: google.protobuf.Duration leeway = 5;
+   */
+  leeway?: Duration | undefined;
+
+  /**
+   * Values of the header `typ`, in any case, without `application/`; `at+jwt` is that of RFC 9068. Default
+   * `JWT`, `at+jwt` and none.
+   *
+   * @generated from field: repeated string types = 6;
+   */
+  types: string[];
+
+  /**
+   * Longest time since the claim `iat`, which tokens must then have. Default: only `exp` ends a token.
+   *
+   * @generated from field: google.protobuf.Duration max_age = 7;
+   */
+  maxAge?: Duration | undefined;
+
+  /**
+   * Which tenant pays. A token whose claims name none is refused.
+   *
+   * @generated from field: weir.config.v1.TenantClaimConfig tenant = 8;
+   */
+  tenant?: TenantClaimConfig | undefined;
+
+  /**
+   * What callers are to their tenant. Absent: members.
+   *
+   * @generated from field: weir.config.v1.RoleClaimConfig role = 9;
+   */
+  role?: RoleClaimConfig | undefined;
+
+  /**
+   * Claim with the id of the caller's team. Empty: callers have none.
+   *
+   * @generated from field: string team_claim = 10;
+   */
+  teamClaim: string;
+
+  /**
+   * Claim with the id of the caller's account. Empty: callers have none.
+   *
+   * @generated from field: string user_claim = 11;
+   */
+  userClaim: string;
+
+  /**
+   * Claim with the aliases that the caller may call, as in KeyScope.models; a list, or words with spaces
+   * between them. A token without it may call none. Empty: callers may call all.
+   *
+   * @generated from field: string models_claim = 12;
+   */
+  modelsClaim: string;
+
+  /**
+   * Claim with the endpoints that the caller may use, as in KeyScope.endpoints; as `models_claim`.
+   *
+   * @generated from field: string endpoints_claim = 13;
+   */
+  endpointsClaim: string;
+};
+
+/**
+ * Describes the message weir.config.v1.IdentityProviderConfig.
+ * Use `create(IdentityProviderConfigSchema)` to create a new message.
+ */
+export const IdentityProviderConfigSchema: GenMessage<IdentityProviderConfig> = /*@__PURE__*/
+  messageDesc(file_weir_config_v1_config, 2);
+
+/**
+ * Which tenant pays for the callers of an identity provider.
+ *
+ * @generated from message weir.config.v1.TenantClaimConfig
+ */
+export type TenantClaimConfig = Message<"weir.config.v1.TenantClaimConfig"> & {
+  /**
+   * Id of the tenant of all callers.
+   *
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * Claim that names the tenant.
+   *
+   * @generated from field: string claim = 2;
+   */
+  claim: string;
+
+  /**
+   * Ids of tenants by what the claim says. A value that is not here is refused. Empty: the claim has the id
+   * itself, of any tenant, so that the issuer must be trusted by all of them.
+   *
+   * @generated from field: map<string, string> ids = 3;
+   */
+  ids: { [key: string]: string };
+};
+
+/**
+ * Describes the message weir.config.v1.TenantClaimConfig.
+ * Use `create(TenantClaimConfigSchema)` to create a new message.
+ */
+export const TenantClaimConfigSchema: GenMessage<TenantClaimConfig> = /*@__PURE__*/
+  messageDesc(file_weir_config_v1_config, 3);
+
+/**
+ * What the callers of an identity provider are to their tenant.
+ *
+ * @generated from message weir.config.v1.RoleClaimConfig
+ */
+export type RoleClaimConfig = Message<"weir.config.v1.RoleClaimConfig"> & {
+  /**
+   * Claim with roles or groups: a text, or a list of them. Empty: every caller has `otherwise`.
+   *
+   * @generated from field: string claim = 1;
+   */
+  claim: string;
+
+  /**
+   * The first rule whose value the claim has decides.
+   *
+   * @generated from field: repeated weir.config.v1.RoleRuleConfig rules = 2;
+   */
+  rules: RoleRuleConfig[];
+
+  /**
+   * The role of callers whom no rule fits. Unset: they are refused, or members when `claim` is empty.
+   *
+   * @generated from field: weir.common.v1.Role otherwise = 3;
+   */
+  otherwise: Role;
+};
+
+/**
+ * Describes the message weir.config.v1.RoleClaimConfig.
+ * Use `create(RoleClaimConfigSchema)` to create a new message.
+ */
+export const RoleClaimConfigSchema: GenMessage<RoleClaimConfig> = /*@__PURE__*/
+  messageDesc(file_weir_config_v1_config, 4);
+
+/**
+ * A role for those whose claim has a value.
+ *
+ * @generated from message weir.config.v1.RoleRuleConfig
+ */
+export type RoleRuleConfig = Message<"weir.config.v1.RoleRuleConfig"> & {
+  /**
+   * The value.
+   *
+   * @generated from field: string value = 1;
+   */
+  value: string;
+
+  /**
+   * The role.
+   *
+   * @generated from field: weir.common.v1.Role role = 2;
+   */
+  role: Role;
+
+  /**
+   * The role holds in every tenant: the caller runs the gateway.
+   *
+   * @generated from field: bool every_tenant = 3;
+   */
+  everyTenant: boolean;
+};
+
+/**
+ * Describes the message weir.config.v1.RoleRuleConfig.
+ * Use `create(RoleRuleConfigSchema)` to create a new message.
+ */
+export const RoleRuleConfigSchema: GenMessage<RoleRuleConfig> = /*@__PURE__*/
+  messageDesc(file_weir_config_v1_config, 5);
 
 /**
  * Responses that clients of OpenAI's Responses may come back for.
@@ -258,7 +493,7 @@ export type ResponsesConfig = Message<"weir.config.v1.ResponsesConfig"> & {
  * Use `create(ResponsesConfigSchema)` to create a new message.
  */
 export const ResponsesConfigSchema: GenMessage<ResponsesConfig> = /*@__PURE__*/
-  messageDesc(file_weir_config_v1_config, 2);
+  messageDesc(file_weir_config_v1_config, 6);
 
 /**
  * Where models are.
@@ -454,7 +689,7 @@ export type ProviderConfig = Message<"weir.config.v1.ProviderConfig"> & {
  * Use `create(ProviderConfigSchema)` to create a new message.
  */
 export const ProviderConfigSchema: GenMessage<ProviderConfig> = /*@__PURE__*/
-  messageDesc(file_weir_config_v1_config, 3);
+  messageDesc(file_weir_config_v1_config, 7);
 
 /**
  * Models that run in the pool's own process, by llama.cpp. `npm run local:install` installs what they
@@ -530,7 +765,7 @@ export type LocalConfig = Message<"weir.config.v1.LocalConfig"> & {
  * Use `create(LocalConfigSchema)` to create a new message.
  */
 export const LocalConfigSchema: GenMessage<LocalConfig> = /*@__PURE__*/
-  messageDesc(file_weir_config_v1_config, 4);
+  messageDesc(file_weir_config_v1_config, 8);
 
 /**
  * How requests for embeddings that differ in their inputs alone become one call to their provider.
@@ -569,7 +804,7 @@ export type EmbeddingBatchConfig = Message<"weir.config.v1.EmbeddingBatchConfig"
  * Use `create(EmbeddingBatchConfigSchema)` to create a new message.
  */
 export const EmbeddingBatchConfigSchema: GenMessage<EmbeddingBatchConfig> = /*@__PURE__*/
-  messageDesc(file_weir_config_v1_config, 5);
+  messageDesc(file_weir_config_v1_config, 9);
 
 /**
  * What a model can take. Absent: what is built in for models whose vendor documents it, else
@@ -642,7 +877,7 @@ export type CapabilitiesConfig = Message<"weir.config.v1.CapabilitiesConfig"> & 
  * Use `create(CapabilitiesConfigSchema)` to create a new message.
  */
 export const CapabilitiesConfigSchema: GenMessage<CapabilitiesConfig> = /*@__PURE__*/
-  messageDesc(file_weir_config_v1_config, 6);
+  messageDesc(file_weir_config_v1_config, 10);
 
 /**
  * An access key of Amazon Web Services.
@@ -677,7 +912,7 @@ export type AwsCredentials = Message<"weir.config.v1.AwsCredentials"> & {
  * Use `create(AwsCredentialsSchema)` to create a new message.
  */
 export const AwsCredentialsSchema: GenMessage<AwsCredentials> = /*@__PURE__*/
-  messageDesc(file_weir_config_v1_config, 7);
+  messageDesc(file_weir_config_v1_config, 11);
 
 /**
  * How an alias is served.
@@ -720,7 +955,7 @@ export type AliasConfig = Message<"weir.config.v1.AliasConfig"> & {
  * Use `create(AliasConfigSchema)` to create a new message.
  */
 export const AliasConfigSchema: GenMessage<AliasConfig> = /*@__PURE__*/
-  messageDesc(file_weir_config_v1_config, 8);
+  messageDesc(file_weir_config_v1_config, 12);
 
 /**
  * A provider and one of its models.
@@ -749,7 +984,7 @@ export type TargetConfig = Message<"weir.config.v1.TargetConfig"> & {
  * Use `create(TargetConfigSchema)` to create a new message.
  */
 export const TargetConfigSchema: GenMessage<TargetConfig> = /*@__PURE__*/
-  messageDesc(file_weir_config_v1_config, 9);
+  messageDesc(file_weir_config_v1_config, 13);
 
 /**
  * How long to wait for a target.
@@ -792,7 +1027,7 @@ export type TimeoutsConfig = Message<"weir.config.v1.TimeoutsConfig"> & {
  * Use `create(TimeoutsConfigSchema)` to create a new message.
  */
 export const TimeoutsConfigSchema: GenMessage<TimeoutsConfig> = /*@__PURE__*/
-  messageDesc(file_weir_config_v1_config, 10);
+  messageDesc(file_weir_config_v1_config, 14);
 
 /**
  * Retries and timeouts.
@@ -856,7 +1091,7 @@ export type RouterConfig = Message<"weir.config.v1.RouterConfig"> & {
  * Use `create(RouterConfigSchema)` to create a new message.
  */
 export const RouterConfigSchema: GenMessage<RouterConfig> = /*@__PURE__*/
-  messageDesc(file_weir_config_v1_config, 11);
+  messageDesc(file_weir_config_v1_config, 15);
 
 /**
  * The journal of attempts.
@@ -893,7 +1128,7 @@ export type JournalConfig = Message<"weir.config.v1.JournalConfig"> & {
  * Use `create(JournalConfigSchema)` to create a new message.
  */
 export const JournalConfigSchema: GenMessage<JournalConfig> = /*@__PURE__*/
-  messageDesc(file_weir_config_v1_config, 12);
+  messageDesc(file_weir_config_v1_config, 16);
 
 /**
  * What the ledger keeps.
@@ -916,7 +1151,7 @@ export type LedgerConfig = Message<"weir.config.v1.LedgerConfig"> & {
  * Use `create(LedgerConfigSchema)` to create a new message.
  */
 export const LedgerConfigSchema: GenMessage<LedgerConfig> = /*@__PURE__*/
-  messageDesc(file_weir_config_v1_config, 13);
+  messageDesc(file_weir_config_v1_config, 17);
 
 /**
  * Which providers are found without being named.
@@ -951,7 +1186,7 @@ export type DiscoveryConfig = Message<"weir.config.v1.DiscoveryConfig"> & {
  * Use `create(DiscoveryConfigSchema)` to create a new message.
  */
 export const DiscoveryConfigSchema: GenMessage<DiscoveryConfig> = /*@__PURE__*/
-  messageDesc(file_weir_config_v1_config, 14);
+  messageDesc(file_weir_config_v1_config, 18);
 
 /**
  * What a model costs. Amounts are USD as decimal text (`"2.50"`), never floating point.
@@ -1072,7 +1307,7 @@ export type PriceConfig = Message<"weir.config.v1.PriceConfig"> & {
  * Use `create(PriceConfigSchema)` to create a new message.
  */
 export const PriceConfigSchema: GenMessage<PriceConfig> = /*@__PURE__*/
-  messageDesc(file_weir_config_v1_config, 15);
+  messageDesc(file_weir_config_v1_config, 19);
 
 /**
  * Rates that hold for a part of the attempts, for the whole of each of them. What is left out is as
@@ -1166,7 +1401,7 @@ export type PriceTierConfig = Message<"weir.config.v1.PriceTierConfig"> & {
  * Use `create(PriceTierConfigSchema)` to create a new message.
  */
 export const PriceTierConfigSchema: GenMessage<PriceTierConfig> = /*@__PURE__*/
-  messageDesc(file_weir_config_v1_config, 16);
+  messageDesc(file_weir_config_v1_config, 20);
 
 /**
  * A file that `price_files` names: YAML or JSON.
@@ -1187,7 +1422,7 @@ export type PriceFile = Message<"weir.config.v1.PriceFile"> & {
  * Use `create(PriceFileSchema)` to create a new message.
  */
 export const PriceFileSchema: GenMessage<PriceFile> = /*@__PURE__*/
-  messageDesc(file_weir_config_v1_config, 17);
+  messageDesc(file_weir_config_v1_config, 21);
 
 /**
  * The dialect that a provider speaks.

@@ -1,0 +1,106 @@
+import { create, toBinary } from "@bufbuild/protobuf";
+import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
+import type { KeyScope } from "@weir/gen/weir/account/v1/account_service_pb";
+import type { Permission, Role } from "@weir/gen/weir/common/v1/access_pb";
+import { PrincipalSchema } from "@weir/gen/weir/common/v1/principal_pb";
+import { permissionsOf } from "@weir/kit/roles";
+import type { Limited } from "../limits/limits.ts";
+import { createNetworks, type Networks } from "./networks.ts";
+
+/** Who calls, ready for use: a live key, or a token that was verified. */
+export interface Caller extends Limited {
+  /** Id of the key; of a token `jwt-` and 32 digits that stand for its issuer and subject. */
+  readonly id: string;
+  /** Id of the tenant that pays. */
+  readonly tenant: string;
+  /**
+   * What the caller belongs to, whose limits hold for it and whose end ends it: `tenants/`, `teams/` and `users/` and
+   * an id, the tenant first.
+   */
+  readonly subjects: readonly string[];
+  /** Wall-clock time from which the caller is refused; Infinity: never. */
+  readonly expireMs: number;
+  /** An encoded weir.common.v1.Principal without `user` and `tags`, and the same in base 64. */
+  readonly principal: Uint8Array;
+  readonly principalHeader: string;
+  /** What the caller's role allows. */
+  readonly permissions: ReadonlySet<Permission>;
+  /** Whether the scope has an endpoint. */
+  readonly mayUse: (endpoint: string) => boolean;
+  /** Whether the caller may call an alias. */
+  readonly mayCall: (alias: string) => boolean;
+  /** Where the caller must call from; undefined: anywhere. */
+  readonly networks: Networks | undefined;
+  /** False once the key was revoked, its record was replaced, or what was said of tokens has changed. */
+  isLive: boolean;
+}
+
+/** What a caller is made of. */
+export interface Identity {
+  /** As in Caller. */
+  readonly id: string;
+  /** What the principal names: the id of the key, or `jwt`. */
+  readonly key: string;
+  readonly tenant: string;
+  readonly role: Role;
+  /** Whether the role holds in every tenant. */
+  readonly everyTenant: boolean;
+  /** Id of the team; empty: none. */
+  readonly team: string;
+  /** Id of the account of a person; empty: none. */
+  readonly user: string;
+  /** Undefined: whatever the role allows. */
+  readonly scope: KeyScope | undefined;
+  readonly expireMs: number;
+}
+
+export function createCaller(identity: Identity): Caller {
+  const { id, tenant, key, role, everyTenant, team, user, scope, expireMs } = identity;
+  const principal = toBinary(
+    PrincipalSchema,
+    create(PrincipalSchema, { tenant, key, role, everyTenant, team, accountUser: user }),
+  );
+  const endpoints = scope?.endpoints ?? [];
+  const networks = scope?.networks ?? [];
+  return {
+    id,
+    tenant,
+    subjects: [
+      `tenants/${tenant}`,
+      ...(team === "" ? [] : [`teams/${team}`]),
+      ...(user === "" ? [] : [`users/${user}`]),
+    ],
+    expireMs,
+    requestsPerMinute: scope?.requestsPerMinute,
+    tokensPerMinute: scope?.tokensPerMinute,
+    principal,
+    principalHeader: base64(principal),
+    permissions: permissionsOf(role, everyTenant),
+    mayUse: endpoints.length === 0 ? () => true : (endpoint) => endpoints.includes(endpoint),
+    mayCall: scopeOf(scope?.models ?? []),
+    // A network that cannot be read lets nobody in: whoever made the key meant to confine it.
+    networks: networks.length === 0 ? undefined : createNetworks(networks, () => undefined),
+    isLive: true,
+  };
+}
+
+/** The principal of a call that names its end user or has tags: the caller's principal with more fields. @param tags encoded */
+export function principalHeaderFor(caller: Caller, user: string | undefined, tags?: Uint8Array): string {
+  if (user === undefined && tags === undefined) return caller.principalHeader;
+  const fields = [caller.principal];
+  if (user !== undefined) fields.push(new BinaryWriter().tag(3, WireType.LengthDelimited).string(user).finish());
+  if (tags !== undefined) fields.push(tags);
+  return base64(Buffer.concat(fields));
+}
+
+function base64(bytes: Uint8Array): string {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("base64");
+}
+
+/** @param models names, and prefixes that end in `*`; none: everything */
+function scopeOf(models: readonly string[]): (alias: string) => boolean {
+  if (models.length === 0) return () => true;
+  const names = new Set(models.filter((model) => !model.endsWith("*")));
+  const prefixes = models.filter((model) => model.endsWith("*")).map((model) => model.slice(0, -1));
+  return (alias) => names.has(alias) || prefixes.some((prefix) => alias.startsWith(prefix));
+}
