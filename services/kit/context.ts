@@ -32,19 +32,24 @@ export class CallContext implements HandlerContext {
   private responseTrailers: Headers | undefined;
   private contextValues: ContextValues | undefined;
 
-  /** @param timeoutMs what is left of the call's time; undefined: no deadline */
+  /**
+   * @param timeoutMs what is left of the call's time; undefined: no deadline
+   * @param values default: empty
+   */
   constructor(
     method: DescMethod,
     protocolName: string,
     metadata: Metadata,
     timeoutMs: number | undefined,
     clock: Clock,
+    values?: ContextValues,
   ) {
     this.service = method.parent;
     this.method = method;
     this.protocolName = protocolName;
     this.requestMetadata = metadata;
     this.clock = clock;
+    this.contextValues = values;
     this.deadline = timeoutMs === undefined ? undefined : clock.monotonic() + timeoutMs;
   }
 

@@ -28,10 +28,16 @@ export interface TlsOptions {
   readonly serverName?: string | undefined;
 }
 
-/** The server's side; callers must show a certificate. */
-export function serverCredentials(tls: TlsOptions | undefined): ServerCredentials {
+/** As TlsOptions; a server without authorities asks its callers for no certificate. */
+export interface ServerTlsOptions extends Pick<TlsOptions, "cert" | "key" | "callers"> {
+  readonly ca?: Buffer | undefined;
+}
+
+/** The server's side; callers must show a certificate where there are authorities to sign it. */
+export function serverCredentials(tls: ServerTlsOptions | undefined): ServerCredentials {
   if (tls === undefined) return ServerCredentials.createInsecure();
-  return ServerCredentials.createSsl(tls.ca, [{ cert_chain: tls.cert, private_key: tls.key }], true);
+  const pair = { cert_chain: tls.cert, private_key: tls.key };
+  return ServerCredentials.createSsl(tls.ca ?? null, [pair], tls.ca !== undefined);
 }
 
 /** What a channel of grpc-js needs to know who it is and whom it speaks to. */
@@ -84,7 +90,7 @@ export interface Refusal {
 }
 
 /** Why a caller may not call; undefined when it may. */
-export function refusal(tls: TlsOptions | undefined, call: Authenticated): Refusal | undefined {
+export function refusal(tls: ServerTlsOptions | undefined, call: Authenticated): Refusal | undefined {
   if (tls?.callers === undefined) return undefined;
   const names = subjectNames(call.getAuthContext().sslPeerCertificate?.subjectaltname ?? "");
   if (names.some((name) => tls.callers?.includes(name))) return undefined;
