@@ -19,6 +19,7 @@ import { createManualClock, type ManualClock } from "../testing/manual-clock.ts"
 import { createAuthenticator } from "./authenticate.ts";
 import type { Caller } from "./caller.ts";
 import { createGuessLimit } from "./guess-limit.ts";
+import { createNetworks, type Networks } from "./networks.ts";
 import { createKeySnapshot, type KeySnapshot } from "./snapshot.ts";
 import { createTokenVerifier } from "./tokens.ts";
 
@@ -35,7 +36,7 @@ interface Stream {
   readonly signal: AbortSignal | undefined;
 }
 
-function setUp() {
+function setUp(trusted?: Networks) {
   const clock = createManualClock();
   const streams: Stream[] = [];
   const accounts = hostService(AccountService, {
@@ -76,7 +77,7 @@ function setUp() {
   open.add(keys);
   const guesses = createGuessLimit(clock);
   const tokens = createTokenVerifier({ providers: () => [], isLoaded: () => true, clock, log: silentLog });
-  const recognise = createAuthenticator({ keys, tokens, pepper, clock, guesses, trustedProxies: () => undefined });
+  const recognise = createAuthenticator({ keys, tokens, pepper, clock, guesses, trustedProxies: () => trusted });
   /** A key is never waited for. */
   const authenticate = (headers: IncomingHttpHeaders, peer: string): Caller => {
     const caller = recognise(headers, peer);
@@ -220,6 +221,77 @@ test("a changed record holds at once", async () => {
   expect(changed.mayCall("c")).toBe(true);
   expect(changed.mayCall("a")).toBe(false);
   expect(changed.requestsPerMinute).toBe(5);
+});
+
+test.each(["tenants/acme", "teams/search", "users/ada"])(
+  "while %s is disabled its keys read as wrong ones",
+  async (name) => {
+    const { authenticate, stream } = setUp();
+    const own = newKey();
+    const record = { ...own.record, team: "search", user: "ada" };
+    const other = newKey();
+    await stream().send({ records: [record, { ...other.record, tenant: "globex" }], complete: true });
+    expect(authenticate(own.headers, "a").subjects).toEqual(["tenants/acme", "teams/search", "users/ada"]);
+    await stream().send({ subjects: [{ name, disabled: true }] });
+    const failure = failureOf(() => authenticate(own.headers, "a"));
+    expect(failure.message).toBe(failureOf(() => authenticate(newKey().headers, "a")).message);
+    expect(failure.reason).toBe(ErrorReason.API_KEY_INVALID);
+    expect(authenticate(other.headers, "a").id).toBe(other.id);
+    await stream().send({ subjects: [{ name }] });
+    expect(authenticate(own.headers, "a").id).toBe(own.id);
+  },
+);
+
+test("what is said of a tenant is replaced with the keys, and its limits are at hand", async () => {
+  const { stream, keys, clock } = setUp();
+  const limits = { requestsPerMinute: 7 };
+  await stream().send({
+    subjects: [
+      { name: "tenants/acme", limits },
+      { name: "teams/x", disabled: true },
+    ],
+    complete: true,
+  });
+  expect(keys.subject("tenants/acme")?.limits?.requestsPerMinute).toBe(7);
+  await stream().fail(new WeirError(ErrorReason.STORE_UNAVAILABLE));
+  clock.advance(150);
+  await settled();
+  await stream().send({ subjects: [{ name: "tenants/acme" }] });
+  expect(keys.subject("teams/x")?.disabled).toBe(true);
+  await stream().send({ complete: true });
+  expect([keys.subject("tenants/acme"), keys.subject("teams/x")]).toEqual([undefined, undefined]);
+});
+
+test("a key that is confined to networks works there, and nowhere else", async () => {
+  const { authenticate, stream } = setUp();
+  const key = newKey({ networks: ["10.0.0.0/8", "2001:db8::/32"] });
+  const lost = newKey({ networks: ["somewhere"] });
+  await stream().send({ records: [key.record, lost.record], complete: true });
+  for (const peer of ["10.1.2.3", "::ffff:10.1.2.3", "2001:db8::1"])
+    expect(authenticate(key.headers, peer).id).toBe(key.id);
+  const elsewhere = { ...key.headers, "x-forwarded-for": "10.1.2.3" };
+  const refused = [
+    failureOf(() => authenticate(key.headers, "11.1.2.3")),
+    failureOf(() => authenticate(elsewhere, "11.1.2.3")),
+    failureOf(() => authenticate(lost.headers, "10.1.2.3")),
+  ];
+  for (const failure of refused) {
+    expect(failure).toMatchObject({ reason: ErrorReason.FORBIDDEN, metadata: { scope: "networks" } });
+  }
+});
+
+test("behind a trusted proxy a key's network, and who guesses, is told by the proxy", async () => {
+  const { authenticate, stream } = setUp(createNetworks(["192.0.2.1"], () => undefined));
+  const key = newKey({ networks: ["10.0.0.0/8"] });
+  await stream().send({ records: [key.record], complete: true });
+  const through = (forwarded: string, headers = key.headers) =>
+    authenticate({ ...headers, "x-forwarded-for": forwarded }, "192.0.2.1");
+  expect(through("8.8.8.8, 10.1.2.3").id).toBe(key.id);
+  expect(failureOf(() => through("10.1.2.3, 8.8.8.8")).reason).toBe(ErrorReason.FORBIDDEN);
+  const guess = (forwarded: string) => failureOf(() => through(forwarded, newKey().headers)).reason;
+  for (let index = 0; index < 20; index++) expect(guess(`10.0.0.${index}, 8.8.8.8`)).toBe(ErrorReason.API_KEY_INVALID);
+  expect(guess("8.8.8.8")).toBe(ErrorReason.RATE_LIMITED);
+  expect(guess("8.8.4.4")).toBe(ErrorReason.API_KEY_INVALID);
 });
 
 test("a stream that ends or fails is opened again, later and later, and soon again after a success", async () => {
