@@ -244,6 +244,27 @@ describe("the end of service", () => {
     await drained;
   });
 
+  test("answers a client that uses its connection again after an answer that was not its last", async () => {
+    let more = () => {};
+    const gate = new Promise<void>((resolve) => (more = resolve));
+    const edge = await startEdge({
+      async *chat() {
+        yield wire({ head: eventHead, data: event("1") });
+        await gate;
+        yield wire({ data: event("[DONE]"), tail: { usage } });
+      },
+    });
+    const again = await openRaw(edge.port);
+    again.socket.write(rawPost(edge.key, JSON.stringify(helloStream)));
+    await again.until(/data: 1/);
+    const drained = edge.edge.drain(10_000);
+    more();
+    await again.until(/\r\n0\r\n\r\n$/);
+    again.socket.write(rawPost(edge.key, JSON.stringify(helloStream)));
+    expect(await again.whole()).toMatch(/0\r\n\r\nHTTP\/1.1 200 OK\r\n[^]*connection: close\r\n/);
+    await drained;
+  });
+
   test("is announced while the port is still open", async () => {
     const edge = await startEdge();
     const drained = edge.edge.drain(5_000, 300);

@@ -68,9 +68,9 @@ export interface Edge {
    */
   listen(address: Address): Promise<{ readonly url: string }>;
   /**
-   * Ends service without cutting anybody off: readiness fails and answers close their connections at once, the port
-   * closes after `noticeMs`, and requests that are still open after `timeoutMs` end with OVERLOADED, in their stream
-   * where it has begun. Closes the edge. Safe to call twice.
+   * Ends service without cutting anybody off: readiness fails and answers close their connections at once, the port and
+   * idle connections close after `noticeMs`, and requests that are still open after `timeoutMs` end with OVERLOADED, in
+   * their stream where it has begun. Closes the edge. Safe to call twice.
    * @param timeoutMs for everything
    * @param noticeMs how long the port stays open, so that balancers come to see it; default 0
    */
@@ -218,8 +218,7 @@ export function createEdge(deps: EdgeDeps): Edge {
     metricsServer.beginDrain();
     if (noticeMs > 0) await passed(clock, Math.min(noticeMs, timeoutMs));
     server.stopListening();
-    server.beginDrain();
-    await within(clock, server.idle(), endMs - clock.monotonic());
+    await within(clock, server.leave(), endMs - clock.monotonic());
     await within(clock, responses.finish(), endMs - clock.monotonic());
     if (server.openCount > 0) {
       log.warn({ open: server.openCount }, "requests did not end in time");
@@ -229,7 +228,7 @@ export function createEdge(deps: EdgeDeps): Edge {
           retryAfterMs: 1_000,
         }),
       );
-      await within(clock, server.idle(), partingMs);
+      await within(clock, server.leave(), partingMs);
     }
     await within(clock, responses.giveUp(), partingMs);
     await shut();

@@ -1,5 +1,5 @@
 import { createServer, type IncomingMessage, type ServerResponse, STATUS_CODES } from "node:http";
-import type { AddressInfo, Socket } from "node:net";
+import { type AddressInfo, Server as NetServer, type Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { renderError } from "@weir/dialect/openai/errors";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
@@ -36,14 +36,17 @@ export interface ServerDeps {
 export interface HttpServer {
   /** Exchanges that are open. */
   readonly openCount: number;
-  /** From here on every answer closes its connection, and connections without a request are closed. */
+  /** From here on every answer closes its connection. */
   beginDrain(): void;
   /** @throws Error of the system when the port cannot be opened */
   listen(address: Address): Promise<AddressInfo>;
-  /** Stops listening; open exchanges go on. */
+  /** Takes no new connections; those that are open go on. */
   stopListening(): void;
-  /** Resolves when no exchange is open. */
-  idle(): Promise<void>;
+  /**
+   * Closes connections as they fall idle, and resolves when all are closed. One that has just been used stays for a moment:
+   * its client may have sent the next request before it could know that the connection ends, and gets its answer.
+   */
+  leave(): Promise<void>;
   /** Fails every open exchange. */
   failAll(error: WeirError): void;
   /** Cuts every connection. */
@@ -63,9 +66,14 @@ const connectionsMax = 20_000;
 const pipelinedMax = 100;
 /** How long a connection that sent garbage stays, so that its client comes to read the answer. */
 const partingMs = 1_000;
+/** How long a connection stays after its last answer when the service ends: a round trip and a client's next step. */
+const againMs = 250;
+const leaveCheckMs = 25;
 
 interface Connection {
   readonly open: Set<Exchange>;
+  /** When it came, or had its last answer; monotonic. */
+  usedMs: number;
   /** What came is no HTTP; the connection is on its way out. */
   broken: boolean;
 }
@@ -74,7 +82,6 @@ export function createHttpServer(deps: ServerDeps): HttpServer {
   const { clock, alarms, handler } = deps;
   const connections = new Map<Duplex, Connection>();
   const countBySource = new Map<string, number>();
-  const waiters = new Set<() => void>();
   let openCount = 0;
   let draining = false;
 
@@ -88,12 +95,13 @@ export function createHttpServer(deps: ServerDeps): HttpServer {
     },
     closed(exchange: Exchange) {
       alarms.delete(exchange);
-      connections.get(exchange.socket)?.open.delete(exchange);
+      const connection = connections.get(exchange.socket);
+      if (connection !== undefined) {
+        connection.open.delete(exchange);
+        connection.usedMs = clock.monotonic();
+      }
       openCount -= 1;
       handler.closed(exchange);
-      if (openCount > 0) return;
-      for (const waiter of waiters) waiter();
-      waiters.clear();
     },
   };
 
@@ -129,7 +137,7 @@ export function createHttpServer(deps: ServerDeps): HttpServer {
   });
   server.maxConnections = connectionsMax;
   server.on("connection", (socket: Socket) => {
-    const connection: Connection = { open: new Set(), broken: false };
+    const connection: Connection = { open: new Set(), usedMs: clock.monotonic(), broken: false };
     connections.set(socket, connection);
     const source = sourceOf(socket.remoteAddress);
     const count = (countBySource.get(source) ?? 0) + 1;
@@ -200,7 +208,6 @@ export function createHttpServer(deps: ServerDeps): HttpServer {
     },
     beginDrain() {
       draining = true;
-      server.closeIdleConnections();
     },
     listen: ({ host: name, port }) =>
       new Promise((resolve, reject) => {
@@ -211,9 +218,18 @@ export function createHttpServer(deps: ServerDeps): HttpServer {
         });
       }),
     stopListening() {
-      if (server.listening) server.close();
+      // node:http's own close cuts idle connections as well, however short they have been idle.
+      if (server.listening) NetServer.prototype.close.call(server);
     },
-    idle: () => (openCount === 0 ? Promise.resolve() : new Promise((resolve) => waiters.add(resolve))),
+    async leave() {
+      while (connections.size > 0) {
+        const idleSinceMs = clock.monotonic() - againMs;
+        for (const [socket, { open, usedMs }] of connections) {
+          if (open.size === 0 && usedMs <= idleSinceMs) socket.destroy();
+        }
+        await new Promise<void>((resolve) => clock.after(leaveCheckMs, resolve));
+      }
+    },
     failAll(error) {
       for (const connection of connections.values()) {
         for (const exchange of connection.open) exchange.fail(error);
