@@ -1,3 +1,4 @@
+import { type AddressInfo, createServer, type Socket } from "node:net";
 import type { ContextValues } from "@connectrpc/connect";
 import {
   Metadata as GrpcMetadata,
@@ -7,6 +8,7 @@ import {
   type ServerOptions,
 } from "@grpc/grpc-js";
 import type { Metadata } from "../call.ts";
+import { joinAddress, splitAddress } from "../link/address.ts";
 import { deadlineExceeded, type ServingSettings } from "../serving.ts";
 import { toStatus } from "../status.ts";
 import { toWeirError, type WeirError } from "../weir-error.ts";
@@ -30,6 +32,11 @@ export interface Gate {
    * @throws WeirError
    */
   readonly admit: (call: GateCall) => ContextValues | Promise<ContextValues>;
+  /**
+   * Lets a connection in before any of its bytes are read.
+   * @returns what to call when it has closed; undefined: it is cut
+   */
+  readonly connect: (address: string | undefined) => (() => void) | undefined;
   /** Calls that one connection may have open. More wait at the client, which knows the number. */
   readonly callsPerConnectionMax: number;
   /** Time for the whole of a request to come, in milliseconds; where the request is a stream, there is no such limit. */
@@ -47,6 +54,16 @@ export interface GateKeeper {
   readonly serverOptions: Partial<ServerOptions>;
   /** What the gate said of the call that has this very metadata. */
   valuesOf(metadata: GrpcMetadata): ContextValues | undefined;
+  /**
+   * Opens the port, in the server's place, which has no bound for its connections.
+   * @param address `host:port`
+   * @param inject gives the server a connection
+   * @returns the address with the true port
+   */
+  listen(address: string, inject: (socket: Socket) => void): Promise<string>;
+  stopListening(): void;
+  /** Cuts every connection. */
+  close(): void;
 }
 
 export function createGateKeeper(gate: Gate, { clock, onDefect }: ServingSettings): GateKeeper {
@@ -91,7 +108,42 @@ export function createGateKeeper(gate: Gate, { clock, onDefect }: ServingSetting
     });
   };
 
+  const sockets = new Set<Socket>();
+  let injectSocket: (socket: Socket) => void = () => undefined;
+  const port = createServer((socket) => {
+    const closed = gate.connect(socket.remoteAddress);
+    if (closed === undefined) {
+      socket.destroy();
+      return;
+    }
+    sockets.add(socket);
+    socket.on("close", () => {
+      sockets.delete(socket);
+      closed();
+    });
+    // Of those that nothing listens to: before HTTP/2 has begun, and after it has ended.
+    socket.on("error", () => socket.destroy());
+    injectSocket(socket);
+  });
+
   return {
+    listen: (address, inject) =>
+      new Promise((resolve, reject) => {
+        const { host, port: number } = splitAddress(address);
+        injectSocket = inject;
+        port.once("error", reject);
+        port.listen({ host, port: number, backlog: 2_048 }, () => {
+          port.off("error", reject);
+          resolve(joinAddress(host, (port.address() as AddressInfo).port));
+        });
+      }),
+    stopListening() {
+      if (port.listening) port.close();
+    },
+    close() {
+      if (port.listening) port.close();
+      for (const socket of sockets) socket.destroy();
+    },
     serverOptions: {
       interceptors: [interceptor],
       "grpc.max_concurrent_streams": gate.callsPerConnectionMax,

@@ -1,0 +1,238 @@
+import type { Message } from "@bufbuild/protobuf";
+import { type ContextValues, createContextKey, createContextValues, type HandlerContext } from "@connectrpc/connect";
+import type { Tracer } from "@opentelemetry/api";
+import { Permission } from "@weir/gen/weir/common/v1/access_pb";
+import { Health } from "@weir/gen/grpc/health/v1/health_pb";
+import { ServerReflection } from "@weir/gen/grpc/reflection/v1/reflection_pb";
+import { type HostedService, hostService, onCallEnd } from "@weir/kit/call";
+import type { Clock } from "@weir/kit/clock";
+import { methodPath } from "@weir/kit/context";
+import type { ServerTlsOptions } from "@weir/kit/grpc/credentials";
+import type { GateCall } from "@weir/kit/grpc/gate";
+import { createGrpcServer, type GrpcServer } from "@weir/kit/grpc/server";
+import type { ReplyStream } from "@weir/kit/reply-stream";
+import { beginTrace } from "@weir/kit/telemetry/trace-context";
+import { CallCancelled, toWeirError } from "@weir/kit/weir-error";
+import type { Admit, Admitted } from "../admission.ts";
+import type { Caller } from "../auth/snapshot.ts";
+import type { EdgeSettings } from "../config.ts";
+import { sourceOf } from "../http/source.ts";
+import { clientLeft, type Outcome } from "../report.ts";
+import type { Access } from "../routes/route.ts";
+import type { PublicMethod, PublicStream, PublicUnary, RpcFacts } from "../rpc/public-methods.ts";
+import { tapped } from "../rpc/tap.ts";
+
+export interface GrpcDoorDeps {
+  readonly methods: readonly PublicMethod[];
+  readonly admit: Admit;
+  readonly settings: () => EdgeSettings;
+  readonly report: (outcome: Outcome) => void;
+  readonly newRequestId: () => string;
+  readonly tracer: Tracer;
+  readonly clock: Clock;
+}
+
+/** The public methods as plain gRPC, with health and reflection, on a port of its own. */
+export interface GrpcDoor {
+  /** Calls that are open. */
+  readonly openCount: number;
+  /**
+   * Opens the port. The largest message is `bodyBytesMax` as it is now.
+   * @param address `host:port`; port 0: any free one
+   * @param tls undefined: none
+   * @returns the address with the true port
+   * @throws Error of the system when the port cannot be opened
+   */
+  listen(address: string, tls: ServerTlsOptions | undefined): Promise<string>;
+  /** Says by `grpc.health.v1` that it serves no more, takes no connections, and breaks the calls that outlast the time. */
+  drain(timeoutMs: number): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** Connections at once, of everybody. */
+const connectionsMax = 20_000;
+const callsPerConnectionMax = 100;
+const idleMs = 600_000;
+/** As for a whole request over HTTP; a client that is so slow holds little. */
+const receiveTimeoutMs = 300_000;
+
+/** A call that is under way. */
+interface Call {
+  readonly id: string;
+  readonly label: string;
+  readonly startMs: number;
+  readonly trace: ReturnType<typeof beginTrace>;
+  readonly headers: GateCall["metadata"];
+  caller: Caller | undefined;
+  admitted: Admitted | undefined;
+}
+
+type Handler = (request: Message, context: HandlerContext) => Promise<Message> | ReplyStream<Message>;
+
+const callKey = createContextKey<Call | undefined>(undefined);
+
+export function createGrpcDoor(deps: GrpcDoorDeps): GrpcDoor {
+  const { methods, admit, settings, report, clock, tracer } = deps;
+  const accesses = new Map<string, Access | "open">([
+    ...methods.map(({ path, access }): [string, Access | "open"] => [path, access]),
+    ...Health.methods.map((method): [string, "open"] => [methodPath(method), "open"]),
+    [methodPath(ServerReflection.method.serverReflectionInfo), { permission: Permission.KNOWN, endpoint: "" }],
+  ]);
+  const connections = new Map<string, number>();
+  let connectionCount = 0;
+  let openCount = 0;
+  let server: GrpcServer | undefined;
+
+  function connect(address: string | undefined): (() => void) | undefined {
+    const source = sourceOf(address);
+    const open = connections.get(source) ?? 0;
+    if (connectionCount >= connectionsMax || open >= settings().connectionsPerAddressMax) return undefined;
+    connectionCount += 1;
+    connections.set(source, open + 1);
+    return () => {
+      connectionCount -= 1;
+      const left = (connections.get(source) ?? 1) - 1;
+      if (left === 0) connections.delete(source);
+      else connections.set(source, left);
+    };
+  }
+
+  function enter({ path, metadata, address }: GateCall): ContextValues | Promise<ContextValues> {
+    const label = `/${path}`;
+    const call: Call = {
+      id: deps.newRequestId(),
+      label,
+      startMs: clock.monotonic(),
+      trace: beginTrace(tracer, `POST ${label}`, metadata["traceparent"]),
+      headers: metadata,
+      caller: undefined,
+      admitted: undefined,
+    };
+    const access = accesses.get(path);
+    const values = createContextValues().set(callKey, call);
+    if (access === undefined || access === "open") return values;
+    const letIn = (admitted: Admitted): ContextValues => {
+      call.admitted = admitted;
+      return values;
+    };
+    const refuse = (thrown: unknown): never => {
+      end(call, thrown);
+      throw thrown;
+    };
+    try {
+      const admitted = admit({ headers: metadata, address }, access, (caller) => {
+        call.caller = caller;
+      });
+      return admitted instanceof Promise ? admitted.then(letIn, refuse) : letIn(admitted);
+    } catch (thrown) {
+      return refuse(thrown);
+    }
+  }
+
+  /** @param thrown undefined: the call ended well */
+  function end(call: Call, thrown: unknown): void {
+    call.admitted?.admission.end();
+    const isLeft = thrown instanceof CallCancelled;
+    const failure = thrown === undefined || isLeft ? undefined : toWeirError(thrown);
+    report({
+      id: call.id,
+      method: "POST",
+      label: call.label,
+      status: isLeft ? clientLeft : (failure?.row.openai.status ?? 200),
+      startMs: call.startMs,
+      isComplete: thrown === undefined,
+      caller: call.caller,
+      failure,
+      defect: failure === thrown ? undefined : thrown,
+      span: call.trace.span,
+    });
+  }
+
+  /** @param run makes the call; `settle` is told how it ended, unless its client left first */
+  function serve<T>(context: HandlerContext, run: (call: Call, settle: (thrown: unknown) => void) => T): T {
+    const call = context.values.get(callKey);
+    if (call === undefined) throw new Error("the gate was passed by");
+    context.responseHeader.set("x-request-id", call.id);
+    let thrown: unknown = new CallCancelled();
+    openCount += 1;
+    onCallEnd(context, () => {
+      openCount -= 1;
+      end(call, thrown);
+    });
+    return run(call, (outcome) => {
+      thrown = outcome;
+    });
+  }
+
+  function unary(method: PublicUnary, request: Message, context: HandlerContext): Promise<Message> {
+    return serve(context, async (call, settle) => {
+      try {
+        const reply = await method.call(request, factsOf(call, context, context.signal));
+        settle(undefined);
+        return reply;
+      } catch (thrown) {
+        settle(thrown);
+        throw thrown;
+      }
+    });
+  }
+
+  function stream(method: PublicStream, request: Message, context: HandlerContext): ReplyStream<Message> {
+    return serve(context, (call, settle) => {
+      try {
+        return tapped(method.call(request, factsOf(call, context, undefined)), {
+          ended: () => settle(undefined),
+          failed: settle,
+        });
+      } catch (thrown) {
+        settle(thrown);
+        throw thrown;
+      }
+    });
+  }
+
+  function hosted(): HostedService[] {
+    const services = new Map<HostedService["service"], Record<string, Handler>>();
+    for (const method of methods) {
+      const { parent, localName } = method.desc;
+      const implementation = services.get(parent) ?? {};
+      services.set(parent, implementation);
+      implementation[localName] = (request, context) =>
+        method.kind === "unary" ? unary(method, request, context) : stream(method, request, context);
+    }
+    return [...services].map(([service, implementation]) => hostService(service, implementation as object));
+  }
+
+  return {
+    get openCount() {
+      return openCount;
+    },
+    listen(address, tls) {
+      if (server !== undefined) throw new Error("the gRPC port is open already");
+      server = createGrpcServer({
+        name: "edge",
+        hosted: hosted(),
+        tls,
+        link: false,
+        gate: { admit: enter, connect, callsPerConnectionMax, idleMs, receiveTimeoutMs },
+        clock,
+        messageBytesMax: settings().bodyBytesMax,
+      });
+      return server.listen(address);
+    },
+    drain: async (timeoutMs) => server?.drain(timeoutMs),
+    close: async () => server?.close(),
+  };
+}
+
+function factsOf(call: Call, context: HandlerContext, signal: AbortSignal | undefined): RpcFacts {
+  return {
+    caller: call.caller,
+    admission: call.admitted?.admission,
+    requestId: call.id,
+    headers: call.headers,
+    traceParent: call.trace.traceParent,
+    timeoutMs: context.timeoutMs(),
+    signal,
+  };
+}
