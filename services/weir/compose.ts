@@ -1,4 +1,5 @@
 import { hostname } from "node:os";
+import { type Duration, durationMs } from "@bufbuild/protobuf/wkt";
 import type { DependencyHealth, Edge } from "@weir/edge/service";
 import { AccountService } from "@weir/gen/weir/account/v1/account_service_pb";
 import { BudgetService } from "@weir/gen/weir/account/v1/budget_service_pb";
@@ -160,12 +161,16 @@ export async function startServices(
     log.info({ version, url: url?.url, address: mesh.status().address }, "started");
 
     let ended: Promise<void> | undefined;
+    const drainNoticeMs = (): number => {
+      const notice = configuration.current().config.edge?.drainNotice;
+      return notice === undefined ? 0 : durationMs(notice);
+    };
     const drain = async (timeoutMs: number): Promise<void> => {
       stopping.abort();
       const endMs = clock.monotonic() + timeoutMs;
       const leftMs = () => Math.max(0, endMs - clock.monotonic());
       try {
-        await edge?.drain(leftMs());
+        await edge?.drain(leftMs(), drainNoticeMs());
         await mesh.drain(leftMs());
         // Callers before those that they call: the pool hands its last usage to metering.
         for (const part of parts.toReversed()) await part.stop(stopTimeoutMs);
@@ -230,8 +235,8 @@ async function startDemo(undo: (() => Promise<void> | void)[]): Promise<string> 
   return `${url}/v1`;
 }
 
-function drainMs(duration: { seconds: bigint; nanos: number } | undefined): number {
-  return duration === undefined ? drainMsDefault : Number(duration.seconds) * 1_000 + duration.nanos / 1_000_000;
+function drainMs(duration: Duration | undefined): number {
+  return duration === undefined ? drainMsDefault : durationMs(duration);
 }
 
 /** What is wrong stands in the log only: health is public, and names of aliases and providers are not. */
