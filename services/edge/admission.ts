@@ -4,7 +4,7 @@ import { WeirError } from "@weir/kit/weir-error";
 import type { Authenticate } from "./auth/authenticate.ts";
 import { authorise } from "./auth/authorise.ts";
 import type { Caller } from "./auth/snapshot.ts";
-import type { Limits } from "./limits/limits.ts";
+import type { Admission, Limits } from "./limits/limits.ts";
 import type { Access } from "./routes/route.ts";
 
 /** Where a call comes from, whatever it speaks. */
@@ -14,13 +14,24 @@ export interface Arrival {
   readonly address: string | undefined;
 }
 
+/** A caller that was let in, and what its call has taken of its limits. */
+export interface Admitted {
+  readonly caller: Caller;
+  /** Whoever holds it ends it when the call is over, however it ends. */
+  readonly admission: Admission;
+}
+
 /**
  * Lets a call in that asks for a key, or refuses it: the one order of checks behind every door, the cheapest first.
  * @param onKnown told who calls before anything is asked of the caller, so that refusals can be told apart by caller
- * @returns at once, but for a JSON Web Token that was not seen before
+ * @returns at once, but for a JSON Web Token that was not seen before, and for limits whose store has to be asked
  * @throws WeirError OVERLOADED, FORBIDDEN, RATE_LIMITED, and what Authenticate throws. A promise rejects with the same.
  */
-export type Admit = (arrival: Arrival, access: Access, onKnown?: (caller: Caller) => void) => Caller | Promise<Caller>;
+export type Admit = (
+  arrival: Arrival,
+  access: Access,
+  onKnown?: (caller: Caller) => void,
+) => Admitted | Promise<Admitted>;
 
 export interface AdmissionDeps {
   readonly authenticate: Authenticate;
@@ -40,10 +51,16 @@ export function createAdmission({ authenticate, limits, isOverloaded }: Admissio
       : enter(found, access, onKnown);
   };
 
-  function enter(caller: Caller, access: Access, onKnown: ((caller: Caller) => void) | undefined): Caller {
+  function enter(
+    caller: Caller,
+    access: Access,
+    onKnown: ((caller: Caller) => void) | undefined,
+  ): Admitted | Promise<Admitted> {
     onKnown?.(caller);
     authorise(caller, access);
-    limits.takeRequest(caller);
-    return caller;
+    const admission = limits.admit(caller);
+    return admission instanceof Promise
+      ? admission.then((taken) => ({ caller, admission: taken }))
+      : { caller, admission };
   }
 }

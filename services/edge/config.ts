@@ -1,7 +1,8 @@
 import { durationMs, type Duration } from "@bufbuild/protobuf/wkt";
-import type { EdgeConfig } from "@weir/gen/weir/config/v1/config_pb";
+import type { Config, EdgeConfig } from "@weir/gen/weir/config/v1/config_pb";
 import { type IdentityProvider, identityProviders } from "./auth/identity-provider.ts";
 import { createNetworks, type Networks } from "./auth/networks.ts";
+import { type AliasLimits, aliasLimits } from "./limits/alias-limits.ts";
 import { type ResponsesSettings, responsesSettings } from "./routes/responses/settings.ts";
 
 /** Where a port is opened. */
@@ -43,6 +44,7 @@ export interface EdgeSettings {
   readonly identityProviders: readonly IdentityProvider[];
   /** Proxies whose `X-Forwarded-For` is believed; undefined: none. */
   readonly trustedProxies: Networks | undefined;
+  readonly aliasLimits: AliasLimits;
 }
 
 const defaults = {
@@ -61,9 +63,10 @@ const defaults = {
 
 /**
  * Settings from the section `edge` of the configuration, with the defaults that its proto documents.
+ * @param aliases whose limits the edge enforces
  * @throws Error when `metrics_address` is not a host and a port, a proxy's network is none, or an identity provider's URL is not safe
  */
-export function edgeSettings(config?: EdgeConfig): EdgeSettings {
+export function edgeSettings(config?: EdgeConfig, aliases?: Config["aliases"]): EdgeSettings {
   const bodyBytesMax = config?.bodyBytesMax ?? defaults.bodyBytesMax;
   return {
     bodyBytesMax,
@@ -82,6 +85,7 @@ export function edgeSettings(config?: EdgeConfig): EdgeSettings {
     responses: responsesSettings(config?.responses),
     identityProviders: identityProviders(config?.identityProviders ?? []),
     trustedProxies: networks("edge.trusted_proxies", config?.trustedProxies ?? []),
+    aliasLimits: aliasLimits(aliases),
   };
 }
 

@@ -9,7 +9,8 @@ test("what is measured is scraped under the documented names, with few labels", 
     measures.answered("/v1/models", "GET", 200, 0.02);
     measures.answered("/v1/models", "GET", 200, 0.03);
     measures.answered("none", "BREW", 404, 0.001);
-    measures.rateLimited("tokens");
+    measures.rateLimited({ scope: "tenant", kind: "tokens", window: "day" });
+    measures.rateLimited({ scope: "alias", kind: "concurrent", window: undefined });
     measures.firstContent("/v1/chat/completions", 0.3);
     measures.streamOpened();
     measures.streamOpened();
@@ -21,8 +22,8 @@ test("what is measured is scraped under the documented names, with few labels", 
       'http_requests_total{route="none",method="other",status="404"} 1',
       'http_request_duration_seconds_count{route="/v1/models",status="2xx"} 2',
       'http_request_duration_seconds_bucket{route="/v1/models",status="2xx",le="0.025"} 1',
-      'llm_rate_limit_exceeded_total{limit="requests"} 0',
-      'llm_rate_limit_exceeded_total{limit="tokens"} 1',
+      'llm_rate_limit_exceeded_total{limit="tokens",scope="tenant",window="day"} 1',
+      'llm_rate_limit_exceeded_total{limit="concurrent",scope="alias",window="open"} 1',
       'llm_time_to_first_token_seconds_count{route="/v1/chat/completions"} 1',
       "http_open_streams 1",
       "http_open_requests 3",

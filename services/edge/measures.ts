@@ -1,5 +1,5 @@
 import { type Attributes, type Meter, ROOT_CONTEXT } from "@opentelemetry/api";
-import type { LimitName } from "./limits/limits.ts";
+import type { Limit } from "@weir/kit/limits/limit";
 
 /** What the edge measures. */
 export interface Measures {
@@ -9,7 +9,8 @@ export interface Measures {
    * @param status 499 when the client left before the answer began
    */
   answered(route: string, method: string, status: number, seconds: number): void;
-  rateLimited(limit: LimitName): void;
+  /** One refusal; counted by what is limited and for whom, never by name. */
+  rateLimited(limit: Pick<Limit, "scope" | "kind" | "window">): void;
   /** From the arrival of a request until the first content of its answer. */
   firstContent(route: string, seconds: number): void;
   streamOpened(): void;
@@ -38,15 +39,12 @@ const buckets = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5
  */
 export function createMeasures(meter: Meter, gauges: EdgeGauges): Measures {
   const requests = new Map<string, Map<string, Count[]>>();
-  const refusals: Record<LimitName, Count> = {
-    requests: { attributes: { limit: "requests" }, value: 0 },
-    tokens: { attributes: { limit: "tokens" }, value: 0 },
-  };
+  const refusals = new Map<string, Count>();
   let openStreams = 0;
 
   const requestCounter = meter.createObservableCounter("http_requests", { description: "Answers." });
   const refusalCounter = meter.createObservableCounter("llm_rate_limit_exceeded", {
-    description: "Requests refused because a key's rate was used up.",
+    description: "Requests refused because a limit was used up, by what it limits and whom.",
   });
   const streamGauge = meter.createObservableGauge("http_open_streams", { description: "Streams being answered." });
   const openGauge = meter.createObservableGauge("http_open_requests", { description: "Requests being answered." });
@@ -69,7 +67,7 @@ export function createMeasures(meter: Meter, gauges: EdgeGauges): Measures {
           if (count !== undefined) result.observe(requestCounter, count.value, count.attributes);
       }
     }
-    for (const count of Object.values(refusals)) result.observe(refusalCounter, count.value, count.attributes);
+    for (const count of refusals.values()) result.observe(refusalCounter, count.value, count.attributes);
     result.observe(streamGauge, openStreams);
     result.observe(openGauge, gauges.openRequests());
     result.observe(keyGauge, gauges.keys());
@@ -97,8 +95,11 @@ export function createMeasures(meter: Meter, gauges: EdgeGauges): Measures {
       count.value += 1;
       durations.record(seconds, classOf(route, status), ROOT_CONTEXT);
     },
-    rateLimited(limit) {
-      refusals[limit].value += 1;
+    rateLimited({ scope, kind, window = "open" }) {
+      const name = `${scope} ${kind} ${window}`;
+      const count = refusals.get(name);
+      if (count === undefined) refusals.set(name, { attributes: { limit: kind, scope, window }, value: 1 });
+      else count.value += 1;
     },
     firstContent(route, seconds) {
       let attributes = firstAttributes.get(route);

@@ -102,7 +102,13 @@ export function createEdge(deps: EdgeDeps): Edge {
     trustedProxies: () => settings().trustedProxies,
   });
   const measures = createMeasures(deps.meter, { openRequests: () => server.openCount, keys: () => keys.size });
-  const limits = createLimits({ clock, defaults: settings, onRefused: (limit) => measures.rateLimited(limit) });
+  const limits = createLimits({
+    clock,
+    defaults: settings,
+    subject: (name) => keys.subject(name),
+    aliases: () => settings().aliasLimits,
+    onRefused: (limit) => measures.rateLimited(limit),
+  });
   const admit = createAdmission({
     authenticate,
     limits,
@@ -112,7 +118,7 @@ export function createEdge(deps: EdgeDeps): Edge {
   let draining = false;
   let ended: Promise<void> | undefined;
 
-  const generateDeps = { chat: deps.chat, limits, settings, memory, measures, clock };
+  const generateDeps = { chat: deps.chat, settings, memory, measures, clock };
   const dialects = createDialectRoutes(generateDeps);
   const responses = createResponses({ ...generateDeps, conversations: deps.conversations, log });
   const models = createModels({ routes: deps.routes, clock });
@@ -182,6 +188,7 @@ export function createEdge(deps: EdgeDeps): Edge {
 
   function closed(exchange: Exchange): void {
     memory.release(exchange);
+    exchange.admission?.end();
     const { request, response, failure, label } = exchange;
     const status = response.headersSent ? response.statusCode : clientLeft;
     const seconds = (clock.monotonic() - exchange.startMs) / 1_000;

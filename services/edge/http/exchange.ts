@@ -7,6 +7,7 @@ import type { Codec } from "@weir/dialect/codec";
 import { renderError, renderErrorEvent } from "@weir/dialect/openai/errors";
 import type { Alarm, Alarms } from "../alarms.ts";
 import type { Caller } from "../auth/snapshot.ts";
+import type { Admission } from "../limits/limits.ts";
 import { encodeChunk } from "./chunk.ts";
 
 /** Names and values of headers in turn, the form that node:http writes fastest. */
@@ -56,6 +57,8 @@ export class Exchange implements Alarm {
   label = "none";
   /** Whose request it is, once that is known. */
   caller: Caller | undefined;
+  /** What its call has taken of its caller's limits; ended with the exchange. */
+  admission: Admission | undefined;
   trace: TraceStep | undefined;
   /** Whether no more of the body will come, though it is not whole. */
   bodyEnded = false;

@@ -29,6 +29,20 @@ test.each([openaiChat, openaiResponses])("clients of OpenAI read durations ($nam
   });
 });
 
+test("days that are limited are told where clients of OpenAI's dialect look for them", () => {
+  const list: string[] = [];
+  const requestsOfDay = { limit: 9, remaining: 2, resetMs: 7_200_000 };
+  appendRateHeaders(openaiChat, { ...standings, requestsOfDay }, nowMs, list);
+  expect(list.slice(-6)).toEqual([
+    "x-ratelimit-limit-requests-day",
+    "9",
+    "x-ratelimit-remaining-requests-day",
+    "2",
+    "x-ratelimit-reset-requests-day",
+    "2h0m0s",
+  ]);
+});
+
 test("clients of Anthropic read instants", () => {
   expect(headersFor(anthropicMessages)).toEqual({
     "anthropic-ratelimit-requests-limit": "60",

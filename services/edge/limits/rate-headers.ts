@@ -1,18 +1,16 @@
 import { anthropicMessages } from "@weir/dialect/anthropic-messages/codec";
 import { gemini } from "@weir/dialect/gemini/codec";
+import type { Standing } from "@weir/kit/limits/counter";
 import type { ErrorVoice, HeaderList } from "../http/exchange.ts";
 
-/** What is left of one limit. */
-export interface Standing {
-  readonly limit: number;
-  readonly remaining: number;
-  /** Until all of the limit is there again, if nobody takes any. */
-  readonly resetMs: number;
-}
-
+/** The tightest of a caller's own limits and those of its user, team and tenant. */
 export interface Standings {
+  /** Of a minute. */
   readonly requests: Standing;
   readonly tokens: Standing;
+  /** Undefined: the day is not limited. */
+  readonly requestsOfDay?: Standing | undefined;
+  readonly tokensOfDay?: Standing | undefined;
 }
 
 /**
@@ -26,8 +24,11 @@ export function appendRateHeaders(voice: ErrorVoice, standings: Standings, nowMs
   else if (voice.renderError !== gemini.renderError) appendOpenai(standings, headers);
 }
 
-/** https://developers.openai.com/api/docs/guides/rate-limits */
-function appendOpenai({ requests, tokens }: Standings, headers: HeaderList): void {
+/**
+ * https://developers.openai.com/api/docs/guides/rate-limits, which has no headers for days; those are named as another vendor of
+ * this dialect names them: https://inference-docs.cerebras.ai/support/rate-limits
+ */
+function appendOpenai({ requests, tokens, requestsOfDay, tokensOfDay }: Standings, headers: HeaderList): void {
   headers.push(
     "x-ratelimit-limit-requests",
     String(requests.limit),
@@ -41,6 +42,19 @@ function appendOpenai({ requests, tokens }: Standings, headers: HeaderList): voi
     durationText(requests.resetMs),
     "x-ratelimit-reset-tokens",
     durationText(tokens.resetMs),
+  );
+  if (requestsOfDay !== undefined) appendDay("requests-day", requestsOfDay, headers);
+  if (tokensOfDay !== undefined) appendDay("tokens-day", tokensOfDay, headers);
+}
+
+function appendDay(name: string, { limit, remaining, resetMs }: Standing, headers: HeaderList): void {
+  headers.push(
+    `x-ratelimit-limit-${name}`,
+    String(limit),
+    `x-ratelimit-remaining-${name}`,
+    String(remaining),
+    `x-ratelimit-reset-${name}`,
+    durationText(resetMs),
   );
 }
 

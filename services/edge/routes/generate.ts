@@ -12,7 +12,6 @@ import { readTags } from "../auth/tags.ts";
 import type { EdgeSettings } from "../config.ts";
 import { type BodyMemory, readJsonBody } from "../http/body.ts";
 import type { Exchange } from "../http/exchange.ts";
-import type { Limits } from "../limits/limits.ts";
 import type { Measures } from "../measures.ts";
 import { Relay } from "./relay.ts";
 import type { KeyedCall } from "./route.ts";
@@ -20,7 +19,6 @@ import type { StreamForm } from "./stream-form.ts";
 
 export interface GenerateDeps {
   readonly chat: Pick<Client<typeof ChatService>, "generate" | "countTokens">;
-  readonly limits: Limits;
   readonly settings: () => EdgeSettings;
   readonly memory: BodyMemory;
   readonly measures: Measures;
@@ -53,7 +51,7 @@ export function createGenerate(
 ): (call: KeyedCall) => Promise<void> {
   const rules = headerRules(codec.dialect);
   return async (call) => {
-    const { exchange, caller } = call;
+    const { exchange, caller, admission } = call;
     const path = readPath?.(call) ?? noFacts;
     const tags = readTags(exchange.request.headers);
     const settings = deps.settings();
@@ -68,7 +66,12 @@ export function createGenerate(
     const model = aliasOf(path.model ?? envelope.model ?? "");
     if (!caller.mayCall(model)) throw new WeirError(ErrorReason.MODEL_FORBIDDEN, { metadata: { model } });
     const outputTokens = envelope.maxOutputTokens ?? outputTokensGuess * envelope.choiceCount;
-    const reservation = deps.limits.reserveTokens(caller, reading.inputTokensEstimate + outputTokens);
+    const reserving = admission.reserve(model, reading.inputTokensEstimate + outputTokens);
+    if (reserving !== undefined) {
+      await reserving;
+      // Nothing would tell of a client that has left meanwhile.
+      if (exchange.isOver) return;
+    }
     const stream = path.stream ?? envelope.stream ?? false;
     const principal = principalHeaderFor(caller, envelope.user, tags);
     const metadata = callMetadata(principal, exchange.id, exchange.trace?.traceParent);
@@ -78,7 +81,7 @@ export function createGenerate(
       // A client's timer ends when it has the head: a stream that has begun may go on for as long as it likes.
       { metadata, timeoutMs: stream ? undefined : clientDeadlineMs(exchange) },
     );
-    const relay = new Relay(deps, label, exchange, settings, reservation, path.form);
+    const relay = new Relay(deps, label, exchange, settings, admission, path.form);
     exchange.onGone = () => void reply.return();
     if (stream) relay.holdHeaders();
     await relay.run(reply);

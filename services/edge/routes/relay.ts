@@ -7,7 +7,7 @@ import type { ReplyStream } from "@weir/kit/reply-stream";
 import { asError, CallCancelled, WeirError } from "@weir/kit/weir-error";
 import type { EdgeSettings } from "../config.ts";
 import type { Exchange, HeaderList } from "../http/exchange.ts";
-import type { TokenReservation } from "../limits/limits.ts";
+import type { Admission } from "../limits/limits.ts";
 import type { Measures } from "../measures.ts";
 import { eventForm, type StreamForm } from "./stream-form.ts";
 
@@ -26,7 +26,7 @@ export class Relay {
   private readonly label: string;
   private readonly exchange: Exchange;
   private readonly settings: EdgeSettings;
-  private readonly reservation: TokenReservation;
+  private readonly admission: Admission;
   private readonly form: StreamForm;
   /** How the reply goes out: not begun, as events, held until its length is known, or as it comes. */
   private mode: "waiting" | "events" | "held" | "flowing" = "waiting";
@@ -42,14 +42,14 @@ export class Relay {
     label: string,
     exchange: Exchange,
     settings: EdgeSettings,
-    reservation: TokenReservation,
+    admission: Admission,
     form: StreamForm = eventForm,
   ) {
     this.deps = deps;
     this.label = label;
     this.exchange = exchange;
     this.settings = settings;
-    this.reservation = reservation;
+    this.admission = admission;
     this.form = form;
   }
 
@@ -93,7 +93,7 @@ export class Relay {
         throw this.exchange.isOver ? new CallCancelled() : new WeirError(ErrorReason.STREAM_TRUNCATED);
     } catch (thrown) {
       // Nothing was said, so nothing was used; otherwise what was reserved stands for what nobody reported.
-      if (this.mode === "waiting" && !this.exchange.isClosed) this.reservation.settle(0);
+      if (this.mode === "waiting" && !this.exchange.isClosed) this.admission.settle(0);
       if (!this.complete) throw thrown;
     } finally {
       void reply.return();
@@ -220,7 +220,7 @@ export class Relay {
 
   private settle({ usage }: WireTail): void {
     if (usage?.inputTokens === undefined && usage?.outputTokens === undefined) return;
-    this.reservation.settle((usage.inputTokens ?? 0) + (usage.outputTokens ?? 0));
+    this.admission.settle((usage.inputTokens ?? 0) + (usage.outputTokens ?? 0));
   }
 }
 

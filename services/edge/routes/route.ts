@@ -2,6 +2,7 @@ import { Permission } from "@weir/gen/weir/common/v1/access_pb";
 import type { Caller } from "../auth/snapshot.ts";
 import type { ErrorVoice, Exchange } from "../http/exchange.ts";
 import type { PathParams, RouteRow } from "../http/route-table.ts";
+import type { Admission } from "../limits/limits.ts";
 
 /** What a handler of an open route gets. */
 export interface OpenCall {
@@ -12,6 +13,8 @@ export interface OpenCall {
 /** What a handler of a route that needs a key gets. */
 export interface KeyedCall extends OpenCall {
   readonly caller: Caller;
+  /** What the call has taken of its limits; the exchange ends it. */
+  readonly admission: Admission;
 }
 
 interface Row extends RouteRow {

@@ -14,14 +14,14 @@ import {
 } from "@weir/gen/weir/routing/v1/route_service_pb";
 import { methodPath } from "@weir/kit/context";
 import { ReplyStream } from "@weir/kit/reply-stream";
-import { WeirError } from "@weir/kit/weir-error";
+import { asError, WeirError } from "@weir/kit/weir-error";
 import type { Caller } from "../auth/snapshot.ts";
-import type { Limits, TokenReservation } from "../limits/limits.ts";
+import type { Admission } from "../limits/limits.ts";
 import { aliasOf, outputTokensGuess } from "../routes/generate.ts";
 import type { MethodRule, RpcFacts } from "./public-methods.ts";
 
 /** What holds for methods that name models, beside what their access asks: the models of the caller's scope, and its rate of tokens. */
-export function createModelRules(limits: Limits): ReadonlyMap<string, MethodRule> {
+export function createModelRules(): ReadonlyMap<string, MethodRule> {
   const { generate, countTokens } = ChatService.method;
   const { listRoutes, getRoute } = RouteService.method;
   const rules: readonly (readonly [string, MethodRule])[] = [
@@ -32,8 +32,10 @@ export function createModelRules(limits: Limits): ReadonlyMap<string, MethodRule
         stream(message, facts, relay) {
           const request = readGenerate(message as GenerateRequest, facts);
           const tokens = estimateInputTokens(request) + outputTokensOf(request);
-          const reservation = limits.reserveTokens(callerOf(facts), tokens);
-          return settling(relay(request, facts), reservation);
+          const admission = admissionOf(facts);
+          const reserving = admission.reserve(request.model, tokens);
+          const open = () => relay(request, facts);
+          return settling(reserving === undefined ? open() : openedAfter(reserving, open), admission);
         },
       },
     ],
@@ -80,6 +82,39 @@ function callerOf({ caller }: RpcFacts): Caller {
   return caller;
 }
 
+function admissionOf({ admission }: RpcFacts): Admission {
+  if (admission === undefined) throw new WeirError(ErrorReason.INTERNAL);
+  return admission;
+}
+
+/** The reply of a call that begins when its tokens are set aside. */
+function openedAfter(reserving: Promise<undefined>, open: () => ReplyStream<Message>): ReplyStream<Message> {
+  let reply: ReplyStream<Message> | undefined;
+  let left = false;
+  const stream = new ReplyStream<Message>({
+    begin: ignore,
+    poll() {
+      const message = reply?.poll();
+      if (message === undefined && reply?.ended === true) stream.end();
+      return message;
+    },
+    hangUp() {
+      left = true;
+      return reply?.return().then(ignore);
+    },
+  });
+  reserving.then(
+    () => {
+      if (left) return;
+      reply = open();
+      reply.onReady = () => stream.ready();
+      stream.ready();
+    },
+    (thrown: unknown) => stream.fail(asError(thrown)),
+  );
+  return stream;
+}
+
 /** @throws WeirError INVALID_REQUEST, MODEL_FORBIDDEN */
 function readGenerate(request: GenerateRequest, facts: RpcFacts): GenerateRequest {
   if (request.wire !== undefined) {
@@ -119,8 +154,8 @@ function textLength(value: unknown, depth: number): number {
   return length;
 }
 
-/** Passes a reply on and settles its reservation by what the reply says it used. */
-function settling(reply: ReplyStream<Message>, reservation: TokenReservation): ReplyStream<Message> {
+/** Passes a reply on and settles its admission by what the reply says it used. */
+function settling(reply: ReplyStream<Message>, admission: Admission): ReplyStream<Message> {
   let begun = false;
   const passed = new ReplyStream<Message>({
     begin() {
@@ -132,7 +167,7 @@ function settling(reply: ReplyStream<Message>, reservation: TokenReservation): R
         message = reply.poll();
       } catch (thrown) {
         // Nothing was said, so nothing was used; otherwise what was reserved stands for what nobody reported.
-        if (!begun) reservation.settle(0);
+        if (!begun) admission.settle(0);
         throw thrown;
       }
       if (message === undefined) {
@@ -142,7 +177,7 @@ function settling(reply: ReplyStream<Message>, reservation: TokenReservation): R
       begun = true;
       const { payload } = message as GenerateResponse;
       const event = payload.case === "event" ? payload.value : undefined;
-      if (event?.kind.case === "end") settle(reservation, event.kind.value.usage);
+      if (event?.kind.case === "end") settle(admission, event.kind.value.usage);
       return message;
     },
     hangUp: () => reply.return().then(ignore, ignore),
@@ -150,9 +185,9 @@ function settling(reply: ReplyStream<Message>, reservation: TokenReservation): R
   return passed;
 }
 
-function settle(reservation: TokenReservation, usage: Usage | undefined): void {
+function settle(admission: Admission, usage: Usage | undefined): void {
   if (usage?.inputTokens === undefined && usage?.outputTokens === undefined) return;
-  reservation.settle((usage.inputTokens ?? 0) + (usage.outputTokens ?? 0));
+  admission.settle((usage.inputTokens ?? 0) + (usage.outputTokens ?? 0));
 }
 
 function ignore(): void {}

@@ -1,34 +1,47 @@
 import { AccountService } from "@weir/gen/weir/account/v1/account_service_pb";
+import { BudgetService } from "@weir/gen/weir/account/v1/budget_service_pb";
 import { ChatService } from "@weir/gen/weir/chat/v1/chat_service_pb";
 import { ConversationService } from "@weir/gen/weir/conversation/v1/conversation_service_pb";
 import { UsageService } from "@weir/gen/weir/metering/v1/usage_service_pb";
 import { RouteService } from "@weir/gen/weir/routing/v1/route_service_pb";
-import { edgeSettings } from "@weir/edge/config";
+import { type EdgeSettings, edgeSettings } from "@weir/edge/config";
+import { rpcService } from "@weir/edge/rpc/public-methods";
 import { createEdge, type DependencyHealth, type Edge, type EdgeDeps } from "@weir/edge/service";
 import type { Mesh } from "@weir/kit/mesh";
-import { readConfig } from "../configuration.ts";
+import { readConfig, type Snapshot } from "../configuration.ts";
 import { version } from "../version.ts";
 import type { Root } from "./part.ts";
 
-type ClientsOfEdge = Pick<EdgeDeps, "chat" | "routes" | "accounts" | "conversations" | "usage">;
+type ClientsOfEdge = Pick<EdgeDeps, "chat" | "routes" | "accounts" | "conversations" | "usage" | "rpc">;
 
 /** What the edge calls; to be made before the mesh starts. */
 export function clientsOfEdge(mesh: Mesh): ClientsOfEdge {
+  const chat = mesh.client(ChatService, "router");
+  const routes = mesh.client(RouteService, "router");
+  const accounts = mesh.client(AccountService, "metering");
+  const usage = mesh.client(UsageService, "metering");
   return {
-    chat: mesh.client(ChatService, "router"),
-    routes: mesh.client(RouteService, "router"),
-    accounts: mesh.client(AccountService, "metering"),
+    chat,
+    routes,
+    accounts,
     conversations: mesh.client(ConversationService, "metering"),
-    usage: mesh.client(UsageService, "metering"),
+    usage,
+    rpc: [
+      rpcService(ChatService, chat),
+      rpcService(RouteService, routes),
+      rpcService(AccountService, accounts),
+      rpcService(BudgetService, mesh.client(BudgetService, "metering")),
+      rpcService(UsageService, usage),
+    ],
   };
 }
 
 /** Builds the public door; it does not listen yet. */
 export function buildEdge(root: Root, clients: ClientsOfEdge, dependencies: () => readonly DependencyHealth[]): Edge {
   const { configuration, telemetry, log, clock } = root;
-  let settings = readConfig(() => edgeSettings(configuration.current().config.edge));
+  let settings = readConfig(() => settingsOf(configuration.current()));
   configuration.onChange((next) => {
-    const nextSettings = readConfig(() => edgeSettings(next.config.edge));
+    const nextSettings = readConfig(() => settingsOf(next));
     return () => {
       settings = nextSettings;
     };
@@ -46,4 +59,8 @@ export function buildEdge(root: Root, clients: ClientsOfEdge, dependencies: () =
     log,
     version,
   });
+}
+
+function settingsOf({ config }: Snapshot): EdgeSettings {
+  return edgeSettings(config.edge, config.aliases);
 }

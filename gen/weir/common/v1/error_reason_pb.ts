@@ -75,8 +75,9 @@ export const ErrorReason = {
   MODEL_NOT_FOUND: 6,
 
   /**
-   * The caller's own request or token rate is used up. Metadata: `limit`, `requests` or `tokens`.
-   * Carries RetryInfo.
+   * A limit that holds for the call is used up. Metadata: `limit`, `requests`, `tokens` or `concurrent`;
+   * `scope`, whose it is: `key`, `user`, `team`, `tenant` or `alias`; `window`, `minute` or `day`, but for
+   * `concurrent`. Carries RetryInfo: when there is room again, if nobody else takes any.
    *
    * @generated from enum value: ERROR_REASON_RATE_LIMITED = 7;
    */

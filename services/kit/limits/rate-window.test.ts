@@ -1,6 +1,18 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { RateWindow, windowMs } from "./rate-window.ts";
+import { dayShape, minuteShape, RateWindow, type WindowShape } from "./rate-window.ts";
+
+const windowMs = 60_000;
+
+/** Takes as counters do: when there is room, and no more than the limit. */
+function take(window: RateWindow, nowMs: number, amount: number, limit: number): number {
+  const wanted = Math.min(amount, limit);
+  const waitMs = window.waitMs(nowMs, wanted, limit);
+  if (waitMs === 0) window.add(nowMs, wanted);
+  return waitMs;
+}
+
+const openWindow = (shape: WindowShape = minuteShape) => new RateWindow(shape);
 
 const step = fc.record({
   pauseMs: fc.oneof(fc.integer({ min: 0, max: 2_000 }), fc.integer({ min: 0, max: 90_000 })),
@@ -25,7 +37,7 @@ test("in no minute is more taken than the limit, whatever is given back", () => 
       fc.integer({ min: 0, max: 1e9 }),
       fc.array(step),
       (limit, start, steps) => {
-        const window = new RateWindow();
+        const window = openWindow();
         const log: Taken[] = [];
         let nowMs = start;
         for (const { pauseMs, amount, settles } of steps) {
@@ -37,7 +49,7 @@ test("in no minute is more taken than the limit, whatever is given back", () => 
             window.settle(nowMs, earlier.atMs, earlier.taken, earlier.used);
           }
           const taken = Math.min(amount, limit);
-          if (window.take(nowMs, amount, limit) === 0) log.push({ atMs: nowMs, taken, used: taken, settled: false });
+          if (take(window, nowMs, amount, limit) === 0) log.push({ atMs: nowMs, taken, used: taken, settled: false });
           const lastMinute = log.filter((entry) => entry.atMs > nowMs - windowMs);
           expect(lastMinute.reduce((sum, entry) => sum + entry.used, 0)).toBeLessThanOrEqual(limit);
           const remaining = window.remaining(nowMs, limit);
@@ -53,7 +65,7 @@ test("in no minute is more taken than the limit, whatever is given back", () => 
 test("behaves as a list of what was taken by second", () => {
   fc.assert(
     fc.property(fc.integer({ min: 1, max: 100 }), fc.array(step), (limit, steps) => {
-      const window = new RateWindow();
+      const window = openWindow();
       let list: { second: number; amount: number }[] = [];
       let nowMs = 0;
       for (const { pauseMs, amount } of steps) {
@@ -62,7 +74,7 @@ test("behaves as a list of what was taken by second", () => {
         list = list.filter((entry) => entry.second >= second - 60);
         const wanted = Math.min(amount, limit);
         const fits = list.reduce((sum, entry) => sum + entry.amount, 0) + wanted <= limit;
-        expect(window.take(nowMs, amount, limit) === 0).toBe(fits);
+        expect(take(window, nowMs, amount, limit) === 0).toBe(fits);
         if (fits) list.push({ second, amount: wanted });
       }
     }),
@@ -73,20 +85,20 @@ test("behaves as a list of what was taken by second", () => {
 test("tells a wait after which the same amount fits, and not a slot sooner", () => {
   fc.assert(
     fc.property(fc.integer({ min: 1, max: 100 }), fc.array(step), (limit, steps) => {
-      const window = new RateWindow();
-      const other = new RateWindow();
+      const window = openWindow();
+      const other = openWindow();
       let nowMs = 0;
       for (const { pauseMs, amount } of steps) {
         nowMs += pauseMs;
-        const waitMs = window.take(nowMs, amount, limit);
+        const waitMs = take(window, nowMs, amount, limit);
         if (waitMs === 0) {
-          expect(other.take(nowMs, amount, limit)).toBe(0);
+          expect(take(other, nowMs, amount, limit)).toBe(0);
           continue;
         }
         const wanted = Math.min(amount, limit);
         if (waitMs > 1_000)
           expect(limit - other.remaining(nowMs + waitMs - 1_000, limit) + wanted).toBeGreaterThan(limit);
-        expect(window.take(nowMs + waitMs, amount, limit)).toBe(0);
+        expect(take(window, nowMs + waitMs, amount, limit)).toBe(0);
         return;
       }
     }),
@@ -94,27 +106,37 @@ test("tells a wait after which the same amount fits, and not a slot sooner", () 
 });
 
 test("what was used beyond the reservation counts from now on, also past the limit", () => {
-  const window = new RateWindow();
-  expect(window.take(0, 10, 100)).toBe(0);
+  const window = openWindow();
+  expect(take(window, 0, 10, 100)).toBe(0);
   window.settle(30_000, 0, 10, 250);
   expect(window.remaining(30_000, 100)).toBe(0);
-  expect(window.take(61_000, 1, 100)).toBeGreaterThan(0);
-  expect(window.take(91_000, 100, 100)).toBe(0);
+  expect(take(window, 61_000, 1, 100)).toBeGreaterThan(0);
+  expect(take(window, 91_000, 100, 100)).toBe(0);
 });
 
 test("what comes back after its minute changes nothing", () => {
-  const window = new RateWindow();
-  window.take(0, 100, 100);
-  expect(window.take(61_000, 100, 100)).toBe(0);
+  const window = openWindow();
+  take(window, 0, 100, 100);
+  expect(take(window, 61_000, 100, 100)).toBe(0);
   window.settle(61_000, 0, 100, 0);
   expect(window.remaining(61_000, 100)).toBe(0);
 });
 
 test("is idle and at its full again when all has left", () => {
-  const window = new RateWindow();
-  window.take(5_500, 3, 10);
+  const window = openWindow();
+  take(window, 5_500, 3, 10);
   expect(window.resetMs(5_500)).toBe(60_500);
   expect(window.idle(65_999)).toBe(false);
   expect(window.idle(66_000)).toBe(true);
   expect(window.resetMs(66_000)).toBe(0);
+});
+
+test("a day counts over 24 hours, to within a quarter of an hour", () => {
+  const hour = 3_600_000;
+  const window = openWindow(dayShape);
+  expect(take(window, 0, 60, 100)).toBe(0);
+  expect(take(window, 12 * hour, 40, 100)).toBe(0);
+  expect(take(window, 23 * hour, 60, 100)).toBe(hour + hour / 4);
+  expect(take(window, 24 * hour, 1, 100)).toBe(hour / 4);
+  expect(take(window, 24.25 * hour, 60, 100)).toBe(0);
 });
