@@ -1,6 +1,7 @@
 import type {
   DescMessage,
   DescMethod,
+  DescMethodBiDiStreaming,
   DescMethodServerStreaming,
   DescMethodUnary,
   DescService,
@@ -67,12 +68,17 @@ export type ClientMethod<M extends DescMethod> =
     ? (request: MessageInitShape<I>, options?: CallOptions) => Promise<MessageShape<O>>
     : M extends DescMethodServerStreaming<infer I, infer O>
       ? (request: MessageInitShape<I>, options?: CallOptions) => ReplyStream<MessageShape<O>>
-      : never;
+      : M extends DescMethodBiDiStreaming<infer I, infer O>
+        ? (requests: AsyncIterable<MessageInitShape<I>>, options?: CallOptions) => ReplyStream<MessageShape<O>>
+        : never;
 
 /**
  * Calls of one service, the same for every door. A call fails with WeirError; a call whose signal fired, with
  * CallCancelled. A streaming call begins when its first message is asked for; leaving its loop early (`break`, `return`,
  * `throw`) cancels it. One that passes messages on at once reads them by `poll`, see ReplyStream.
+ *
+ * A call that takes a stream of requests asks for each as the other side reads, begins when its first reply is asked for, and
+ * leaves the requests when it has ended. Requests that fail cancel the call, which then fails as they did.
  */
 export type Client<S extends DescService> = { readonly [P in keyof S["method"]]: ClientMethod<S["method"][P]> };
 
@@ -88,7 +94,15 @@ export interface Door {
     request: MessageInitShape<I>,
     options: CallOptions,
   ): ReplyStream<MessageShape<O>>;
+  duplex<I extends DescMessage, O extends DescMessage>(
+    method: DescMethodBiDiStreaming<I, O>,
+    requests: AsyncIterable<MessageInitShape<I>>,
+    options: CallOptions,
+  ): ReplyStream<MessageShape<O>>;
 }
+
+/** What a caller sends: one message, or the stream of them that the method takes. */
+export type Outgoing = MessageInitShape<DescMessage> | ReplyStream<MessageInitShape<DescMessage>>;
 
 /** What a root may say about a service that it hosts. */
 export interface HostOptions {

@@ -1,9 +1,14 @@
-import type { DescMethodServerStreaming, DescMethodUnary, DescService } from "@bufbuild/protobuf";
+import type {
+  DescMethodBiDiStreaming,
+  DescMethodServerStreaming,
+  DescMethodUnary,
+  DescService,
+} from "@bufbuild/protobuf";
 import type { CallOptions, Client, Door } from "./call.ts";
 
 const noOptions: CallOptions = {};
 
-/** A service's calls through one door. Only unary and server-streaming methods exist; others are left out. */
+/** A service's calls through one door. Methods that take a stream and give one message are left out. */
 export function createClient<S extends DescService>(service: S, door: Door): Client<S> {
   const client: Record<string, unknown> = {};
   for (const method of service.methods) {
@@ -15,6 +20,10 @@ export function createClient<S extends DescService>(service: S, door: Door): Cli
       const streaming = method as DescMethodServerStreaming;
       client[method.localName] = (request: Record<string, unknown>, options?: CallOptions) =>
         door.stream(streaming, request, options ?? noOptions);
+    } else if (method.methodKind === "bidi_streaming") {
+      const duplex = method as DescMethodBiDiStreaming;
+      client[method.localName] = (requests: AsyncIterable<Record<string, unknown>>, options?: CallOptions) =>
+        door.duplex(duplex, requests, options ?? noOptions);
     }
   }
   return client as Client<S>;

@@ -2,15 +2,17 @@ import {
   create,
   type DescMessage,
   type DescMethod,
+  type DescMethodBiDiStreaming,
   type DescMethodServerStreaming,
   type DescMethodUnary,
   type MessageInitShape,
   type MessageShape,
   toBinary,
 } from "@bufbuild/protobuf";
-import type { CallOptions, Door, HostedService, Metadata } from "./call.ts";
+import type { CallOptions, Door, HostedService, Metadata, Outgoing } from "./call.ts";
 import { methodPath, noMetadata } from "./context.ts";
-import { ReplyStream } from "./reply-stream.ts";
+import { LocalRequests } from "./local-requests.ts";
+import { ReplyStream, streamOf } from "./reply-stream.ts";
 import {
   deadlineExceeded,
   notServed,
@@ -32,6 +34,25 @@ import { CallCancelled, toWeirError, type WeirError } from "./weir-error.ts";
  */
 export function createLocalDoor(hosted: readonly HostedService[], options: ServingOptions = {}): Door {
   const methods = servedMethods(hosted, options);
+
+  function streaming<O extends DescMessage>(
+    method: DescMethod & { readonly output: O },
+    request: Outgoing,
+    callOptions: CallOptions,
+  ): ReplyStream<MessageShape<O>> {
+    const reply = new ReplyStream<MessageShape<O>>({
+      begin: () => call.begin(),
+      poll: () => call.take() as MessageShape<O> | undefined,
+      hangUp: () => call.giveUp(new CallCancelled()),
+    });
+    const call = new LocalCall(methods, method, request, callOptions, {
+      message: () => reply.ready(),
+      end: () => reply.end(),
+      fail: (error, atOnce) => reply.fail(error, atOnce),
+    });
+    return reply;
+  }
+
   return {
     unary: <I extends DescMessage, O extends DescMessage>(
       method: DescMethodUnary<I, O>,
@@ -49,19 +70,12 @@ export function createLocalDoor(hosted: readonly HostedService[], options: Servi
       method: DescMethodServerStreaming<I, O>,
       request: MessageInitShape<I>,
       callOptions: CallOptions,
-    ) => {
-      const reply = new ReplyStream<MessageShape<O>>({
-        begin: () => call.begin(),
-        poll: () => call.take() as MessageShape<O> | undefined,
-        hangUp: () => call.giveUp(new CallCancelled()),
-      });
-      const call = new LocalCall(methods, method, request, callOptions, {
-        message: () => reply.ready(),
-        end: () => reply.end(),
-        fail: (error, atOnce) => reply.fail(error, atOnce),
-      });
-      return reply;
-    },
+    ) => streaming(method, request, callOptions),
+    duplex: <I extends DescMessage, O extends DescMessage>(
+      method: DescMethodBiDiStreaming<I, O>,
+      requests: AsyncIterable<MessageInitShape<I>>,
+      callOptions: CallOptions,
+    ) => streaming(method, streamOf<MessageInitShape<DescMessage>>(requests), callOptions),
   };
 }
 
@@ -76,7 +90,8 @@ interface Caller {
 class LocalCall {
   private readonly methods: ReadonlyMap<string, ServedMethod>;
   private readonly desc: DescMethod;
-  private readonly request: MessageInitShape<DescMessage>;
+  /** The message, or the ReplyStream of those that the method takes. */
+  private readonly request: Outgoing;
   private readonly options: CallOptions;
   private readonly caller: Caller;
   private serving: Serving | undefined;
@@ -89,7 +104,7 @@ class LocalCall {
   constructor(
     methods: ReadonlyMap<string, ServedMethod>,
     desc: DescMethod,
-    request: MessageInitShape<DescMessage>,
+    request: Outgoing,
     options: CallOptions,
     caller: Caller,
   ) {
@@ -107,10 +122,9 @@ class LocalCall {
     const method = this.methods.get(methodPath(this.desc));
     if (method === undefined) return this.giveUp(notServed(methodPath(this.desc)));
     this.bytesMax = method.settings.messageBytesMax;
-    let request: MessageShape<DescMessage>;
+    let request: MessageShape<DescMessage> | ReplyStream<MessageInitShape<DescMessage>>;
     try {
-      request = whole(this.desc.input, this.request);
-      if (isLarger(this.desc.input, request, this.bytesMax)) throw requestTooLarge(this.bytesMax);
+      request = this.request instanceof ReplyStream ? this.request : this.outgoing(this.request);
     } catch (thrown) {
       return this.giveUp(toWeirError(thrown));
     }
@@ -122,7 +136,36 @@ class LocalCall {
       timeoutMs === undefined ? undefined : travellingTimeoutMs(timeoutMs),
       this,
     );
-    this.serving.start(request);
+    if (request instanceof ReplyStream) this.serving.startStream(this.readable(request, this.serving));
+    else this.serving.start(request);
+  }
+
+  /** A message of the caller, made whole. @throws WeirError when it is too large */
+  private outgoing(init: MessageInitShape<DescMessage>): MessageShape<DescMessage> {
+    const message = whole(this.desc.input, init);
+    if (isLarger(this.desc.input, message, this.bytesMax)) throw requestTooLarge(this.bytesMax);
+    return message;
+  }
+
+  /** The caller's messages, for the handler. */
+  private readable(requests: ReplyStream<MessageInitShape<DescMessage>>, serving: Serving): ReplyStream<object> {
+    const admit = (init: MessageInitShape<DescMessage>): object | undefined => {
+      let message: object;
+      try {
+        message = this.outgoing(init);
+      } catch (thrown) {
+        this.giveUp(toWeirError(thrown));
+        return undefined;
+      }
+      try {
+        serving.check(message);
+        return message;
+      } catch (thrown) {
+        serving.fail(toWeirError(thrown));
+        return undefined;
+      }
+    };
+    return new LocalRequests(requests, admit, (error) => this.giveUp(error)).stream;
   }
 
   /** The caller's signal fired. */
@@ -177,6 +220,10 @@ class LocalCall {
   private leave(): void {
     this.over = true;
     this.options.signal?.removeEventListener("abort", this);
+    if (!(this.request instanceof ReplyStream)) return;
+    // What the handler reads ends by the call's end, not by the caller's stream being left.
+    this.request.onReady = undefined;
+    void this.request.return();
   }
 
   private tellHeaders(): void {

@@ -108,6 +108,7 @@ export function createMesh(options: MeshOptions): Mesh {
       return createClient(service, {
         unary: (method, request, callOptions) => doorTo(name).unary(method, request, callOptions),
         stream: (method, request, callOptions) => doorTo(name).stream(method, request, callOptions),
+        duplex: (method, requests, callOptions) => doorTo(name).duplex(method, requests, callOptions),
       });
     },
     async start() {

@@ -23,6 +23,42 @@ const finished: IteratorReturnResult<undefined> = Object.freeze({ done: true, va
 const settled = Promise.resolve();
 
 /**
+ * The messages of an iterable, each made when it is asked for; a ReplyStream as it is. A reader that stops leaves the iterable:
+ * a generator's `finally` runs, once what it awaits has settled.
+ */
+export function streamOf<T>(messages: AsyncIterable<T>): ReplyStream<T> {
+  if (messages instanceof ReplyStream) return messages;
+  let iterator: AsyncIterator<T> | undefined;
+  let made: T | undefined;
+  let making = false;
+  const stream = new ReplyStream<T>({
+    begin() {
+      iterator = messages[Symbol.asyncIterator]();
+    },
+    poll() {
+      const message = made;
+      made = undefined;
+      if (message !== undefined || making) return message;
+      making = true;
+      iterator?.next().then(
+        (result) => {
+          making = false;
+          if (result.done === true) return stream.end();
+          made = result.value;
+          stream.ready();
+        },
+        (thrown: unknown) => stream.fail(asError(thrown)),
+      );
+      return undefined;
+    },
+    async hangUp() {
+      await iterator?.return?.();
+    },
+  });
+  return stream;
+}
+
+/**
  * The messages of one streaming call, for one reader, at either end: what clients get, and what a handler may give in place of
  * a generator.
  *

@@ -5,7 +5,7 @@ import { type Clock, systemClock } from "./clock.ts";
 import { CallContext, methodPath } from "./context.ts";
 import { ReplyStream } from "./reply-stream.ts";
 import { prepareValidation, validateRequest } from "./validation.ts";
-import { CallCancelled, toWeirError, WeirError } from "./weir-error.ts";
+import { asError, CallCancelled, toWeirError, WeirError } from "./weir-error.ts";
 
 /** What every door asks of its serving side. */
 export interface ServingOptions {
@@ -38,6 +38,7 @@ export function travellingTimeoutMs(timeoutMs: number): number {
 }
 
 type UnaryHandler = (request: object, context: CallContext) => unknown;
+/** Of a method that takes a stream, `request` is the ReplyStream of its messages. */
 type StreamHandler = (request: object, context: CallContext) => AsyncIterable<object>;
 
 /** One method that can be served. */
@@ -45,7 +46,10 @@ export interface ServedMethod {
   readonly desc: DescMethod;
   /** `weir.chat.v1.ChatService/Generate`. */
   readonly path: string;
+  /** How it answers. */
   readonly kind: "unary" | "stream";
+  /** Whether its caller sends a stream. */
+  readonly streamsRequests: boolean;
   readonly handle: UnaryHandler | StreamHandler;
   /** See HostOptions. */
   readonly trustsMesh: boolean;
@@ -71,7 +75,7 @@ export function servingSettings(options: ServingOptions): ServingSettings {
   };
 }
 
-/** The unary and server-streaming methods that are implemented, by path. */
+/** The methods that are implemented, by path; those that take a stream and give one message are left out. */
 export function servedMethods(
   hosted: readonly HostedService[],
   options: ServingOptions,
@@ -82,7 +86,7 @@ export function servedMethods(
     for (const desc of service.methods) {
       const handler = (implementation as Record<string, unknown>)[desc.localName];
       if (typeof handler !== "function") continue;
-      if (desc.methodKind !== "unary" && desc.methodKind !== "server_streaming") continue;
+      if (desc.methodKind === "client_streaming") continue;
       const path = methodPath(desc);
       prepareValidation(desc.input);
       if (methods.has(path)) throw new Error(`${path} is hosted twice`);
@@ -90,6 +94,7 @@ export function servedMethods(
         desc,
         path,
         kind: desc.methodKind === "unary" ? "unary" : "stream",
+        streamsRequests: desc.methodKind === "bidi_streaming",
         handle: (handler as UnaryHandler).bind(implementation),
         trustsMesh: trustsMesh ?? false,
         settings,
@@ -149,6 +154,8 @@ export class Serving {
   /** Goes on when the sink takes messages again, or the call has ended. */
   private goOn: (() => void) | undefined;
   private cancelTimer: (() => void) | undefined;
+  /** What the caller sends, where that is a stream. */
+  private requests: ReplyStream<object> | undefined;
 
   /** @param timeoutMs what is left of the call's time; undefined: no deadline */
   constructor(
@@ -169,6 +176,16 @@ export class Serving {
   start(request: MessageShape<DescMessage>): void {
     const run = this.method.kind === "unary" ? this.runUnary(request) : this.runStream(request);
     run.catch((thrown: unknown) => this.report(thrown));
+  }
+
+  /**
+   * As `start`, for a method that takes a stream.
+   * @param requests checked by the door, with `check`; failed when the call is given up, left when it has ended
+   */
+  startStream(requests: ReplyStream<object>): void {
+    if (this.ended) return;
+    this.requests = requests;
+    this.runStream(requests).catch((thrown: unknown) => this.report(thrown));
   }
 
   /** The caller is gone: nothing more is told to the sink but `settled`. */
@@ -193,9 +210,12 @@ export class Serving {
     this.goOn?.();
   }
 
-  private check(request: MessageShape<DescMessage>): void {
+  /** @throws WeirError for a request that breaks a rule of its schema */
+  check(request: object): void {
     const { trustsMesh, desc } = this.method;
-    if (!trustsMesh || this.context.protocolName === "grpc") validateRequest(desc.input, request);
+    if (!trustsMesh || this.context.protocolName === "grpc") {
+      validateRequest(desc.input, request as MessageShape<DescMessage>);
+    }
   }
 
   private async runUnary(request: MessageShape<DescMessage>): Promise<void> {
@@ -213,9 +233,9 @@ export class Serving {
     }
   }
 
-  private async runStream(request: MessageShape<DescMessage>): Promise<void> {
+  private async runStream(request: object): Promise<void> {
     try {
-      this.check(request);
+      if (this.requests === undefined) this.check(request);
       const replies = (this.method.handle as StreamHandler)(request, this.context);
       const iterator = replies[Symbol.asyncIterator]();
       this.iterator = iterator;
@@ -315,11 +335,13 @@ export class Serving {
     this.sink.end(error);
     this.cancelTimer?.();
     this.context.complete();
+    void this.requests?.return();
   }
 
   private release(reason: unknown): void {
     this.cancelTimer?.();
     this.context.abort(reason);
+    this.requests?.fail(asError(reason), true);
     this.goOn?.();
     void this.closeIterator();
   }

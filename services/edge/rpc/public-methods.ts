@@ -6,15 +6,12 @@ import { methodPath } from "@weir/kit/context";
 import type { ReplyStream } from "@weir/kit/reply-stream";
 import { type Caller, principalHeaderFor } from "../auth/snapshot.ts";
 import { readTags } from "../auth/tags.ts";
-import type { Admission } from "../limits/limits.ts";
 import type { Access } from "../routes/route.ts";
 
 /** What a door knows of one call beside its request. */
 export interface RpcFacts {
   /** Undefined for methods that are open to everyone. */
   readonly caller: Caller | undefined;
-  /** What the call has taken of its caller's limits; the door ends it when the call is over. Undefined with `caller`. */
-  readonly admission: Admission | undefined;
   readonly requestId: string;
   /** Of HTTP, or the metadata of gRPC, as they came; names in lower case. Only `x-weir-tags` is read. */
   readonly headers: IncomingHttpHeaders;
@@ -36,7 +33,7 @@ type UntypedMethod = (request: Message, options: CallOptions) => unknown;
 
 /** Pairs a service with its client. */
 export function rpcService<S extends DescService>(service: S, client: Client<S>): RpcService {
-  return { service, client };
+  return { service, client: client as unknown as RpcService["client"] };
 }
 
 interface Method {

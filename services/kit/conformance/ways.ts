@@ -1,4 +1,5 @@
 import { ChatService } from "@weir/gen/weir/chat/v1/chat_service_pb";
+import { PassthroughService } from "@weir/gen/weir/passthrough/v1/passthrough_service_pb";
 import { RouteService } from "@weir/gen/weir/routing/v1/route_service_pb";
 import type { ServiceImpl } from "@connectrpc/connect";
 import { type Client, type HostedService, type HostOptions, hostService } from "../call.ts";
@@ -7,22 +8,25 @@ import { createGrpcDoor } from "../grpc/client.ts";
 import { createGrpcServer } from "../grpc/server.ts";
 import { createLocalDoor } from "../local.ts";
 import { createMesh } from "../mesh.ts";
-import { ReplyStream } from "../reply-stream.ts";
+import { type ReplyStream, streamOf } from "../reply-stream.ts";
 import type { ServingOptions } from "../serving.ts";
 import { asError } from "../weir-error.ts";
 
 export type Generate = ServiceImpl<typeof ChatService>["generate"];
 export type GetRoute = ServiceImpl<typeof RouteService>["getRoute"];
+export type Forward = ServiceImpl<typeof PassthroughService>["forward"];
 
 export interface Handlers {
   readonly generate?: Generate;
   readonly getRoute?: GetRoute;
+  readonly forward?: Forward;
 }
 
-/** Clients of a chat and a route service, and what lies behind them. */
+/** Clients of a chat, a route and a passthrough service, and what lies behind them. */
 export interface Way {
   readonly chat: Client<typeof ChatService>;
   readonly routes: Client<typeof RouteService>;
+  readonly passthrough: Client<typeof PassthroughService>;
   close(): Promise<void>;
 }
 
@@ -30,10 +34,11 @@ export type WayOptions = Pick<ServingOptions, "messageBytesMax" | "onDefect"> & 
 
 export type OpenWay = (handlers: Handlers, options?: WayOptions) => Promise<Way>;
 
-function hostedBy({ generate, getRoute }: Handlers, { trustsMesh = false }: WayOptions): HostedService[] {
+function hostedBy({ generate, getRoute, forward }: Handlers, { trustsMesh = false }: WayOptions): HostedService[] {
   return [
     hostService(ChatService, generate === undefined ? {} : { generate }, { trustsMesh }),
     hostService(RouteService, getRoute === undefined ? {} : { getRoute }, { trustsMesh }),
+    hostService(PassthroughService, forward === undefined ? {} : { forward }, { trustsMesh }),
   ];
 }
 
@@ -42,6 +47,7 @@ const local: OpenWay = async (handlers, options = {}) => {
   return {
     chat: createClient(ChatService, door),
     routes: createClient(RouteService, door),
+    passthrough: createClient(PassthroughService, door),
     close: () => Promise.resolve(),
   };
 };
@@ -55,10 +61,12 @@ const link: OpenWay = async (handlers, options = {}) => {
   const caller = createMesh({ name: "caller", peers: { router: [server.status().address ?? ""] }, ...options });
   const chat = caller.client(ChatService, "router");
   const routes = caller.client(RouteService, "router");
+  const passthrough = caller.client(PassthroughService, "router");
   await caller.start();
   return {
     chat,
     routes,
+    passthrough,
     async close() {
       await caller.close();
       await server.close();
@@ -73,6 +81,7 @@ const grpc: OpenWay = async (handlers, options = {}) => {
   return {
     chat: createClient(ChatService, door),
     routes: createClient(RouteService, door),
+    passthrough: createClient(PassthroughService, door),
     async close() {
       door.close();
       await server.close();
@@ -82,57 +91,37 @@ const grpc: OpenWay = async (handlers, options = {}) => {
 
 /** A way at both ends of which messages are polled: the handler gives a ReplyStream, and the caller reads one by `poll`. */
 function polled(openWay: OpenWay): OpenWay {
-  return async ({ generate, ...others }, options) => {
-    const handlers: Handlers = { ...others };
+  return async ({ generate, forward, ...others }, options) => {
     const way = await openWay(
-      generate === undefined
-        ? handlers
-        : { ...handlers, generate: (request, context) => asReplies(() => generate(request, context)) },
+      {
+        ...others,
+        ...(generate && { generate: (request, context) => streamOf(lazily(() => generate(request, context))) }),
+        ...(forward && {
+          forward: (requests, context) =>
+            streamOf(lazily(() => forward(byPoll(requests as ReplyStream<never>), context))),
+        }),
+      },
       options,
     );
     return {
       ...way,
+      passthrough: {
+        forward: (requests, callOptions) => streamOf(byPoll(way.passthrough.forward(streamOf(requests), callOptions))),
+      },
       chat: {
         ...way.chat,
         generate(request, callOptions) {
           const replies = way.chat.generate(request, callOptions);
-          return asReplies(() => byPoll(replies));
+          return streamOf(byPoll(replies));
         },
       },
     };
   };
 }
 
-/** The messages of an iterable, each made when it is asked for. */
-function asReplies<T>(make: () => AsyncIterable<T>): ReplyStream<T> {
-  let iterator: AsyncIterator<T> | undefined;
-  let made: T | undefined;
-  let making = false;
-  const replies = new ReplyStream<T>({
-    begin() {
-      iterator = make()[Symbol.asyncIterator]();
-    },
-    poll() {
-      const message = made;
-      made = undefined;
-      if (message !== undefined || making) return message;
-      making = true;
-      iterator?.next().then(
-        (result) => {
-          making = false;
-          if (result.done === true) return replies.end();
-          made = result.value;
-          replies.ready();
-        },
-        (thrown: unknown) => replies.fail(asError(thrown)),
-      );
-      return undefined;
-    },
-    async hangUp() {
-      await iterator?.return?.();
-    },
-  });
-  return replies;
+/** An iterable that is made when it is first read. */
+function lazily<T>(make: () => AsyncIterable<T>): AsyncIterable<T> {
+  return { [Symbol.asyncIterator]: () => make()[Symbol.asyncIterator]() };
 }
 
 /** Reads a stream by `poll` alone. */

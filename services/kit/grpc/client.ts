@@ -1,5 +1,6 @@
 import {
   Client,
+  type ClientDuplexStream,
   type ClientReadableStream,
   type ClientUnaryCall,
   type Metadata as GrpcMetadata,
@@ -8,17 +9,19 @@ import {
 import type {
   DescMessage,
   DescMethod,
+  DescMethodBiDiStreaming,
   DescMethodServerStreaming,
   DescMethodUnary,
   MessageInitShape,
   MessageShape,
 } from "@bufbuild/protobuf";
-import type { CallOptions, Door } from "../call.ts";
+import type { CallOptions, Door, Outgoing } from "../call.ts";
 import { decode, encodeToBytes } from "../codec.ts";
 import { methodPath, noMetadata } from "../context.ts";
 import { isNamed, splitAddress } from "../link/address.ts";
 import { asIs } from "../link/settings.ts";
-import { ReplyStream } from "../reply-stream.ts";
+import { ReplyStream, streamOf } from "../reply-stream.ts";
+import { RequestPump } from "../request-pump.ts";
 import { deadlineExceeded, messageBytesMaxDefault, requestTooLarge, travellingTimeoutMs } from "../serving.ts";
 import { fromStatus } from "../status.ts";
 import { CallCancelled, toWeirError, type WeirError } from "../weir-error.ts";
@@ -62,6 +65,34 @@ export function createGrpcDoor(options: GrpcDoorOptions): GrpcDoor {
     "grpc.max_reconnect_backoff_ms": 5000,
     "grpc.service_config": JSON.stringify({ loadBalancingConfig: [{ round_robin: {} }] }),
   });
+
+  function streaming<O extends DescMessage>(
+    method: DescMethod & { readonly output: O },
+    request: Outgoing,
+    callOptions: CallOptions,
+  ): ReplyStream<MessageShape<O>> {
+    const queue: Buffer[] = [];
+    const reply = new ReplyStream<MessageShape<O>>({
+      begin: () => call.begin(),
+      poll() {
+        const bytes = queue.shift();
+        if (bytes === undefined) return undefined;
+        call.taken();
+        return decode(method.output, bytes);
+      },
+      hangUp: () => call.giveUp(new CallCancelled()),
+    });
+    const call = new GrpcCall(client, method, request, callOptions, messageBytesMax, {
+      message(bytes) {
+        queue.push(bytes);
+        reply.ready();
+      },
+      end: () => reply.end(),
+      fail: (error, atOnce) => reply.fail(error, atOnce),
+    });
+    return reply;
+  }
+
   return {
     unary: <I extends DescMessage, O extends DescMessage>(
       method: DescMethodUnary<I, O>,
@@ -85,28 +116,12 @@ export function createGrpcDoor(options: GrpcDoorOptions): GrpcDoor {
       method: DescMethodServerStreaming<I, O>,
       request: MessageInitShape<I>,
       callOptions: CallOptions,
-    ) => {
-      const queue: Buffer[] = [];
-      const reply = new ReplyStream<MessageShape<O>>({
-        begin: () => call.begin(),
-        poll() {
-          const bytes = queue.shift();
-          if (bytes === undefined) return undefined;
-          call.taken();
-          return decode(method.output, bytes);
-        },
-        hangUp: () => call.giveUp(new CallCancelled()),
-      });
-      const call = new GrpcCall(client, method, request, callOptions, messageBytesMax, {
-        message(bytes) {
-          queue.push(bytes);
-          reply.ready();
-        },
-        end: () => reply.end(),
-        fail: (error, atOnce) => reply.fail(error, atOnce),
-      });
-      return reply;
-    },
+    ) => streaming(method, request, callOptions),
+    duplex: <I extends DescMessage, O extends DescMessage>(
+      method: DescMethodBiDiStreaming<I, O>,
+      requests: AsyncIterable<MessageInitShape<I>>,
+      callOptions: CallOptions,
+    ) => streaming(method, streamOf<MessageInitShape<DescMessage>>(requests), callOptions),
     close: () => client.close(),
   };
 }
@@ -127,11 +142,13 @@ interface Caller {
 class GrpcCall {
   private readonly client: Client;
   private readonly desc: DescMethod;
-  private readonly request: MessageInitShape<DescMessage>;
+  /** The message, or the ReplyStream of those that the method takes. */
+  private readonly request: Outgoing;
   private readonly options: CallOptions;
   private readonly messageBytesMax: number;
   private readonly caller: Caller;
   private call: ClientUnaryCall | ClientReadableStream<Buffer> | undefined;
+  private pump: RequestPump<MessageInitShape<DescMessage>> | undefined;
   private error: ServiceError | undefined;
   private trailers: GrpcMetadata | undefined;
   private reply: Buffer | undefined;
@@ -142,7 +159,7 @@ class GrpcCall {
   constructor(
     client: Client,
     desc: DescMethod,
-    request: MessageInitShape<DescMessage>,
+    request: Outgoing,
     options: CallOptions,
     messageBytesMax: number,
     caller: Caller,
@@ -160,14 +177,14 @@ class GrpcCall {
     if (signal?.aborted) return this.giveUp(new CallCancelled());
     if (timeoutMs !== undefined && timeoutMs <= 0) return this.giveUp(deadlineExceeded());
     try {
-      const request = encodeToBytes(this.desc.input, this.request);
-      if (request.length > this.messageBytesMax) throw requestTooLarge(this.messageBytesMax);
+      const request = this.request instanceof ReplyStream ? this.request : this.encoded(this.request);
       const deadline = timeoutMs === undefined ? {} : { deadline: Date.now() + travellingTimeoutMs(timeoutMs) };
       const path = `/${methodPath(this.desc)}`;
       const sent = toGrpcMetadata(metadata ?? {});
       signal?.addEventListener("abort", this, { once: true });
-      if (this.desc.methodKind === "unary") this.call = this.unary(path, request, sent, deadline);
-      else this.call = this.stream(path, request, sent, deadline);
+      if (request instanceof ReplyStream) this.duplex(path, request, sent, deadline);
+      else if (this.desc.methodKind === "unary") this.call = this.unary(path, request, sent, deadline);
+      else this.call = this.heard(this.client.makeServerStreamRequest(path, asIs, asIs, request, sent, deadline));
     } catch (thrown) {
       this.giveUp(toWeirError(thrown));
     }
@@ -208,13 +225,32 @@ class GrpcCall {
     return call;
   }
 
-  private stream(
+  private encoded(message: MessageInitShape<DescMessage>): Buffer {
+    const bytes = encodeToBytes(this.desc.input, message);
+    if (bytes.length > this.messageBytesMax) throw requestTooLarge(this.messageBytesMax);
+    return bytes;
+  }
+
+  private duplex(
     path: string,
-    request: Buffer,
+    requests: ReplyStream<MessageInitShape<DescMessage>>,
     sent: GrpcMetadata,
     deadline: { deadline?: number },
-  ): ClientReadableStream<Buffer> {
-    const call = this.client.makeServerStreamRequest(path, asIs, asIs, request, sent, deadline);
+  ): void {
+    const call = this.client.makeBidiStreamRequest(path, asIs, asIs, sent, deadline);
+    this.call = this.heard(call);
+    const pump = new RequestPump(requests, {
+      message: (message) => call.write(this.encoded(message)),
+      finish: () => call.end(),
+      fail: (error) => this.giveUp(error),
+    });
+    this.pump = pump;
+    call.on("drain", () => pump.resume());
+    pump.start();
+  }
+
+  /** Listens to the replies of a call. */
+  private heard<C extends ClientReadableStream<Buffer> | ClientDuplexStream<Buffer, Buffer>>(call: C): C {
     call.on("metadata", (headers: GrpcMetadata) => this.tellHeaders(headers));
     call.on("data", (bytes: Buffer) => {
       this.tellHeaders(undefined);
@@ -254,6 +290,8 @@ class GrpcCall {
   private leave(): void {
     this.over = true;
     this.options.signal?.removeEventListener("abort", this);
+    if (this.pump !== undefined) this.pump.stop();
+    else if (this.request instanceof ReplyStream) void this.request.return();
   }
 
   private tellHeaders(headers: GrpcMetadata | undefined): void {

@@ -6,6 +6,7 @@ import {
   type handleUnaryCall,
   Metadata as GrpcMetadata,
   Server,
+  type ServerDuplexStream,
   type ServerWritableStream,
 } from "@grpc/grpc-js";
 import type { DescMessage, MessageInitShape, MessageShape } from "@bufbuild/protobuf";
@@ -17,6 +18,7 @@ import { noMetadata } from "../context.ts";
 import { joinAddress, splitAddress } from "../link/address.ts";
 import { createLinkServer, linkService } from "../link/server.ts";
 import { asIs, type LinkOptions, linkSettings } from "../link/settings.ts";
+import { ReplyStream } from "../reply-stream.ts";
 import {
   replyTooLarge,
   type ReplySink,
@@ -27,7 +29,7 @@ import {
   servingSettings,
 } from "../serving.ts";
 import { toStatus } from "../status.ts";
-import { WeirError } from "../weir-error.ts";
+import { toWeirError, WeirError } from "../weir-error.ts";
 import { refusal, serverCredentials, type TlsOptions } from "./credentials.ts";
 import { createHealth } from "./health.ts";
 import { fromGrpcMetadata, setStatusDetails, toGrpcMetadata } from "./metadata.ts";
@@ -165,7 +167,7 @@ function addMethod(
 ): void {
   const definition = {
     path: `/${method.path}`,
-    requestStream: false,
+    requestStream: method.streamsRequests,
     responseStream: method.kind === "stream",
     requestSerialize: asIs,
     requestDeserialize: asIs,
@@ -257,16 +259,75 @@ function serve(method: ServedMethod, call: IncomingCall, count: (change: 1 | -1)
   const timeoutMs = Number.isFinite(deadline) ? Math.max(1, deadline - Date.now()) : undefined;
   const serving = new Serving(method, "grpc", fromGrpcMetadata(call.metadata), timeoutMs, sink);
   call.on("cancelled", () => serving.abort());
+  if (method.streamsRequests) {
+    count(1);
+    serving.startStream(requestsOf(call as unknown as ServerDuplexStream<Buffer, Buffer>, method, serving));
+    return serving;
+  }
   let request: MessageShape<DescMessage>;
   try {
     request = decode(method.desc.input, call.request);
   } catch {
-    serving.fail(
-      new WeirError(ErrorReason.INVALID_REQUEST, { text: `The request is no ${method.desc.input.typeName}.` }),
-    );
+    serving.fail(unreadable(method));
     return serving;
   }
   count(1);
   serving.start(request);
   return serving;
+}
+
+function unreadable({ desc }: ServedMethod): WeirError {
+  return new WeirError(ErrorReason.INVALID_REQUEST, { text: `The request is no ${desc.input.typeName}.` });
+}
+
+/** Messages that are read ahead of a handler. */
+const queuedMax = 16;
+
+/** What a caller streams, read from its connection as the handler reads. */
+function requestsOf(
+  call: ServerDuplexStream<Buffer, Buffer>,
+  method: ServedMethod,
+  serving: Serving,
+): ReplyStream<object> {
+  const queue: Buffer[] = [];
+  let left = false;
+  const requests = new ReplyStream<object>({
+    begin: () => undefined,
+    poll() {
+      const bytes = queue.shift();
+      if (bytes === undefined) return undefined;
+      if (queue.length < queuedMax) call.resume();
+      let message: object;
+      try {
+        message = decode(method.desc.input, bytes);
+      } catch {
+        serving.fail(unreadable(method));
+        return undefined;
+      }
+      try {
+        serving.check(message);
+        return message;
+      } catch (thrown) {
+        serving.fail(toWeirError(thrown));
+        return undefined;
+      }
+    },
+    hangUp() {
+      left = true;
+      queue.length = 0;
+      call.pause();
+    },
+  });
+  call.on("data", (bytes: Buffer) => {
+    if (left) return;
+    queue.push(bytes);
+    if (queue.length >= queuedMax) call.pause();
+    requests.ready();
+  });
+  // A stream that was reset, by its caller or at its deadline, ends first; that it was given up is told only then.
+  const settle = (): void => {
+    if (Date.now() < Number(call.getDeadline())) requests.end();
+  };
+  call.on("end", () => setImmediate(settle));
+  return requests;
 }

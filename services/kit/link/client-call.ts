@@ -1,7 +1,7 @@
 import type { DescMessage, DescMethod, MessageInitShape, MessageShape } from "@bufbuild/protobuf";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import type { End, Headers } from "@weir/gen/weir/link/v1/link_service_pb";
-import type { CallOptions, Metadata } from "../call.ts";
+import type { CallOptions, Metadata, Outgoing } from "../call.ts";
 import type { Clock } from "../clock.ts";
 import { decode, encode } from "../codec.ts";
 import { methodPath, noMetadata } from "../context.ts";
@@ -11,8 +11,9 @@ import { fromStatus } from "../status.ts";
 import { CallCancelled, toWeirError, WeirError } from "../weir-error.ts";
 import type { Link } from "./client.ts";
 import { LinkFault } from "./fault.ts";
+import { Inflow } from "./inflow.ts";
 import { OutgoingCall } from "./outbox.ts";
-import { messageCostBytes } from "./settings.ts";
+import { RequestSending } from "./request-sending.ts";
 
 /** What a call needs of those who find a link for it. */
 export interface CallSettings {
@@ -34,7 +35,8 @@ export interface ReplyReader {
 /** One call from the caller's side, from before there is a link for it to its end. */
 export class ClientCall {
   private readonly desc: DescMethod;
-  private readonly request: MessageInitShape<DescMessage>;
+  /** The message, or the ReplyStream of those that the method takes. */
+  private readonly request: Outgoing;
   private readonly options: CallOptions;
   private readonly settings: CallSettings;
   private readonly reader: ReplyReader;
@@ -47,25 +49,20 @@ export class ClientCall {
   private outgoing: OutgoingCall | undefined;
   private over = false;
   private headersTold = false;
-  private parts: Buffer[] = [];
-  private partsBytes = 0;
-  /** What the server may still send. */
-  private credit = 0;
-  /** What messages cost that the reader has not taken. */
-  private unreadBytes = 0;
+  /** Sends the requests of a method that takes a stream. */
+  private sending: RequestSending | undefined;
+  private readonly inflow: Inflow;
+  /** Bytes of the answer that the server may send without being granted more. */
+  private readonly credit: number;
 
-  constructor(
-    desc: DescMethod,
-    request: MessageInitShape<DescMessage>,
-    options: CallOptions,
-    settings: CallSettings,
-    reader: ReplyReader,
-  ) {
+  constructor(desc: DescMethod, request: Outgoing, options: CallOptions, settings: CallSettings, reader: ReplyReader) {
     this.desc = desc;
     this.request = request;
     this.options = options;
     this.settings = settings;
     this.reader = reader;
+    this.credit = desc.methodKind === "unary" ? settings.messageBytesMax : settings.windowBytes;
+    this.inflow = new Inflow(settings.windowBytes, settings.messageBytesMax, this.credit);
     this.startTime = options.timeoutMs === undefined ? 0 : settings.clock.monotonic();
   }
 
@@ -94,9 +91,12 @@ export class ClientCall {
   send(link: Link): void {
     this.onOver = undefined;
     try {
+      if (this.request instanceof ReplyStream) {
+        this.sendStream(link, this.request);
+        return;
+      }
       const encoded = encode(this.desc.input, this.request);
       if (encoded.length > link.requestBytesMax) throw requestTooLarge(link.requestBytesMax);
-      this.credit = this.isUnary ? this.settings.messageBytesMax : this.settings.windowBytes;
       this.id = link.begin(this, this.desc, this.credit, this.timeLeftMs(), this.options.metadata);
       this.link = link;
       this.outgoing = new OutgoingCall(this.id, Number.POSITIVE_INFINITY);
@@ -104,6 +104,23 @@ export class ClientCall {
     } catch (thrown) {
       this.giveUp(toWeirError(thrown));
     }
+  }
+
+  private sendStream(link: Link, requests: ReplyStream<MessageInitShape<DescMessage>>): void {
+    this.id = link.begin(this, this.desc, this.credit, this.timeLeftMs(), this.options.metadata);
+    this.link = link;
+    this.sending = new RequestSending({
+      outbox: link.outbox,
+      id: this.id,
+      input: this.desc.input,
+      requests,
+      credit: link.requestCredit,
+      messageBytesMax: link.requestBytesMax,
+      onFailed: (error) => this.giveUp(error),
+    });
+    this.outgoing = this.sending.outgoing;
+    link.outbox.touch();
+    this.sending.start();
   }
 
   /** The caller's signal fired. */
@@ -129,17 +146,10 @@ export class ClientCall {
   }
 
   part(bytes: Buffer, start: number, end: number, more: boolean): void {
-    if (this.credit <= 0) throw new LinkFault("a part beyond its credit");
-    this.credit -= end - start + (more ? 0 : messageCostBytes);
-    if (this.partsBytes + end - start > this.settings.messageBytesMax) throw new LinkFault("a message is too large");
-    if (more && end > start) {
-      this.parts.push(Buffer.from(bytes.subarray(start, end)));
-      this.partsBytes += end - start;
-    } else if (!more) {
+    const message = this.inflow.part(bytes, start, end, more);
+    if (message !== undefined) {
       this.tellHeaders(noMetadata);
       if (this.over) return;
-      const message = this.whole(bytes, start, end);
-      this.unreadBytes += message.length + messageCostBytes;
       this.reader.message(message);
     }
     if (!this.isUnary) this.grant();
@@ -150,7 +160,7 @@ export class ClientCall {
       this.failed(fromStatus(end));
       return;
     }
-    if (this.partsBytes > 0) throw new LinkFault("a call ended inside a message");
+    if (this.inflow.partsBytes > 0) throw new LinkFault("a call ended inside a message");
     if (this.over) return;
     this.tellHeaders(noMetadata);
     this.tell(this.options.onTrailers, end?.metadata ?? noMetadata);
@@ -161,32 +171,28 @@ export class ClientCall {
 
   /** The reader took a message of so many bytes. */
   consumed(bytes: number): void {
-    this.unreadBytes -= bytes + messageCostBytes;
+    this.inflow.consumed(bytes);
     if (!this.over) this.grant();
+  }
+
+  /** The server takes more of a stream of requests. @throws LinkFault when there is none, or it grants too much */
+  granted(bytes: number): void {
+    const { sending } = this;
+    if (sending === undefined) throw new LinkFault("credit for a call that sends one message");
+    if (sending.outgoing.credit + bytes > 0xffff_ffff) throw new LinkFault("too much credit");
+    this.link?.outbox.grant(sending.outgoing, bytes);
   }
 
   private get isUnary(): boolean {
     return this.desc.methodKind === "unary";
   }
 
-  /** Keeps `windowBytes` between what the reader has not taken and what may still come. */
   private grant(): void {
-    const { windowBytes } = this.settings;
-    // A message that is not complete cannot be taken: once it is all there is, it does not count.
-    const held = this.unreadBytes === 0 ? 0 : this.unreadBytes + this.partsBytes;
-    const due = windowBytes - held - this.credit;
-    if (due < windowBytes / 2 || this.link === undefined || this.over) return;
-    this.credit += due;
+    if (this.link === undefined || this.over) return;
+    const due = this.inflow.takeDue();
+    if (due === 0) return;
     this.link.outbox.batch.credit(this.id, due);
     this.link.outbox.touch();
-  }
-
-  private whole(bytes: Buffer, start: number, end: number): Buffer {
-    if (this.parts.length === 0) return kept(bytes, start, end);
-    const whole = Buffer.concat([...this.parts, bytes.subarray(start, end)]);
-    this.parts = [];
-    this.partsBytes = 0;
-    return whole;
   }
 
   private failed(error: WeirError): void {
@@ -201,7 +207,9 @@ export class ClientCall {
     this.cancelTimer?.();
     this.options.signal?.removeEventListener("abort", this);
     if (this.outgoing !== undefined) this.link?.outbox.drop(this.outgoing);
-    this.parts = [];
+    if (this.sending !== undefined) this.sending.stop();
+    else if (this.request instanceof ReplyStream) void this.request.return();
+    this.inflow.drop();
   }
 
   private timeLeftMs(): number | undefined {
@@ -228,13 +236,6 @@ export class ClientCall {
 }
 
 const once: AddEventListenerOptions = { once: true };
-
-/** A view when its memory is small or mostly this message; else a copy, so that a message kept does not keep others. */
-function kept(bytes: Buffer, start: number, end: number): Buffer {
-  const { byteLength } = bytes.buffer;
-  const view = bytes.subarray(start, end);
-  return byteLength <= 16 * 1024 || byteLength <= 4 * view.length ? view : Buffer.from(view);
-}
 
 /** A service of the mesh that nobody answers for. */
 export function unreachable(peerName: string): WeirError {

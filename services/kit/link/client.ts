@@ -36,6 +36,8 @@ export class Link implements FrameReader {
   state: "connecting" | "ready" | "draining" | "closed" = "connecting";
   /** Largest request that the server accepts. */
   requestBytesMax = 0;
+  /** What each call that sends a stream may send without being granted more, in bytes. */
+  requestCredit = 0;
   private readonly options: ClientLinkOptions;
   private readonly calls = new Map<number, ClientCall>();
   private readonly stream: OpenedStream;
@@ -173,6 +175,7 @@ export class Link implements FrameReader {
     if (hello.version !== linkVersion) throw new LinkFault(`it speaks version ${hello.version}`);
     this.cancelConnectTimer();
     this.requestBytesMax = hello.messageBytesMax;
+    this.requestCredit = hello.requestCredit;
     this.callsMax = hello.callsMax;
     this.state = "ready";
     this.options.onReady();
@@ -210,7 +213,11 @@ export class Link implements FrameReader {
     throw new LinkFault("a frame that only the client sends");
   }
 
-  credit(): void {
+  credit(id: number, bytes: number): void {
+    this.find(id)?.granted(bytes);
+  }
+
+  finish(): void {
     throw new LinkFault("a frame that only the client sends");
   }
 

@@ -29,6 +29,7 @@ function recorder(): { frames: unknown[]; reader: FrameReader } {
     pong: (number) => add("pong")(0, number),
     drain: () => add("drain")(0),
     headers: (call, { metadata }) => add("headers")(call, { ...metadata }),
+    finish: add("finish"),
   };
   return { frames, reader };
 }
@@ -58,7 +59,8 @@ function noted({ call, kind }: Frame): unknown {
     case "headers":
       return ["headers", call, { ...kind.value.metadata }];
     case "cancel":
-      return ["cancel", call];
+    case "finish":
+      return [kind.case, call];
     case undefined:
       return undefined;
   }
@@ -108,6 +110,7 @@ const writes: fc.Arbitrary<(batch: FrameBatch) => void> = fc.oneof(
         batch.frame(call, { case: "headers", value: { metadata } }),
   ),
   call.map((call) => (batch: FrameBatch) => batch.frame(call, { case: "cancel", value: {} })),
+  call.map((call) => (batch: FrameBatch) => batch.frame(call, { case: "finish", value: {} })),
   uint32.map((value) => (batch: FrameBatch) => batch.frame(0, { case: "ping", value })),
   fc.constant((batch: FrameBatch) => batch.frame(0, { case: "drain", value: {} })),
   fc

@@ -37,6 +37,7 @@ export interface FrameReader {
   pong(number: number): void;
   drain(): void;
   headers(call: number, headers: Headers): void;
+  finish(call: number): void;
 }
 
 export interface StartFrame {
@@ -46,7 +47,19 @@ export interface StartFrame {
   readonly metadata: Metadata;
 }
 
-const kinds = { hello: 2, start: 3, part: 4, end: 5, cancel: 6, credit: 7, ping: 8, pong: 9, drain: 10, headers: 11 };
+const kinds = {
+  hello: 2,
+  start: 3,
+  part: 4,
+  end: 5,
+  cancel: 6,
+  credit: 7,
+  ping: 8,
+  pong: 9,
+  drain: 10,
+  headers: 11,
+  finish: 12,
+};
 const varintKinds: ReadonlySet<number> = new Set([kinds.credit, kinds.ping, kinds.pong]);
 
 /**
@@ -81,7 +94,7 @@ function readFrame(bytes: Buffer, from: number, to: number, reader: FrameReader)
     const wireType = tag & 7;
     if (field === 1 && wireType === 0) {
       call = cursor.varint();
-    } else if (field >= kinds.hello && field <= kinds.headers && wireType === (varintKinds.has(field) ? 0 : 2)) {
+    } else if (field >= kinds.hello && field <= kinds.finish && wireType === (varintKinds.has(field) ? 0 : 2)) {
       kind = field;
       if (wireType === 0) {
         value = cursor.varint();
@@ -112,6 +125,9 @@ function readFrame(bytes: Buffer, from: number, to: number, reader: FrameReader)
       break;
     case kinds.cancel:
       reader.cancel(forCall(call));
+      break;
+    case kinds.finish:
+      reader.finish(forCall(call));
       break;
     case kinds.headers:
       reader.headers(forCall(call), parse(HeadersSchema, bytes, start, end));

@@ -13,13 +13,15 @@ import {
 import { ChatService } from "@weir/gen/weir/chat/v1/chat_service_pb";
 import { type Frame, type FrameSchema, OpenRequestSchema } from "@weir/gen/weir/link/v1/link_service_pb";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
+import { PassthroughService } from "@weir/gen/weir/passthrough/v1/passthrough_service_pb";
 import { RouteService } from "@weir/gen/weir/routing/v1/route_service_pb";
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { Client as WeirClient } from "../call.ts";
-import { chunk, failure, textOf, until } from "../conformance/ways.ts";
+import { chunk, failure, textOf, until, whenAborted } from "../conformance/ways.ts";
 import { encodeToBytes } from "../codec.ts";
 import { createMesh, type Mesh } from "../mesh.ts";
+import { ReplyStream } from "../reply-stream.ts";
 import { WeirError } from "../weir-error.ts";
 import { linkService } from "./server.ts";
 import { asIs, openPath } from "./settings.ts";
@@ -42,6 +44,16 @@ const bytesOf = (frames: readonly FrameInit[]): Buffer =>
   Buffer.from(toBinary(OpenRequestSchema, create(OpenRequestSchema, { frames: [...frames] })));
 const getRoute = "weir.routing.v1.RouteService/GetRoute";
 const generate = "weir.chat.v1.ChatService/Generate";
+const forward = "weir.passthrough.v1.PassthroughService/Forward";
+const finish = (call: number): FrameInit => ({ call, kind: { case: "finish", value: {} } });
+const pieceOf = (size: number) =>
+  encodeToBytes(PassthroughService.method.forward.input, {
+    payload: { case: "piece", value: { data: Buffer.alloc(size) } },
+  });
+/** A piece at which the handler below stops reading. */
+const holding = encodeToBytes(PassthroughService.method.forward.input, {
+  payload: { case: "piece", value: { model: true } },
+});
 const routeRequest = encodeToBytes(RouteService.method.getRoute.input, { name: "routes/a" });
 const chatRequest = encodeToBytes(ChatService.method.generate.input, { model: "m" });
 
@@ -67,6 +79,19 @@ describe("a server with a hostile client", () => {
       link: { bufferedBytesMax: 500_000, callsMax: 20 },
     });
     mesh.host("router", RouteService, { getRoute: ({ name }) => ({ route: { name } }) });
+    mesh.host("router", PassthroughService, {
+      async *forward(requests, { signal }) {
+        open += 1;
+        try {
+          for await (const request of requests) {
+            if (request.payload.case === "piece" && request.payload.value.model) await whenAborted(signal);
+          }
+          yield { payload: { case: "data", value: Buffer.from("end") } };
+        } finally {
+          open -= 1;
+        }
+      },
+    });
     mesh.host("router", ChatService, {
       async *generate() {
         open += 1;
@@ -126,6 +151,15 @@ describe("a server with a hostile client", () => {
     ["an end from the client", [hello, start(1, generate, 0), { call: 1, kind: { case: "end", value: {} } }]],
     ["headers from the client", [hello, { call: 1, kind: { case: "headers", value: {} } }]],
     ["a drain from the client", [hello, { call: 0, kind: { case: "drain", value: {} } }]],
+    ["a finish in a call of one message", [hello, start(1, generate, 0), finish(1)]],
+    ["a finish of a call that was not started", [hello, finish(7)]],
+    ["a second finish", [hello, start(1, forward), finish(1), finish(1)]],
+    ["a part after the finish", [hello, start(1, forward, 0), finish(1), part(1, pieceOf(1))]],
+    ["a finish inside a message", [hello, start(1, forward), part(1, pieceOf(9).subarray(0, 3), true), finish(1)]],
+    [
+      "parts of a stream beyond their credit",
+      [hello, start(1, forward), part(1, holding), ...Array.from({ length: 9 }, () => part(1, pieceOf(20_000)))],
+    ],
     ["a frame of call 0", [hello, { call: 0, kind: { case: "cancel", value: {} } }]],
   ])("%s ends the link with FAILED_PRECONDITION", async (_name, frames) => {
     const caller = connect();
@@ -235,16 +269,20 @@ describe("a server with a hostile client", () => {
     const small = fc.nat(6);
     const frame: fc.Arbitrary<FrameInit> = fc.oneof(
       fc
-        .record({ call: small, credit: fc.nat(5000), method: fc.constantFrom(getRoute, generate, "none") })
+        .record({ call: small, credit: fc.nat(5000), method: fc.constantFrom(getRoute, generate, forward, "none") })
         .map(({ call, credit, method }) => start(call, method, credit)),
       fc
         .record({
           call: small,
-          data: fc.oneof(fc.constantFrom(routeRequest, chatRequest), fc.uint8Array({ maxLength: 50 })),
+          data: fc.oneof(
+            fc.constantFrom(routeRequest, chatRequest, pieceOf(5), holding),
+            fc.uint8Array({ maxLength: 50 }),
+          ),
           more: fc.boolean(),
         })
         .map(({ call, data, more }) => part(call, data, more)),
       fc.record({ call: small }).map(({ call }): FrameInit => ({ call, kind: { case: "cancel", value: {} } })),
+      small.map(finish),
       fc
         .record({ call: small, value: fc.nat(100_000) })
         .map(({ call, value }): FrameInit => ({ call, kind: { case: "credit", value } })),
@@ -271,6 +309,11 @@ describe("a client with a hostile server", () => {
   let mesh: Mesh;
   let chat: WeirClient<typeof ChatService>;
   let routes: WeirClient<typeof RouteService>;
+  let passthrough: WeirClient<typeof PassthroughService>;
+
+  /** Requests that never come. */
+  const parked = () =>
+    new ReplyStream<object>({ begin: () => undefined, poll: () => undefined, hangUp: () => undefined });
 
   beforeAll(async () => {
     server = new Server();
@@ -294,6 +337,7 @@ describe("a client with a hostile server", () => {
     });
     chat = mesh.client(ChatService, "router");
     routes = mesh.client(RouteService, "router");
+    passthrough = mesh.client(PassthroughService, "router");
     await mesh.start();
   });
   afterAll(async () => {
@@ -331,6 +375,33 @@ describe("a client with a hostile server", () => {
     expect(await failure(routes.getRoute({ name: "routes/a" }))).toBeInstanceOf(WeirError);
     answering((call) => [part(call, Buffer.alloc(0)), end(call)]);
     expect((await routes.getRoute({ name: "routes/a" })).$typeName).toBe("weir.routing.v1.GetRouteResponse");
+  });
+
+  test("more credit for requests than a number holds: the call fails, and the next link is tried", async () => {
+    const credit = (call: number): FrameInit => ({ call, kind: { case: "credit", value: 0xffff_ffff } });
+    answering((call) => [credit(call), credit(call)]);
+    const replies = passthrough.forward(parked());
+    expect(await failure(replies.next())).toMatchObject({ reason: ErrorReason.OVERLOADED });
+    answering((call) => [end(call)]);
+    expect(await passthrough.forward(parked()).next()).toEqual({ done: true, value: undefined });
+  });
+
+  test("a server that knows no streams of requests refuses the call, and has got nothing of it", async () => {
+    let parts = 0;
+    answer = (stream, received) => {
+      for (const { call, kind } of received) {
+        if (kind.case === "part") parts += 1;
+        if (kind.case !== "start") continue;
+        stream.write(bytesOf([{ call, kind: { case: "end", value: { code: status.UNIMPLEMENTED } } }]));
+      }
+    };
+    const replies = passthrough.forward(
+      (async function* () {
+        yield { payload: { case: "piece" as const, value: { data: Buffer.alloc(10) } } };
+      })(),
+    );
+    expect(await failure(replies.next())).toBeInstanceOf(WeirError);
+    expect(parts).toBe(0);
   });
 
   test("an answer without a message, and one that is no message, fail as defects", async () => {

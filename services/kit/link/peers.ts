@@ -1,14 +1,16 @@
 import type {
   DescMessage,
+  DescMethodBiDiStreaming,
   DescMethodServerStreaming,
   DescMethodUnary,
   MessageInitShape,
   MessageShape,
 } from "@bufbuild/protobuf";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
-import type { CallOptions, Door } from "../call.ts";
+import type { CallOptions, Door, Outgoing } from "../call.ts";
 import type { Clock } from "../clock.ts";
 import type { TlsOptions } from "../grpc/credentials.ts";
+import { streamOf } from "../reply-stream.ts";
 import { WeirError } from "../weir-error.ts";
 import { type Endpoint, isNamed, resolveAddress } from "./address.ts";
 import { ClientCall, type ReplyReader, StreamReply, UnaryReply, unreachable } from "./client-call.ts";
@@ -264,8 +266,8 @@ export function createPeers(options: PeersOptions): Peers {
   }
 
   function open(
-    desc: DescMethodUnary | DescMethodServerStreaming,
-    request: MessageInitShape<DescMessage>,
+    desc: DescMethodUnary | DescMethodServerStreaming | DescMethodBiDiStreaming,
+    request: Outgoing,
     callOptions: CallOptions,
     reader: ReplyReader,
   ): ClientCall {
@@ -288,6 +290,14 @@ export function createPeers(options: PeersOptions): Peers {
       request: MessageInitShape<I>,
       callOptions: CallOptions,
     ) => new StreamReply<O>(method.output, (reader) => open(method, request, callOptions, reader)).stream,
+    duplex: <I extends DescMessage, O extends DescMessage>(
+      method: DescMethodBiDiStreaming<I, O>,
+      requests: AsyncIterable<MessageInitShape<I>>,
+      callOptions: CallOptions,
+    ) =>
+      new StreamReply<O>(method.output, (reader) =>
+        open(method, streamOf<MessageInitShape<DescMessage>>(requests), callOptions, reader),
+      ).stream,
     start,
     close() {
       if (closed) return;

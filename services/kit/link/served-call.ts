@@ -4,10 +4,12 @@ import { decode, encode } from "../codec.ts";
 import { noMetadata } from "../context.ts";
 import { replyTooLarge, type ReplySink, requestTooLarge, type ServedMethod, Serving } from "../serving.ts";
 import { toStatus } from "../status.ts";
-import { CallCancelled, WeirError } from "../weir-error.ts";
+import { CallCancelled, toWeirError, WeirError } from "../weir-error.ts";
 import { LinkFault } from "./fault.ts";
 import type { StartFrame } from "./frame.ts";
+import { Inflow } from "./inflow.ts";
 import { type Outbox, OutgoingCall, type Sender } from "./outbox.ts";
+import { ServedRequests } from "./served-requests.ts";
 
 /** What a served call needs of its link. */
 export interface CallHost {
@@ -15,6 +17,8 @@ export interface CallHost {
   /** Bytes of requests that are not complete. */
   bufferedBytes: number;
   readonly bufferedBytesMax: number;
+  /** Request bytes that a call may be ahead of its handler. */
+  readonly windowBytes: number;
   /** Handlers that have not settled, those of calls that were given up included. */
   running: number;
   /** Largest message that the client accepts. */
@@ -42,6 +46,8 @@ export class ServedCall implements ReplySink, Sender {
   private headersSent = false;
   /** The call has ended well, and what it sent has not left yet. */
   private ending = false;
+  /** Of a method that takes a stream: the messages that came. */
+  private requests: ServedRequests | undefined;
 
   constructor(host: CallHost, id: number, start: StartFrame, method: ServedMethod) {
     this.host = host;
@@ -50,11 +56,23 @@ export class ServedCall implements ReplySink, Sender {
     this.serving = new Serving(method, "link", start.metadata, start.timeoutMs, this);
   }
 
+  /** The link knows of the call: one whose client sends a stream begins at once. */
+  opened(): void {
+    if (!this.method.streamsRequests) return;
+    this.requests = this.readable();
+    this.host.running += 1;
+    this.serving.startStream(this.requests.stream);
+  }
+
   /** A part of the request. */
   part(bytes: Buffer, start: number, end: number, more: boolean): void {
-    if (this.begun) throw new LinkFault("a second request in one call");
     const { bufferedBytesMax } = this.host;
     const size = end - start;
+    if (this.requests !== undefined) {
+      this.partOfStream(this.requests, bytes, start, end, more);
+      return;
+    }
+    if (this.begun) throw new LinkFault("a second request in one call");
     const bytesMax = this.method.settings.messageBytesMax;
     if (this.partsBytes + size > bytesMax) {
       this.serving.fail(requestTooLarge(bytesMax));
@@ -67,6 +85,12 @@ export class ServedCall implements ReplySink, Sender {
     } else if (!more) {
       this.begin(this.whole(bytes, start, end));
     }
+  }
+
+  /** The client has sent the last message of its stream. */
+  finish(): void {
+    if (this.requests === undefined) throw new LinkFault("a finish in a call of one message");
+    this.requests.finish();
   }
 
   /** The client does not want the call any more, or is gone. */
@@ -105,6 +129,33 @@ export class ServedCall implements ReplySink, Sender {
 
   settled(): void {
     this.host.running -= 1;
+  }
+
+  private readable(): ServedRequests {
+    const { host, method, serving } = this;
+    const { windowBytes } = host;
+    return new ServedRequests({
+      input: method.desc.input,
+      inflow: new Inflow(windowBytes, method.settings.messageBytesMax, windowBytes),
+      grant: (bytes) => {
+        host.outbox.batch.credit(this.outgoing.id, bytes);
+        host.outbox.touch();
+      },
+      check: (message) => serving.check(message),
+      onFailed: (thrown) => serving.fail(toWeirError(thrown)),
+    });
+  }
+
+  private partOfStream(requests: ServedRequests, bytes: Buffer, start: number, end: number, more: boolean): void {
+    const { host } = this;
+    if (more && host.bufferedBytes + end - start > host.bufferedBytesMax) {
+      this.serving.fail(new WeirError(ErrorReason.OVERLOADED, { retryAfterMs: 1000 }));
+      return;
+    }
+    requests.part(bytes, start, end, more);
+    const { partsBytes } = requests;
+    host.bufferedBytes += partsBytes - this.partsBytes;
+    this.partsBytes = partsBytes;
   }
 
   private begin(request: Buffer): void {

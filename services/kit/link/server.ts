@@ -78,6 +78,7 @@ class ServerLink implements FrameReader, CallHost {
   readonly calls = new Map<number, ServedCall>();
   readonly outbox: Outbox;
   readonly bufferedBytesMax: number;
+  readonly windowBytes: number;
   bufferedBytes = 0;
   running = 0;
   replyBytesMax = 0;
@@ -93,6 +94,7 @@ class ServerLink implements FrameReader, CallHost {
     this.stream = stream;
     this.options = options;
     this.bufferedBytesMax = options.link.bufferedBytesMax;
+    this.windowBytes = options.link.windowBytes;
     this.onClosed = onClosed;
     this.outbox = new Outbox({
       write: (message) => {
@@ -119,6 +121,7 @@ class ServerLink implements FrameReader, CallHost {
         version: linkVersion,
         messageBytesMax: options.serving.messageBytesMax,
         callsMax: options.link.callsMax,
+        requestCredit: options.link.windowBytes,
         peer: options.name,
       },
     });
@@ -194,12 +197,18 @@ class ServerLink implements FrameReader, CallHost {
     } else if (this.running >= this.options.link.callsMax || this.calls.size >= this.options.link.callsMax) {
       sendError(this.outbox, id, new WeirError(ErrorReason.OVERLOADED, { retryAfterMs: 1000 }));
     } else {
-      this.calls.set(id, new ServedCall(this, id, start, method));
+      const call = new ServedCall(this, id, start, method);
+      this.calls.set(id, call);
+      call.opened();
     }
   }
 
   part(id: number, bytes: Buffer, start: number, end: number, more: boolean): void {
     this.find(id)?.part(bytes, start, end, more);
+  }
+
+  finish(id: number): void {
+    this.find(id)?.finish();
   }
 
   cancel(id: number): void {

@@ -11,7 +11,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file weir/link/v1/link_service.proto.
  */
 export const file_weir_link_v1_link_service: GenFile = /*@__PURE__*/
-  fileDesc("Ch93ZWlyL2xpbmsvdjEvbGlua19zZXJ2aWNlLnByb3RvEgx3ZWlyLmxpbmsudjEiMgoLT3BlblJlcXVlc3QSIwoGZnJhbWVzGAEgAygLMhMud2Vpci5saW5rLnYxLkZyYW1lIjMKDE9wZW5SZXNwb25zZRIjCgZmcmFtZXMYASADKAsyEy53ZWlyLmxpbmsudjEuRnJhbWUi2QIKBUZyYW1lEgwKBGNhbGwYASABKA0SJAoFaGVsbG8YAiABKAsyEy53ZWlyLmxpbmsudjEuSGVsbG9IABIkCgVzdGFydBgDIAEoCzITLndlaXIubGluay52MS5TdGFydEgAEiIKBHBhcnQYBCABKAsyEi53ZWlyLmxpbmsudjEuUGFydEgAEiAKA2VuZBgFIAEoCzIRLndlaXIubGluay52MS5FbmRIABImCgZjYW5jZWwYBiABKAsyFC53ZWlyLmxpbmsudjEuQ2FuY2VsSAASEAoGY3JlZGl0GAcgASgNSAASDgoEcGluZxgIIAEoDUgAEg4KBHBvbmcYCSABKA1IABIkCgVkcmFpbhgKIAEoCzITLndlaXIubGluay52MS5EcmFpbkgAEigKB2hlYWRlcnMYCyABKAsyFS53ZWlyLmxpbmsudjEuSGVhZGVyc0gAQgYKBGtpbmQiVAoFSGVsbG8SDwoHdmVyc2lvbhgBIAEoDRIZChFtZXNzYWdlX2J5dGVzX21heBgCIAEoDRIRCgljYWxsc19tYXgYAyABKA0SDAoEcGVlchgEIAEoCSK1AQoFU3RhcnQSDgoGbWV0aG9kGAEgASgJEhcKCnRpbWVvdXRfbXMYAiABKA1IAIgBARIOCgZjcmVkaXQYAyABKA0SMwoIbWV0YWRhdGEYBCADKAsyIS53ZWlyLmxpbmsudjEuU3RhcnQuTWV0YWRhdGFFbnRyeRovCg1NZXRhZGF0YUVudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAFCDQoLX3RpbWVvdXRfbXMiIgoEUGFydBIMCgRkYXRhGAEgASgMEgwKBG1vcmUYAiABKAgicQoHSGVhZGVycxI1CghtZXRhZGF0YRgBIAMoCzIjLndlaXIubGluay52MS5IZWFkZXJzLk1ldGFkYXRhRW50cnkaLwoNTWV0YWRhdGFFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIpkBCgNFbmQSDAoEY29kZRgBIAEoDRIPCgdtZXNzYWdlGAIgASgJEg8KB2RldGFpbHMYAyADKAwSMQoIbWV0YWRhdGEYBCADKAsyHy53ZWlyLmxpbmsudjEuRW5kLk1ldGFkYXRhRW50cnkaLwoNTWV0YWRhdGFFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIggKBkNhbmNlbCIHCgVEcmFpbjJYCgtMaW5rU2VydmljZRJJCgRPcGVuEhkud2Vpci5saW5rLnYxLk9wZW5SZXF1ZXN0Ghoud2Vpci5saW5rLnYxLk9wZW5SZXNwb25zZSIG4s4YAggLKAEwAWIGcHJvdG8z", [file_weir_common_v1_access]);
+  fileDesc("Ch93ZWlyL2xpbmsvdjEvbGlua19zZXJ2aWNlLnByb3RvEgx3ZWlyLmxpbmsudjEiMgoLT3BlblJlcXVlc3QSIwoGZnJhbWVzGAEgAygLMhMud2Vpci5saW5rLnYxLkZyYW1lIjMKDE9wZW5SZXNwb25zZRIjCgZmcmFtZXMYASADKAsyEy53ZWlyLmxpbmsudjEuRnJhbWUigQMKBUZyYW1lEgwKBGNhbGwYASABKA0SJAoFaGVsbG8YAiABKAsyEy53ZWlyLmxpbmsudjEuSGVsbG9IABIkCgVzdGFydBgDIAEoCzITLndlaXIubGluay52MS5TdGFydEgAEiIKBHBhcnQYBCABKAsyEi53ZWlyLmxpbmsudjEuUGFydEgAEiAKA2VuZBgFIAEoCzIRLndlaXIubGluay52MS5FbmRIABImCgZjYW5jZWwYBiABKAsyFC53ZWlyLmxpbmsudjEuQ2FuY2VsSAASEAoGY3JlZGl0GAcgASgNSAASDgoEcGluZxgIIAEoDUgAEg4KBHBvbmcYCSABKA1IABIkCgVkcmFpbhgKIAEoCzITLndlaXIubGluay52MS5EcmFpbkgAEigKB2hlYWRlcnMYCyABKAsyFS53ZWlyLmxpbmsudjEuSGVhZGVyc0gAEiYKBmZpbmlzaBgMIAEoCzIULndlaXIubGluay52MS5GaW5pc2hIAEIGCgRraW5kImwKBUhlbGxvEg8KB3ZlcnNpb24YASABKA0SGQoRbWVzc2FnZV9ieXRlc19tYXgYAiABKA0SEQoJY2FsbHNfbWF4GAMgASgNEgwKBHBlZXIYBCABKAkSFgoOcmVxdWVzdF9jcmVkaXQYBSABKA0itQEKBVN0YXJ0Eg4KBm1ldGhvZBgBIAEoCRIXCgp0aW1lb3V0X21zGAIgASgNSACIAQESDgoGY3JlZGl0GAMgASgNEjMKCG1ldGFkYXRhGAQgAygLMiEud2Vpci5saW5rLnYxLlN0YXJ0Lk1ldGFkYXRhRW50cnkaLwoNTWV0YWRhdGFFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBQg0KC190aW1lb3V0X21zIiIKBFBhcnQSDAoEZGF0YRgBIAEoDBIMCgRtb3JlGAIgASgIInEKB0hlYWRlcnMSNQoIbWV0YWRhdGEYASADKAsyIy53ZWlyLmxpbmsudjEuSGVhZGVycy5NZXRhZGF0YUVudHJ5Gi8KDU1ldGFkYXRhRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASKZAQoDRW5kEgwKBGNvZGUYASABKA0SDwoHbWVzc2FnZRgCIAEoCRIPCgdkZXRhaWxzGAMgAygMEjEKCG1ldGFkYXRhGAQgAygLMh8ud2Vpci5saW5rLnYxLkVuZC5NZXRhZGF0YUVudHJ5Gi8KDU1ldGFkYXRhRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASIICgZDYW5jZWwiBwoFRHJhaW4iCAoGRmluaXNoMlgKC0xpbmtTZXJ2aWNlEkkKBE9wZW4SGS53ZWlyLmxpbmsudjEuT3BlblJlcXVlc3QaGi53ZWlyLmxpbmsudjEuT3BlblJlc3BvbnNlIgbizhgCCAsoATABYgZwcm90bzM", [file_weir_common_v1_access]);
 
 /**
  * Frames from the client to the server.
@@ -115,7 +115,8 @@ export type Frame = Message<"weir.link.v1.Frame"> & {
     case: "cancel";
   } | {
     /**
-     * Client: more credit for response parts.
+     * More credit for the other side's parts: the client's for those of responses, the server's for
+     * those of a stream of requests.
      *
      * @generated from field: uint32 credit = 7;
      */
@@ -153,6 +154,14 @@ export type Frame = Message<"weir.link.v1.Frame"> & {
      */
     value: Headers;
     case: "headers";
+  } | {
+    /**
+     * Client: no more messages of a stream of requests.
+     *
+     * @generated from field: weir.link.v1.Finish finish = 12;
+     */
+    value: Finish;
+    case: "finish";
   } | { case: undefined; value?: undefined };
 };
 
@@ -196,6 +205,14 @@ export type Hello = Message<"weir.link.v1.Hello"> & {
    * @generated from field: string peer = 4;
    */
   peer: string;
+
+  /**
+   * Server: the credit with which each call of a method that takes a stream begins, in bytes. 0 from
+   * one that knows no such methods; it refuses calls of them as not served.
+   *
+   * @generated from field: uint32 request_credit = 5;
+   */
+  requestCredit: number;
 };
 
 /**
@@ -369,6 +386,21 @@ export const DrainSchema: GenMessage<Drain> = /*@__PURE__*/
   messageDesc(file_weir_link_v1_link_service, 9);
 
 /**
+ * Ends the messages of a stream of requests.
+ *
+ * @generated from message weir.link.v1.Finish
+ */
+export type Finish = Message<"weir.link.v1.Finish"> & {
+};
+
+/**
+ * Describes the message weir.link.v1.Finish.
+ * Use `create(FinishSchema)` to create a new message.
+ */
+export const FinishSchema: GenMessage<Finish> = /*@__PURE__*/
+  messageDesc(file_weir_link_v1_link_service, 10);
+
+/**
  * Carries the calls between two processes of the mesh on one long-lived stream.
  *
  * The side that opens the stream is the client: it starts calls, the other side serves them. Each
@@ -378,12 +410,16 @@ export const DrainSchema: GenMessage<Drain> = /*@__PURE__*/
  * A call: the client sends `start` and the parts of its request message; the server answers with
  * parts of zero or more messages and one `end`. Either side may end it early: the client with
  * `cancel`, the server with `end`. After that the other side drops what still arrives for the call.
+ * Of a method that takes a stream, the client sends parts of zero or more request messages and then
+ * `finish`, while answers come.
  *
  * Flow control: the server sends parts of response messages only against credit. A part costs the
  * bytes of its `data`, and the last part of a message 64 more. A call begins with the credit in
  * `start`; the client grants more with `credit` as its reader takes messages. A part may overdraw the
- * credit once; no further part leaves until it is positive again. Request messages need no credit:
- * they are bounded by `Hello.message_bytes_max`.
+ * credit once; no further part leaves until it is positive again. The request message of a method
+ * that takes one needs no credit: it is bounded by `Hello.message_bytes_max`. Those of a method that
+ * takes a stream go against credit in the same way: each call begins with the `request_credit` of the
+ * server's `hello`, and the server grants more with `credit`.
  *
  * Large messages go in parts of 64 KiB, in turns with those of other calls; whoever receives accepts
  * parts of any size within a message of the stream, which has at most 4 MiB.
