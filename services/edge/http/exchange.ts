@@ -80,7 +80,10 @@ export class Exchange implements Alarm {
   private chunked = false;
   private brokenOff = false;
   private continued = false;
+  private readonly upgradeHead: Buffer | undefined;
+  private upgraded = false;
 
+  /** @param upgradeHead what came after the head of a request that asks for WebSocket; undefined: it does not */
   constructor(
     host: ExchangeHost,
     request: IncomingMessage,
@@ -88,6 +91,7 @@ export class Exchange implements Alarm {
     id: string,
     startMs: number,
     expectsContinue: boolean,
+    upgradeHead?: Buffer,
   ) {
     this.host = host;
     this.request = request;
@@ -96,6 +100,7 @@ export class Exchange implements Alarm {
     this.startMs = startMs;
     this.socket = request.socket;
     this.expectsContinue = expectsContinue;
+    this.upgradeHead = upgradeHead;
     response.on("close", () => this.close());
     // Writing to a connection that is just breaking must not end the process.
     response.on("error", ignore);
@@ -108,12 +113,30 @@ export class Exchange implements Alarm {
 
   /** Whether nothing more can be said. */
   get isOver(): boolean {
-    return this.isClosed || this.brokenOff || this.response.writableEnded;
+    return this.isClosed || this.brokenOff || this.upgraded || this.response.writableEnded;
   }
 
   /** Whether the answer left whole. */
   get isComplete(): boolean {
-    return this.response.writableFinished && !this.brokenOff;
+    return this.upgraded || (this.response.writableFinished && !this.brokenOff);
+  }
+
+  /** Of the answer; undefined while nothing was said. */
+  get status(): number | undefined {
+    if (this.upgraded) return switchingProtocols;
+    return this.response.headersSent ? this.response.statusCode : undefined;
+  }
+
+  /**
+   * Takes the connection over, for another protocol. From here on the exchange answers nothing; it lasts until the connection closes, and
+   * `onGone` tells when it must.
+   * @returns what came after the head; undefined: the request does not ask for WebSocket, and nothing was taken
+   */
+  takeSocket(): Buffer | undefined {
+    if (this.upgradeHead === undefined || !this.isSilent) return undefined;
+    this.upgraded = true;
+    this.response.detachSocket(this.socket);
+    return this.upgradeHead;
   }
 
   /** The time by which alarms go, monotonic. */
@@ -330,6 +353,8 @@ export class Exchange implements Alarm {
     this.response.writeContinue();
   }
 }
+
+const switchingProtocols = 101;
 
 function ignore(): void {}
 

@@ -1,4 +1,4 @@
-import { createServer, type IncomingMessage, type ServerResponse, STATUS_CODES } from "node:http";
+import { createServer, type IncomingMessage, ServerResponse, STATUS_CODES } from "node:http";
 import { type AddressInfo, Server as NetServer, type Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { renderError } from "@weir/dialect/openai/errors";
@@ -105,11 +105,24 @@ export function createHttpServer(deps: ServerDeps): HttpServer {
     },
   };
 
-  function accept(request: IncomingMessage, response: ServerResponse, expectsContinue: boolean): void {
+  function accept(
+    request: IncomingMessage,
+    response: ServerResponse,
+    expectsContinue: boolean,
+    upgradeHead?: Buffer,
+  ): void {
     const connection = connections.get(request.socket);
     // It was refused, and has been told so.
     if (connection?.broken) return;
-    const exchange = new Exchange(host, request, response, deps.newRequestId(), clock.monotonic(), expectsContinue);
+    const exchange = new Exchange(
+      host,
+      request,
+      response,
+      deps.newRequestId(),
+      clock.monotonic(),
+      expectsContinue,
+      upgradeHead,
+    );
     openCount += 1;
     alarms.add(exchange);
     connection?.open.add(exchange);
@@ -134,6 +147,8 @@ export function createHttpServer(deps: ServerDeps): HttpServer {
     insecureHTTPParser: false,
     // Node would answer without a body and without our headers.
     requireHostHeader: false,
+    // Whoever asks for another protocol is answered as if it had not.
+    shouldUpgradeCallback: asksForWebSocket,
   });
   server.maxConnections = connectionsMax;
   server.on("connection", (socket: Socket) => {
@@ -161,6 +176,18 @@ export function createHttpServer(deps: ServerDeps): HttpServer {
   server.on("request", (request, response) => accept(request, response, false));
   server.on("checkContinue", (request, response) => accept(request, response, true));
   server.on("checkExpectation", (request, response) => accept(request, response, false));
+  server.on("upgrade", (request, socket: Socket, head: Buffer) => {
+    // Until a route takes the connection over, this is a request like any other.
+    const response = new ServerResponse(request);
+    response.shouldKeepAlive = false;
+    response.assignSocket(socket);
+    response.on("finish", () => {
+      response.detachSocket(socket);
+      socket.destroySoon();
+    });
+    socket.on("error", () => socket.destroy());
+    accept(request, response, false, head);
+  });
   server.on("connect", (_request, socket: Duplex) => {
     const error = new WeirError(ErrorReason.METHOD_NOT_ALLOWED, { text: "This is no proxy; CONNECT is not answered." });
     refuse(socket, error, error.row.openai.status);
@@ -242,6 +269,10 @@ export function createHttpServer(deps: ServerDeps): HttpServer {
         for (const socket of connections.keys()) socket.destroy();
       }),
   };
+}
+
+function asksForWebSocket({ headers, httpVersionMinor }: IncomingMessage): boolean {
+  return headers.upgrade?.toLowerCase() === "websocket" && httpVersionMinor === 1;
 }
 
 /** Undefined: there is nobody to answer. */
