@@ -8,6 +8,7 @@ import type { Caller } from "./caller.ts";
 import { clientAddress } from "./client-address.ts";
 import type { GuessLimit } from "./guess-limit.ts";
 import type { Networks } from "./networks.ts";
+import { CallerRefused } from "./refused-caller.ts";
 import type { KeyCaller, KeySnapshot } from "./snapshot.ts";
 import { isToken, type TokenVerifier } from "./tokens.ts";
 
@@ -61,20 +62,23 @@ export function createAuthenticator(deps: AuthenticatorDeps): Authenticate {
   function identify(text: string | undefined): Caller {
     if (text === undefined || text.length > textLengthMax) throw new WeirError(ErrorReason.API_KEY_INVALID);
     const caller = recognise(text);
-    if (caller !== undefined && clock.now() < caller.expireMs) return caller;
-    if (caller === undefined && !keys.isFresh) {
-      throw new WeirError(ErrorReason.STORE_UNAVAILABLE, { retryAfterMs: storeRetryMs });
+    if (caller !== undefined) {
+      if (clock.now() < caller.expireMs) return caller;
+      throw new CallerRefused(caller, ErrorReason.API_KEY_INVALID, "expired");
     }
+    if (!keys.isFresh) throw new WeirError(ErrorReason.STORE_UNAVAILABLE, { retryAfterMs: storeRetryMs });
     throw new WeirError(ErrorReason.API_KEY_INVALID);
   }
 
   /** Lets a caller through who is known: unless its place, or those it belongs to, say otherwise. */
   function admit(caller: Caller, address: string | undefined): Caller {
     for (const name of caller.subjects) {
-      if (keys.subject(name)?.disabled === true) throw new WeirError(ErrorReason.API_KEY_INVALID);
+      if (keys.subject(name)?.disabled === true) {
+        throw new CallerRefused(caller, ErrorReason.API_KEY_INVALID, "disabled");
+      }
     }
     if (caller.networks !== undefined && !caller.networks.has(address)) {
-      throw new WeirError(ErrorReason.FORBIDDEN, {
+      throw new CallerRefused(caller, ErrorReason.FORBIDDEN, "network", {
         text: "This API key may not be used from this network.",
         metadata: { scope: "networks" },
       });
@@ -119,7 +123,7 @@ const bearer = /^bearer +(\S+)$/i;
 
 /**
  * The key that a call presents: `Authorization: Bearer`, `x-api-key`, `api-key` or `x-goog-api-key`, the first of them that
- * is there. Not in the query, which ends up in logs.
+ * is there, or the sub-protocol `weir-api-key.KEY` of a WebSocket. Not in the query, which ends up in logs.
  */
 function presentedKey(headers: IncomingHttpHeaders): string | undefined {
   const { authorization } = headers;
@@ -129,8 +133,12 @@ function presentedKey(headers: IncomingHttpHeaders): string | undefined {
     if (match !== null) return match[1];
   }
   const other = headers["x-api-key"] ?? headers["api-key"] ?? headers["x-goog-api-key"];
+  if (other === undefined) return protocolKey.exec(headers["sec-websocket-protocol"] ?? "")?.[1];
   return typeof other === "string" ? other : undefined;
 }
+
+/** Browsers let pages set no header of a WebSocket but this one. The second name is OpenAI's, for Realtime. */
+const protocolKey = /(?:^|,) *(?:weir-api-key|openai-insecure-api-key)\.([^\s,]+)/;
 
 function equalDigests(a: Uint8Array, b: Uint8Array): boolean {
   return a.length === b.length && timingSafeEqual(a, b);

@@ -1,18 +1,21 @@
 import { Permission } from "@weir/gen/weir/common/v1/access_pb";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
-import { WeirError } from "@weir/kit/weir-error";
 import type { Access } from "../routes/route.ts";
-import type { Caller } from "./snapshot.ts";
+import type { Caller } from "./caller.ts";
+import { CallerRefused } from "./refused-caller.ts";
 
 /**
  * Lets a caller through, or not, by its role and the scope of its key.
- * @throws WeirError FORBIDDEN
+ * @throws CallerRefused FORBIDDEN
  */
 export function authorise(caller: Caller, { permission, endpoint }: Access): void {
   if (!caller.permissions.has(permission)) {
-    throw new WeirError(ErrorReason.FORBIDDEN, { metadata: { permission: permissionWord(permission) } });
+    const word = permissionWord(permission);
+    throw new CallerRefused(caller, ErrorReason.FORBIDDEN, word, { metadata: { permission: word } });
   }
-  if (!caller.mayUse(endpoint)) throw new WeirError(ErrorReason.FORBIDDEN, { metadata: { endpoint } });
+  if (!caller.mayUse(endpoint)) {
+    throw new CallerRefused(caller, ErrorReason.FORBIDDEN, endpoint, { metadata: { endpoint } });
+  }
 }
 
 const words = new Map<Permission, string>(

@@ -7,8 +7,8 @@ import type { GivenRole, IdentityProvider, RoleRule, TenantRule } from "./identi
 
 /** Ids of tenants, as accounts have them. */
 const tenantShape = /^[a-z][a-z0-9-]{0,62}$/;
-/** Ids of teams and users; also what stores take for one. */
-const idShape = /^[A-Za-z0-9][A-Za-z0-9._@+-]{0,127}$/;
+/** What follows the tenant's id and a point in the ids of its teams and users. */
+const memberShape = /^[a-z0-9][a-z0-9-]{0,39}$/;
 /** Values of one claim that are looked at. */
 const valuesMax = 1_000;
 const wordLengthMax = 512;
@@ -23,9 +23,10 @@ export function identityOf(claims: JWTPayload, provider: IdentityProvider, expir
   if (typeof sub !== "string" || sub === "") return undefined;
   const tenant = tenantOf(claims, provider.tenant);
   const given = roleOf(claims, provider.role);
-  const team = idOf(claims, provider.teamClaim);
-  const user = idOf(claims, provider.userClaim);
-  if (tenant === undefined || given === undefined || team === undefined || user === undefined) return undefined;
+  if (tenant === undefined || given === undefined) return undefined;
+  const team = memberOf(tenant, claims, provider.teamClaim);
+  const user = memberOf(tenant, claims, provider.userClaim);
+  if (team === undefined || user === undefined) return undefined;
   const models = wordsOf(claims, provider.modelsClaim);
   const endpoints = wordsOf(claims, provider.endpointsClaim);
   return {
@@ -54,11 +55,16 @@ function roleOf(claims: JWTPayload, { claim, rules, otherwise }: RoleRule): Give
   return rules.find(({ value }) => values.has(value)) ?? otherwise;
 }
 
-/** @returns empty when no claim is named or the token lacks it; undefined when what it has is no id */
-function idOf(claims: JWTPayload, claim: string): string | undefined {
+/**
+ * A team or a user, named with the tenant's id and a point or without: nobody is made part of another tenant.
+ * @returns empty when no claim is named or the token lacks it; undefined when what it has is no id
+ */
+function memberOf(tenant: string, claims: JWTPayload, claim: string): string | undefined {
   const value = claim === "" ? undefined : claimOf(claims, claim);
   if (value === undefined) return "";
-  return typeof value === "string" && idShape.test(value) ? value : undefined;
+  if (typeof value !== "string") return undefined;
+  const own = value.startsWith(`${tenant}.`) ? value.slice(tenant.length + 1) : value;
+  return memberShape.test(own) ? `${tenant}.${own}` : undefined;
 }
 
 /** A scope without any word allows everything, so a token that should have words and has none gets one that nothing is called by. */

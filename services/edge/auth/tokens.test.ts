@@ -59,18 +59,18 @@ function encoded(value: object): string {
 }
 
 test("a token becomes a caller of its tenant, and its second use waits for nothing", async () => {
-  providers = [issuer.config({ teamClaim: "team", userClaim: "email", modelsClaim: "models" })];
-  const text = await issuer.sign({ team: "search", email: "ada@acme.example", models: ["small", "big*"] });
+  providers = [issuer.config({ teamClaim: "team", userClaim: "name", modelsClaim: "models" })];
+  const text = await issuer.sign({ team: "search", name: "acme.ada", models: ["small", "big*"] });
   const caller = await verify(text);
   expect(fromBinary(PrincipalSchema, caller.principal)).toMatchObject({
     tenant: "acme",
     key: "jwt",
     role: Role.MEMBER,
     everyTenant: false,
-    team: "search",
-    accountUser: "ada@acme.example",
+    team: "acme.search",
+    accountUser: "acme.ada",
   });
-  expect(caller.subjects).toEqual(["tenants/acme", "teams/search", "users/ada@acme.example"]);
+  expect(caller.subjects).toEqual(["tenants/acme", "teams/acme.search", "users/acme.ada"]);
   expect(["small", "bigger", "other"].map((alias) => caller.mayCall(alias))).toEqual([true, true, false]);
   expect(tokens.verify(text)).toBe(caller);
   const again = await verify(await issuer.sign({ jti: "another" }));
@@ -125,6 +125,14 @@ test("a tenant comes from the map where there is one, and a value beside it is n
   providers = [issuer.config()];
   for (const tenant of ["Acme", "../x", "acme'--", "a\nb", "x".repeat(64), {}, undefined]) {
     expect(await reasonOf(await issuer.sign({ tenant }))).toBe(invalid);
+  }
+});
+
+test("nobody becomes part of another tenant by a claim", async () => {
+  providers = [issuer.config({ teamClaim: "team" })];
+  expect((await verify(await issuer.sign())).subjects).toEqual(["tenants/acme"]);
+  for (const team of ["globex.search", "acme.globex.search", "Search", "", 7, ["search"]]) {
+    expect(await reasonOf(await issuer.sign({ team }))).toBe(invalid);
   }
 });
 
