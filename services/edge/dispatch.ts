@@ -3,7 +3,8 @@ import type { Tracer } from "@opentelemetry/api";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import { beginTrace } from "@weir/kit/telemetry/trace-context";
 import { WeirError } from "@weir/kit/weir-error";
-import type { Admit, Admitted } from "./admission.ts";
+import type { Admit } from "./admission.ts";
+import type { Caller } from "./auth/snapshot.ts";
 import { optionsHeaders } from "./cors.ts";
 import type { Exchange } from "./http/exchange.ts";
 import type { PathParams, RouteTable } from "./http/route-table.ts";
@@ -25,53 +26,42 @@ export function createDispatcher(deps: DispatcherDeps): (exchange: Exchange) => 
   return (exchange) => {
     const { request } = exchange;
     const pathText = pathOf(request);
-    const found = table.find(pathText);
+    const method = request.method ?? "";
+    const found = table.find(pathText, method);
     if (found === undefined) {
       exchange.voice = voiceOfPath(pathText) ?? exchange.voice;
       throw new WeirError(ErrorReason.NOT_FOUND);
     }
-    const { path, params } = found;
-    const method = request.method ?? "";
-    const route = path.byMethod.get(method);
-    const row = route ?? path.byMethod.values().next().value;
-    exchange.label = row?.label ?? exchange.label;
-    exchange.voice = (route === undefined ? voiceOfPath(pathText) : route.voice) ?? exchange.voice;
+    const { row: route, params, anyRow, allow } = found;
+    exchange.label = anyRow.label;
+    exchange.voice = (route === undefined ? (voiceOfPath(pathText) ?? anyRow.voice) : route.voice) ?? exchange.voice;
     if (route === undefined) {
-      if (method !== "OPTIONS") {
-        throw new WeirError(ErrorReason.METHOD_NOT_ALLOWED, { metadata: { allow: path.allow } });
-      }
-      exchange.answer(204, optionsHeaders(request.headers, deps.corsOrigins(), path.allow), "");
+      if (method !== "OPTIONS") throw new WeirError(ErrorReason.METHOD_NOT_ALLOWED, { metadata: { allow } });
+      exchange.answer(204, optionsHeaders(request.headers, deps.corsOrigins(), allow), "");
       return undefined;
     }
     if (route.access === "open") return route.handle({ exchange, params });
-    const admitted = enter(exchange, route.access);
-    return admitted instanceof Promise
-      ? admitted.then((known) => begin(exchange, route, params, known))
-      : begin(exchange, route, params, admitted);
+    const caller = enter(exchange, route.access);
+    return caller instanceof Promise
+      ? caller.then((known) => begin(exchange, route, params, known))
+      : begin(exchange, route, params, caller);
   };
 
-  function begin(
-    exchange: Exchange,
-    route: KeyedRoute,
-    params: PathParams,
-    { caller, admission }: Admitted,
-  ): Promise<void> | void {
-    // The client may have left while its token was verified or a store was asked, and nothing would tell the handler any more.
-    if (exchange.isClosed) admission.end();
-    else exchange.admission = admission;
+  function begin(exchange: Exchange, route: KeyedRoute, params: PathParams, caller: Caller): Promise<void> | void {
+    // The client may have left while its token was verified, and nothing would tell the handler any more.
     if (exchange.isOver) return undefined;
     const { traceparent } = exchange.request.headers;
     exchange.trace = beginTrace(tracer, spanName(route), typeof traceparent === "string" ? traceparent : undefined);
-    return route.handle({ exchange, params, caller, admission });
+    return route.handle({ exchange, params, caller });
   }
 
-  function enter(exchange: Exchange, access: Access): Admitted | Promise<Admitted> {
+  function enter(exchange: Exchange, access: Access): Caller | Promise<Caller> {
     const { request, socket } = exchange;
     try {
-      const admitted = admit({ headers: request.headers, address: socket.remoteAddress }, access, (known) => {
+      const caller = admit({ headers: request.headers, address: socket.remoteAddress }, access, (known) => {
         exchange.caller = known;
       });
-      return admitted instanceof Promise ? admitted.catch((thrown: unknown) => refuse(exchange, thrown)) : admitted;
+      return caller instanceof Promise ? caller.catch((thrown: unknown) => refuse(exchange, thrown)) : caller;
     } catch (thrown) {
       return refuse(exchange, thrown);
     }

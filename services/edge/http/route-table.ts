@@ -1,104 +1,200 @@
+import { decodeButSlashes, decodeText, parseTemplate, type PathTemplate, type Segment } from "../transcode/template.ts";
+
 /** A path, one way to call it, and what answers. */
 export interface RouteRow {
+  /** `GET`, or `*` for every method that no other row of the path has. A GET answers HEAD as well. */
   readonly method: string;
-  /**
-   * Literal segments, `{name}` for one segment, `{name=**}` at the end for the rest: `/v1/models/{id=**}`. A literal
-   * path goes before a template; among templates the first row wins.
-   */
+  /** A template as google.api.http has them: `/v1/models/{id=**}`, `/v1/{name=keys/*}:revoke`. See parseTemplate. */
   readonly path: string;
+  /**
+   * Whether `%2F` in a variable of several segments stays as it stands, as google.api.http says. Default: it becomes a slash,
+   * which clients expect who encode a whole name (`meta%2Fllama`).
+   */
+  readonly keepsSlashes?: boolean;
 }
 
-/** All that answers at one path. */
-export interface Path<R extends RouteRow> {
-  readonly byMethod: ReadonlyMap<string, R>;
+/** A path that was found. */
+export interface FoundRoute<R extends RouteRow> {
+  /** What answers; undefined: the path exists, and not for this method. */
+  readonly row: R | undefined;
+  /** What the names of the row's template stand for, percent-decoded. */
+  readonly params: PathParams;
+  /** A row of the path, whatever its method. */
+  readonly anyRow: R;
   /** Value of the Allow header. */
   readonly allow: string;
-}
-
-/** A path that was found, with what its template's names stand for, percent-decoded. */
-export interface FoundPath<R extends RouteRow> {
-  readonly path: Path<R>;
-  readonly params: PathParams;
 }
 
 export type PathParams = Readonly<Record<string, string>>;
 
 /** Finds what answers at a path. The one look-up decides both who may call and what is called. */
 export interface RouteTable<R extends RouteRow> {
-  /** @param path as it came, still percent-encoded, without the query */
-  find(path: string): FoundPath<R> | undefined;
+  /**
+   * Several templates may fit a path: one with a verb goes before one without, and then, from the left, a text before `*` before
+   * `**`. The first of them that has the method answers.
+   * @param path as it came, still percent-encoded, without the query
+   */
+  find(path: string, method: string): FoundRoute<R> | undefined;
 }
 
 const noParams: PathParams = Object.freeze({});
 
-/** @throws Error for a row that stands twice and for a template that cannot be read */
+/** What stands at one place of the trie: rows by method, for each verb. */
+type Place<R> = Map<string, Map<string, Entry<R>>>;
+
+interface Entry<R> {
+  readonly row: R;
+  readonly template: PathTemplate;
+}
+
+interface Node<R> {
+  readonly literals: Map<string, Node<R>>;
+  one: Node<R> | undefined;
+  readonly here: Place<R>;
+  readonly rest: Place<R>;
+}
+
+/** @throws TemplateError for a template that cannot be read, Error for two rows that fit the same calls */
 export function createRouteTable<R extends RouteRow>(rows: readonly R[]): RouteTable<R> {
-  const byPath = new Map<string, R[]>();
+  const root = createNode<R>();
+  const verbs = new Set<string>();
   for (const row of rows) {
-    const same = byPath.get(row.path);
-    if (same === undefined) byPath.set(row.path, [row]);
-    else if (same.some((other) => other.method === row.method)) throw new Error(`${row.method} ${row.path} twice`);
-    else same.push(row);
+    const template = parseTemplate(row.path);
+    verbs.add(template.verb);
+    insert(root, row, template);
   }
-  const literals = new Map<string, FoundPath<R>>();
-  const templates: { match: (path: string) => PathParams | undefined; path: Path<R> }[] = [];
-  for (const [text, methods] of byPath) {
-    const path = collectMethods(methods);
-    if (text.includes("{")) templates.push({ match: compileTemplate(text), path });
-    else literals.set(text, { path, params: noParams });
+  // Calls of paths without variables, in one look-up.
+  const literals = new Map<string, Map<string, FoundRoute<R>>>();
+  for (const { path } of rows) {
+    if (/[{*%]/.test(path)) continue;
+    const byMethod = new Map<string, FoundRoute<R>>();
+    for (const method of allMethods(entriesAt(path))) {
+      const found = search(path, method);
+      if (found?.row !== undefined) byMethod.set(method, found);
+    }
+    literals.set(path, byMethod);
   }
   return {
-    find(path) {
-      const literal = literals.get(path);
-      if (literal !== undefined) return literal;
-      for (const template of templates) {
-        const params = template.match(path);
-        if (params !== undefined) return { path: template.path, params };
-      }
-      return undefined;
-    },
+    find: (path, method) => literals.get(path)?.get(method) ?? search(path, method),
   };
-}
 
-function collectMethods<R extends RouteRow>(rows: readonly R[]): Path<R> {
-  const byMethod = new Map(rows.map((row) => [row.method, row]));
-  const get = byMethod.get("GET");
-  if (get !== undefined && !byMethod.has("HEAD")) byMethod.set("HEAD", get);
-  return { byMethod, allow: [...byMethod.keys(), "OPTIONS"].join(", ") };
-}
-
-function compileTemplate(template: string): (path: string) => PathParams | undefined {
-  const names: string[] = [];
-  const parts = template.split("/").map((segment, index, segments) => {
-    const match = /^\{([a-z_]+)(=\*\*)?\}$/.exec(segment);
-    if (match === null) {
-      if (segment.includes("{")) throw new Error(`template ${template}: a segment is all literal or all name`);
-      return segment.replace(/[.*+?^$()|[\]\\]/g, "\\$&");
-    }
-    if (match[2] !== undefined && index !== segments.length - 1) {
-      throw new Error(`template ${template}: ** stands last`);
-    }
-    names.push(match[1] as string);
-    return match[2] === undefined ? "([^/]+)" : "(.+)";
-  });
-  const pattern = new RegExp(`^${parts.join("/")}$`);
-  return (path) => {
-    const match = pattern.exec(path);
-    if (match === null) return undefined;
-    const params: Record<string, string> = {};
-    for (const [index, name] of names.entries()) {
-      const value = decode(match[index + 1] as string);
-      if (value === undefined) return undefined;
-      params[name] = value;
-    }
-    return params;
-  };
-}
-
-function decode(text: string): string | undefined {
-  try {
-    return decodeURIComponent(text);
-  } catch {
-    return undefined;
+  /** Everything that fits a path, the most exact first. */
+  function entriesAt(path: string): Map<string, Entry<R>>[] {
+    const segments = path.split("/").slice(1);
+    const last = segments.at(-1) ?? "";
+    const colon = last.lastIndexOf(":");
+    const verb = colon < 0 ? "" : last.slice(colon + 1);
+    const found: Map<string, Entry<R>>[] = [];
+    if (verb !== "" && verbs.has(verb)) collect(root, [...segments.slice(0, -1), last.slice(0, colon)], 0, verb, found);
+    collect(root, segments, 0, "", found);
+    return found;
   }
+
+  function search(path: string, method: string): FoundRoute<R> | undefined {
+    if (!path.startsWith("/")) return undefined;
+    const places = entriesAt(path);
+    for (const byMethod of places) {
+      const entry = pick(byMethod, method);
+      const params = entry && readParams(entry, path);
+      if (params !== undefined) return { row: entry?.row, params, anyRow: entry?.row as R, allow: allowOf(places) };
+    }
+    const [anyEntry] = places.flatMap((byMethod) => [...byMethod.values()]);
+    // Also a path that no template can bind, for its encoding is broken, is none.
+    if (anyEntry === undefined || readParams(anyEntry, path) === undefined) return undefined;
+    return { row: undefined, params: noParams, anyRow: anyEntry.row, allow: allowOf(places) };
+  }
+}
+
+function createNode<R>(): Node<R> {
+  return { literals: new Map(), one: undefined, here: new Map(), rest: new Map() };
+}
+
+function insert<R extends RouteRow>(root: Node<R>, row: R, template: PathTemplate): void {
+  let node = root;
+  for (const segment of template.segments) node = childOf(node, segment);
+  const place = template.segments.at(-1)?.kind === "rest" ? node.rest : node.here;
+  const byMethod = place.get(template.verb) ?? new Map<string, Entry<R>>();
+  place.set(template.verb, byMethod);
+  const other = byMethod.get(row.method);
+  if (other !== undefined)
+    throw new Error(`${row.method} ${row.path} and ${row.method} ${other.row.path} are one path`);
+  byMethod.set(row.method, { row, template });
+}
+
+function childOf<R>(node: Node<R>, segment: Segment): Node<R> {
+  switch (segment.kind) {
+    case "literal": {
+      const child = node.literals.get(segment.text) ?? createNode<R>();
+      node.literals.set(segment.text, child);
+      return child;
+    }
+    case "one":
+      node.one ??= createNode<R>();
+      return node.one;
+    case "rest":
+      return node;
+  }
+}
+
+/** Appends what fits the segments from an index on. Every node is entered at most once, so the work is bounded by the trie. */
+function collect<R>(
+  node: Node<R>,
+  segments: readonly string[],
+  index: number,
+  verb: string,
+  found: Map<string, Entry<R>>[],
+): void {
+  const segment = segments[index];
+  if (segment === undefined) {
+    append(node.here.get(verb), found);
+  } else if (segment !== "") {
+    const literal = node.literals.size === 0 ? undefined : node.literals.get(decodeText(segment) ?? segment);
+    if (literal !== undefined) collect(literal, segments, index + 1, verb, found);
+    if (node.one !== undefined) collect(node.one, segments, index + 1, verb, found);
+  }
+  if (segments.indexOf("", index) < 0) append(node.rest.get(verb), found);
+}
+
+function append<T>(item: T | undefined, list: T[]): void {
+  if (item !== undefined) list.push(item);
+}
+
+function pick<R>(byMethod: ReadonlyMap<string, Entry<R>>, method: string): Entry<R> | undefined {
+  const own = byMethod.get(method) ?? (method === "HEAD" ? byMethod.get("GET") : undefined);
+  // The door itself answers OPTIONS.
+  return own ?? (method === "OPTIONS" ? undefined : byMethod.get("*"));
+}
+
+function allMethods<R>(places: readonly ReadonlyMap<string, Entry<R>>[]): Set<string> {
+  const methods = new Set<string>();
+  for (const byMethod of places) {
+    for (const method of byMethod.keys()) {
+      methods.add(method);
+      if (method === "GET") methods.add("HEAD");
+    }
+  }
+  return methods;
+}
+
+function allowOf<R>(places: readonly ReadonlyMap<string, Entry<R>>[]): string {
+  const methods = allMethods(places);
+  if (methods.delete("*")) for (const method of ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]) methods.add(method);
+  return [...methods, "OPTIONS"].join(", ");
+}
+
+/** @returns undefined when a value's encoding is broken */
+function readParams<R extends RouteRow>({ row, template }: Entry<R>, path: string): PathParams | undefined {
+  if (template.variables.length === 0) return noParams;
+  const bare = template.verb === "" ? path : path.slice(0, path.lastIndexOf(":"));
+  const segments = bare.split("/").slice(1);
+  const params: Record<string, string> = {};
+  for (const { fieldPath, start, end, isMulti } of template.variables) {
+    // `**` is last: a variable that ends with it has all that is left.
+    const isOpen = end === template.segments.length && template.segments[end - 1]?.kind === "rest";
+    const raw = segments.slice(start, isOpen ? undefined : end).join("/");
+    const value = isMulti && row.keepsSlashes === true ? decodeButSlashes(raw) : decodeText(raw);
+    if (value === undefined) return undefined;
+    params[fieldPath] = value;
+  }
+  return params;
 }

@@ -54,17 +54,7 @@ export function createDialectRoutes(deps: GenerateDeps): Route[] {
       voice: anthropicMessages,
       handle: createCountTokens(deps, anthropicCount),
     }),
-    ...geminiVersions.map(
-      (version): Route => ({
-        method: "POST",
-        // The name is that of `GET /v1/models/...`: one path has one template.
-        path: `${version}/models/{id=**}`,
-        label: `${version}/models:generateContent`,
-        access: callsModels("chat"),
-        voice: gemini,
-        handle: createGeminiCall(deps, `${version}/models:generateContent`),
-      }),
-    ),
+    ...geminiVersions.flatMap((version) => createGeminiRoutes(deps, version)),
     deploymentRoute(deps, "/chat/completions", openaiChat, "chat"),
     deploymentRoute(deps, "/embeddings", openaiEmbeddingsDoor, "embeddings"),
   ];
@@ -99,44 +89,37 @@ const geminiCount: CountDialect = {
     return request;
   },
   write: writeCountTokensAnswer,
-  readPath: ({ params }) => ({ model: (params["id"] ?? "").slice(0, -countVerb.length) }),
+  readPath: readModelPath,
 };
 
-const countVerb = ":countTokens";
-
-/** A call of one of a model's verbs. */
-function createGeminiCall(deps: GenerateDeps, label: string): (call: KeyedCall) => Promise<void> {
-  const generate = createGenerate(deps, gemini, label, readGeminiPath);
-  const others = new Map([
-    [countVerb, createCountTokens(deps, geminiCount)],
-    [":embedContent", createGenerate(deps, geminiEmbedContentDoor, label, readModelPath)],
-    [":batchEmbedContents", createGenerate(deps, geminiBatchEmbedContentsDoor, label, readModelPath)],
-  ]);
-  return (call) => (others.get(verbOf(call)) ?? generate)(call);
+/** The verbs of a model. https://ai.google.dev/api/generate-content */
+function createGeminiRoutes(deps: GenerateDeps, version: string): Route[] {
+  const label = `${version}/models:generateContent`;
+  const verbs: Readonly<Record<string, (call: KeyedCall) => Promise<void>>> = {
+    generateContent: createGenerate(deps, gemini, label, (call) => ({ ...readModelPath(call), stream: false })),
+    streamGenerateContent: createGenerate(deps, gemini, label, readStreamPath),
+    countTokens: createCountTokens(deps, geminiCount),
+    embedContent: createGenerate(deps, geminiEmbedContentDoor, label, readModelPath),
+    batchEmbedContents: createGenerate(deps, geminiBatchEmbedContentsDoor, label, readModelPath),
+  };
+  return Object.entries(verbs).map(([verb, handle]) => ({
+    method: "POST",
+    path: `${version}/models/{id=**}:${verb}`,
+    label,
+    access: callsModels("chat"),
+    voice: gemini,
+    handle,
+  }));
 }
 
-/** The verb of a call, with its colon; empty when it has none. */
-function verbOf({ params: { id = "" } }: KeyedCall): string {
-  const colon = id.lastIndexOf(":");
-  return colon < 0 ? "" : id.slice(colon);
+function readModelPath({ params }: KeyedCall): { readonly model: string } {
+  return { model: params["id"] ?? "" };
 }
 
-/** The model of a call that has a verb. */
-function readModelPath(call: KeyedCall): PathFacts {
-  return { model: call.params["id"]?.slice(0, -verbOf(call).length) ?? "" };
-}
-
-/**
- * `MODEL:generateContent`, `MODEL:streamGenerateContent`, the latter with `alt` as https://cloud.google.com/apis/docs/system-parameters has it.
- * https://ai.google.dev/api/generate-content
- */
-function readGeminiPath({ params, exchange }: KeyedCall): PathFacts {
-  const call = params["id"] ?? "";
-  const colon = call.lastIndexOf(":");
-  const verb = call.slice(colon + 1);
-  const model = call.slice(0, Math.max(colon, 0));
-  if (verb === "generateContent") return { model, stream: false };
-  if (verb !== "streamGenerateContent") throw new WeirError(ErrorReason.NOT_FOUND);
+/** `MODEL:streamGenerateContent`, with `alt` as https://cloud.google.com/apis/docs/system-parameters has it. */
+function readStreamPath(call: KeyedCall): PathFacts {
+  const { exchange } = call;
+  const { model } = readModelPath(call);
   const query = new URLSearchParams(exchange.request.url?.split("?")[1] ?? "");
   const alt = query.get("alt") ?? query.get("$alt") ?? "json";
   if (alt === "sse") return { model, stream: true };
