@@ -14,7 +14,7 @@ import { createSimulator } from "@weir/simulator/simulator";
 import { startConfiguration } from "./configuration.ts";
 import { createDataFolder, type DataFolder, readOrCreatePepper } from "./data-folder.ts";
 import { demoModel, findLocalServers } from "./discovery.ts";
-import { meshOptions } from "./mesh-options.ts";
+import { grpcTls, meshOptions } from "./mesh-options.ts";
 import { buildEdge, clientsOfEdge } from "./parts/edge.ts";
 import { startMetering } from "./parts/metering.ts";
 import type { Part, Root } from "./parts/part.ts";
@@ -34,6 +34,8 @@ export interface StartOptions {
 export interface RunningServices {
   /** Base URL of the edge without `/v1`: `http://127.0.0.1:8787`; undefined when the edge is not among them. */
   readonly url: string | undefined;
+  /** Where the edge answers gRPC, with the port that was really taken; undefined when it does not. */
+  readonly grpc: string | undefined;
   /** Where other processes call in, with the port that was really taken; undefined when they cannot. */
   readonly address: string | undefined;
   /** Why each provider is there, by id. */
@@ -158,7 +160,8 @@ export async function startServices(
     const edge: Edge | undefined = edgeClients && buildEdge(root, edgeClients, health);
     if (edge !== undefined) undo.push(() => edge.close());
     const url = await edge?.listen({ host: settings.host, port: settings.port });
-    log.info({ version, url: url?.url, address: mesh.status().address }, "started");
+    const grpc = settings.grpc && (await edge?.listenGrpc(settings.grpc, grpcTls(settings)));
+    log.info({ version, url: url?.url, grpc, address: mesh.status().address }, "started");
 
     let ended: Promise<void> | undefined;
     const drainNoticeMs = (): number => {
@@ -180,6 +183,7 @@ export async function startServices(
     };
     return {
       url: url?.url,
+      grpc,
       address: mesh.status().address,
       providers: () => configuration.current().reasons,
       clients: {

@@ -1,4 +1,5 @@
 import { readFileSync } from "node:fs";
+import type { ServerTlsOptions } from "@weir/kit/grpc/credentials";
 import type { MeshOptions } from "@weir/kit/mesh";
 import type { Settings, TlsFiles } from "./settings.ts";
 
@@ -20,4 +21,10 @@ export function readTls(files: TlsFiles) {
     callers: files.callers,
     serverName: files.serverName,
   };
+}
+
+/** How the gRPC port of the edge shows who it is; undefined: it does not. Reads the files. */
+export function grpcTls({ grpcTls: files }: Settings): ServerTlsOptions | undefined {
+  if (files === undefined) return undefined;
+  return { cert: readFileSync(files.certificatePath), key: readFileSync(files.keyPath) };
 }

@@ -35,6 +35,16 @@ test("an empty environment gives the defaults", () => {
   });
 });
 
+test("gRPC is where it is said to be, or where the command puts it, or off", () => {
+  const byDefault = { grpc: "127.0.0.1:8788" };
+  expect(readSettings({}).grpc).toBeUndefined();
+  expect(readSettings({}, byDefault).grpc).toBe("127.0.0.1:8788");
+  expect(readSettings({ WEIR_GRPC: "off" }, byDefault).grpc).toBeUndefined();
+  expect(readSettings({ WEIR_GRPC: "0.0.0.0:1" }, byDefault).grpc).toBe("0.0.0.0:1");
+  expect(faultsOf({ WEIR_GRPC: "unix:/x" })).toEqual([expect.stringContaining("WEIR_GRPC: expected host:port")]);
+  expect(faultsOf({ WEIR_GRPC_TLS_KEY_FILE: import.meta.filename })).toEqual([expect.stringContaining("go together")]);
+});
+
 test("tells all faults at once, and no secret", () => {
   const secret = "canary-4711";
   const faults = faultsOf({

@@ -31,6 +31,10 @@ export interface Settings {
   /** Where the edge listens. Port 0: any free one. */
   readonly host: string;
   readonly port: number;
+  /** Where the edge answers plain gRPC of internal services: `host:port`. Undefined: nowhere. */
+  readonly grpc: string | undefined;
+  /** Certificate of that port, PEM files. Undefined: it is without TLS. */
+  readonly grpcTls: { readonly certificatePath: string; readonly keyPath: string } | undefined;
   /** Where calls from other processes come in: `host:port` or `unix:/path`. Undefined: none do. */
   readonly listen: string | undefined;
   /** Where services of other processes are, several addresses for several instances. */
@@ -77,6 +81,12 @@ export const variables: readonly Variable[] = [
   { name: "WEIR_DATA_DIR", text: "folder of the journal, the embedded database and generated secrets; default .weir" },
   { name: "WEIR_HOST", text: "address on which the edge listens; default 127.0.0.1" },
   { name: "WEIR_PORT", text: "port on which the edge listens, 0 for any free one; default 8787" },
+  {
+    name: "WEIR_GRPC",
+    text: "where the edge answers gRPC, host:port, or off; default off, for `weir start` 127.0.0.1:8788, or any free port beside another WEIR_PORT",
+  },
+  { name: "WEIR_GRPC_TLS_CERT_FILE", text: "certificate of that port, PEM; default: it is without TLS" },
+  { name: "WEIR_GRPC_TLS_KEY_FILE", text: "its key" },
   { name: "WEIR_LISTEN", text: "where other processes call in: host:port or unix:/path; default: nowhere" },
   { name: "WEIR_PEER_ROUTER", text: "addresses of routers, separated by commas" },
   { name: "WEIR_PEER_POOL", text: "addresses of pools" },
@@ -152,6 +162,10 @@ export function readSettings(env: Environment, defaults: Partial<Settings> = {})
     if (fault !== undefined) faults.push(`${name}: ${fault}`);
     return value;
   };
+  const tcpAddress = (name: string, value: string): string => {
+    if (value.startsWith("unix:")) faults.push(`${name}: expected host:port, not "${value}"`);
+    return address(name, value);
+  };
   const file = (name: string): string | undefined => {
     const path = text(name);
     if (path !== undefined && !existsSync(path)) faults.push(`${name}: there is no file ${path}`);
@@ -164,6 +178,12 @@ export function readSettings(env: Environment, defaults: Partial<Settings> = {})
     const value = text(name);
     if (value === undefined) continue;
     peers[service] = value.split(",").map((part) => address(name, part.trim()));
+  }
+  const grpc = text("WEIR_GRPC");
+  const grpcTls = [file("WEIR_GRPC_TLS_CERT_FILE"), file("WEIR_GRPC_TLS_KEY_FILE")] as const;
+  const [grpcCertificatePath, grpcKeyPath] = grpcTls;
+  if ((grpcCertificatePath === undefined) !== (grpcKeyPath === undefined)) {
+    faults.push("WEIR_GRPC_TLS_CERT_FILE and WEIR_GRPC_TLS_KEY_FILE go together: set both or none");
   }
   const listen = text("WEIR_LISTEN");
   const pepper = secret("WEIR_KEY_PEPPER");
@@ -186,6 +206,11 @@ export function readSettings(env: Environment, defaults: Partial<Settings> = {})
     dataDir: resolve(text("WEIR_DATA_DIR") ?? defaults.dataDir ?? ".weir"),
     host: text("WEIR_HOST") ?? defaults.host ?? "127.0.0.1",
     port: number("WEIR_PORT", 0, 65_535, true) ?? defaults.port ?? 8787,
+    grpc: grpc === undefined ? defaults.grpc : grpc === "off" ? undefined : tcpAddress("WEIR_GRPC", grpc),
+    grpcTls:
+      grpcCertificatePath !== undefined && grpcKeyPath !== undefined
+        ? { certificatePath: grpcCertificatePath, keyPath: grpcKeyPath }
+        : defaults.grpcTls,
     listen: listen === undefined ? defaults.listen : address("WEIR_LISTEN", listen),
     peers: { ...defaults.peers, ...peers },
     natsUrl: url("WEIR_NATS_URL", secret("WEIR_NATS_URL"), ["nats:", "tls:"]) ?? defaults.natsUrl,
@@ -241,6 +266,9 @@ export function environmentOf(settings: Settings): Record<string, string> {
     WEIR_DATA_DIR: settings.dataDir,
     WEIR_HOST: settings.host,
     WEIR_PORT: String(settings.port),
+    WEIR_GRPC: settings.grpc,
+    WEIR_GRPC_TLS_CERT_FILE: settings.grpcTls?.certificatePath,
+    WEIR_GRPC_TLS_KEY_FILE: settings.grpcTls?.keyPath,
     WEIR_LISTEN: settings.listen,
     ...Object.fromEntries(
       serviceNames.map((name) => [`WEIR_PEER_${name.toUpperCase()}`, settings.peers[name]?.join(",")]),

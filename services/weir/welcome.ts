@@ -6,6 +6,8 @@ import type { FirstKey } from "./first-key.ts";
 export interface Welcome {
   /** Base URL of the edge, without `/v1`. */
   readonly url: string;
+  /** Where gRPC is answered; undefined: nowhere. */
+  readonly grpc: string | undefined;
   readonly key: FirstKey;
   /** Path of the key's file. */
   readonly keyPath: string;
@@ -29,8 +31,8 @@ export function pickModel(routes: readonly Route[]): string | undefined {
 
 /** The text that `weir start` and `weir mesh` end with. */
 export function welcomeText(welcome: Welcome): string {
-  const { url, key, keyPath, model, providers, command } = welcome;
-  const lines = ["", `Weir answers at ${url}/v1`, ""];
+  const { url, grpc, key, keyPath, model, providers, command } = welcome;
+  const lines = ["", `Weir answers at ${url}/v1${grpc === undefined ? "" : `, gRPC at ${grpc}`}`, ""];
   switch (key.kind) {
     case "created":
       lines.push(`  your key   ${key.text}`, `             kept in ${keyPath}`);

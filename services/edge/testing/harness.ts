@@ -15,9 +15,14 @@ import {
   GenerateResponseSchema,
 } from "@weir/gen/weir/chat/v1/chat_service_pb";
 import type { WireChunkSchema, WireHeadSchema } from "@weir/gen/weir/chat/v1/wire_pb";
-import { ListRoutesResponseSchema, ListTargetHealthResponseSchema } from "@weir/gen/weir/routing/v1/route_service_pb";
+import {
+  GetRouteResponseSchema,
+  ListRoutesResponseSchema,
+  ListTargetHealthResponseSchema,
+  RouteService,
+} from "@weir/gen/weir/routing/v1/route_service_pb";
 import { createKeyText, keyDigest } from "@weir/kit/api-key";
-import { type CallOptions, hostService, onCallEnd } from "@weir/kit/call";
+import { type CallOptions, type Client, hostService, onCallEnd } from "@weir/kit/call";
 import { createClient } from "@weir/kit/client";
 import { type Clock, systemClock } from "@weir/kit/clock";
 import { createLocalDoor } from "@weir/kit/local";
@@ -25,6 +30,7 @@ import { createLog } from "@weir/kit/log";
 import { noTelemetry } from "@weir/kit/telemetry/none";
 import { CallCancelled } from "@weir/kit/weir-error";
 import { type EdgeSettings, edgeSettings } from "../config.ts";
+import { rpcService } from "../rpc/public-methods.ts";
 import { createEdge, type Edge, type EdgeDeps } from "../service.ts";
 import { noConversations } from "./no-conversations.ts";
 import { noUsage } from "./no-usage.ts";
@@ -146,26 +152,30 @@ export async function startEdge(options: HarnessOptions = {}): Promise<Harness> 
       }
     },
   });
+  const chat: Client<typeof ChatService> = {
+    generate(request, callOptions = {}) {
+      const left = new AbortController();
+      const call = { request: request as GenerateRequest, options: callOptions, signal: left.signal };
+      calls.push(call);
+      const generate = (_: GenerateRequest, context: HandlerContext) =>
+        leavable((options.chat ?? friendly)(call), context, left);
+      const hosted = hostService(ChatService, { generate }, { trustsMesh: true });
+      return createClient(ChatService, createLocalDoor([hosted], untold)).generate(request, callOptions);
+    },
+    countTokens(request) {
+      counted.push(request as CountTokensRequest);
+      return Promise.resolve(create(CountTokensResponseSchema, { inputTokens: 7, estimated: counted.length > 1 }));
+    },
+  };
+  const routes: Client<typeof RouteService> = {
+    listRoutes: () => Promise.resolve(create(ListRoutesResponseSchema, {})),
+    listTargetHealth: () => Promise.resolve(create(ListTargetHealthResponseSchema, {})),
+    getRoute: ({ name }) => Promise.resolve(create(GetRouteResponseSchema, { route: { name: name ?? "" } })),
+  };
   const edge = createEdge({
-    chat: {
-      generate(request, callOptions = {}) {
-        const left = new AbortController();
-        const call = { request: request as GenerateRequest, options: callOptions, signal: left.signal };
-        calls.push(call);
-        const generate = (_: GenerateRequest, context: HandlerContext) =>
-          leavable((options.chat ?? friendly)(call), context, left);
-        const hosted = hostService(ChatService, { generate }, { trustsMesh: true });
-        return createClient(ChatService, createLocalDoor([hosted], untold)).generate(request, callOptions);
-      },
-      countTokens(request) {
-        counted.push(request as CountTokensRequest);
-        return Promise.resolve(create(CountTokensResponseSchema, { inputTokens: 7, estimated: counted.length > 1 }));
-      },
-    },
-    routes: {
-      listRoutes: () => Promise.resolve(create(ListRoutesResponseSchema, {})),
-      listTargetHealth: () => Promise.resolve(create(ListTargetHealthResponseSchema, {})),
-    },
+    chat,
+    routes,
+    rpc: [rpcService(ChatService, chat), rpcService(RouteService, routes)],
     accounts: createClient(AccountService, createLocalDoor([accounts], untold)),
     conversations: noConversations,
     usage: noUsage,

@@ -43,6 +43,7 @@ export function meshCommand(): Command {
       process.stdout.write(
         welcomeText({
           url: mesh.url,
+          grpc: undefined,
           key: mesh.key,
           keyPath: mesh.folder.key,
           model: mesh.model,

@@ -27,7 +27,11 @@ export function startCommand(): Command {
       const { createLog } = await import("@weir/kit/log");
       const { startOneProcess } = await import("../one-process.ts");
       const env = environmentWith(options);
-      const settings = readSettings(env, { logLevel: "warn" });
+      const isUsualPort = env["WEIR_PORT"] === undefined || env["WEIR_PORT"] === "8787";
+      const settings = readSettings(env, {
+        logLevel: "warn",
+        grpc: isUsualPort ? "127.0.0.1:8788" : "127.0.0.1:0",
+      });
       const log = createLog({ service: "weir", level: settings.logLevel, destination: 2 });
       const lifecycle = createLifecycle({ log, totalTimeoutMs: stopMsMax });
       process.stdout.write(`Weir keeps its data in ${settings.dataDir}\n`);
@@ -44,6 +48,7 @@ export function startCommand(): Command {
       process.stdout.write(
         welcomeText({
           url: gateway.url,
+          grpc: gateway.grpc,
           key: gateway.key,
           keyPath: gateway.folder.key,
           model: gateway.model,
@@ -90,6 +95,15 @@ export function portNumber(text: string): number {
 /** For people, when a port cannot be opened; undefined for any other error. */
 export function portError(error: unknown, port: number): OperatorError | undefined {
   const code = error instanceof Error && "code" in error ? error.code : undefined;
+  const taken = error instanceof Error && "port" in error ? error.port : port;
+  if (code === "EADDRINUSE" && taken !== port) {
+    return new OperatorError(
+      `port ${String(taken)}, for gRPC, is taken; choose another with WEIR_GRPC=host:port, or off`,
+      {
+        cause: error,
+      },
+    );
+  }
   if (code === "EADDRINUSE") {
     return new OperatorError(
       `port ${port} is taken; choose another with --port or WEIR_PORT, or --port 0 for any free one`,
