@@ -3,8 +3,7 @@ import type { Tracer } from "@opentelemetry/api";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import { beginTrace } from "@weir/kit/telemetry/trace-context";
 import { WeirError } from "@weir/kit/weir-error";
-import type { Admit } from "./admission.ts";
-import type { Caller } from "./auth/snapshot.ts";
+import type { Admit, Admitted } from "./admission.ts";
 import { optionsHeaders } from "./cors.ts";
 import type { Exchange } from "./http/exchange.ts";
 import type { PathParams, RouteTable } from "./http/route-table.ts";
@@ -41,27 +40,34 @@ export function createDispatcher(deps: DispatcherDeps): (exchange: Exchange) => 
       return undefined;
     }
     if (route.access === "open") return route.handle({ exchange, params });
-    const caller = enter(exchange, route.access);
-    return caller instanceof Promise
-      ? caller.then((known) => begin(exchange, route, params, known))
-      : begin(exchange, route, params, caller);
+    const admitted = enter(exchange, route.access);
+    return admitted instanceof Promise
+      ? admitted.then((known) => begin(exchange, route, params, known))
+      : begin(exchange, route, params, admitted);
   };
 
-  function begin(exchange: Exchange, route: KeyedRoute, params: PathParams, caller: Caller): Promise<void> | void {
-    // The client may have left while its token was verified, and nothing would tell the handler any more.
+  function begin(
+    exchange: Exchange,
+    route: KeyedRoute,
+    params: PathParams,
+    { caller, admission }: Admitted,
+  ): Promise<void> | void {
+    // The client may have left while its token was verified or a store was asked, and nothing would tell the handler any more.
+    if (exchange.isClosed) admission.end();
+    else exchange.admission = admission;
     if (exchange.isOver) return undefined;
     const { traceparent } = exchange.request.headers;
     exchange.trace = beginTrace(tracer, spanName(route), typeof traceparent === "string" ? traceparent : undefined);
-    return route.handle({ exchange, params, caller });
+    return route.handle({ exchange, params, caller, admission });
   }
 
-  function enter(exchange: Exchange, access: Access): Caller | Promise<Caller> {
+  function enter(exchange: Exchange, access: Access): Admitted | Promise<Admitted> {
     const { request, socket } = exchange;
     try {
-      const caller = admit({ headers: request.headers, address: socket.remoteAddress }, access, (known) => {
+      const admitted = admit({ headers: request.headers, address: socket.remoteAddress }, access, (known) => {
         exchange.caller = known;
       });
-      return caller instanceof Promise ? caller.catch((thrown: unknown) => refuse(exchange, thrown)) : caller;
+      return admitted instanceof Promise ? admitted.catch((thrown: unknown) => refuse(exchange, thrown)) : admitted;
     } catch (thrown) {
       return refuse(exchange, thrown);
     }
