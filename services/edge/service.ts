@@ -8,8 +8,8 @@ import type { RouteService } from "@weir/gen/weir/routing/v1/route_service_pb";
 import type { Client } from "@weir/kit/call";
 import type { Clock } from "@weir/kit/clock";
 import type { Log } from "@weir/kit/log";
-import { endSpan } from "@weir/kit/telemetry/trace-context";
-import { CallCancelled, reasonWord, WeirError } from "@weir/kit/weir-error";
+import { WeirError } from "@weir/kit/weir-error";
+import type { ServerTlsOptions } from "@weir/kit/grpc/credentials";
 import { createAdmission } from "./admission.ts";
 import { createAlarms } from "./alarms.ts";
 import { createAuthenticator } from "./auth/authenticate.ts";
@@ -19,6 +19,7 @@ import { createTokenVerifier } from "./auth/tokens.ts";
 import type { Address, EdgeSettings } from "./config.ts";
 import { appendCorsHeaders } from "./cors.ts";
 import { createDispatcher } from "./dispatch.ts";
+import { createGrpcDoor } from "./grpc/door.ts";
 import { createBodyMemory } from "./http/body.ts";
 import type { Exchange } from "./http/exchange.ts";
 import { createRouteTable } from "./http/route-table.ts";
@@ -26,6 +27,7 @@ import { createHttpServer, type HttpServer, type ServerHandler } from "./http/se
 import { createLimits } from "./limits/limits.ts";
 import { appendRateHeaders } from "./limits/rate-headers.ts";
 import { createMeasures } from "./measures.ts";
+import { clientLeft, createReport } from "./report.ts";
 import { createRequestIds } from "./request-id.ts";
 import { type CostsDeps, createCostRoutes } from "./routes/costs.ts";
 import { createDialectRoutes } from "./routes/dialects.ts";
@@ -34,6 +36,8 @@ import { createMetrics } from "./routes/metrics.ts";
 import { createModels } from "./routes/models.ts";
 import { createResponses } from "./routes/responses/responses.ts";
 import { callsModels, type Route, versioned } from "./routes/route.ts";
+import { createModelRules } from "./rpc/model-rules.ts";
+import { createPublicMethods, type RpcService } from "./rpc/public-methods.ts";
 
 export type { DependencyHealth } from "./routes/health.ts";
 
@@ -43,6 +47,8 @@ export interface EdgeDeps {
   readonly accounts: Pick<Client<typeof AccountService>, "watchKeys">;
   readonly conversations: Client<typeof ConversationService>;
   readonly usage: CostsDeps["usage"];
+  /** What gRPC, Connect and transcoded HTTP serve of these services is what their protos say. */
+  readonly rpc: readonly RpcService[];
   /** Secret under which keys are hashed: the one that metering has. */
   readonly pepper: Uint8Array;
   readonly settings: () => EdgeSettings;
@@ -67,6 +73,14 @@ export interface Edge {
    * @throws Error of the system when a port cannot be opened
    */
   listen(address: Address): Promise<{ readonly url: string }>;
+  /**
+   * Opens the port of plain gRPC.
+   * @param address `host:port`; port 0: any free one
+   * @param tls undefined: without
+   * @returns the address with the true port
+   * @throws Error of the system when the port cannot be opened
+   */
+  listenGrpc(address: string, tls?: ServerTlsOptions): Promise<string>;
   /**
    * Ends service without cutting anybody off: readiness fails and answers close their connections at once, the port and
    * idle connections close after `noticeMs`, and requests that are still open after `timeoutMs` end with OVERLOADED, in
@@ -101,7 +115,10 @@ export function createEdge(deps: EdgeDeps): Edge {
     guesses: createGuessLimit(clock),
     trustedProxies: () => settings().trustedProxies,
   });
-  const measures = createMeasures(deps.meter, { openRequests: () => server.openCount, keys: () => keys.size });
+  const openRequests = (): number => server.openCount + grpc.openCount;
+  const measures = createMeasures(deps.meter, { openRequests, keys: () => keys.size });
+  const report = createReport({ measures, log, clock });
+  const newRequestId = createRequestIds(() => clock.now());
   const limits = createLimits({
     clock,
     defaults: settings,
@@ -112,8 +129,10 @@ export function createEdge(deps: EdgeDeps): Edge {
   const admit = createAdmission({
     authenticate,
     limits,
-    isOverloaded: () => server.openCount > settings().requestsMax || alarms.lagMs > lagMaxMs,
+    isOverloaded: () => openRequests() > settings().requestsMax || alarms.lagMs > lagMaxMs,
   });
+  const methods = createPublicMethods(deps.rpc, createModelRules());
+  const grpc = createGrpcDoor({ methods, admit, settings, report, newRequestId, tracer: deps.tracer, clock });
   const memory = createBodyMemory(() => settings().bodiesBytesMax);
   let draining = false;
   let ended: Promise<void> | undefined;
@@ -175,7 +194,6 @@ export function createEdge(deps: EdgeDeps): Edge {
         log.debug({ requestId, status }, "refused what is no HTTP request");
       },
     };
-    const newRequestId = createRequestIds(() => clock.now());
     return createHttpServer({
       clock,
       alarms,
@@ -189,30 +207,19 @@ export function createEdge(deps: EdgeDeps): Edge {
   function closed(exchange: Exchange): void {
     memory.release(exchange);
     exchange.admission?.end();
-    const { request, response, failure, label } = exchange;
-    const status = response.headersSent ? response.statusCode : clientLeft;
-    const seconds = (clock.monotonic() - exchange.startMs) / 1_000;
-    const method = request.method ?? "";
-    measures.answered(label, method, status, seconds);
-    endSpan(
-      exchange.trace?.span,
-      { "http.request.method": method, "http.route": label, "http.response.status_code": status },
-      outcomeOf(exchange),
-    );
-    const facts = {
-      requestId: exchange.id,
-      method,
-      route: label,
-      status,
-      seconds: Math.round(seconds * 1_000) / 1_000,
-      complete: exchange.isComplete,
-      key: exchange.caller?.id,
-      tenant: exchange.caller?.tenant,
-      reason: failure === undefined ? undefined : reasonWord(failure.reason),
-    };
-    if (failure === undefined || failure.row.openai.status < 500) log.debug(facts, "request");
-    else if (failure.reason !== ErrorReason.INTERNAL) log.warn({ ...facts, text: failure.message }, "request failed");
-    else log.error({ ...facts, error: exchange.defect ?? failure }, "request failed");
+    const { request } = exchange;
+    report({
+      id: exchange.id,
+      method: request.method ?? "",
+      label: exchange.label,
+      status: exchange.status ?? clientLeft,
+      startMs: exchange.startMs,
+      isComplete: exchange.isComplete,
+      caller: exchange.caller,
+      failure: exchange.failure,
+      defect: exchange.defect,
+      span: exchange.trace?.span,
+    });
   }
 
   const server = serve(publicRoutes);
@@ -225,6 +232,7 @@ export function createEdge(deps: EdgeDeps): Edge {
     metricsServer.beginDrain();
     if (noticeMs > 0) await passed(clock, Math.min(noticeMs, timeoutMs));
     server.stopListening();
+    const calls = grpc.drain(Math.max(0, endMs - clock.monotonic()));
     await within(clock, server.leave(), endMs - clock.monotonic());
     await within(clock, responses.finish(), endMs - clock.monotonic());
     if (server.openCount > 0) {
@@ -238,6 +246,7 @@ export function createEdge(deps: EdgeDeps): Edge {
       await within(clock, server.leave(), partingMs);
     }
     await within(clock, responses.giveUp(), partingMs);
+    await calls;
     await shut();
   }
 
@@ -246,7 +255,7 @@ export function createEdge(deps: EdgeDeps): Edge {
     responses.close();
     keys.close();
     tokens.close();
-    await Promise.all([server.close(), metricsServer.close()]);
+    await Promise.all([server.close(), metricsServer.close(), grpc.close()]);
     limits.close();
     alarms.close();
     measures.close();
@@ -260,6 +269,7 @@ export function createEdge(deps: EdgeDeps): Edge {
       const host = bound.family === "IPv6" ? `[${bound.address}]` : bound.address;
       return { url: `http://${host}:${bound.port}` };
     },
+    listenGrpc: (address, tls) => grpc.listen(address, tls),
     drain(timeoutMs, noticeMs = 0) {
       ended ??= finish(timeoutMs, noticeMs);
       return ended;
@@ -270,14 +280,6 @@ export function createEdge(deps: EdgeDeps): Edge {
   };
 }
 
-/** What went wrong, as a span tells it: a refusal that the client got whole is no failure. */
-function outcomeOf({ isComplete, failure }: Exchange): Error | undefined {
-  if (failure !== undefined && failure.row.openai.status >= 500) return failure;
-  return isComplete ? undefined : (failure ?? new CallCancelled());
-}
-
-/** What is counted when the client left before its answer began. */
-const clientLeft = 499;
 /** New work is refused when this process lets its events wait so long. */
 const lagMaxMs = 500;
 

@@ -6,12 +6,15 @@ import { methodPath } from "@weir/kit/context";
 import type { ReplyStream } from "@weir/kit/reply-stream";
 import { type Caller, principalHeaderFor } from "../auth/snapshot.ts";
 import { readTags } from "../auth/tags.ts";
+import type { Admission } from "../limits/limits.ts";
 import type { Access } from "../routes/route.ts";
 
 /** What a door knows of one call beside its request. */
 export interface RpcFacts {
   /** Undefined for methods that are open to everyone. */
   readonly caller: Caller | undefined;
+  /** What the call has taken of its caller's limits; the door ends it when the call is over. Undefined with `caller`. */
+  readonly admission: Admission | undefined;
   readonly requestId: string;
   /** Of HTTP, or the metadata of gRPC, as they came; names in lower case. Only `x-weir-tags` is read. */
   readonly headers: IncomingHttpHeaders;
