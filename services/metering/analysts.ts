@@ -15,7 +15,7 @@ export function isReaderName(name: string): boolean {
  */
 export function grantReader(database: Database, name: string): Promise<boolean> {
   if (!isReaderName(name)) throw new RangeError("no name of a reader");
-  return database.transaction(async (client) => {
+  return database.asOwner(async (client) => {
     await client.query(`
       do $$
       begin

@@ -96,7 +96,7 @@ describe.each(["embedded", "postgres"] as const)("%s", (engine) => {
   });
 
   test("what a transaction throws undoes it and comes through", async () => {
-    await db.query("create table kept (x int)");
+    await db.query("create table kept (x int); grant all on kept to public");
     const failed = db.database.transaction(async (client) => {
       await client.query("insert into kept values (1)");
       throw new WeirError(ErrorReason.NOT_FOUND);

@@ -24,18 +24,32 @@ export type DatabasePlace =
  * An open database. Whatever its methods throw is a WeirError without a word of the driver's: STORE_UNAVAILABLE, or
  * INVALID_REQUEST for values that Postgres cannot hold, such as text with NUL.
  */
-export interface Database {
+export interface Database extends Rows {
   readonly engine: "postgres" | "embedded";
+  /**
+   * One tenant's rows: whatever a query leaves out of its conditions, the others' are not there.
+   * @throws RangeError for `*` and an empty name
+   */
+  of(tenant: string): Rows;
+  /**
+   * A transaction of whoever owns the tables, and not of the role `weir_runtime`: for the schema, partitions and roles.
+   * @throws as `transaction`
+   */
+  asOwner<T>(run: (client: pg.PoolClient) => Promise<T>): Promise<T>;
+  /** Waits for what is running, then lets go of connections and directory. */
+  close(): Promise<void>;
+}
+
+/** Rows of every tenant, for work of the gateway itself, or of one; see migrations/0015_row_security.sql. */
+export interface Rows {
   /**
    * Runs in one transaction (read committed, commits reach the disk). When the server cancels it for a deadlock or a
    * serialisation failure it runs again, at most five times in all: `run` must have no other effect.
    * @throws WeirError STORE_UNAVAILABLE, or what `run` throws
    */
   transaction<T>(run: (client: pg.PoolClient) => Promise<T>): Promise<T>;
-  /** Runs queries that need no transaction. @throws WeirError STORE_UNAVAILABLE */
+  /** Runs queries that write nothing. @throws as `transaction` */
   read<T>(run: (queries: NodePgDatabase) => Promise<T>): Promise<T>;
-  /** Waits for what is running, then lets go of connections and directory. */
-  close(): Promise<void>;
 }
 
 const statementTimeoutMs = 30_000;
@@ -85,9 +99,24 @@ function createDatabase(
 ): Database {
   // A connection that dies while idle; the pool has dropped it already.
   pool.on("error", () => undefined);
-  const queries = drizzle(pool);
+  /** Whether transactions are those of weir_runtime; undefined: to be found out. */
+  let hasRuntimeRole: boolean | undefined;
 
-  async function attempt<T>(run: (client: pg.PoolClient) => Promise<T>): Promise<T> {
+  /** @param tenant whose rows are there; `*`: everybody's */
+  async function begin(client: pg.PoolClient, as: "runtime" | "owner", tenant: string): Promise<void> {
+    if (as === "owner") hasRuntimeRole = undefined;
+    else hasRuntimeRole ??= (await client.query(runtimeRoleQuery)).rowCount === 1;
+    await client.query(
+      `begin; set local synchronous_commit = on; set local weir.tenant = ${pg.escapeLiteral(tenant)}` +
+        (as === "runtime" && hasRuntimeRole === true ? "; set local role weir_runtime" : ""),
+    );
+  }
+
+  async function attempt<T>(
+    as: "runtime" | "owner",
+    tenant: string,
+    run: (client: pg.PoolClient) => Promise<T>,
+  ): Promise<T> {
     const client = await pool.connect();
     let broken = false;
     // A connection that dies between two queries tells only this event, and unheard it would end the process. The next
@@ -97,7 +126,7 @@ function createDatabase(
     };
     client.on("error", died);
     try {
-      await client.query("begin; set local synchronous_commit = on");
+      await begin(client, as, tenant);
       const result = await run(client);
       const { command } = await client.query("commit");
       // The answer to the commit of a transaction in which a query failed.
@@ -118,30 +147,52 @@ function createDatabase(
     }
   }
 
-  return {
-    engine,
-    async transaction(run) {
-      for (let count = 1; ; count++) {
-        try {
-          const result = await attempt(run);
-          await committed();
-          return result;
-        } catch (thrown) {
-          if (count === attemptsMax || !isWorthRepeating(thrown)) throw storeError(thrown);
-          await new Promise((resolve) => setTimeout(resolve, count * (10 + Math.random() * 20)));
-        }
+  async function transact<T>(
+    as: "runtime" | "owner",
+    tenant: string,
+    run: (client: pg.PoolClient) => Promise<T>,
+  ): Promise<T> {
+    for (let count = 1; ; count++) {
+      try {
+        const result = await attempt(as, tenant, run);
+        await committed();
+        return result;
+      } catch (thrown) {
+        if (count === attemptsMax || !isWorthRepeating(thrown)) throw storeError(thrown);
+        await new Promise((resolve) => setTimeout(resolve, count * (10 + Math.random() * 20)));
       }
-    },
+    }
+  }
+
+  const rowsOf = (tenant: string): Rows => ({
+    transaction: (run) => transact("runtime", tenant, run),
     async read(run) {
       try {
-        return await run(queries);
+        return await attempt("runtime", tenant, (client) => run(drizzle(client)));
       } catch (thrown) {
         throw storeError(thrown);
       }
     },
+  });
+
+  return {
+    engine,
+    ...rowsOf(everyTenant),
+    of(tenant) {
+      if (tenant === "" || tenant === everyTenant) throw new RangeError("no name of a tenant");
+      return rowsOf(tenant);
+    },
+    asOwner: (run) => transact("owner", everyTenant, run),
     close,
   };
 }
+
+/** In the place of a tenant: all of them. No tenant is called so. */
+const everyTenant = "*";
+
+/** One row if this login may act as weir_runtime, and that role has been let into this database. */
+const runtimeRoleQuery = `select from pg_roles where rolname = 'weir_runtime' and pg_has_role(oid, 'member')
+  and has_table_privilege(oid, to_regclass('audit_records'), 'select')`;
 
 /**
  * The SQLSTATE of what a driver or a Database threw: five characters.

@@ -22,7 +22,7 @@ export async function migrate(database: Database): Promise<Migrated> {
   const names = (await readdir(folder)).filter((name) => name.endsWith(".sql")).sort();
   const files = await Promise.all(names.map(async (name) => read(name, join(folder, name))));
   const views = await read("views.sql", join(import.meta.dirname, "views.sql"));
-  const outcome = await database.transaction(async (client): Promise<Migrated | string> => {
+  const outcome = await database.asOwner(async (client): Promise<Migrated | string> => {
     // However long the rows take, and whoever else is at it.
     await client.query("set local statement_timeout = 0; set local lock_timeout = 0");
     await lockSchema(client);
@@ -46,6 +46,12 @@ export async function migrate(database: Database): Promise<Migrated> {
          on conflict (name) do update set checksum = excluded.checksum, apply_time = now()`,
         [file.name, file.checksum],
       );
+    }
+    if (due.length > 0) {
+      await client.query(`do $$ begin
+        call secure_new_tables();
+        if exists (select from pg_roles where rolname = 'weir_runtime') then call let_runtime_work(); end if;
+      end $$`);
     }
     return { applied: due.map((file) => file.name), ahead };
   });

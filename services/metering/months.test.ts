@@ -356,7 +356,7 @@ test("months are kept at once and every day, and ten minutes after a failure", a
   let isAway = false;
   const database: Database = {
     ...db.database,
-    transaction: (run) => (isAway ? Promise.reject(new Error("away")) : db.database.transaction(run)),
+    asOwner: (run) => (isAway ? Promise.reject(new Error("away")) : db.database.asOwner(run)),
   };
   await migrate(db.database);
   const keeper = startMonthKeeper({ database, keptMonths: () => undefined, clock, log: silentLog });
@@ -385,8 +385,8 @@ test("on a server, a query that does keep new months from being made keeps no le
   await reader.promise;
   const impatient: Database = {
     ...db.database,
-    transaction: (run) =>
-      db.database.transaction(async (client) => {
+    asOwner: (run) =>
+      db.database.asOwner(async (client) => {
         await client.query("set local lock_timeout = 200");
         return run(client);
       }),
@@ -407,7 +407,7 @@ test("on a server, a query that runs does not keep new months from being made", 
   await migrate(db.database);
   await keepMonths(db.database, november, undefined);
   const [reader, done] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
-  const reading = db.database.transaction(async (client) => {
+  const reading = db.database.asOwner(async (client) => {
     await client.query("select count(*) from attempts_2026_11");
     reader.resolve();
     await done.promise;

@@ -24,13 +24,13 @@ export async function keepMonths(
   keptMonths: number | undefined,
 ): Promise<KeptMonths> {
   const present = monthOf(nowMs);
-  const made = await database.transaction((client) => makeMonths(client, present));
+  const made = await database.asOwner((client) => makeMonths(client, present));
   const retired: string[] = [];
   if (keptMonths !== undefined) {
     const horizon = present - Math.max(1, keptMonths);
     // One at a time: each waits for whoever reads, and is worth keeping when the next one fails.
     for (;;) {
-      const name = await database.transaction((client) => retireOldest(client, horizon));
+      const name = await database.asOwner((client) => retireOldest(client, horizon));
       if (name === undefined) break;
       retired.push(name);
     }

@@ -26,6 +26,36 @@ export const tenants = pgTable("tenants", {
   tenantId: text("tenant_id").primaryKey(),
   displayName: text("display_name").notNull(),
   createTime: instant("create_time").notNull().defaultNow(),
+  limits: jsonb("limits"),
+  disabled: boolean("disabled").notNull().default(false),
+  revision: int8("revision").notNull().default(0n),
+});
+
+const roleWords = ["member", "analyst", "auditor", "admin", "owner"] as const;
+
+export const teams = pgTable("teams", {
+  teamId: text("team_id").primaryKey(),
+  tenantId: text("tenant_id").notNull(),
+  displayName: text("display_name").notNull(),
+  limits: jsonb("limits"),
+  disabled: boolean("disabled").notNull().default(false),
+  createTime: instant("create_time").notNull().defaultNow(),
+  deleteTime: instant("delete_time"),
+  revision: int8("revision").notNull(),
+});
+
+export const users = pgTable("users", {
+  userId: text("user_id").primaryKey(),
+  tenantId: text("tenant_id").notNull(),
+  displayName: text("display_name").notNull(),
+  email: text("email").notNull(),
+  role: text("role", { enum: roleWords }).notNull(),
+  teamId: text("team_id"),
+  limits: jsonb("limits"),
+  disabled: boolean("disabled").notNull().default(false),
+  createTime: instant("create_time").notNull().defaultNow(),
+  deleteTime: instant("delete_time"),
+  revision: int8("revision").notNull(),
 });
 
 export const keys = pgTable("keys", {
@@ -40,6 +70,32 @@ export const keys = pgTable("keys", {
   expireTime: instant("expire_time"),
   revokeTime: instant("revoke_time"),
   revision: int8("revision").notNull().unique(),
+  role: text("role", { enum: roleWords }).notNull().default("member"),
+  everyTenant: boolean("every_tenant").notNull().default(false),
+  teamId: text("team_id"),
+  userId: text("user_id"),
+  successorId: text("successor_id"),
+});
+
+export const auditRecords = pgTable("audit_records", {
+  auditRecordId: uuid("audit_record_id").primaryKey(),
+  time: instant("time").notNull(),
+  tenantId: text("tenant_id"),
+  actorKind: text("actor_kind", { enum: ["caller", "operator", "unknown"] }).notNull(),
+  actorKey: text("actor_key").notNull(),
+  actorUser: text("actor_user").notNull(),
+  actorRole: text("actor_role", { enum: ["", ...roleWords] }).notNull(),
+  actorTenant: text("actor_tenant").notNull(),
+  action: text("action").notNull(),
+  resource: text("resource").notNull(),
+  requestId: text("request_id").notNull(),
+  changes: jsonb("changes").notNull().default([]),
+  refusalReason: text("refusal_reason"),
+  refusalDetail: text("refusal_detail"),
+  refusalCount: int8("refusal_count"),
+  refusalLastTime: instant("refusal_last_time"),
+  refusalAddress: text("refusal_address"),
+  recordTime: instant("record_time").notNull().defaultNow(),
 });
 
 export const accountRevision = pgTable("account_revision", {

@@ -62,7 +62,7 @@ describe.each(["embedded", "postgres"] as const)("%s", (engine) => {
   });
   afterAll(() => db.end());
   beforeEach(async () => {
-    await db.query("truncate tenants, keys, attempts, transfers, conflicts, journals");
+    await db.query("truncate tenants, keys, teams, users, attempts, transfers, conflicts, journals");
   });
 
   describe("accounts", () => {

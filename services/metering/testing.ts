@@ -40,7 +40,7 @@ export async function openTestDatabase(engine: Database["engine"]): Promise<Test
       place,
       database,
       query: (text, values) =>
-        database.transaction(async (client) => (await client.query<Record<string, unknown>>(text, values)).rows),
+        database.asOwner(async (client) => (await client.query<Record<string, unknown>>(text, values)).rows),
       async end() {
         await database.close();
         rmSync(embeddedDirectory, { recursive: true, force: true });
