@@ -21,10 +21,11 @@ interface Pair {
 
 /**
  * Listens on a free port of the loopback address and passes everything on to another.
+ * @param target that port; a function is asked at every connection, which is reset when there is none
  * @param onData sees bytes before they are passed on; false: they are not
  */
 export async function createProxy(
-  targetPort: number,
+  target: number | (() => number | undefined),
   onData: (direction: Direction, data: Buffer) => boolean = () => true,
 ): Promise<Proxy> {
   const pairs = new Set<Pair>();
@@ -37,11 +38,12 @@ export async function createProxy(
     else far.resume();
   };
   const server = createServer({ noDelay: true }, (near) => {
-    if (isCut) {
+    const port = typeof target === "number" ? target : target();
+    if (isCut || port === undefined) {
       near.resetAndDestroy();
       return;
     }
-    const far = connect({ port: targetPort, host: "127.0.0.1", noDelay: true });
+    const far = connect({ port, host: "127.0.0.1", noDelay: true });
     const pair = { near, far };
     pairs.add(pair);
     for (const [from, to, direction] of [

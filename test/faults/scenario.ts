@@ -62,15 +62,6 @@ export async function runScenario(id: string, trial: Trial, options: ScenarioOpt
   const seeds = given === undefined ? [...(keptSeeds()[id] ?? []), ...fresh] : fresh;
   const startMs = performance.now();
   const failures: { readonly seed: number; readonly faults: readonly string[] }[] = [];
-  const repeated = new Set<number>();
-  /** Whether a trial that failed is made once more: in `npm test`, when the ledger is right. */
-  const repeats = (seed: number, faults: readonly string[], ledgerIsRight: boolean): boolean => {
-    if (asked !== undefined || !ledgerIsRight || repeated.has(seed)) return false;
-    repeated.add(seed);
-    seeds.push(seed);
-    process.stdout.write(`faults ${id}: seed ${seed} is tried once more after: ${faults.join("; ").slice(0, 2_000)}\n`);
-    return true;
-  };
   const verdicts: Promise<void>[] = [];
   let next = 0;
   let begun = 0;
@@ -92,14 +83,6 @@ export async function runScenario(id: string, trial: Trial, options: ScenarioOpt
         .catch((error: unknown) => [String(error)]);
       if (faults.length === 0) return;
       if (performance.now() > deadline) {
-        if (
-          repeats(
-            seed,
-            faults,
-            faults.every((fault) => /clients saw |nothing was delivered again/.test(fault)),
-          )
-        )
-          return;
         failures.push({ seed, faults: faults.slice(0, 5) });
         return;
       }
@@ -109,25 +92,17 @@ export async function runScenario(id: string, trial: Trial, options: ScenarioOpt
   const work = async (lane: number): Promise<void> => {
     for (let seed = nextSeed(); seed !== undefined; seed = nextSeed()) {
       const current = seed;
-      const again = repeated.has(seed) ? "-again" : "";
-      const context = { seed, random: createRandom(seed), tag: `${id.toLowerCase()}-${seed}${again}`, lane };
+      const context = { seed, random: createRandom(seed), tag: `${id.toLowerCase()}-${seed}`, lane };
       try {
         verdicts.push(judge(current, await withinTime(trial(context))));
       } catch (error) {
-        const faults = [error instanceof Error ? (error.stack ?? error.message) : String(error)];
-        if (!repeats(seed, faults, true)) failures.push({ seed, faults });
+        failures.push({ seed, faults: [error instanceof Error ? (error.stack ?? error.message) : String(error)] });
       }
     }
   };
   await Promise.all(Array.from({ length: Math.min(atOnce, seeds.length) }, (_, lane) => work(lane)));
   await beforeVerdicts?.().finally(over.resolve);
-  for (let judged = 0; judged < verdicts.length; ) {
-    const count = verdicts.length;
-    await Promise.all(verdicts);
-    judged = count;
-    // A verdict may have asked for a trial once more.
-    await work(0);
-  }
+  await Promise.all(verdicts);
 
   const result = {
     id,

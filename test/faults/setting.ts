@@ -8,7 +8,7 @@ export const priceOf = (_row: LedgerRow): TestPrice => price;
  * The configuration of the fault trials. A trial calls `chat/<tag>` and `relentless/<tag>`, so that the simulator's records
  * say whose they are; the provider of the second bills the whole answer, whoever is still there to read it.
  */
-export function faultConfig(simulatorUrl: string): object {
+export function faultConfig(simulatorUrl: string, edge: object = {}): object {
   const provider = (more: object = {}) => ({
     kind: "openai",
     base_url: `${simulatorUrl}/v1`,
@@ -17,7 +17,7 @@ export function faultConfig(simulatorUrl: string): object {
   });
   return {
     // Longer than any request of a storm; a process that is asked to end waits no longer for streams that never end by themselves.
-    edge: { requests_per_minute: 10_000_000, tokens_per_minute: 4_000_000_000, drain: "4s" },
+    edge: { requests_per_minute: 10_000_000, tokens_per_minute: 4_000_000_000, drain: "4s", ...edge },
     discovery: { environment: false, local: false, demo: false },
     // Segments of four MiB, so that long runs meet rotations.
     journal: { bytes_max: 16_777_216 },

@@ -50,11 +50,9 @@ export interface StormOutcome {
   readonly complete: number;
   /** Refused with a status, cut off, or never connected: all of them plain to the client. */
   readonly failed: number;
-  /** Answers of 503 after which the client came again. */
-  readonly refused: number;
-  /** What these said, and how often. */
+  /** Why clients came again, counted: what answers of 503 said, connections that were refused. */
   readonly refusals: Readonly<Record<string, number>>;
-  /** How the failed ones failed, counted: HTTP status, `cut off`, `error frame`, `no answer`. */
+  /** How the failed ones failed, counted: HTTP status, `cut off`, `error frame`, `no answer` and why. */
   readonly failures: Readonly<Record<string, number>>;
   /** Answers that a client would take for whole and that are not. Must be empty. */
   readonly lies: readonly string[];
@@ -73,13 +71,9 @@ export async function runStorm(door: Door, { requests, atOnce }: Storm, tag: str
   let next = 0;
   let complete = 0;
   let failed = 0;
-  let refused = 0;
   const refusals: Record<string, number> = {};
-  const refuse = ({ json, headers }: Answer) => {
-    const { message = "" } = (json?.["error"] ?? {}) as { message?: string };
-    const said = `${message} (retry-after ${headers.get("retry-after")})`;
-    refused++;
-    refusals[said] = (refusals[said] ?? 0) + 1;
+  const refuse = (why: string) => {
+    refusals[why] = (refusals[why] ?? 0) + 1;
   };
   const lies: string[] = [];
   const failures: Record<string, number> = {};
@@ -92,8 +86,8 @@ export async function runStorm(door: Door, { requests, atOnce }: Storm, tag: str
       const { alias, script, stream, tokens } = request;
       const body = chat(script, { model: `${alias}/${tag}`, stream, user: tag });
       const answer = await askPatiently(door, body, refuse);
-      if (answer === undefined || answer.status !== 200 || answer.broken !== undefined) {
-        fail(answer === undefined ? "no answer" : answer.status === 200 ? "cut off" : `status ${answer.status}`);
+      if (typeof answer === "string" || answer.status !== 200 || answer.broken !== undefined) {
+        fail(typeof answer === "string" ? answer : answer.status === 200 ? "cut off" : `status ${answer.status}`);
         continue;
       }
       const text = stream ? streamedText(answer.text) : textOf(answer.json);
@@ -103,30 +97,30 @@ export async function runStorm(door: Door, { requests, atOnce }: Storm, tag: str
     }
   };
   await Promise.all(Array.from({ length: atOnce }, worker));
-  return { complete, failed, refused, refusals, failures, lies };
+  return { complete, failed, refusals, failures, lies };
 }
 
 /**
- * One request, sent again while nobody is there to take it, as SDKs do: when the connection is refused, and on 503. Resolves
- * with undefined when the connection broke under it.
+ * One request, sent again while nobody is there to take it, as SDKs do: when the connection is refused, and on 503.
+ * @returns the last answer; when the connection broke under it, or was refused all the time, what happened
  */
-async function askPatiently(
-  door: Door,
-  body: object,
-  onRefused: (answer: Answer) => void,
-): Promise<Answer | undefined> {
+async function askPatiently(door: Door, body: object, onRefused: (why: string) => void): Promise<Answer | string> {
   const deadline = performance.now() + patienceMs;
   for (;;) {
-    let answer: Answer | undefined;
+    let last: Answer | string;
     try {
-      answer = await ask(door, body);
-      if (answer.status !== 503) return answer;
-      onRefused(answer);
+      last = await ask(door, body);
+      if (last.status !== 503) return last;
+      const { message = "" } = (last.json?.["error"] ?? {}) as { message?: string };
+      onRefused(`${message} (retry-after ${last.headers.get("retry-after")})`);
     } catch (error) {
       const cause = error instanceof Error ? error.cause : undefined;
-      if (!(cause instanceof Error && "code" in cause && cause.code === "ECONNREFUSED")) return undefined;
+      const code = cause instanceof Error && "code" in cause ? cause.code : error;
+      last = `no answer: ${String(code)}`;
+      if (code !== "ECONNREFUSED") return last;
+      onRefused("the connection was refused");
     }
-    if (performance.now() > deadline) return answer;
+    if (performance.now() > deadline) return last;
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
 }
