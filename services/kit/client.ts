@@ -4,7 +4,7 @@ import type {
   DescMethodUnary,
   DescService,
 } from "@bufbuild/protobuf";
-import type { CallOptions, Client, Door } from "./call.ts";
+import type { CallOptions, Client, Door, Metadata } from "./call.ts";
 
 const noOptions: CallOptions = {};
 
@@ -27,4 +27,15 @@ export function createClient<S extends DescService>(service: S, door: Door): Cli
     }
   }
   return client as Client<S>;
+}
+
+/** The same client, each of whose calls bears metadata unless its own says otherwise. */
+export function bearing<C extends object>(client: C, metadata: Metadata): C {
+  type Method = (request: unknown, options?: CallOptions) => unknown;
+  const methods = Object.entries(client as Record<string, Method>).map(([name, method]) => [
+    name,
+    (request: unknown, options?: CallOptions) =>
+      method(request, { ...options, metadata: { ...metadata, ...options?.metadata } }),
+  ]);
+  return Object.fromEntries(methods) as C;
 }

@@ -6,9 +6,11 @@ import { BudgetService } from "@weir/gen/weir/account/v1/budget_service_pb";
 import { RouteService } from "@weir/gen/weir/routing/v1/route_service_pb";
 import { UsageService } from "@weir/gen/weir/metering/v1/usage_service_pb";
 import type { Client } from "@weir/kit/call";
+import { bearing } from "@weir/kit/client";
 import { systemClock } from "@weir/kit/clock";
 import { createLog, type ProcessLog } from "@weir/kit/log";
 import { createMesh } from "@weir/kit/mesh";
+import { operatorMetadata } from "@weir/kit/operator";
 import { startTelemetry } from "@weir/kit/telemetry/setup";
 import { createSimulator } from "@weir/simulator/simulator";
 import { startConfiguration } from "./configuration.ts";
@@ -187,9 +189,9 @@ export async function startServices(
       address: mesh.status().address,
       providers: () => configuration.current().reasons,
       clients: {
-        accounts: mesh.client(AccountService, "metering"),
-        budgets: mesh.client(BudgetService, "metering"),
-        usage: mesh.client(UsageService, "metering"),
+        accounts: bearing(mesh.client(AccountService, "metering"), operatorMetadata),
+        budgets: bearing(mesh.client(BudgetService, "metering"), operatorMetadata),
+        usage: bearing(mesh.client(UsageService, "metering"), operatorMetadata),
         routes: mesh.client(RouteService, "router"),
       },
       drain(timeoutMs) {

@@ -3,8 +3,10 @@ import { randomBytes } from "node:crypto";
 import { dirname, join } from "node:path";
 import { AccountService } from "@weir/gen/weir/account/v1/account_service_pb";
 import { RouteService } from "@weir/gen/weir/routing/v1/route_service_pb";
+import { bearing } from "@weir/kit/client";
 import { systemClock } from "@weir/kit/clock";
 import { createMesh } from "@weir/kit/mesh";
+import { operatorMetadata } from "@weir/kit/operator";
 import { calledServices, isOurs, type LocalService, planLocally } from "./mesh-plan.ts";
 import { type ComposeService, readComposeFile } from "./compose-file.ts";
 import {
@@ -149,7 +151,7 @@ export async function startLocalMesh(options: LocalMeshOptions): Promise<LocalMe
     writePrivateFile(folder.meteringAddress, `${metering}\n`);
 
     const client = createMesh({ name: "weir-mesh", peers: { metering: [metering], router: [router] } });
-    const accounts = client.client(AccountService, "metering");
+    const accounts = bearing(client.client(AccountService, "metering"), operatorMetadata);
     const routing = client.client(RouteService, "router");
     try {
       await client.start();

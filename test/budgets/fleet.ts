@@ -13,9 +13,10 @@ import {
   UsageEventSchema,
 } from "@weir/gen/weir/metering/v1/usage_event_pb";
 import { type Client, hostService } from "@weir/kit/call";
-import { createClient } from "@weir/kit/client";
+import { bearing, createClient } from "@weir/kit/client";
 import { type Clock, systemClock } from "@weir/kit/clock";
 import { createLocalDoor } from "@weir/kit/local";
+import { operatorMetadata } from "@weir/kit/operator";
 import { noTelemetry } from "@weir/kit/telemetry/none";
 import { meteringOn, silentLog, type TestDatabase, testPrice } from "@weir/metering/testing";
 import { type Budgets, createBudgets } from "@weir/pool/budgets/budgets";
@@ -63,7 +64,8 @@ export const keepMs = 60_000;
 /** Pools on one ledger, which gets their usage every few milliseconds, as their journals would carry it. */
 export async function createFleet(db: TestDatabase) {
   const metering = meteringOn(db.database);
-  const service = createClient(BudgetService, createLocalDoor([hostService(BudgetService, metering.budgets)]));
+  const door = createLocalDoor([hostService(BudgetService, metering.budgets)]);
+  const service = bearing(createClient(BudgetService, door), operatorMetadata);
   const pools: SimulatedPool[] = [];
 
   function addPool(skewMs = 0, through: Client<typeof BudgetService> = service): SimulatedPool {

@@ -3,7 +3,9 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "nod
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { AccountService } from "@weir/gen/weir/account/v1/account_service_pb";
+import { bearing } from "@weir/kit/client";
 import { createMesh } from "@weir/kit/mesh";
+import { operatorMetadata } from "@weir/kit/operator";
 import { type AttemptRecord, createSimulator, type Moment, type Simulator } from "@weir/simulator/simulator";
 import { freePorts } from "weir/local-servers";
 import { stringify } from "yaml";
@@ -217,7 +219,7 @@ function mountSmallDisk(path: string): boolean {
 /** A key of a tenant of its own. @param address where metering listens */
 export async function createKey(address: string): Promise<string> {
   const mesh = createMesh({ name: "test", peers: { metering: [address] } });
-  const accounts = mesh.client(AccountService, "metering");
+  const accounts = bearing(mesh.client(AccountService, "metering"), operatorMetadata);
   await mesh.start();
   try {
     const timeoutMs = 10_000;

@@ -79,8 +79,8 @@ async function sendCsv(
   exchange.end("");
 }
 
-function optionsOf({ id, trace }: Exchange): CallOptions {
-  return { metadata: callMetadata(undefined, id, trace?.traceParent) };
+function optionsOf({ id, caller, trace }: Exchange): CallOptions {
+  return { metadata: callMetadata(caller?.principalHeader, id, trace?.traceParent) };
 }
 
 function csvHeaders(name: string): string[] {

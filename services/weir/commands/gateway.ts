@@ -19,21 +19,31 @@ export interface Gateway {
 export const callTimeoutMs = 15_000;
 
 /**
- * Calls metering of a running gateway: at the address given, else at WEIR_PEER_METERING, else at the one that the gateway
+ * Calls metering of a running gateway as its operator: at the address given, else at WEIR_PEER_METERING, else at the one that the gateway
  * wrote into the data folder.
  * @throws OperatorError that names the fix
  */
 export async function withGateway<T>(address: string | undefined, use: (gateway: Gateway) => Promise<T>): Promise<T> {
   // Help texts should not wait for gRPC to load.
-  const [{ AccountService }, { BudgetService }, { UsageService }, { ErrorReason }, { createMesh }, { toWeirError }] =
-    await Promise.all([
-      import("@weir/gen/weir/account/v1/account_service_pb"),
-      import("@weir/gen/weir/account/v1/budget_service_pb"),
-      import("@weir/gen/weir/metering/v1/usage_service_pb"),
-      import("@weir/gen/weir/common/v1/error_reason_pb"),
-      import("@weir/kit/mesh"),
-      import("@weir/kit/weir-error"),
-    ]);
+  const [
+    { AccountService },
+    { BudgetService },
+    { UsageService },
+    { ErrorReason },
+    { bearing },
+    { createMesh },
+    { operatorMetadata },
+    { toWeirError },
+  ] = await Promise.all([
+    import("@weir/gen/weir/account/v1/account_service_pb"),
+    import("@weir/gen/weir/account/v1/budget_service_pb"),
+    import("@weir/gen/weir/metering/v1/usage_service_pb"),
+    import("@weir/gen/weir/common/v1/error_reason_pb"),
+    import("@weir/kit/client"),
+    import("@weir/kit/mesh"),
+    import("@weir/kit/operator"),
+    import("@weir/kit/weir-error"),
+  ]);
   const settings = readSettings(process.env);
   const mesh = createMesh({
     ...meshOptions(settings, "weir-command"),
@@ -41,9 +51,9 @@ export async function withGateway<T>(address: string | undefined, use: (gateway:
     peers: { metering: [meteringAddress(address, settings)] },
   });
   const gateway = {
-    accounts: mesh.client(AccountService, "metering"),
-    budgets: mesh.client(BudgetService, "metering"),
-    usage: mesh.client(UsageService, "metering"),
+    accounts: bearing(mesh.client(AccountService, "metering"), operatorMetadata),
+    budgets: bearing(mesh.client(BudgetService, "metering"), operatorMetadata),
+    usage: bearing(mesh.client(UsageService, "metering"), operatorMetadata),
   };
   // Links and their timers keep no process alive.
   const alive = setTimeout(() => {}, 2 * callTimeoutMs);
