@@ -41,6 +41,7 @@ export function createDispatcher(deps: DispatcherDeps): (exchange: Exchange) => 
     }
     if (route.access === "open") return route.handle({ exchange, params });
     const admitted = enter(exchange, route.access);
+    exchange.action = route.action ?? route.access.endpoint;
     return admitted instanceof Promise
       ? admitted.then((known) => begin(exchange, route, params, known))
       : begin(exchange, route, params, admitted);

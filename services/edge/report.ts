@@ -4,7 +4,8 @@ import type { Clock } from "@weir/kit/clock";
 import type { Log } from "@weir/kit/log";
 import { endSpan } from "@weir/kit/telemetry/trace-context";
 import { CallCancelled, reasonWord, type WeirError } from "@weir/kit/weir-error";
-import type { Caller } from "./auth/snapshot.ts";
+import type { Caller } from "./auth/caller.ts";
+import { isRefusal, type Refusals } from "./auth/refusals.ts";
 import type { Measures } from "./measures.ts";
 
 /** A request that is over, whatever it spoke. */
@@ -25,18 +26,23 @@ export interface Outcome {
   /** What was thrown, when it was no WeirError. */
   readonly defect: unknown;
   readonly span: Span | undefined;
+  /** What was called, as the audit log names it: an endpoint, or an endpoint and a verb; `none` where nothing answers. */
+  readonly action: string;
+  /** Where it came from, as `sourceOf` has it. Only asked for when it was refused. */
+  readonly source: () => string;
 }
 
 /** What is counted when the client left before its answer began. */
 export const clientLeft = 499;
 
-/** Counts, logs and ends the spans of requests, behind every door alike. */
+/** Counts and logs requests, ends their spans and tells of refusals, behind every door alike. */
 export function createReport(deps: {
   readonly measures: Measures;
   readonly log: Log;
   readonly clock: Clock;
+  readonly refusals: Pick<Refusals, "tell">;
 }): (outcome: Outcome) => void {
-  const { measures, log, clock } = deps;
+  const { measures, log, clock, refusals } = deps;
   return (outcome) => {
     const { id, method, label, status, failure, caller } = outcome;
     const seconds = (clock.monotonic() - outcome.startMs) / 1_000;
@@ -46,6 +52,9 @@ export function createReport(deps: {
       { "http.request.method": method, "http.route": label, "http.response.status_code": status },
       errorOf(outcome),
     );
+    if (failure !== undefined && isRefusal(failure)) {
+      refusals.tell({ failure, caller, action: outcome.action, source: outcome.source(), requestId: id });
+    }
     const facts = {
       requestId: id,
       method,

@@ -1,6 +1,7 @@
 import type { Meter, Tracer } from "@opentelemetry/api";
 import { anthropicMessages } from "@weir/dialect/anthropic-messages/codec";
 import type { AccountService } from "@weir/gen/weir/account/v1/account_service_pb";
+import type { AuditService } from "@weir/gen/weir/account/v1/audit_service_pb";
 import type { ChatService } from "@weir/gen/weir/chat/v1/chat_service_pb";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import type { ConversationService } from "@weir/gen/weir/conversation/v1/conversation_service_pb";
@@ -13,7 +14,9 @@ import type { ServerTlsOptions } from "@weir/kit/grpc/credentials";
 import { createAdmission } from "./admission.ts";
 import { createAlarms } from "./alarms.ts";
 import { createAuthenticator } from "./auth/authenticate.ts";
+import { clientAddress } from "./auth/client-address.ts";
 import { createGuessLimit } from "./auth/guess-limit.ts";
+import { createRefusals } from "./auth/refusals.ts";
 import { createKeySnapshot } from "./auth/snapshot.ts";
 import { createTokenVerifier } from "./auth/tokens.ts";
 import type { Address, EdgeSettings } from "./config.ts";
@@ -23,6 +26,7 @@ import { createGrpcDoor } from "./grpc/door.ts";
 import { createBodyMemory } from "./http/body.ts";
 import type { Exchange } from "./http/exchange.ts";
 import { createRouteTable } from "./http/route-table.ts";
+import { sourceOf } from "./http/source.ts";
 import { createHttpServer, type HttpServer, type ServerHandler } from "./http/server.ts";
 import { createLimits } from "./limits/limits.ts";
 import { appendRateHeaders } from "./limits/rate-headers.ts";
@@ -46,6 +50,7 @@ export interface EdgeDeps {
   readonly routes: Pick<Client<typeof RouteService>, "listRoutes" | "listTargetHealth">;
   readonly accounts: Pick<Client<typeof AccountService>, "watchKeys">;
   readonly conversations: Client<typeof ConversationService>;
+  readonly audit: Pick<Client<typeof AuditService>, "recordRefusals">;
   readonly usage: CostsDeps["usage"];
   /** What gRPC, Connect and transcoded HTTP serve of these services is what their protos say. */
   readonly rpc: readonly RpcService[];
@@ -117,7 +122,8 @@ export function createEdge(deps: EdgeDeps): Edge {
   });
   const openRequests = (): number => server.openCount + grpc.openCount;
   const measures = createMeasures(deps.meter, { openRequests, keys: () => keys.size });
-  const report = createReport({ measures, log, clock });
+  const refusals = createRefusals({ audit: deps.audit, clock, log });
+  const report = createReport({ measures, log, clock, refusals });
   const newRequestId = createRequestIds(() => clock.now());
   const limits = createLimits({
     clock,
@@ -226,6 +232,8 @@ export function createEdge(deps: EdgeDeps): Edge {
   const metricsServer = serve(metricsRoutes);
 
   async function finish(timeoutMs: number, noticeMs: number): Promise<void> {
+      action: exchange.action,
+      source: () => sourceOf(clientAddress(request.headers, exchange.socket.remoteAddress, settings().trustedProxies)),
     const endMs = clock.monotonic() + timeoutMs;
     draining = true;
     server.beginDrain();
@@ -262,6 +270,7 @@ export function createEdge(deps: EdgeDeps): Edge {
   }
 
   return {
+    await within(clock, refusals.close(), partingMs);
     async listen(address) {
       const bound = await server.listen(address);
       const { metricsAddress } = settings();

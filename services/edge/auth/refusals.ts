@@ -33,12 +33,17 @@ export interface Refused {
  * While metering is away counts go on; a kind of refusal that finds no room is counted without caller and address.
  */
 export interface Refusals {
-  /** Counts a failure if it is a refusal of the edge or of a limit. */
+  /** Counts one. */
   tell(refused: Refused): void;
   /** Kinds that are counted now. */
   readonly size: number;
   /** Tells what there is, once more. Never rejects. */
   close(): Promise<void>;
+}
+
+/** Whether a failure belongs in the audit log as a refusal, and no service writes it down itself. */
+export function isRefusal(failure: WeirError): boolean {
+  return failure instanceof CallerRefused || told.has(failure.reason);
 }
 
 export interface RefusalsDeps {
@@ -47,7 +52,7 @@ export interface RefusalsDeps {
   readonly log: Log;
 }
 
-/** What no service writes down itself. Of FORBIDDEN only what the edge itself said: metering writes down its own. */
+/** Beside what the edge itself says of callers: of what others forbid, metering writes down its own. */
 const told: ReadonlySet<ErrorReason> = new Set([
   ErrorReason.API_KEY_INVALID,
   ErrorReason.MODEL_FORBIDDEN,
@@ -136,8 +141,7 @@ export function createRefusals({ audit, clock, log }: RefusalsDeps): Refusals {
     tell(refused) {
       const { failure } = refused;
       if (failure instanceof CallerRefused) count({ ...refused, caller: failure.caller }, failure.detail);
-      else if (told.has(failure.reason)) count(refused, failure.metadata["limit"] ?? "");
-      else return;
+      else count(refused, failure.metadata["limit"] ?? "");
       schedule();
     },
     get size() {

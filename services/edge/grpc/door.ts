@@ -14,6 +14,7 @@ import type { ReplyStream } from "@weir/kit/reply-stream";
 import { beginTrace } from "@weir/kit/telemetry/trace-context";
 import { CallCancelled, toWeirError } from "@weir/kit/weir-error";
 import type { Admit, Admitted } from "../admission.ts";
+import { clientAddress } from "../auth/client-address.ts";
 import type { Caller } from "../auth/snapshot.ts";
 import type { EdgeSettings } from "../config.ts";
 import { sourceOf } from "../http/source.ts";
@@ -63,6 +64,8 @@ interface Call {
   readonly startMs: number;
   readonly trace: ReturnType<typeof beginTrace>;
   readonly headers: GateCall["metadata"];
+  readonly action: string;
+  readonly address: string | undefined;
   caller: Caller | undefined;
   admitted: Admitted | undefined;
 }
@@ -78,6 +81,7 @@ export function createGrpcDoor(deps: GrpcDoorDeps): GrpcDoor {
     ...Health.methods.map((method): [string, "open"] => [methodPath(method), "open"]),
     [methodPath(ServerReflection.method.serverReflectionInfo), { permission: Permission.KNOWN, endpoint: "" }],
   ]);
+  const actions = new Map(methods.map(({ path, action }) => [path, action]));
   const connections = new Map<string, number>();
   let connectionCount = 0;
   let openCount = 0;
@@ -105,6 +109,8 @@ export function createGrpcDoor(deps: GrpcDoorDeps): GrpcDoor {
       startMs: clock.monotonic(),
       trace: beginTrace(tracer, `POST ${label}`, metadata["traceparent"]),
       headers: metadata,
+      action: actions.get(path) ?? "none",
+      address,
       caller: undefined,
       admitted: undefined,
     };
@@ -145,6 +151,8 @@ export function createGrpcDoor(deps: GrpcDoorDeps): GrpcDoor {
       failure,
       defect: failure === thrown ? undefined : thrown,
       span: call.trace.span,
+      action: call.action,
+      source: () => sourceOf(clientAddress(call.headers, call.address, settings().trustedProxies)),
     });
   }
 

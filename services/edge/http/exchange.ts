@@ -58,6 +58,8 @@ export class Exchange implements Alarm {
   /** Whose request it is, once that is known. */
   caller: Caller | undefined;
   /** What its call has taken of its caller's limits; ended with the exchange. */
+  /** What was called, as the audit log names it. */
+  action = "none";
   admission: Admission | undefined;
   trace: TraceStep | undefined;
   /** Whether no more of the body will come, though it is not whole. */

@@ -47,6 +47,8 @@ export function callsModels(endpoint: string): Access {
 export interface KeyedRoute extends Row {
   readonly access: Access;
   readonly handle: (call: KeyedCall) => Promise<void> | void;
+  /** What the audit log calls it when it is refused: `keys.rotate`. Default: the endpoint. */
+  readonly action?: string;
 }
 
 /** One row of the table that decides who may call what. */

@@ -44,6 +44,8 @@ interface Method {
   /** `weir.chat.v1.ChatService/Generate`. */
   readonly path: string;
   readonly access: Access | "open";
+  /** What the audit log calls it when it is refused: `keys.rotate`. */
+  readonly action: string;
 }
 
 export interface PublicUnary extends Method {
@@ -102,6 +104,7 @@ export function createPublicMethods(
       const method = client[desc.localName];
       if (method === undefined) throw new Error(`${path} has no client`);
       const rule = rules.get(path) ?? {};
+      const action = access === "open" ? "none" : actionOf(access, desc);
       if (desc.methodKind === "unary") {
         const relay = (request: Message, facts: RpcFacts) =>
           method(request, {
@@ -111,7 +114,7 @@ export function createPublicMethods(
           }) as Promise<Message>;
         const { unary } = rule;
         const call = unary === undefined ? relay : (request: Message, facts: RpcFacts) => unary(request, facts, relay);
-        return [{ kind: "unary", desc, path, access, call }];
+        return [{ kind: "unary", desc, path, access, action, call }];
       }
       if (desc.methodKind !== "server_streaming") throw new Error(`${path} streams its requests; no public door can`);
       const relay = (request: Message, facts: RpcFacts) =>
@@ -121,7 +124,7 @@ export function createPublicMethods(
         }) as ReplyStream<Message>;
       const { stream } = rule;
       const call = stream === undefined ? relay : (request: Message, facts: RpcFacts) => stream(request, facts, relay);
-      return [{ kind: "stream", desc, path, access, call }];
+      return [{ kind: "stream", desc, path, access, action, call }];
     }),
   );
 }
@@ -129,6 +132,12 @@ export function createPublicMethods(
 function optionsOf({ caller, requestId, headers, traceParent }: RpcFacts, user: string | undefined): CallOptions {
   const principal = caller === undefined ? undefined : principalHeaderFor(caller, user, readTags(headers));
   return { metadata: callMetadata(principal, requestId, traceParent) };
+}
+
+/** The endpoint and the verb that the method's name begins with: `keys.rotate`. */
+function actionOf({ endpoint }: Access, { name }: DescMethod): string {
+  const verb = /^[A-Z][a-z]*/.exec(name)?.[0].toLowerCase() ?? name;
+  return `${endpoint}.${verb}`;
 }
 
 const withoutEndpoint: ReadonlySet<Permission> = new Set([Permission.PUBLIC, Permission.KNOWN, Permission.MESH]);

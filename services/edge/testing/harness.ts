@@ -6,6 +6,7 @@ import {
   type WatchKeysResponse,
   WatchKeysResponseSchema,
 } from "@weir/gen/weir/account/v1/account_service_pb";
+import { RecordRefusalsResponseSchema } from "@weir/gen/weir/account/v1/audit_service_pb";
 import {
   ChatService,
   type CountTokensRequest,
@@ -110,7 +111,13 @@ export interface HarnessOptions {
   readonly deps?: Partial<EdgeDeps>;
   readonly clock?: Clock;
   /** Scope of the live key. */
-  readonly scope?: { models?: string[]; requestsPerMinute?: number; tokensPerMinute?: number };
+  readonly scope?: {
+    models?: string[];
+    endpoints?: string[];
+    networks?: string[];
+    requestsPerMinute?: number;
+    tokensPerMinute?: number;
+  };
   /** Whether the set of keys becomes complete by itself. Default true. */
   readonly loads?: boolean;
   /** Whether signs of life follow. Default true. */
@@ -177,6 +184,7 @@ export async function startEdge(options: HarnessOptions = {}): Promise<Harness> 
     routes,
     rpc: [rpcService(ChatService, chat), rpcService(RouteService, routes)],
     accounts: createClient(AccountService, createLocalDoor([accounts], untold)),
+    audit: { recordRefusals: () => Promise.resolve(create(RecordRefusalsResponseSchema, {})) },
     conversations: noConversations,
     usage: noUsage,
     pepper,

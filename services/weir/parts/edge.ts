@@ -1,4 +1,5 @@
 import { AccountService } from "@weir/gen/weir/account/v1/account_service_pb";
+import { AuditService } from "@weir/gen/weir/account/v1/audit_service_pb";
 import { BudgetService } from "@weir/gen/weir/account/v1/budget_service_pb";
 import { ChatService } from "@weir/gen/weir/chat/v1/chat_service_pb";
 import { ConversationService } from "@weir/gen/weir/conversation/v1/conversation_service_pb";
@@ -12,7 +13,7 @@ import { readConfig, type Snapshot } from "../configuration.ts";
 import { version } from "../version.ts";
 import type { Root } from "./part.ts";
 
-type ClientsOfEdge = Pick<EdgeDeps, "chat" | "routes" | "accounts" | "conversations" | "usage" | "rpc">;
+type ClientsOfEdge = Pick<EdgeDeps, "chat" | "routes" | "accounts" | "audit" | "conversations" | "usage" | "rpc">;
 
 /** What the edge calls; to be made before the mesh starts. */
 export function clientsOfEdge(mesh: Mesh): ClientsOfEdge {
@@ -24,6 +25,7 @@ export function clientsOfEdge(mesh: Mesh): ClientsOfEdge {
     chat,
     routes,
     accounts,
+    audit: mesh.client(AuditService, "metering"),
     conversations: mesh.client(ConversationService, "metering"),
     usage,
     rpc: [
