@@ -2,6 +2,7 @@ import { create } from "@bufbuild/protobuf";
 import { type Timestamp, TimestampSchema } from "@bufbuild/protobuf/wkt";
 import { type Attempt, AttemptSchema } from "@weir/gen/weir/metering/v1/usage_service_pb";
 import { sql } from "drizzle-orm";
+import { attemptsAsAdjusted } from "./attempts-as-adjusted.ts";
 import type { Database } from "./database.ts";
 import { attempts } from "./schema.ts";
 import { attemptsIn, type UsageFilter, type UsageRange } from "./usage-question.ts";
@@ -58,7 +59,7 @@ async function readNewest(
         input_tokens, cached_input_tokens, output_tokens, reasoning_tokens, price_id, pricing, cost_nano_usd,
         charge_nano_usd, ${microseconds("start_time")}, ${microseconds("end_time")}, first_token_us, provider_status,
         provider_reply_id, tags
-      from ${attempts}
+      from ${sql.raw(attemptsAsAdjusted)}
       where ${attemptsIn(range, filter)} ${behind}
       order by ${attempts.startTime} desc, ${attempts.attemptId} desc
       limit ${countMax + 1}`),

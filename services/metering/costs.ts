@@ -1,5 +1,6 @@
 import { CostDimension } from "@weir/gen/weir/metering/v1/usage_service_pb";
 import { type SQL, sql } from "drizzle-orm";
+import { attemptsAsAdjusted } from "./attempts-as-adjusted.ts";
 import type { Database } from "./database.ts";
 import { attempts } from "./schema.ts";
 import { attemptsIn, type UsageFilter, type UsageRange } from "./usage-question.ts";
@@ -101,7 +102,8 @@ export async function readCosts(database: Database, query: CostQuery): Promise<r
           coalesce(sum(${attempts.reasoningTokens}), 0) as reasoning_tokens,
           count(*) filter (where ${attempts.usageSource} = 'counted') as counted_count,
           count(*) filter (
-            where ${attempts.usageSource} = 'counted' and ${attempts.inputTokens} = 0 and ${attempts.outputTokens} = 0
+            where ${attempts.usageSource} = 'counted' and original_input_tokens = 0
+              and original_output_tokens = 0
           ) as unserved_count,
           coalesce(sum(${attempts.inputTokens}) filter (where ${unreported}), 0) as unreported_input_tokens,
           coalesce(sum(${attempts.cachedInputTokens}) filter (where ${unreported}), 0) as unreported_cached_input_tokens,
@@ -111,7 +113,7 @@ export async function readCosts(database: Database, query: CostQuery): Promise<r
           coalesce(sum(${attempts.outputTokens}) filter (where ${unreported}), 0) as unreported_output_tokens,
           coalesce(sum(${attempts.reasoningTokens}) filter (where ${unreported}), 0) as unreported_reasoning_tokens,
           coalesce(sum(${attempts.costNanoUsd}) filter (where ${unreported}), 0) as unreported_cost_nano_usd
-        from ${attempts} ${tags}
+        from ${sql.raw(attemptsAsAdjusted)} ${tags}
         where ${attemptsIn(range, filter)}
         group by 1, 2, 3, 4, 5, 6, 7, 8
       ) as sums

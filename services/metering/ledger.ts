@@ -33,6 +33,8 @@ export interface AttemptRow extends PricedUsage {
   readonly serviceTier: string | null;
   readonly usageInconsistent: boolean;
   readonly priceId: string;
+  /** The most that the tenant pays; null: no budget bounds it. */
+  readonly chargeMaxNanoUsd: bigint | null;
   /** Microseconds since 1970. */
   readonly startTimeUs: number;
   readonly endTimeUs: number;
@@ -104,6 +106,7 @@ export function attemptFromEvent(event: UsageEvent, price: Price | undefined): A
     serviceTier: usage.serviceTier === undefined ? null : storable(usage.serviceTier),
     usageInconsistent: billableTokens(usage).inconsistent,
     priceId: storable(event.priceId),
+    chargeMaxNanoUsd: chargeMaxOf(event.hold),
     ...priced,
     budgetCharge: budgetChargeOf(event.hold, priced),
     startTimeUs,
@@ -114,6 +117,12 @@ export function attemptFromEvent(event: UsageEvent, price: Price | undefined): A
     providerReplyId: storable(event.providerReplyId),
     contentDigest: digestOf(event),
   };
+}
+
+/** Beyond what the column holds, it bounds nothing. */
+function chargeMaxOf(hold: BudgetHold | undefined): bigint | null {
+  const most = hold?.chargeMaxNanoUsd;
+  return most === undefined || most > int8Max ? null : most;
 }
 
 /** A charge that is not known takes all that was set aside: budgets are held to the worst case. */

@@ -1,4 +1,5 @@
 import type { ClientBase } from "pg";
+import { lockAdjustments } from "./adjustments.ts";
 import type { Database } from "./database.ts";
 import { lockSchema, unhurried } from "./migrate.ts";
 
@@ -13,8 +14,8 @@ const monthsBefore = 1;
 const monthsAhead = 2;
 
 /**
- * Makes the partitions of the months around now, and retires months that are older than what is to be kept: their sums go
- * to `retired_costs` and `retired_transfers`, their rows go for good. Idempotent; several processes may do it at once.
+ * Makes the partitions of the months around now, and retires months that are older than what is to be kept: their sums,
+ * as adjusted, go to `retired_costs` and `retired_transfers`, their rows go for good. Idempotent; several processes may do it at once.
  * @param keptMonths whole months to keep beside the present one, at least 1; undefined: all
  * @throws WeirError STORE_UNAVAILABLE, also when a long query of somebody else's is in the way
  */
@@ -129,6 +130,8 @@ async function retireOldest(client: ClientBase, horizon: Month): Promise<string 
   const first = await firstRetiredId(client, attempts);
   const end = await firstIdOf(client, oldest.end);
   const range = `attempt_id >= ${first} and attempt_id < ${end}`;
+  // Who adjusts attempts takes this one first, too.
+  await lockAdjustments(client);
   // Nobody writes to them from here on; readers go on until the tables go.
   await client.query(
     `lock table ${attempts}, ${transfers}, attempts_default, transfers_default in share row exclusive mode`,
@@ -136,10 +139,9 @@ async function retireOldest(client: ClientBase, horizon: Month): Promise<string 
   await client.query(unhurried(retiredCosts(range)));
   await client.query(unhurried(retiredTransfers(range)));
   await client.query(`drop table ${attempts}, ${transfers}; drop table if exists attempts_retired`);
-  // Of months between partitions, when nobody made any for a while.
-  await client.query(
-    unhurried(`delete from attempts_default where ${range}; delete from transfers_default where ${range}`),
-  );
+  // Of months between partitions, when nobody made any for a while; and what is in no partition.
+  const others = ["attempts_default", "transfers_default", "adjustments", "attempt_standings"];
+  await client.query(unhurried(others.map((table) => `delete from ${table} where ${range}`).join("; ")));
   await client.query("create table attempts_retired (like attempts including defaults including constraints)");
   await client.query("alter table attempts_retired add constraint month_was_retired check (false)");
   await client.query(
@@ -182,7 +184,7 @@ function retiredCosts(range: string): string {
       coalesce(sum(input_tokens), 0), coalesce(sum(cached_input_tokens), 0), coalesce(sum(output_tokens), 0),
       coalesce(sum(reasoning_tokens), 0), coalesce(sum(cost_nano_usd), 0), coalesce(sum(charge_nano_usd), 0),
       count(*) filter (where usage_source = 'estimated'), count(*) filter (where pricing <> 'priced')
-    from attempts where ${range} group by 1, 2, 3, 4, 5, 6
+    from attempts_as_adjusted where ${range} group by 1, 2, 3, 4, 5, 6
     on conflict (day, tenant, key, alias, provider, model)
     do update set ${sums.map((sum) => `${sum} = r.${sum} + excluded.${sum}`).join(", ")}`;
 }
@@ -190,7 +192,11 @@ function retiredCosts(range: string): string {
 function retiredTransfers(range: string): string {
   return `
     insert into retired_transfers as r
-    select book, debit_account, credit_account, sum(amount_nano_usd) from transfers where ${range} group by 1, 2, 3
+    select book, debit_account, credit_account, sum(amount_nano_usd) from (
+      select book, debit_account, credit_account, amount_nano_usd from transfers where ${range}
+      union all
+      select book, debit_account, credit_account, amount_nano_usd from adjustment_transfers where ${range}
+    ) as moved group by 1, 2, 3
     on conflict (book, debit_account, credit_account)
     do update set amount_nano_usd = r.amount_nano_usd + excluded.amount_nano_usd`;
 }

@@ -1,23 +1,32 @@
 import { type PricedUsage, priceUsage } from "@weir/price/charge";
-import { allRates, type Price, type PriceList, type Rates } from "@weir/price/price";
+import type { Price, PriceList } from "@weir/price/price";
 import type { ClientBase } from "pg";
 import { type ArrayColumn, arrayParameters, unnested } from "./arrays.ts";
 import type { Database } from "./database.ts";
 import type { Outcome } from "./ledger.ts";
+import { recordPriceList } from "./price-lists.ts";
+import { baseRates, contentOf, priceColumns, selectPrices } from "./price-rows.ts";
 import { postingOf } from "./transfers.ts";
 import { toUsage, usageColumns, type UsageRow } from "./usage-columns.ts";
 
 /** The prices that the ledger goes by. Failures are WeirError STORE_UNAVAILABLE. */
 export interface PriceStore {
-  /** Writes prices that are new. @returns ids of those that stand in the ledger with other content, and stay so */
+  /**
+   * Writes prices that are new, and that these are the list from now on.
+   * @param prices a whole list
+   * @returns ids of those that stand in the ledger with other content, and stay so; then the list does not count
+   */
   add(prices: readonly Price[]): Promise<readonly string[]>;
   /** Prices by id; those that are not there are left out. */
   read(ids: readonly string[]): Promise<readonly Price[]>;
-  /** Gives rows that wait for one of these prices their amounts and transfers. @returns how many */
+  /**
+   * Gives rows that wait for one of these prices their amounts and transfers; those that were adjusted before stay as
+   * they are. @returns how many
+   */
   settle(prices: readonly Price[]): Promise<number>;
   /**
    * Gives rows that had no price the one that the list has for their time, with amounts and transfers. Rows that have
-   * amounts are never touched.
+   * amounts, or were adjusted, are never touched.
    * @param list its prices stand in the ledger
    * @returns how many
    */
@@ -40,7 +49,9 @@ export function createPriceStore(database: Database): PriceStore {
           Array.from(prices, (price) => price.id),
         );
         const contents = new Map(standing.map((price) => [price.id, contentOf(price)]));
-        return prices.filter((price) => contents.get(price.id) !== contentOf(price)).map((price) => price.id);
+        const changed = prices.filter((price) => contents.get(price.id) !== contentOf(price)).map((price) => price.id);
+        if (changed.length === 0) await recordPriceList(client, prices);
+        return changed;
       }),
     read: (ids) => database.transaction((client) => selectPrices(client, ids)),
     async settle(prices) {
@@ -82,195 +93,26 @@ interface Target {
   readonly model: string;
 }
 
-/** Column and name of each rate: those that every price has had from the beginning, and others. */
-const baseRates = [
-  ["input_nano_usd_per_million", "input"],
-  ["cached_input_nano_usd_per_million", "cachedInput"],
-  ["cache_write_nano_usd_per_million", "cacheWrite"],
-  ["cache_write_long_nano_usd_per_million", "cacheWriteLong"],
-  ["output_nano_usd_per_million", "output"],
-] as const;
-const otherRates = [
-  ["audio_input_nano_usd_per_million", "audioInput"],
-  ["image_input_nano_usd_per_million", "imageInput"],
-  ["audio_output_nano_usd_per_million", "audioOutput"],
-  ["image_output_nano_usd_per_million", "imageOutput"],
-] as const;
+/** Held to the end of the transaction: an adjustment that is being written counts as one that stands. */
+const noneIsAdjusting = "lock table attempt_standings in share mode";
+const neverAdjusted = "not exists (select from attempt_standings s where s.attempt_id = attempts.attempt_id)";
 
-type BaseRatesRow = Readonly<Record<(typeof baseRates)[number][0], string>>;
-type OtherRatesRow = Readonly<Partial<Record<(typeof otherRates)[number][0], string>>>;
-/** Rates under the names of the columns; text, since JSON numbers are read as floats by many. */
-type RatesRow = BaseRatesRow & OtherRatesRow;
-
-interface TierRow extends RatesRow {
-  readonly service_tier: string;
-  readonly input_tokens_above: number;
-}
-
-/** What a price has beside its base rates and tiers. */
-interface OtherRow extends OtherRatesRow {
-  readonly tool_nano_usd_per_thousand?: Readonly<Record<string, string>>;
-}
-
-/** Rates travel as text: numeric has no form that is as simple. */
-const priceColumns: readonly ArrayColumn<Price>[] = [
-  { name: "price_id", type: "text", value: (price) => price.id },
-  { name: "provider", type: "text", value: (price) => price.provider },
-  { name: "model", type: "text", value: (price) => price.model },
-  {
-    name: "effective_time",
-    type: "timestamptz",
-    value: (price) => (price.effectiveTime === undefined ? null : Math.round(price.effectiveTime * 1000)),
-  },
-  ...baseRates.map(
-    ([name]): ArrayColumn<Price> => ({
-      name,
-      type: "text",
-      value: (price) => toBaseRow(price.nanoUsdPerMillion)[name],
-    }),
-  ),
-  { name: "long_context", type: "jsonb", value: (price) => longContextText(price) },
-  { name: "other_rates", type: "jsonb", value: (price) => otherRatesText(price) },
-  { name: "tiers", type: "jsonb", value: (price) => tiersText(price) },
-  { name: "source", type: "text", value: (price) => price.source },
-];
-
-interface PriceRow extends BaseRatesRow {
-  readonly price_id: string;
-  readonly provider: string;
-  readonly model: string;
-  readonly effective_time: Date | null;
-  readonly long_context: (BaseRatesRow & { readonly input_tokens_above: number }) | null;
-  readonly other_rates: OtherRow | null;
-  readonly tiers: readonly TierRow[] | null;
-  readonly source: string;
-}
-
-async function selectPrices(client: ClientBase, ids: readonly string[]): Promise<Price[]> {
-  const { rows } = await client.query<PriceRow>("select * from prices where price_id = any($1::text[])", [ids]);
-  return rows.map(toPrice);
-}
-
-function toPrice(row: PriceRow): Price {
-  const { tool_nano_usd_per_thousand: fees, ...others } = row.other_rates ?? {};
-  const tiers = row.long_context ? [{ service_tier: "", ...row.long_context }] : row.tiers;
-  return {
-    id: row.price_id,
-    provider: row.provider,
-    model: row.model,
-    effectiveTime: row.effective_time?.getTime(),
-    nanoUsdPerMillion: fromRatesRow({ ...row, ...others }),
-    ...(tiers
-      ? {
-          tiers: tiers.map((tier) => ({
-            serviceTier: tier.service_tier,
-            inputTokensAbove: tier.input_tokens_above,
-            nanoUsdPerMillion: fromRatesRow(tier),
-          })),
-        }
-      : {}),
-    ...(fees
-      ? {
-          nanoUsdPerThousandUses: Object.fromEntries(Object.entries(fees).map(([tool, fee]) => [tool, BigInt(fee)])),
-        }
-      : {}),
-    source: row.source,
-  };
-}
-
-function fromRatesRow(row: RatesRow): Rates {
-  const others = otherRates.flatMap(([column, name]) => {
-    const rate = row[column];
-    return rate === undefined ? [] : [[name, BigInt(rate)] as const];
-  });
-  return {
-    input: BigInt(row.input_nano_usd_per_million),
-    cachedInput: BigInt(row.cached_input_nano_usd_per_million),
-    cacheWrite: BigInt(row.cache_write_nano_usd_per_million),
-    cacheWriteLong: BigInt(row.cache_write_long_nano_usd_per_million),
-    output: BigInt(row.output_nano_usd_per_million),
-    ...Object.fromEntries(others),
-  };
-}
-
-function toBaseRow(rates: Rates): BaseRatesRow {
-  const all = allRates(rates);
-  return Object.fromEntries(baseRates.map(([column, name]) => [column, String(all[name])])) as BaseRatesRow;
-}
-
-/** Only those that differ from what they are by default. */
-function toOtherRow(rates: Rates): OtherRatesRow {
-  const all = allRates({ ...rates });
-  return Object.fromEntries(
-    otherRates.flatMap(([column, name]) => {
-      const usual = name.endsWith("Input") ? rates.input : rates.output;
-      return all[name] === usual ? [] : [[column, String(all[name])]];
-    }),
-  );
-}
-
-function otherRatesText({ nanoUsdPerMillion, nanoUsdPerThousandUses = {} }: Price): string | null {
-  const fees = Object.entries(nanoUsdPerThousandUses).sort(byName);
-  const row: OtherRow = {
-    ...toOtherRow(nanoUsdPerMillion),
-    ...(fees.length === 0
-      ? {}
-      : { tool_nano_usd_per_thousand: Object.fromEntries(fees.map(([tool, fee]) => [tool, String(fee)])) }),
-  };
-  return Object.keys(row).length === 0 ? null : JSON.stringify(row);
-}
-
-function byName([a]: readonly [string, unknown], [b]: readonly [string, unknown]): number {
-  return a < b ? -1 : 1;
-}
-
-/** The one tier of a price that has no other, in the form that versions before there were tiers know. */
-function longContextText({ tiers = [] }: Price): string | null {
-  const [tier] = tiers;
-  if (tiers.length !== 1 || !tier || tier.serviceTier !== "") return null;
-  if (Object.keys(toOtherRow(tier.nanoUsdPerMillion)).length > 0) return null;
-  return JSON.stringify({ input_tokens_above: tier.inputTokensAbove, ...toBaseRow(tier.nanoUsdPerMillion) });
-}
-
-function tiersText(price: Price): string | null {
-  const { tiers = [] } = price;
-  if (tiers.length === 0 || longContextText(price) !== null) return null;
-  const rows = tiers.map(({ serviceTier, inputTokensAbove, nanoUsdPerMillion: rates }): TierRow => {
-    return {
-      service_tier: serviceTier,
-      input_tokens_above: inputTokensAbove,
-      ...toBaseRow(rates),
-      ...toOtherRow(rates),
-    };
-  });
-  const place = (row: TierRow) => `${row.service_tier} ${String(row.input_tokens_above).padStart(10, "0")}`;
-  return JSON.stringify(rows.sort((a, b) => (place(a) < place(b) ? -1 : 1)));
-}
-
-/** Everything that decides an amount. The source is a note and may be reworded. */
-function contentOf(price: Price): string {
-  const effectiveTime = price.effectiveTime === undefined ? null : Math.round(price.effectiveTime);
-  return JSON.stringify([
-    price.provider,
-    price.model,
-    effectiveTime,
-    toBaseRow(price.nanoUsdPerMillion),
-    longContextText(price),
-    otherRatesText(price),
-    tiersText(price),
-  ]);
+function priceOf(row: WaitingRow, price: Price | undefined): PricedUsage {
+  const { charge_max_nano_usd: most } = row;
+  return priceUsage(row.outcome, toUsage(row), price, most === null ? undefined : BigInt(most));
 }
 
 async function settleSome(client: ClientBase, prices: ReadonlyMap<string, Price>): Promise<number> {
+  await client.query(noneIsAdjusting);
   const { rows: waiting } = await client.query<WaitingRow>(
-    `select attempt_id, outcome, price_id, ${usageColumns}
-     from attempts where pricing = 'price_unknown' and price_id = any($1::text[])
+    `select attempt_id, outcome, price_id, charge_max_nano_usd, ${usageColumns}
+     from attempts where pricing = 'price_unknown' and price_id = any($1::text[]) and ${neverAdjusted}
      order by attempt_id limit ${rowsAtOnce} for update`,
     [[...prices.keys()]],
   );
   await writeAmounts(
     client,
-    waiting.map((row) => ({ ...row, priced: priceUsage(row.outcome, toUsage(row), prices.get(row.price_id)) })),
+    waiting.map((row) => ({ ...row, priced: priceOf(row, prices.get(row.price_id)) })),
   );
   return waiting.length;
 }
@@ -282,16 +124,18 @@ async function backfillSome(
   { provider, model }: Target,
   after: string,
 ): Promise<{ readonly count: number; readonly last: string | undefined }> {
+  await client.query(noneIsAdjusting);
   const { rows: waiting } = await client.query<WaitingRow & { readonly start_time: Date }>(
-    `select attempt_id, outcome, start_time, ${usageColumns}
-     from attempts where pricing = 'unpriced' and provider = $1 and model = $2 and attempt_id > $3
+    `select attempt_id, outcome, start_time, charge_max_nano_usd, ${usageColumns}
+     from attempts
+     where pricing = 'unpriced' and provider = $1 and model = $2 and attempt_id > $3 and ${neverAdjusted}
      order by attempt_id limit ${rowsAtOnce} for update`,
     [provider, model, after],
   );
   const found = waiting.flatMap((row) => {
     const price = list.find({ provider, model }, row.start_time.getTime());
     if (price === undefined) return [];
-    return [{ attempt_id: row.attempt_id, price_id: price.id, priced: priceUsage(row.outcome, toUsage(row), price) }];
+    return [{ attempt_id: row.attempt_id, price_id: price.id, priced: priceOf(row, price) }];
   });
   await writeAmounts(client, found);
   return { count: found.length, last: waiting.length < rowsAtOnce ? undefined : waiting.at(-1)?.attempt_id };
@@ -328,4 +172,5 @@ interface WaitingRow extends UsageRow {
   readonly attempt_id: string;
   readonly outcome: Outcome;
   readonly price_id: string;
+  readonly charge_max_nano_usd: string | null;
 }

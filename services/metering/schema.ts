@@ -159,6 +159,7 @@ export const attempts = pgTable("attempts", {
   recordTime: instant("record_time").notNull().defaultNow(),
   tags: jsonb("tags"),
   serviceTier: text("service_tier"),
+  chargeMaxNanoUsd: int8("charge_max_nano_usd"),
 });
 
 const book = pgEnum("book", ["cost", "charge"]);
@@ -174,6 +175,70 @@ export const transfers = pgTable(
   },
   (table) => [primaryKey({ columns: [table.attemptId, table.book] })],
 );
+
+export const priceLists = pgTable("price_lists", {
+  listNumber: int8("list_number").primaryKey(),
+  toldTime: instant("told_time").notNull(),
+  priceIds: jsonb("price_ids").notNull(),
+});
+
+export const adjustmentRuns = pgTable("adjustment_runs", {
+  runId: text("run_id").primaryKey(),
+  reason: text("reason").notNull(),
+  question: jsonb("question").notNull(),
+  createTime: instant("create_time").notNull().defaultNow(),
+});
+
+export const adjustments = pgTable(
+  "adjustments",
+  {
+    attemptId: uuid("attempt_id").notNull(),
+    number: integer("number").notNull(),
+    runId: text("run_id").notNull(),
+    tenant: text("tenant").notNull(),
+    priceId: text("price_id").notNull(),
+    pricing: text("pricing").notNull(),
+    costNanoUsd: int8("cost_nano_usd").notNull(),
+    chargeNanoUsd: int8("charge_nano_usd").notNull(),
+    inputTokens: int8("input_tokens").notNull(),
+    cachedInputTokens: int8("cached_input_tokens").notNull(),
+    cacheWriteTokens: int8("cache_write_tokens").notNull(),
+    cacheWriteLongTokens: int8("cache_write_long_tokens").notNull(),
+    outputTokens: int8("output_tokens").notNull(),
+    reasoningTokens: int8("reasoning_tokens").notNull(),
+  },
+  (table) => [primaryKey({ columns: [table.attemptId, table.number] })],
+);
+
+export const adjustmentTransfers = pgTable(
+  "adjustment_transfers",
+  {
+    attemptId: uuid("attempt_id").notNull(),
+    number: integer("number").notNull(),
+    book: book("book").notNull(),
+    debitAccount: text("debit_account").notNull(),
+    creditAccount: text("credit_account").notNull(),
+    amountNanoUsd: int8("amount_nano_usd").notNull(),
+  },
+  (table) => [primaryKey({ columns: [table.attemptId, table.number, table.book] })],
+);
+
+export const attemptStandings = pgTable("attempt_standings", {
+  attemptId: uuid("attempt_id").primaryKey(),
+  tenant: text("tenant").notNull(),
+  number: integer("number").notNull(),
+  truedUp: boolean("trued_up").notNull(),
+  priceId: text("price_id").notNull(),
+  pricing: text("pricing").notNull(),
+  costNanoUsd: int8("cost_nano_usd"),
+  chargeNanoUsd: int8("charge_nano_usd"),
+  inputTokens: int8("input_tokens"),
+  cachedInputTokens: int8("cached_input_tokens"),
+  cacheWriteTokens: int8("cache_write_tokens"),
+  cacheWriteLongTokens: int8("cache_write_long_tokens"),
+  outputTokens: int8("output_tokens"),
+  reasoningTokens: int8("reasoning_tokens"),
+});
 
 const wide = (name: string) => numeric(name, { precision: 30 }).notNull();
 

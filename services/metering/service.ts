@@ -4,6 +4,7 @@ import type { Meter } from "@opentelemetry/api";
 import type { AccountService } from "@weir/gen/weir/account/v1/account_service_pb";
 import type { BudgetService } from "@weir/gen/weir/account/v1/budget_service_pb";
 import type { ConversationService } from "@weir/gen/weir/conversation/v1/conversation_service_pb";
+import type { LedgerService } from "@weir/gen/weir/metering/v1/ledger_service_pb";
 import type { UsageService } from "@weir/gen/weir/metering/v1/usage_service_pb";
 import type { RandomBytes } from "@weir/kit/api-key";
 import type { Clock } from "@weir/kit/clock";
@@ -20,6 +21,7 @@ import { createConversations } from "./conversations/conversations.ts";
 import { createResponseStore } from "./conversations/response-store.ts";
 import { startSweeper } from "./conversations/sweeper.ts";
 import type { Database } from "./database.ts";
+import { createLedgerService } from "./ledger-service.ts";
 import { migrate } from "./migrate.ts";
 import { startMonthKeeper } from "./month-keeper.ts";
 import { keepMonths } from "./months.ts";
@@ -46,6 +48,7 @@ export interface Metering {
   readonly accounts: Partial<ServiceImpl<typeof AccountService>>;
   readonly budgets: ServiceImpl<typeof BudgetService>;
   readonly usage: ServiceImpl<typeof UsageService>;
+  readonly ledger: ServiceImpl<typeof LedgerService>;
   readonly conversations: ServiceImpl<typeof ConversationService>;
   /** For the JetStream consumer. */
   readonly recorder: Recorder;
@@ -94,6 +97,7 @@ export function createMetering(dependencies: MeteringDependencies): Metering {
       budgetWaiting.end();
     },
     usage: createUsageService({ database, store, conflicts, recorder, clock }),
+    ledger: createLedgerService(database),
     conflicts,
     conversations: createConversations(responses),
     startMonthKeeper: (keptMonths) => startMonthKeeper({ database, keptMonths, clock, log }),

@@ -285,6 +285,7 @@ const attemptColumns: readonly ArrayColumn<Recordable>[] = [
   { name: "content_digest", type: "bytea", value: ({ row }) => row.contentDigest },
   { name: "tags", type: "jsonb", value: ({ row }) => row.tags },
   { name: "service_tier", type: "text", value: ({ row }) => row.serviceTier },
+  { name: "charge_max_nano_usd", type: "int8", value: ({ row }) => row.chargeMaxNanoUsd },
 ];
 
 /** To be posted in the same statement, so that a transfer exists exactly when its attempt's row was inserted with it. */

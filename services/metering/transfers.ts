@@ -13,3 +13,21 @@ export function postingOf(source: string): string {
     select attempt_id, 'charge', 'tenant/' || tenant, 'revenue', charge_nano_usd
     from ${source} where charge_nano_usd > 0`;
 }
+
+/**
+ * SQL that posts adjustments to the books as `postingOf` does attempts; what is taken back goes the other way.
+ * @param source has the columns attempt_id, number, tenant, provider, cost_delta and charge_delta of the adjustments
+ */
+export function postingOfAdjustments(source: string): string {
+  return `
+    insert into adjustment_transfers (attempt_id, number, book, debit_account, credit_account, amount_nano_usd)
+    select attempt_id, number, book, case when amount > 0 then giver else taker end,
+      case when amount > 0 then taker else giver end, abs(amount)
+    from (
+      select attempt_id, number, 'cost'::book as book, 'usage/' || tenant as giver, 'provider/' || provider as taker,
+        cost_delta as amount
+      from ${source}
+      union all
+      select attempt_id, number, 'charge', 'tenant/' || tenant, 'revenue', charge_delta from ${source}
+    ) as moved where amount <> 0`;
+}

@@ -1,7 +1,82 @@
--- What analysts read. Names of views and columns are stable: columns are only ever added, at the end. `entries` is a view
--- too; 0003_months.sql makes it.
+-- What analysts read. Names of views and columns are stable: columns are only ever added, at the end.
 -- Amounts: *_nano_usd is an integer of 1e-9 USD, *_usd the same as a decimal of USD. Days and hours are UTC, and written as
 -- in the index attempts_by_time, so that a filter by them reads little.
+
+-- The one place where adjustments meet what they adjust: whoever sums attempts reads this. A join by the whole key, so that
+-- it is made only where one of its columns is read.
+create or replace view attempts_as_adjusted as
+select
+  a.attempt_id, a.request_id, a.tenant, a.key, a.end_user, a.alias, a.provider, a.model, a.stream, a.outcome, a.usage_source,
+  case when s.attempt_id is null then a.input_tokens else s.input_tokens end as input_tokens,
+  case when s.attempt_id is null then a.cached_input_tokens else s.cached_input_tokens end as cached_input_tokens,
+  case when s.attempt_id is null then a.cache_write_tokens else s.cache_write_tokens end as cache_write_tokens,
+  case when s.attempt_id is null then a.cache_write_long_tokens else s.cache_write_long_tokens end as cache_write_long_tokens,
+  a.audio_input_tokens, a.image_input_tokens,
+  case when s.attempt_id is null then a.output_tokens else s.output_tokens end as output_tokens,
+  case when s.attempt_id is null then a.reasoning_tokens else s.reasoning_tokens end as reasoning_tokens,
+  a.audio_output_tokens, a.image_output_tokens, a.accepted_prediction_tokens, a.rejected_prediction_tokens,
+  a.server_tool_uses, a.usage_inconsistent,
+  case when s.attempt_id is null then a.price_id else s.price_id end as price_id,
+  case when s.attempt_id is null then a.pricing else s.pricing end as pricing,
+  case when s.attempt_id is null then a.cost_nano_usd else s.cost_nano_usd end as cost_nano_usd,
+  case when s.attempt_id is null then a.charge_nano_usd else s.charge_nano_usd end as charge_nano_usd,
+  a.start_time, a.end_time, a.first_token_us, a.provider_status, a.provider_reply_id, a.tags, a.service_tier,
+  coalesce(s.number, 0) as adjustments,
+  coalesce(s.trued_up, false) as trued_up,
+  -- Of rows from before the bound was kept, that it was reached is all that is known.
+  coalesce(a.charge_max_nano_usd,
+    case when a.charge_nano_usd < a.cost_nano_usd and a.outcome not in ('failed', 'rejected') then a.charge_nano_usd end)
+    as charge_max_nano_usd,
+  a.cost_nano_usd as original_cost_nano_usd,
+  a.charge_nano_usd as original_charge_nano_usd,
+  a.input_tokens as original_input_tokens,
+  a.output_tokens as original_output_tokens
+from attempts a
+left join attempt_standings s on s.attempt_id = a.attempt_id;
+comment on view attempts_as_adjusted is
+  'Attempts with the counts and amounts that their adjustments bring them to; what was recorded first beside them.';
+
+create or replace view attempt_adjustments as
+select
+  j.attempt_id, j.number, r.reason, (a.start_time at time zone 'UTC')::date as day, a.tenant, a.provider, a.model,
+  j.price_id, j.pricing, j.cost_nano_usd, round(j.cost_nano_usd / 1e9, 9) as cost_usd,
+  j.charge_nano_usd, round(j.charge_nano_usd / 1e9, 9) as charge_usd,
+  j.input_tokens, j.cached_input_tokens, j.cache_write_tokens, j.cache_write_long_tokens, j.output_tokens,
+  j.reasoning_tokens, j.run_id, r.question, r.create_time as run_time
+from adjustments j
+join adjustment_runs r on r.run_id = j.run_id
+join attempts a on a.attempt_id = j.attempt_id;
+comment on view attempt_adjustments is
+  'What was learnt of attempts after they were recorded, and by how much it changes them: counts and amounts are differences, below zero too.';
+comment on column attempt_adjustments.number is 'The first adjustment of an attempt is 1.';
+comment on column attempt_adjustments.reason is 'rerate: priced anew; true_up: its counts follow what the provider says.';
+comment on column attempt_adjustments.price_id is 'The price that the attempt has from then on; empty: none.';
+comment on column attempt_adjustments.pricing is 'As in attempt_details, from then on.';
+comment on column attempt_adjustments.cost_nano_usd is 'What is added to what the provider bills, in 1e-9 USD.';
+comment on column attempt_adjustments.cost_usd is 'The same in USD.';
+comment on column attempt_adjustments.charge_nano_usd is 'What is added to what the tenant pays, in 1e-9 USD.';
+comment on column attempt_adjustments.charge_usd is 'The same in USD.';
+comment on column attempt_adjustments.input_tokens is 'What is added to all input tokens.';
+comment on column attempt_adjustments.cached_input_tokens is 'What is added to those that were read from a cache.';
+comment on column attempt_adjustments.cache_write_tokens is 'What is added to those that were written to a cache.';
+comment on column attempt_adjustments.cache_write_long_tokens is 'What is added to those that were written for longer.';
+comment on column attempt_adjustments.output_tokens is 'What is added to all output tokens.';
+comment on column attempt_adjustments.reasoning_tokens is 'What is added to those spent on reasoning.';
+comment on column attempt_adjustments.run_id is 'The run that made it; the same question has the same id.';
+comment on column attempt_adjustments.question is 'What that run was asked for.';
+comment on column attempt_adjustments.run_time is 'When that run first wrote an adjustment.';
+
+create or replace view entries as
+select t.attempt_id, t.book::text as book, side.account, side.amount_nano_usd
+from (
+  select attempt_id, book, debit_account, credit_account, amount_nano_usd from transfers
+  union all
+  select attempt_id, book, debit_account, credit_account, amount_nano_usd from adjustment_transfers
+) as t
+cross join lateral (values (t.credit_account, t.amount_nano_usd), (t.debit_account, -t.amount_nano_usd))
+  as side (account, amount_nano_usd);
+comment on view entries is
+  'Transfers seen from each account, those of adjustments among them: for each transfer two rows, whose amounts sum to 0.';
 
 -- Strict, so that it is not made part of the query and its number of rows is believed: with the hundred rows that
 -- Postgres expects of jsonb_each_text, a day looks so dear that seconds go into compiling its query.
@@ -19,19 +94,19 @@ declare
 begin
   for cost_view in
     select * from (values
-      ('cost_by_hour', 'hour', 'tenant, alias, provider, model', 'attempts',
+      ('cost_by_hour', 'hour', 'tenant, alias, provider, model', 'attempts_as_adjusted',
         'Cost by UTC hour of the attempt''s start, tenant, alias, provider and model.'),
-      ('cost_by_day', 'day', 'tenant, alias, provider, model', 'attempts',
+      ('cost_by_day', 'day', 'tenant, alias, provider, model', 'attempts_as_adjusted',
         'Cost by UTC day of the attempt''s start, tenant, alias, provider and model.'),
-      ('cost_by_tenant', 'day', 'tenant', 'attempts', 'Cost by UTC day and tenant.'),
-      ('cost_by_key', 'day', 'tenant, key', 'attempts', 'Cost by UTC day, tenant and API key (its id).'),
-      ('cost_by_user', 'day', 'tenant, end_user', 'attempts',
+      ('cost_by_tenant', 'day', 'tenant', 'attempts_as_adjusted', 'Cost by UTC day and tenant.'),
+      ('cost_by_key', 'day', 'tenant, key', 'attempts_as_adjusted', 'Cost by UTC day, tenant and API key (its id).'),
+      ('cost_by_user', 'day', 'tenant, end_user', 'attempts_as_adjusted',
         'Cost by UTC day, tenant and end user as the client named it; empty: not named.'),
-      ('cost_by_alias', 'day', 'alias', 'attempts', 'Cost by UTC day and alias, the model name that clients call.'),
-      ('cost_by_provider', 'day', 'provider', 'attempts', 'Cost by UTC day and provider.'),
-      ('cost_by_model', 'day', 'provider, model', 'attempts', 'Cost by UTC day, provider and model.'),
+      ('cost_by_alias', 'day', 'alias', 'attempts_as_adjusted', 'Cost by UTC day and alias, the model name that clients call.'),
+      ('cost_by_provider', 'day', 'provider', 'attempts_as_adjusted', 'Cost by UTC day and provider.'),
+      ('cost_by_model', 'day', 'provider, model', 'attempts_as_adjusted', 'Cost by UTC day, provider and model.'),
       ('cost_by_tag', 'day', 'tenant, tag, value',
-        'attempts cross join lateral tags_of(tags)',
+        'attempts_as_adjusted cross join lateral tags_of(tags)',
         'Cost by UTC day, tenant and tag with its value. An attempt counts once under each of its tags, so sum only one tag.')
     ) as t (name, span, dimensions, source, comment)
   loop
@@ -52,7 +127,9 @@ begin
           coalesce(sum(charge_nano_usd), 0) as charge_nano_usd,
           round(coalesce(sum(charge_nano_usd), 0) / 1e9, 9) as charge_usd,
           count(*) filter (where usage_source = 'estimated') as estimated_attempts,
-          count(*) filter (where pricing <> 'priced') as unpriced_attempts
+          count(*) filter (where pricing <> 'priced') as unpriced_attempts,
+          count(*) filter (where adjustments > 0) as adjusted_attempts,
+          count(*) filter (where trued_up) as trued_up_attempts
         from %5$s
         group by %2$s, %4$s
       $view$,
@@ -80,7 +157,9 @@ begin
         ('charge_nano_usd', 'What tenants pay, in 1e-9 USD.'),
         ('charge_usd', 'What tenants pay, in USD.'),
         ('estimated_attempts', 'Attempts whose counts are estimated.'),
-        ('unpriced_attempts', 'Attempts whose cost is not known.')
+        ('unpriced_attempts', 'Attempts whose cost is not known.'),
+        ('adjusted_attempts', 'Attempts that were priced anew or trued up since they were recorded.'),
+        ('trued_up_attempts', 'Those of them whose counts follow what the provider says of the day.')
       ) as t (name, comment)
     loop
       execute format('comment on column %I.%I is %L', cost_view.name, described.name, described.comment);
@@ -91,8 +170,8 @@ end $$;
 create or replace view attempts_estimated as
 select attempt_id, request_id, tenant, key, alias, provider, model, outcome, input_tokens, output_tokens,
   cost_nano_usd, round(cost_nano_usd / 1e9, 9) as cost_usd, start_time, end_time,
-  (start_time at time zone 'UTC')::date as day
-from attempts
+  (start_time at time zone 'UTC')::date as day, trued_up
+from attempts_as_adjusted
 where usage_source = 'estimated';
 comment on view attempts_estimated is
   'Attempts whose end was lost: counts are the last progress on record, else the most that was reserved.';
@@ -133,7 +212,7 @@ select
   round(coalesce(sum(charge_nano_usd), 0) / 1e9, 9) as charge_usd,
   bool_or(usage_source = 'estimated') as estimated,
   request_day(request_id) as day
-from attempts
+from attempts_as_adjusted
 group by 1, 2, 3, 4, 5;
 comment on view requests is
   'Attempts folded by request; outcome, provider, model and first_token_us are those of the last attempt, counts and amounts the sum of all.';
@@ -162,7 +241,7 @@ from (
     rates.input as input_rate,
     greatest(coalesce(a.cache_write_tokens, 0) - coalesce(a.cache_write_long_tokens, 0), 0) * (rates.write - rates.input)
       + coalesce(a.cache_write_long_tokens, 0) * (rates.write_long - rates.input) as write_surcharge
-  from attempts a
+  from attempts_as_adjusted a
   join prices p on p.price_id = a.price_id
   cross join lateral (
     select coalesce(
@@ -218,7 +297,7 @@ select
     as output_tokens_per_second,
   coalesce(sum(cost_nano_usd), 0) as cost_nano_usd,
   round(coalesce(sum(cost_nano_usd), 0) / 1e9, 9) as cost_usd
-from attempts
+from attempts_as_adjusted
 group by 1, 2, 3, 4, 5;
 comment on view latency_and_cost is
   'How long attempts took beside what they cost, by UTC day, tenant, alias, provider and model. Time within the gateway is not in it.';
@@ -236,7 +315,7 @@ select
   round(sum(cost_nano_usd) / count(distinct request_id collate "C") / 1e9, 9) as usd_per_request,
   round(sum(cost_nano_usd) * 1000 / nullif(coalesce(sum(input_tokens), 0) + coalesce(sum(output_tokens), 0), 0) / 1e9, 9)
     as usd_per_1000_tokens
-from attempts
+from attempts_as_adjusted
 where pricing = 'priced'
 group by 1, 2, 3, 4, 5;
 comment on view unit_costs is
@@ -259,13 +338,17 @@ from (
   union all
   select book::text, debit_account, -sum(amount_nano_usd) from transfers group by 1, 2
   union all
+  select book::text, credit_account, sum(amount_nano_usd) from adjustment_transfers group by 1, 2
+  union all
+  select book::text, debit_account, -sum(amount_nano_usd) from adjustment_transfers group by 1, 2
+  union all
   select book::text, credit_account, amount_nano_usd from retired_transfers
   union all
   select book::text, debit_account, -amount_nano_usd from retired_transfers
 ) as moved
 group by book, account;
 comment on view balances is
-  'What each account of a book received less what it gave, since the beginning, retired months included. Each book sums to 0.';
+  'What each account of a book received less what it gave, since the beginning, adjustments and retired months included. Each book sums to 0.';
 
 create or replace view attempt_details as
 select
@@ -276,9 +359,10 @@ select
   usage_source, usage_inconsistent, input_tokens, cached_input_tokens, cache_write_tokens, cache_write_long_tokens,
   audio_input_tokens, image_input_tokens, output_tokens, reasoning_tokens, audio_output_tokens, image_output_tokens,
   server_tool_uses, price_id, pricing, cost_nano_usd, round(cost_nano_usd / 1e9, 9) as cost_usd,
-  charge_nano_usd, round(charge_nano_usd / 1e9, 9) as charge_usd, service_tier
-from attempts;
-comment on view attempt_details is 'Everything that the ledger knows of each attempt.';
+  charge_nano_usd, round(charge_nano_usd / 1e9, 9) as charge_usd, service_tier,
+  adjustments, trued_up, original_cost_nano_usd, original_charge_nano_usd, original_input_tokens, original_output_tokens
+from attempts_as_adjusted;
+comment on view attempt_details is 'Everything that the ledger knows of each attempt, with what its adjustments bring it to.';
 comment on column attempt_details.day is 'UTC day in which the attempt began.';
 comment on column attempt_details.first_token_ms is 'From sending the request to the first content; null: none came.';
 
@@ -292,6 +376,8 @@ begin
     from (values
       ('account', 'An account of a book: usage/TENANT and provider/PROVIDER in cost, tenant/TENANT and revenue in charge.'),
       ('accepted_prediction_tokens', 'Predicted tokens that the answer took over.'),
+      ('adjusted_attempts', 'Attempts that were priced anew or trued up since they were recorded.'),
+      ('adjustments', 'How often the attempt was adjusted; see attempt_adjustments.'),
       ('alias', 'The model name that clients call.'),
       ('attempt_id', 'UUID of version 7 made before the call left; as it came for what is no attempt.'),
       ('attempts', 'Calls to providers, retries and fallbacks included.'),
@@ -304,6 +390,7 @@ begin
       ('cache_write_long_tokens', 'Part of cache_write_tokens that was written for longer than the provider''s default; null: not reported.'),
       ('cache_write_tokens', 'Part of input_tokens that providers wrote to their caches.'),
       ('cached_input_tokens', 'Part of input_tokens that providers read from their caches.'),
+      ('charge_max_nano_usd', 'The most that the tenant pays, since budgets set no more aside, in 1e-9 USD; null: no bound, or none that is known.'),
       ('charge_nano_usd', 'What tenants pay, in 1e-9 USD.'),
       ('charge_usd', 'What tenants pay, in USD.'),
       ('completed_attempts', 'Those whose answer was complete.'),
@@ -330,10 +417,14 @@ begin
       ('limit_nano_usd', 'What may be spent in a window, in 1e-9 USD.'),
       ('limit_usd', 'The same in USD.'),
       ('model', 'The model, as the provider names it.'),
+      ('original_charge_nano_usd', 'charge_nano_usd as it was recorded first.'),
+      ('original_cost_nano_usd', 'cost_nano_usd as it was recorded first.'),
+      ('original_input_tokens', 'input_tokens as they were recorded first.'),
+      ('original_output_tokens', 'output_tokens as they were recorded first.'),
       ('outcome', 'completed, cancelled by the client, failed before content, truncated after it, lost in a crash, or rejected by the provider.'),
       ('output_tokens', 'All output tokens, reasoning included.'),
       ('payload_bytes', 'Length of the event.'),
-      ('price_id', 'The price in force when the attempt began; empty: none.'),
+      ('price_id', 'The price in force when the attempt began, or the one that it was priced anew by; empty: none.'),
       ('pricing', 'priced, or why there is no cost: unpriced, price_unknown, usage_unknown, out_of_range.'),
       ('provider', 'Who was called.'),
       ('provider_reply_id', 'The provider''s id of the reply; empty: none.'),
@@ -356,6 +447,7 @@ begin
       ('tag', 'Name of a tag.'),
       ('tags', 'Tags and their values; null: none.'),
       ('tenant', 'Who pays.'),
+      ('trued_up', 'Whether its counts were changed to what the provider says of its day.'),
       ('unpriced_attempts', 'Attempts whose cost is not known.'),
       ('usage_inconsistent', 'A reported part was larger than its total, and was cut to it for the cost.'),
       ('usage_source', 'reported by the provider; counted by Weir; estimated, because the end was lost.'),

@@ -1,5 +1,6 @@
 import type { AccountService } from "@weir/gen/weir/account/v1/account_service_pb";
 import type { BudgetService } from "@weir/gen/weir/account/v1/budget_service_pb";
+import type { LedgerService } from "@weir/gen/weir/metering/v1/ledger_service_pb";
 import type { UsageService } from "@weir/gen/weir/metering/v1/usage_service_pb";
 import type { Client } from "@weir/kit/call";
 import { dataFolder, readTextFile } from "../data-folder.ts";
@@ -13,6 +14,7 @@ export interface Gateway {
   readonly accounts: Client<typeof AccountService>;
   readonly budgets: Client<typeof BudgetService>;
   readonly usage: Client<typeof UsageService>;
+  readonly ledger: Client<typeof LedgerService>;
 }
 
 /** For every call of the command line. */
@@ -29,6 +31,7 @@ export async function withGateway<T>(address: string | undefined, use: (gateway:
     { AccountService },
     { BudgetService },
     { UsageService },
+    { LedgerService },
     { ErrorReason },
     { bearing },
     { createMesh },
@@ -38,6 +41,7 @@ export async function withGateway<T>(address: string | undefined, use: (gateway:
     import("@weir/gen/weir/account/v1/account_service_pb"),
     import("@weir/gen/weir/account/v1/budget_service_pb"),
     import("@weir/gen/weir/metering/v1/usage_service_pb"),
+    import("@weir/gen/weir/metering/v1/ledger_service_pb"),
     import("@weir/gen/weir/common/v1/error_reason_pb"),
     import("@weir/kit/client"),
     import("@weir/kit/mesh"),
@@ -54,6 +58,7 @@ export async function withGateway<T>(address: string | undefined, use: (gateway:
     accounts: bearing(mesh.client(AccountService, "metering"), operatorMetadata),
     budgets: bearing(mesh.client(BudgetService, "metering"), operatorMetadata),
     usage: bearing(mesh.client(UsageService, "metering"), operatorMetadata),
+    ledger: bearing(mesh.client(LedgerService, "metering"), operatorMetadata),
   };
   // Links and their timers keep no process alive.
   const alive = setTimeout(() => {}, 2 * callTimeoutMs);

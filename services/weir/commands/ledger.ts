@@ -5,6 +5,7 @@ import { readSettings } from "../settings.ts";
 import { renderTable } from "../table.ts";
 import { callTimeoutMs, withGateway } from "./gateway.ts";
 import { addressText, wholeNumber } from "./keys.ts";
+import { rerateCommand } from "./rerate.ts";
 
 export function ledgerCommand(): Command {
   const command = new Command("ledger").description("the ledger's database");
@@ -36,6 +37,7 @@ Example:
   weir ledger conflicts --limit 20`,
     )
     .action(listConflicts);
+  command.addCommand(rerateCommand());
   return command;
 }
 

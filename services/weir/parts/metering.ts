@@ -3,6 +3,7 @@ import { AccountService } from "@weir/gen/weir/account/v1/account_service_pb";
 import { BudgetService } from "@weir/gen/weir/account/v1/budget_service_pb";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import { ConversationService } from "@weir/gen/weir/conversation/v1/conversation_service_pb";
+import { LedgerService } from "@weir/gen/weir/metering/v1/ledger_service_pb";
 import { UsageService } from "@weir/gen/weir/metering/v1/usage_service_pb";
 import { WeirError } from "@weir/kit/weir-error";
 import { startUsageConsumer } from "@weir/metering/consumer";
@@ -32,6 +33,7 @@ export async function startMetering(root: Root): Promise<Part> {
     mesh.host("metering", AccountService, metering.accounts);
     mesh.host("metering", BudgetService, metering.budgets);
     mesh.host("metering", UsageService, metering.usage);
+    mesh.host("metering", LedgerService, metering.ledger);
     mesh.host("metering", ConversationService, metering.conversations);
     root.stopping.addEventListener("abort", () => metering.endWatches());
     const sweeper = metering.startSweeper();
