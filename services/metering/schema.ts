@@ -365,4 +365,6 @@ export const budgetLeases = pgTable("budget_leases", {
   keep: interval("keep").notNull(),
   ended: boolean("ended").notNull(),
   overdrawn: boolean("overdrawn").notNull().default(false),
+  lostNanoUsd: int8("lost_nano_usd").notNull().default(0n),
+  endTime: instant("end_time"),
 });

@@ -350,6 +350,23 @@ group by book, account;
 comment on view balances is
   'What each account of a book received less what it gave, since the beginning, adjustments and retired months included. Each book sums to 0.';
 
+create or replace view lost_leases as
+select budget_id, subject, holder, expire_time,
+  coalesce(end_time, expire_time + keep) as free_time,
+  case when ended then lost_nano_usd else outstanding_nano_usd end as lost_nano_usd,
+  round(case when ended then lost_nano_usd else outstanding_nano_usd end / 1e9, 9) as lost_usd
+from budget_leases join budget_windows using (window_id) join budgets using (budget_key)
+where case when ended then lost_nano_usd else outstanding_nano_usd end > 0 and expire_time < now();
+comment on view lost_leases is
+  'Money of budgets in the hands of pools that have gone silent: at most so much was spent by calls of theirs that are in no row. Nobody is charged for it.';
+comment on column lost_leases.subject is 'The values that * in the budget''s scope stands for; empty when there is none.';
+comment on column lost_leases.holder is 'Id of the pool''s process, new at each start.';
+comment on column lost_leases.expire_time is 'When it should have been heard of at the latest.';
+comment on column lost_leases.free_time is 'From when the budget has this money again: its calls cannot run any more.';
+comment on column lost_leases.lost_nano_usd is
+  'What it had in hand for calls under way and ahead of need, in 1e-9 USD; less what its journal brought later.';
+comment on column lost_leases.lost_usd is 'The same in USD.';
+
 create or replace view attempt_details as
 select
   attempt_id, request_id, (start_time at time zone 'UTC')::date as day, start_time, end_time,

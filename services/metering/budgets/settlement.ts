@@ -45,7 +45,7 @@ export async function settleBudgets(client: ClientBase, charges: readonly Budget
   let lateNanoUsd = 0n;
   let unknownLeases = 0;
   const spentNow = new Map<LockedWindow, bigint>();
-  const taken: { readonly leaseId: string; readonly fromLease: bigint; readonly overdrawn: boolean }[] = [];
+  const taken: { readonly leaseId: string; readonly fromLease: bigint; readonly beyond: bigint }[] = [];
   for (const [leaseId, charge] of byLease) {
     const window = windows.get(windowOf.get(leaseId) ?? "");
     if (window === undefined) {
@@ -58,17 +58,17 @@ export async function settleBudgets(client: ClientBase, charges: readonly Budget
     window.spent += charge;
     lateNanoUsd += charge - fromLease;
     spentNow.set(window, (spentNow.get(window) ?? 0n) + charge);
-    taken.push({ leaseId, fromLease, overdrawn: fromLease < charge });
+    taken.push({ leaseId, fromLease, beyond: charge - fromLease });
   }
   await client.query({
     name: "charge-leases",
     text: `update budget_leases l set outstanding_nano_usd = l.outstanding_nano_usd - t.amount,
-             overdrawn = l.overdrawn or t.overdrawn
-           from unnest($1::int8[], $2::int8[], $3::bool[]) as t (lease_id, amount, overdrawn) where l.lease_id = t.lease_id`,
+             overdrawn = l.overdrawn or t.beyond > 0, lost_nano_usd = greatest(0, l.lost_nano_usd - t.beyond)
+           from unnest($1::int8[], $2::int8[], $3::int8[]) as t (lease_id, amount, beyond) where l.lease_id = t.lease_id`,
     values: [
       taken.map(({ leaseId }) => leaseId),
       taken.map(({ fromLease }) => String(fromLease)),
-      taken.map(({ overdrawn }) => overdrawn),
+      taken.map(({ beyond }) => String(beyond)),
     ],
   });
   await fillBuckets(client, spentNow);

@@ -86,6 +86,26 @@ describe.each(["embedded", "postgres"] as const)("%s", (engine) => {
     ]);
   });
 
+  test("what a pool still had in hand when it fell silent is told until it comes late, and is charged to nobody", async () => {
+    const lost = async () =>
+      (await db.query("select budget_id, lost_nano_usd from lost_leases")).map((row) => Object.values(row));
+    await create("a", "total");
+    const leaseId = await acquire("a", 100n);
+    await settle(leaseId, 30n);
+    expect(await lost()).toEqual([]);
+    await passKeep(1);
+    expect(await lost()).toEqual([["a", "70"]]);
+    await passKeep();
+    await sweep();
+    expect(await lost()).toEqual([["a", "70"]]);
+    expect(await windows()).toEqual([{ spent_nano_usd: "30", leased_nano_usd: "0" }]);
+    await settle(leaseId, 45n);
+    expect(await lost()).toEqual([["a", "25"]]);
+    await settle(leaseId, 30n);
+    expect(await lost()).toEqual([]);
+    expect(await windows()).toEqual([{ spent_nano_usd: "105", leased_nano_usd: "0" }]);
+  });
+
   test("a lease that was charged beyond what it had stays for the charges of its other calls", async () => {
     await create("a", "total");
     const leaseId = await acquire("a", 100n);

@@ -180,7 +180,8 @@ async function endLeases(client: ClientBase, windows: ReadonlyMap<string, Locked
              from budget_leases where window_id = any($1::int8[]) and not ended and expire_time + keep < now()
              order by lease_id for update),
            covered as (delete from budget_leases l using due where l.lease_id = due.lease_id and due.covered),
-           uncovered as (update budget_leases l set outstanding_nano_usd = 0, ended = true
+           uncovered as (update budget_leases l
+             set outstanding_nano_usd = 0, ended = true, lost_nano_usd = due.outstanding_nano_usd, end_time = now()
              from due where l.lease_id = due.lease_id and not due.covered)
            select window_id, outstanding_nano_usd from due`,
     values: [[...windows.keys()]],
