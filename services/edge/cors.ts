@@ -14,6 +14,10 @@ const exposed = [
   "retry-after",
   "retry-after-ms",
   "x-should-retry",
+  // Of answers of gRPC-Web that are nothing but trailers.
+  "grpc-status",
+  "grpc-message",
+  "grpc-status-details-bin",
   ...["limit", "remaining", "reset"].flatMap((what) => [`x-ratelimit-${what}-requests`, `x-ratelimit-${what}-tokens`]),
   ...["requests", "tokens"].flatMap((of) =>
     ["limit", "remaining", "reset"].map((what) => `anthropic-ratelimit-${of}-${what}`),

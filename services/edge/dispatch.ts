@@ -33,15 +33,16 @@ export function createDispatcher(deps: DispatcherDeps): (exchange: Exchange) => 
     }
     const { row: route, params, anyRow, allow } = found;
     exchange.label = anyRow.label;
-    exchange.voice = (route === undefined ? (voiceOfPath(pathText) ?? anyRow.voice) : route.voice) ?? exchange.voice;
+    const voice = route === undefined ? (voiceOfPath(pathText) ?? anyRow.voice) : route.voice;
+    exchange.voice = (typeof voice === "function" ? voice(request) : voice) ?? exchange.voice;
     if (route === undefined) {
       if (method !== "OPTIONS") throw new WeirError(ErrorReason.METHOD_NOT_ALLOWED, { metadata: { allow } });
       exchange.answer(204, optionsHeaders(request.headers, deps.corsOrigins(), allow), "");
       return undefined;
     }
     if (route.access === "open") return route.handle({ exchange, params });
-    const admitted = enter(exchange, route.access);
     exchange.action = route.action ?? route.access.endpoint;
+    const admitted = enter(exchange, route.access);
     return admitted instanceof Promise
       ? admitted.then((known) => begin(exchange, route, params, known))
       : begin(exchange, route, params, admitted);

@@ -20,19 +20,21 @@ import { createRefusals } from "./auth/refusals.ts";
 import { createKeySnapshot } from "./auth/snapshot.ts";
 import { createTokenVerifier } from "./auth/tokens.ts";
 import type { Address, EdgeSettings } from "./config.ts";
+import { createConnectRoutes } from "./connect/routes.ts";
 import { appendCorsHeaders } from "./cors.ts";
 import { createDispatcher } from "./dispatch.ts";
 import { createGrpcDoor } from "./grpc/door.ts";
 import { createBodyMemory } from "./http/body.ts";
 import type { Exchange } from "./http/exchange.ts";
-import { createRouteTable } from "./http/route-table.ts";
 import { sourceOf } from "./http/source.ts";
+import { createRouteTable } from "./http/route-table.ts";
 import { createHttpServer, type HttpServer, type ServerHandler } from "./http/server.ts";
 import { createLimits } from "./limits/limits.ts";
 import { appendRateHeaders } from "./limits/rate-headers.ts";
 import { createMeasures } from "./measures.ts";
 import { clientLeft, createReport } from "./report.ts";
 import { createRequestIds } from "./request-id.ts";
+import { createChatSockets } from "./routes/chat-socket/chat-socket.ts";
 import { type CostsDeps, createCostRoutes } from "./routes/costs.ts";
 import { createDialectRoutes } from "./routes/dialects.ts";
 import { createHealth, type DependencyHealth } from "./routes/health.ts";
@@ -49,8 +51,8 @@ export interface EdgeDeps {
   readonly chat: Pick<Client<typeof ChatService>, "generate" | "countTokens">;
   readonly routes: Pick<Client<typeof RouteService>, "listRoutes" | "listTargetHealth">;
   readonly accounts: Pick<Client<typeof AccountService>, "watchKeys">;
-  readonly conversations: Client<typeof ConversationService>;
   readonly audit: Pick<Client<typeof AuditService>, "recordRefusals">;
+  readonly conversations: Client<typeof ConversationService>;
   readonly usage: CostsDeps["usage"];
   /** What gRPC, Connect and transcoded HTTP serve of these services is what their protos say. */
   readonly rpc: readonly RpcService[];
@@ -72,6 +74,8 @@ export interface EdgeDeps {
 
 /** The public door. */
 export interface Edge {
+  /** What answers at the public port, and who may call it. */
+  readonly routes: readonly Pick<Route, "method" | "path" | "access">[];
   /**
    * Opens the port, and the metrics port when the settings name one. Keys are followed since `createEdge`.
    * @returns the base URL, without `/v1`
@@ -162,12 +166,20 @@ export function createEdge(deps: EdgeDeps): Edge {
     { method: "GET", path: "/health/live", label: "/health/live", access: "open", handle: health.live },
     { method: "GET", path: "/health/ready", label: "/health/ready", access: "open", handle: health.ready },
   ];
+  const chatSockets = createChatSockets({ methods, admit, settings, report, newRequestId, log });
   const publicRoutes: Route[] = [
     ...dialects,
     ...responses.routes,
+    ...chatSockets.routes,
     ...versioned({ method: "GET", path: "/models", access: callsModels("models"), handle: models.list }),
     ...versioned({ method: "GET", path: "/models/{id=**}", access: callsModels("models"), handle: models.get }),
     ...createCostRoutes(deps),
+    ...createConnectRoutes({
+      methods,
+      settings,
+      memory,
+      onDefect: ({ method, thrown }) => log.error({ method, error: thrown }, "a call failed"),
+    }),
     ...versioned({ method: "GET", path: "/metrics", access: "open", handle: metrics.guarded }),
     ...healthRoutes,
   ];
@@ -225,6 +237,8 @@ export function createEdge(deps: EdgeDeps): Edge {
       failure: exchange.failure,
       defect: exchange.defect,
       span: exchange.trace?.span,
+      action: exchange.action,
+      source: () => sourceOf(clientAddress(request.headers, exchange.socket.remoteAddress, settings().trustedProxies)),
     });
   }
 
@@ -232,11 +246,10 @@ export function createEdge(deps: EdgeDeps): Edge {
   const metricsServer = serve(metricsRoutes);
 
   async function finish(timeoutMs: number, noticeMs: number): Promise<void> {
-      action: exchange.action,
-      source: () => sourceOf(clientAddress(request.headers, exchange.socket.remoteAddress, settings().trustedProxies)),
     const endMs = clock.monotonic() + timeoutMs;
     draining = true;
     server.beginDrain();
+    chatSockets.drain();
     metricsServer.beginDrain();
     if (noticeMs > 0) await passed(clock, Math.min(noticeMs, timeoutMs));
     server.stopListening();
@@ -263,6 +276,7 @@ export function createEdge(deps: EdgeDeps): Edge {
     responses.close();
     keys.close();
     tokens.close();
+    await within(clock, refusals.close(), partingMs);
     await Promise.all([server.close(), metricsServer.close(), grpc.close()]);
     limits.close();
     alarms.close();
@@ -270,7 +284,7 @@ export function createEdge(deps: EdgeDeps): Edge {
   }
 
   return {
-    await within(clock, refusals.close(), partingMs);
+    routes: publicRoutes,
     async listen(address) {
       const bound = await server.listen(address);
       const { metricsAddress } = settings();

@@ -36,16 +36,22 @@ export function createBodyMemory(bytesMax: () => number): BodyMemory {
   };
 }
 
+/** As `readBody`, of a body that says nothing else of itself than that it is JSON. @throws WeirError UNSUPPORTED_MEDIA_TYPE */
+export function readJsonBody(exchange: Exchange, limits: BodyLimits): Promise<Buffer> {
+  const { headers } = exchange.request;
+  checkMediaType(headers["content-type"], headers["content-encoding"]);
+  return readBody(exchange, limits);
+}
+
 /**
  * Reads a body whole. Nothing beyond `bytesMax` is kept, and nothing is read when the headers alone say that it is too
  * much. Uses the alarm and `onGone` of the exchange.
- * @throws WeirError UNSUPPORTED_MEDIA_TYPE, REQUEST_TOO_LARGE, REQUEST_TIMEOUT, OVERLOADED
+ * @throws WeirError REQUEST_TOO_LARGE, REQUEST_TIMEOUT, OVERLOADED
  * @throws BodyAborted when the client left
  */
-export function readJsonBody(exchange: Exchange, limits: BodyLimits): Promise<Buffer> {
+export function readBody(exchange: Exchange, limits: BodyLimits): Promise<Buffer> {
   const { request } = exchange;
   const { headers } = request;
-  checkMediaType(headers["content-type"], headers["content-encoding"]);
   const announced = headers["content-length"];
   if (announced !== undefined && Number(announced) > limits.bytesMax) throw tooLarge(limits.bytesMax);
   return new Promise((resolve, reject) => {

@@ -3,7 +3,7 @@ import type { Socket } from "node:net";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import type { TraceStep } from "@weir/kit/telemetry/trace-context";
 import { CallCancelled, toWeirError, type WeirError } from "@weir/kit/weir-error";
-import type { Codec } from "@weir/dialect/codec";
+import type { RenderedError } from "@weir/dialect/codec";
 import { renderError, renderErrorEvent } from "@weir/dialect/openai/errors";
 import type { Alarm, Alarms } from "../alarms.ts";
 import type { Caller } from "../auth/snapshot.ts";
@@ -33,7 +33,14 @@ const lingerBytesMax = 1_048_576;
 const never = Number.POSITIVE_INFINITY;
 
 /** How failures are told in a client's dialect. */
-export type ErrorVoice = Pick<Codec, "renderError" | "renderErrorEvent">;
+export interface ErrorVoice {
+  renderError(
+    error: WeirError,
+    requestId: string,
+  ): Omit<RenderedError, "body"> & { readonly body: string | Uint8Array };
+  /** The last of a stream that has begun; empty: nothing can be said, and the connection is cut. */
+  renderErrorEvent(error: WeirError, requestId: string): string | Uint8Array;
+}
 
 const openaiVoice: ErrorVoice = { renderError, renderErrorEvent };
 
@@ -55,11 +62,11 @@ export class Exchange implements Alarm {
   voice: ErrorVoice = openaiVoice;
   /** The path as metrics and spans name it. */
   label = "none";
+  /** What was called, as the audit log names it. */
+  action = "none";
   /** Whose request it is, once that is known. */
   caller: Caller | undefined;
   /** What its call has taken of its caller's limits; ended with the exchange. */
-  /** What was called, as the audit log names it. */
-  action = "none";
   admission: Admission | undefined;
   trace: TraceStep | undefined;
   /** Whether no more of the body will come, though it is not whole. */
@@ -311,7 +318,7 @@ export class Exchange implements Alarm {
   private breakOff(error: WeirError): void {
     this.expectDeparture();
     const frame = this.events ? this.voice.renderErrorEvent(error, this.id) : "";
-    if (frame === "") {
+    if (frame.length === 0) {
       this.reset();
       return;
     }

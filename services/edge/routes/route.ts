@@ -1,3 +1,4 @@
+import type { IncomingMessage } from "node:http";
 import { Permission } from "@weir/gen/weir/common/v1/access_pb";
 import type { Caller } from "../auth/snapshot.ts";
 import type { ErrorVoice, Exchange } from "../http/exchange.ts";
@@ -20,8 +21,8 @@ export interface KeyedCall extends OpenCall {
 interface Row extends RouteRow {
   /** The path as metrics and spans name it; several paths may share one. */
   readonly label: string;
-  /** How failures are told; default: as OpenAI does. */
-  readonly voice?: ErrorVoice;
+  /** How failures are told, for all requests or by what one says of itself; default: as OpenAI does. */
+  readonly voice?: ErrorVoice | ((request: IncomingMessage) => ErrorVoice);
 }
 
 /** Answered to everyone. */
@@ -46,9 +47,9 @@ export function callsModels(endpoint: string): Access {
 /** Answered to whoever may call it, and whose request rate is not used up. */
 export interface KeyedRoute extends Row {
   readonly access: Access;
-  readonly handle: (call: KeyedCall) => Promise<void> | void;
   /** What the audit log calls it when it is refused: `keys.rotate`. Default: the endpoint. */
   readonly action?: string;
+  readonly handle: (call: KeyedCall) => Promise<void> | void;
 }
 
 /** One row of the table that decides who may call what. */

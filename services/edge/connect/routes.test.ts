@@ -1,0 +1,220 @@
+import { create } from "@bufbuild/protobuf";
+import { Code, ConnectError, createClient, type Transport } from "@connectrpc/connect";
+import { createConnectTransport, createGrpcWebTransport } from "@connectrpc/connect-node";
+import { ErrorInfoSchema, RetryInfoSchema } from "@weir/gen/google/rpc/error_details_pb";
+import { ChatService, type GenerateResponse, GenerateResponseSchema } from "@weir/gen/weir/chat/v1/chat_service_pb";
+import { Role } from "@weir/gen/weir/chat/v1/conversation_pb";
+import { Dialect, WireRequestSchema } from "@weir/gen/weir/chat/v1/wire_pb";
+import { RouteService } from "@weir/gen/weir/routing/v1/route_service_pb";
+import { afterEach, describe, expect, test } from "vitest";
+import {
+  eventually,
+  type FakeCall,
+  type HarnessOptions,
+  startEdge,
+  stopEdges,
+  untilCancelled,
+} from "../testing/harness.ts";
+
+afterEach(stopEdges);
+
+const transports: Record<string, (baseUrl: string) => Transport> = {
+  "Connect in JSON": (baseUrl) => createConnectTransport({ baseUrl, httpVersion: "1.1", useBinaryFormat: false }),
+  "Connect in binary": (baseUrl) => createConnectTransport({ baseUrl, httpVersion: "1.1", useBinaryFormat: true }),
+  "gRPC-Web": (baseUrl) => createGrpcWebTransport({ baseUrl, httpVersion: "1.1" }),
+};
+
+const hello = {
+  model: "small",
+  messages: [{ role: Role.USER, parts: [{ content: { case: "text" as const, value: { text: "hi" } } }] }],
+};
+
+function event(kind: "start" | "end"): GenerateResponse {
+  const value =
+    kind === "start"
+      ? { kind: { case: "start" as const, value: { model: "small" } } }
+      : { kind: { case: "end" as const, value: { usage: { inputTokens: 1, outputTokens: 1 } } } };
+  return create(GenerateResponseSchema, { payload: { case: "event", value } });
+}
+
+async function* twoEvents(): AsyncGenerator<GenerateResponse, void, undefined> {
+  yield event("start");
+  yield event("end");
+}
+
+async function collect<T>(replies: AsyncIterable<T>): Promise<T[]> {
+  const all: T[] = [];
+  for await (const reply of replies) all.push(reply);
+  return all;
+}
+
+async function failure(call: Promise<unknown>): Promise<ConnectError> {
+  return ConnectError.from(
+    await call.then(
+      () => Promise.reject(new Error("it did not fail")),
+      (thrown: unknown) => thrown,
+    ),
+  );
+}
+
+describe.each(Object.entries(transports))("%s", (_, open) => {
+  async function serve(options: HarnessOptions = {}) {
+    const harness = await startEdge(options);
+    const transport = open(harness.url);
+    return {
+      ...harness,
+      chat: createClient(ChatService, transport),
+      routes: createClient(RouteService, transport),
+      auth: { headers: { authorization: `Bearer ${harness.key}` } },
+    };
+  }
+
+  test("a call and a stream are answered, and the services behind learn who calls from the edge alone", async () => {
+    const { chat, routes, auth, calls, keyId } = await serve({ chat: twoEvents });
+    const forged = { headers: { ...auth.headers, "weir-principal-bin": Buffer.from("forged").toString("base64") } };
+    const replies = await collect(chat.generate(hello, forged));
+    expect(replies.map((reply) => reply.payload.case)).toEqual(["event", "event"]);
+    const principal = calls[0]?.options.metadata?.["weir-principal-bin"] ?? "";
+    expect(Buffer.from(principal, "base64").toString("latin1")).toContain(keyId);
+    expect(await routes.listRoutes({}, auth)).toMatchObject({ routes: [] });
+  });
+
+  test("without a key, a call and a stream are refused in the words of the protocol", async () => {
+    const { chat, routes, calls } = await serve();
+    for (const call of [routes.listRoutes({}), collect(chat.generate(hello))]) {
+      const error = await failure(call);
+      expect(error.code).toBe(Code.Unauthenticated);
+      expect(error.findDetails(ErrorInfoSchema)).toMatchObject([{ reason: "API_KEY_INVALID", domain: "weir" }]);
+    }
+    expect(calls).toEqual([]);
+  });
+
+  test("a rate that is used up is told with the time to wait", async () => {
+    const { routes, auth } = await serve({ scope: { requestsPerMinute: 1 } });
+    await routes.listRoutes({}, auth);
+    const error = await failure(routes.listRoutes({}, auth));
+    expect(error.code).toBe(Code.ResourceExhausted);
+    expect(error.findDetails(RetryInfoSchema)[0]?.retryDelay?.seconds).toBeGreaterThan(0n);
+  });
+
+  test("a request that breaks a rule, a model out of scope and the form of the mesh are refused", async () => {
+    const { chat, auth, calls } = await serve({ scope: { models: ["small"] } });
+    const invalid = await failure(collect(chat.generate({ ...hello, model: "" }, auth)));
+    expect(invalid.code).toBe(Code.InvalidArgument);
+    const forbidden = await failure(collect(chat.generate({ ...hello, model: "large" }, auth)));
+    expect(forbidden.findDetails(ErrorInfoSchema)[0]?.reason).toBe("MODEL_FORBIDDEN");
+    const wire = create(WireRequestSchema, { dialect: Dialect.OPENAI_CHAT, body: Buffer.from("{}") });
+    const meshOnly = await failure(collect(chat.generate({ model: "small", wire }, auth)));
+    expect(meshOnly.findDetails(ErrorInfoSchema)[0]?.metadata).toEqual({ param: "wire" });
+    expect(calls).toEqual([]);
+  });
+
+  test("a failure in the middle of a stream reaches the client after what came before", async () => {
+    const { chat, auth } = await serve({
+      async *chat() {
+        yield event("start");
+        throw new Error("secret-4711");
+      },
+    });
+    const seen: unknown[] = [];
+    const error = await failure(
+      (async () => {
+        for await (const reply of chat.generate(hello, auth)) seen.push(reply);
+      })(),
+    );
+    expect(seen).toHaveLength(1);
+    expect(error.code).toBe(Code.Internal);
+    expect(error.message).not.toContain("4711");
+  });
+
+  test("a client that leaves cancels its call", async () => {
+    const seen: FakeCall[] = [];
+    const { chat, auth } = await serve({
+      async *chat(call) {
+        seen.push(call);
+        yield event("start");
+        await untilCancelled(call.signal);
+      },
+    });
+    const leaving = new AbortController();
+    const stream = chat.generate(hello, { ...auth, signal: leaving.signal })[Symbol.asyncIterator]();
+    await stream.next();
+    leaving.abort();
+    await eventually(() => seen[0]?.signal.aborted === true);
+  });
+
+  test("a client's time that is over ends its call, and the client is told", async () => {
+    const { chat, auth, calls } = await serve({
+      async *chat(call) {
+        yield event("start");
+        await untilCancelled(call.signal);
+      },
+    });
+    const error = await failure(collect(chat.generate(hello, { ...auth, timeoutMs: 300 })));
+    expect(error.code).toBe(Code.DeadlineExceeded);
+    await eventually(() => calls[0]?.signal.aborted === true);
+  });
+
+  test("the end of service reaches an open stream as an error", async () => {
+    const { chat, auth, edge } = await serve({
+      async *chat(call) {
+        yield event("start");
+        await untilCancelled(call.signal);
+      },
+    });
+    const stream = chat.generate(hello, auth)[Symbol.asyncIterator]();
+    await stream.next();
+    const rest = failure(stream.next());
+    await edge.drain(100);
+    expect([Code.Unavailable, Code.Aborted, Code.Internal]).toContain((await rest).code);
+  });
+});
+
+test("gRPC-Web in base 64 is answered in base 64", async () => {
+  const { url, key } = await startEdge({ chat: twoEvents });
+  const frame = Buffer.from([0, 0, 0, 0, 0]).toString("base64");
+  const headers = { authorization: `Bearer ${key}`, "content-type": "application/grpc-web-text" };
+  const answer = await fetch(`${url}/weir.routing.v1.RouteService/ListRoutes`, {
+    method: "POST",
+    headers,
+    body: frame,
+  });
+  expect(answer.headers.get("content-type")).toBe("application/grpc-web-text+proto");
+  const body = Buffer.concat((await answer.text()).match(/[^=]+=*/g)?.map((part) => Buffer.from(part, "base64")) ?? []);
+  expect(body.toString("latin1")).toContain("grpc-status: 0");
+});
+
+test("scripts of allowed origins may call and read the trailers", async () => {
+  const { url } = await startEdge({ settings: { corsOrigins: ["https://app.example"] } });
+  const path = `${url}/weir.routing.v1.RouteService/ListRoutes`;
+  const preflight = await fetch(path, {
+    method: "OPTIONS",
+    headers: {
+      origin: "https://app.example",
+      "access-control-request-method": "POST",
+      "access-control-request-headers": "authorization,content-type,connect-protocol-version,x-grpc-web",
+    },
+  });
+  expect(preflight.headers.get("access-control-allow-headers")).toContain("connect-protocol-version");
+  const call = await fetch(path, { method: "POST", headers: { origin: "https://app.example" }, body: "{}" });
+  expect(call.headers.get("access-control-expose-headers")).toContain("grpc-status");
+});
+
+test("methods for processes of the gateway are served to nobody", async () => {
+  const { url, key } = await startEdge();
+  const headers = { authorization: `Bearer ${key}`, "content-type": "application/json" };
+  const answer = await fetch(`${url}/weir.account.v1.AccountService/WatchKeys`, {
+    method: "POST",
+    headers,
+    body: "{}",
+  });
+  expect(answer.status).toBe(404);
+});
+
+test("a body beyond the limit is refused before it is read", async () => {
+  const { url, key } = await startEdge({ settings: { bodyBytesMax: 1_024 } });
+  const headers = { authorization: `Bearer ${key}`, "content-type": "application/json" };
+  const body = JSON.stringify({ model: "x".repeat(2_000) });
+  const answer = await fetch(`${url}/weir.chat.v1.ChatService/CountTokens`, { method: "POST", headers, body });
+  expect(await answer.json()).toMatchObject({ code: "resource_exhausted" });
+});

@@ -1,0 +1,183 @@
+import type { Message } from "@bufbuild/protobuf";
+import {
+  Code,
+  ConnectError,
+  createConnectRouter,
+  createContextKey,
+  createContextValues,
+  type HandlerContext,
+} from "@connectrpc/connect";
+import type { UniversalHandler, UniversalServerResponse } from "@connectrpc/connect/protocol";
+import { validateRequest } from "@weir/kit/validation";
+import { CallCancelled, toConnectError, toWeirError } from "@weir/kit/weir-error";
+import { type BodyMemory, readBody } from "../http/body.ts";
+import type { Exchange, HeaderList } from "../http/exchange.ts";
+import type { EdgeSettings } from "../config.ts";
+import type { KeyedCall, OpenCall, Route } from "../routes/route.ts";
+import type { PublicMethod, RpcFacts } from "../rpc/public-methods.ts";
+import { fromText, isText, toText } from "./text-form.ts";
+import { voiceOfRequest } from "./voice.ts";
+
+export interface ConnectDeps {
+  readonly methods: readonly PublicMethod[];
+  readonly settings: () => EdgeSettings;
+  readonly memory: BodyMemory;
+  readonly onDefect: (defect: { readonly method: string; readonly thrown: unknown }) => void;
+}
+
+/** A call of either kind of route. */
+type RoutedCall = OpenCall & Partial<Pick<KeyedCall, "caller" | "admission">>;
+
+const callKey = createContextKey<RoutedCall | undefined>(undefined);
+/** The longest time that a client may set, in milliseconds. */
+const timeoutMaxMs = 86_400_000;
+
+/**
+ * The public methods in the protocols of Connect and gRPC-Web, each at the path that both have for it:
+ * `POST /weir.chat.v1.ChatService/Generate`. Methods that change nothing are also answered as Connect's GET.
+ */
+export function createConnectRoutes(deps: ConnectDeps): Route[] {
+  const router = createConnectRouter({
+    grpc: false,
+    // A message that grows when it is unpacked would not be bounded by its body.
+    acceptCompression: [],
+    readMaxBytes: deps.settings().bodyBytesMax,
+    maxTimeoutMs: timeoutMaxMs,
+  });
+  return deps.methods.flatMap((method): Route[] => {
+    // What a descriptor says at run time is what its handler gets; no type can say so of all methods at once.
+    router.rpc(method.desc, implementationOf(method, deps) as never);
+    const handler = router.handlers.at(-1);
+    if (handler === undefined) throw new Error(`${method.path} was not taken`);
+    const answer = (call: RoutedCall) => serve(call, method, handler, deps);
+    return handler.allowedMethods.map((httpMethod): Route => {
+      const path = `/${method.path}`;
+      const row = { method: httpMethod, path, label: path, voice: voiceOfRequest, action: method.action };
+      return method.access === "open"
+        ? { ...row, access: "open", handle: answer }
+        : { ...row, access: method.access, handle: answer };
+    });
+  });
+}
+
+type Implementation = (request: Message, context: HandlerContext) => Promise<Message> | AsyncGenerator<Message>;
+
+/** What the handler of one method calls; failures become those that its protocol knows. */
+function implementationOf(method: PublicMethod, { onDefect }: ConnectDeps): Implementation {
+  const told = (thrown: unknown): ConnectError => {
+    if (thrown instanceof CallCancelled) return new ConnectError("the call was given up", Code.Canceled);
+    const error = toWeirError(thrown);
+    if (error !== thrown && !(thrown instanceof ConnectError)) onDefect({ method: method.path, thrown });
+    return toConnectError(error);
+  };
+  if (method.kind === "unary") {
+    return async (request: Message, context: HandlerContext) => {
+      try {
+        validateRequest(method.desc.input, request);
+        return await method.call(request, factsOf(context));
+      } catch (thrown) {
+        throw told(thrown);
+      }
+    };
+  }
+  return async function* (request: Message, context: HandlerContext) {
+    try {
+      validateRequest(method.desc.input, request);
+      const { signal } = context;
+      const reply = method.call(request, factsOf(context));
+      // The client left or its time is over; nothing else would end a wait for the next message.
+      signal.addEventListener("abort", () => void reply.return(), { once: true });
+      yield* reply;
+      if (signal.aborted) throw signal.reason;
+    } catch (thrown) {
+      throw told(thrown);
+    }
+  };
+}
+
+function factsOf(context: HandlerContext): RpcFacts {
+  const call = context.values.get(callKey);
+  if (call === undefined) throw new Error("the call did not come through its route");
+  const { exchange, caller, admission } = call;
+  return {
+    caller,
+    admission,
+    requestId: exchange.id,
+    headers: exchange.request.headers,
+    traceParent: exchange.trace?.traceParent,
+    timeoutMs: context.timeoutMs(),
+    signal: context.signal,
+  };
+}
+
+async function serve(
+  call: RoutedCall,
+  method: PublicMethod,
+  handler: UniversalHandler,
+  deps: ConnectDeps,
+): Promise<void> {
+  const { exchange } = call;
+  const { request } = exchange;
+  const settings = deps.settings();
+  const text = isText(request.headers["content-type"]);
+  const sent =
+    request.method === "POST"
+      ? await readBody(exchange, {
+          bytesMax: settings.bodyBytesMax,
+          stallMs: settings.bodyStallMs,
+          bytesPerSecondMin: settings.bodyBytesPerSecondMin,
+          memory: deps.memory,
+        })
+      : Buffer.alloc(0);
+  const left = new AbortController();
+  exchange.onGone = () => left.abort(new ConnectError("the client left", Code.Canceled));
+  const response = await handler({
+    httpVersion: request.httpVersion,
+    method: request.method ?? "",
+    url: new URL(request.url ?? "", "http://edge").toString(),
+    header: headersOf(exchange, text),
+    body: once(text ? fromText(sent) : sent),
+    signal: left.signal,
+    contextValues: createContextValues().set(callKey, call),
+  });
+  await (method.kind === "unary" ? answerWhole : answerStream)(exchange, response, text);
+}
+
+async function answerWhole(exchange: Exchange, response: UniversalServerResponse, text: boolean): Promise<void> {
+  const parts: Uint8Array[] = [];
+  for await (const part of response.body ?? []) parts.push(part);
+  const body = Buffer.concat(parts);
+  exchange.onGone = undefined;
+  exchange.answer(response.status, headerList(response, text), text ? toText(body) : body);
+}
+
+async function answerStream(exchange: Exchange, response: UniversalServerResponse, text: boolean): Promise<void> {
+  // The head of the answer is here once its first bytes are.
+  exchange.begin(response.status, headerList(response, text), true);
+  for await (const part of response.body ?? []) {
+    if (exchange.isOver) return;
+    if (!exchange.write(text ? toText(part) : part)) await exchange.writable();
+  }
+  exchange.onGone = undefined;
+  exchange.end("");
+}
+
+async function* once(bytes: Uint8Array): AsyncGenerator<Uint8Array, void, undefined> {
+  if (bytes.length > 0) yield bytes;
+}
+
+function headersOf({ request }: Exchange, text: boolean): Headers {
+  const headers = new Headers();
+  for (const [name, value] of Object.entries(request.headers)) {
+    if (value !== undefined) headers.set(name, Array.isArray(value) ? value.join(", ") : value);
+  }
+  if (text) headers.set("content-type", "application/grpc-web+proto");
+  return headers;
+}
+
+function headerList({ header }: UniversalServerResponse, text: boolean): HeaderList {
+  // Its length is the exchange's business.
+  const list: HeaderList = [...(header ?? [])].filter(([name]) => name !== "content-length").flat();
+  if (text) list[list.indexOf("content-type") + 1] = "application/grpc-web-text+proto";
+  return list;
+}
