@@ -1,5 +1,6 @@
 import { create } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
+import { Role } from "@weir/gen/weir/common/v1/access_pb";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import {
   CircuitState,
@@ -148,8 +149,9 @@ describe("health", () => {
 });
 
 describe("metrics", () => {
-  test("are for this machine, for a port of their own, and for keys", async () => {
-    const edge = await startEdge();
+  test("are for this machine, for a port of their own, and for roles that read the state of the gateway", async () => {
+    const edge = await startEdge({ role: Role.AUDITOR });
+    const member = await startEdge();
     const local = await fetch(`${edge.url}/metrics`);
     expect(local.headers.get("content-type")).toBe("text/plain; version=0.0.4; charset=utf-8");
     expect(await local.text()).toBe("up 1\n");
@@ -158,6 +160,8 @@ describe("metrics", () => {
     expect((await fetch(`${edge.url}/v1/metrics`, { headers: { ...forwarded, "api-key": edge.key } })).status).toBe(
       200,
     );
+    const refused = await fetch(`${member.url}/v1/metrics`, { headers: { ...forwarded, "api-key": member.key } });
+    expect(refused.status).toBe(403);
   });
 
   test("have a port of their own that answers nothing else but health", async () => {

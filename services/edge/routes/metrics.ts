@@ -1,6 +1,8 @@
 import type { IncomingMessage } from "node:http";
+import { Permission } from "@weir/gen/weir/common/v1/access_pb";
 import type { Authenticate } from "../auth/authenticate.ts";
-import type { OpenCall } from "./route.ts";
+import { authorise } from "../auth/authorise.ts";
+import type { Access, OpenCall } from "./route.ts";
 
 export interface MetricsDeps {
   /** Everything that was measured, in Prometheus' text format. */
@@ -8,11 +10,14 @@ export interface MetricsDeps {
   readonly authenticate: Authenticate;
 }
 
+/** They tell of all tenants together. */
+export const metricsAccess: Access = { permission: Permission.GATEWAY_READ, endpoint: "health" };
+
 const textHeaders = ["content-type", "text/plain; version=0.0.4; charset=utf-8", "cache-control", "no-store"];
 
 /**
- * Answers `/metrics`: to every caller of a port of its own, to callers on this machine, and to whoever presents an API
- * key.
+ * Answers `/metrics`: to every caller of a port of its own, to callers on this machine, and to whoever may read how the
+ * gateway is doing.
  */
 export function createMetrics({ renderMetrics, authenticate }: MetricsDeps) {
   async function answer({ exchange }: OpenCall): Promise<void> {
@@ -22,7 +27,7 @@ export function createMetrics({ renderMetrics, authenticate }: MetricsDeps) {
     open: answer,
     async guarded(call: OpenCall): Promise<void> {
       const { request, socket } = call.exchange;
-      if (!isLocal(request)) await authenticate(request.headers, socket.remoteAddress);
+      if (!isLocal(request)) authorise(await authenticate(request.headers, socket.remoteAddress), metricsAccess);
       return answer(call);
     },
   };

@@ -15,6 +15,7 @@ import {
   type GenerateResponse,
   GenerateResponseSchema,
 } from "@weir/gen/weir/chat/v1/chat_service_pb";
+import { Role } from "@weir/gen/weir/common/v1/access_pb";
 import type { WireChunkSchema, WireHeadSchema } from "@weir/gen/weir/chat/v1/wire_pb";
 import {
   GetRouteResponseSchema,
@@ -118,6 +119,8 @@ export interface HarnessOptions {
     requestsPerMinute?: number;
     tokensPerMinute?: number;
   };
+  /** What the live key is to its tenant. Default: not said, so a member. */
+  readonly role?: Role;
   /** Whether the set of keys becomes complete by itself. Default true. */
   readonly loads?: boolean;
   /** Whether signs of life follow. Default true. */
@@ -129,7 +132,13 @@ const running = new Set<Edge>();
 /** Starts an edge on a free port before services that the test scripts. */
 export async function startEdge(options: HarnessOptions = {}): Promise<Harness> {
   const key = createKeyText(randomBytes);
-  const record = { id: key.id, digest: keyDigest(pepper, key.text), tenant: "acme", scope: options.scope ?? {} };
+  const record = {
+    id: key.id,
+    digest: keyDigest(pepper, key.text),
+    tenant: "acme",
+    scope: options.scope ?? {},
+    role: options.role ?? Role.UNSPECIFIED,
+  };
   const calls: FakeCall[] = [];
   const counted: CountTokensRequest[] = [];
   const logs: string[] = [];
