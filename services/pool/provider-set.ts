@@ -8,6 +8,7 @@ import type { BatchSettings } from "./embeddings/batches.ts";
 import { type EmbeddingRoutes, embeddingRoutesOf } from "./embeddings/routes.ts";
 import { type CapabilityTable, createCapabilityTable } from "./providers/capabilities.ts";
 import { type Credential, credentialsOf } from "./providers/credentials.ts";
+import { type PassthroughPath, passthroughPathOf } from "./passthrough/path.ts";
 import { type Endpoint, endpointsOf } from "./providers/endpoints.ts";
 import type { Plugins, ProviderPlugin } from "./providers/plugin.ts";
 import { pluginCredentials, pluginEndpoints, pluginStatus } from "./providers/plugin-use.ts";
@@ -20,6 +21,8 @@ export interface ProviderSettings {
   /** The dialects that it speaks, the one for translated requests first; at least one. */
   readonly endpoints: readonly Endpoint[];
   readonly embeddings: EmbeddingRoutes;
+  /** Undefined: the provider has no endpoints of OpenAI's that could be passed through to. */
+  readonly passthroughPath?: PassthroughPath | undefined;
   readonly embeddingBatch: BatchSettings;
   /** Headers of every call, for undici: name, value, name, value. May hold secrets: never log them. */
   readonly headers: readonly string[];
@@ -114,6 +117,7 @@ function readProvider(id: string, config: ProviderConfig, plugin: ProviderPlugin
     ).map((endpoint) => withQuery(endpoint, url.search)),
     embeddings: plugin === undefined ? embeddingRoutesOf(config, base, url.search) : () => undefined,
     embeddingBatch: readBatch(config),
+    passthroughPath: passthroughPathOf(config, base, url.search),
     // A header of the configuration takes the place of ours.
     headers: [...new Map(headers as [string, string][])].flat(),
     credentials: plugin === undefined ? credentialsOf(id, config) : pluginCredentials(plugin, config),

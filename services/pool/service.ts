@@ -1,15 +1,14 @@
-import { type Duration, durationMs } from "@bufbuild/protobuf/wkt";
 import type { HandlerContext, ServiceImpl } from "@connectrpc/connect";
 import type { Meter, Span, Tracer } from "@opentelemetry/api";
 import type { GenerateRequest } from "@weir/gen/weir/chat/v1/chat_service_pb";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
-import { AttemptOutcome, type UsageEvent } from "@weir/gen/weir/metering/v1/usage_event_pb";
+import { AttemptOutcome } from "@weir/gen/weir/metering/v1/usage_event_pb";
 import type {
   AttemptService,
   RunAttemptRequest,
   RunAttemptResponse,
-  Timeouts,
 } from "@weir/gen/weir/routing/v1/attempt_service_pb";
+import type { ForwardAttemptService } from "@weir/gen/weir/passthrough/v1/forward_attempt_service_pb";
 import type { Target } from "@weir/gen/weir/routing/v1/target_pb";
 import { hasEnded, metadataNames, onCallEnd, requestMetadata } from "@weir/kit/call";
 import type { Clock } from "@weir/kit/clock";
@@ -18,15 +17,17 @@ import { endSpan, joinTrace } from "@weir/kit/telemetry/trace-context";
 import { CallCancelled, WeirError } from "@weir/kit/weir-error";
 import type { PriceList } from "@weir/price/price";
 import { answerStream } from "./answer-stream.ts";
+import { logFailure, toIntent, toUsageEvent } from "./attempt-record.ts";
 import { Attempt, closing, type AttemptEnd, type AttemptPlan } from "./attempt.ts";
-import type { AttemptTimeouts } from "./attempt-timer.ts";
+import { readTimeouts } from "./attempt-timeouts.ts";
 import { type CallLimit, createCallLimit } from "./call-limit.ts";
 import { unavailable } from "./classify.ts";
 import { createConnections } from "./connections.ts";
 import type { Budgets } from "./budgets/budgets.ts";
 import { createBatches } from "./embeddings/batches.ts";
-import type { Intent, Journal } from "./journal/journal.ts";
+import type { Journal } from "./journal/journal.ts";
 import { createMeasures, outcomeWord } from "./measures.ts";
+import { createForwarding } from "./passthrough/forwarding.ts";
 import { createPrincipalReader } from "./principals.ts";
 import type { ProviderSet, ProviderSettings } from "./provider-set.ts";
 import { createKeys, type KeyUse } from "./providers/key-use.ts";
@@ -58,6 +59,7 @@ export interface PoolStatus {
 
 export interface Pool {
   readonly service: ServiceImpl<typeof AttemptService>;
+  readonly forwarding: ServiceImpl<typeof ForwardAttemptService>;
   status(): PoolStatus;
   /**
    * Ends all attempts, each with its settlement, and closes all connections. Call it when the doors have drained and before
@@ -66,12 +68,6 @@ export interface Pool {
   close(): Promise<void>;
 }
 
-const defaultTimeouts: AttemptTimeouts = {
-  connectMs: 5_000,
-  firstTokenMs: 120_000,
-  idleMs: 60_000,
-  totalMs: 600_000,
-};
 /** Longest wait for a place under a provider's limit. */
 const queueWaitMs = 10_000;
 const drainsMax = 256;
@@ -103,6 +99,22 @@ export function createPool(options: PoolOptions): Pool {
     openStreams: () => openStreams,
     draining: () => draining,
     limits: () => limits,
+  });
+
+  const forwarding = createForwarding({
+    clock,
+    providers: providerSet,
+    prices: options.prices,
+    journal,
+    budgets: options.budgets,
+    keys,
+    dispatcherOf: (origin) => connections.of(origin),
+    enter: (provider, signal) => limitOf(provider.id).enter(provider, queueWaitMs, signal),
+    leave: (provider) => limitOf(provider.id).leave(),
+    isNew: (attemptId) => recentIds.add(attemptId),
+    readPrincipal,
+    measures,
+    log,
   });
 
   /** The configuration in force; when it is a new one, what it no longer names is given up. */
@@ -288,8 +300,9 @@ export function createPool(options: PoolOptions): Pool {
         });
       },
     },
+    forwarding: forwarding.service,
     status: () => ({
-      openAttempts: attempts.size,
+      openAttempts: attempts.size + forwarding.openAttempts,
       draining,
       providers: Array.from(limits, ([id, { calls, waiting }]) => ({ id, calls, waiting })),
     }),
@@ -297,6 +310,7 @@ export function createPool(options: PoolOptions): Pool {
       closed = true;
       batches.close();
       for (const attempt of attempts) attempt.giveUp();
+      forwarding.close();
       await connections.close();
       measures.close();
     },
@@ -324,72 +338,6 @@ function readRequest({ request, target }: Pick<RunAttemptRequest, "request" | "t
 
 function times(tokens: number | undefined, count = 1): number | undefined {
   return tokens === undefined ? undefined : tokens * count;
-}
-
-function readTimeouts(timeouts: Timeouts | undefined): AttemptTimeouts {
-  return {
-    connectMs: readMs(timeouts?.connect) ?? defaultTimeouts.connectMs,
-    firstTokenMs: readMs(timeouts?.firstToken) ?? defaultTimeouts.firstTokenMs,
-    idleMs: readMs(timeouts?.idle) ?? defaultTimeouts.idleMs,
-    totalMs: readMs(timeouts?.total) ?? defaultTimeouts.totalMs,
-  };
-}
-
-function readMs(duration: Duration | undefined): number | undefined {
-  return duration && Math.max(durationMs(duration), 1);
-}
-
-function toIntent(plan: AttemptPlan): Intent {
-  const { attemptId, requestId, principal, alias, target, priceId, startTimeMs, stream, reserved } = plan;
-  const hold = plan.hold?.toRecord();
-  return { attemptId, requestId, principal, alias, target, priceId, startTimeMs, stream, reserved, hold };
-}
-
-function toUsageEvent(plan: AttemptPlan, end: AttemptEnd): UsageEvent {
-  const hold = plan.hold?.end(outcomeWord(end.outcome), end.usage);
-  return {
-    $typeName: "weir.metering.v1.UsageEvent",
-    attemptId: plan.attemptId,
-    requestId: plan.requestId,
-    principal: plan.principal,
-    alias: plan.alias,
-    target: plan.target,
-    priceId: plan.priceId,
-    startTime: toTimestamp(plan.startTimeMs),
-    // By the monotonic clock: an end is never before its beginning.
-    endTime: toTimestamp(plan.startTimeMs + end.durationMs),
-    outcome: end.outcome,
-    usage: end.usage,
-    usageSource: end.source,
-    providerReplyId: end.replyId,
-    providerStatus: end.status,
-    ...(end.firstContentMs === undefined ? {} : { firstTokenUs: BigInt(Math.round(end.firstContentMs * 1_000)) }),
-    stream: plan.stream,
-    ...(hold === undefined ? {} : { hold }),
-  };
-}
-
-function toTimestamp(ms: number): NonNullable<UsageEvent["startTime"]> {
-  const seconds = Math.floor(ms / 1_000);
-  return {
-    $typeName: "google.protobuf.Timestamp",
-    seconds: BigInt(seconds),
-    nanos: Math.floor((ms - seconds * 1_000) * 1_000) * 1_000,
-  };
-}
-
-function logFailure(log: Log, plan: AttemptPlan, end: AttemptEnd, failure: Error): void {
-  const facts = {
-    attemptId: plan.attemptId,
-    requestId: plan.requestId,
-    provider: plan.provider.id,
-    model: plan.target.model,
-    outcome: outcomeWord(end.outcome),
-    status: end.status,
-    durationMs: Math.round(end.durationMs),
-  };
-  if (failure instanceof CallCancelled) log.debug(facts, "an attempt was cancelled");
-  else log.warn({ ...facts, failure }, "an attempt failed");
 }
 
 function traceEnd(span: Span | undefined, plan: AttemptPlan, end: AttemptEnd): void {

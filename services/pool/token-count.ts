@@ -25,7 +25,7 @@ export interface TokenCount {
 
 export interface TokenCountDeps {
   readonly dispatcherOf: (origin: string) => Dispatcher;
-  readonly keys: Keys;
+  readonly keys: Pick<Keys, "use">;
   readonly nowMs: () => number;
   /** Takes a place under the limit of the provider's calls. @throws WeirError OVERLOADED, also when the wait is over */
   readonly enter: (waitMs: number) => Promise<void> | undefined;

@@ -4,6 +4,8 @@ import type { HandlerContext, ServiceImpl } from "@connectrpc/connect";
 import type { Meter, Tracer } from "@opentelemetry/api";
 import type { ChatService, GenerateRequest } from "@weir/gen/weir/chat/v1/chat_service_pb";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
+import type { ForwardAttemptService } from "@weir/gen/weir/passthrough/v1/forward_attempt_service_pb";
+import type { PassthroughService } from "@weir/gen/weir/passthrough/v1/passthrough_service_pb";
 import type { AttemptService } from "@weir/gen/weir/routing/v1/attempt_service_pb";
 import {
   CircuitState as CircuitStateMessage,
@@ -14,6 +16,7 @@ import {
 import { callMetadata, type Client, type Metadata, metadataNames, requestMetadata } from "@weir/kit/call";
 import type { Clock } from "@weir/kit/clock";
 import type { Log } from "@weir/kit/log";
+import { streamOf } from "@weir/kit/reply-stream";
 import { joinTrace } from "@weir/kit/telemetry/trace-context";
 import { WeirError } from "@weir/kit/weir-error";
 import { createRetryBudget } from "./attempts.ts";
@@ -21,11 +24,13 @@ import { GenerateCall, type GenerateDeps } from "./generate-call.ts";
 import { type CircuitState, createHealth, type TargetHealthView } from "./health.ts";
 import { createMetrics } from "./metrics.ts";
 import { findRoute, planRequest } from "./plan.ts";
+import { ForwardCall, type ForwardDeps } from "./passthrough/forward-call.ts";
 import { choose, routeOrder } from "./policy.ts";
 import type { Route, RouteTarget, RoutingSnapshot } from "./snapshot.ts";
 
 export interface RouterDeps {
   readonly attempts: Client<typeof AttemptService>;
+  readonly forwards: Client<typeof ForwardAttemptService>;
   /** The routes in force; read once for each request. */
   readonly routing: () => RoutingSnapshot;
   readonly clock: Clock;
@@ -41,6 +46,7 @@ export interface RouterDeps {
 export interface Router {
   readonly chat: ServiceImpl<typeof ChatService>;
   readonly routes: ServiceImpl<typeof RouteService>;
+  readonly passthrough: ServiceImpl<typeof PassthroughService>;
 }
 
 /** Requests that may wait at once for a provider that asked for a pause; others are told to come back. */
@@ -75,7 +81,28 @@ export function createRouter(deps: RouterDeps): Router {
     log,
   };
 
+  const forwarding: ForwardDeps = {
+    forwards: deps.forwards,
+    routing,
+    health,
+    budget: shared.budget,
+    ranking: routeOrder,
+    clock,
+    newAttemptId,
+    metrics,
+  };
+
   return {
+    passthrough: {
+      forward: (requests, context) =>
+        new ForwardCall(forwarding, {
+          requests: streamOf(requests),
+          requestId: requestMetadata(context, metadataNames.requestId) ?? newAttemptId(),
+          metadata: metadataBelow(context, requestMetadata(context, metadataNames.traceParent)),
+          context,
+        }).stream,
+    },
+
     chat: {
       async countTokens({ request }, context) {
         if (request === undefined) {

@@ -1,6 +1,6 @@
 import { create } from "@bufbuild/protobuf";
 import { type Duration, durationFromMs, durationMs } from "@bufbuild/protobuf/wkt";
-import type { AliasConfig, Config, TimeoutsConfig } from "@weir/gen/weir/config/v1/config_pb";
+import { type AliasConfig, type Config, ProviderKind, type TimeoutsConfig } from "@weir/gen/weir/config/v1/config_pb";
 import { type Timeouts, TimeoutsSchema } from "@weir/gen/weir/routing/v1/attempt_service_pb";
 import { type Target, TargetSchema } from "@weir/gen/weir/routing/v1/target_pb";
 import type { PriceList } from "@weir/price/price";
@@ -47,6 +47,14 @@ export interface RetrySettings {
   readonly retryAfterMaxMs: number;
 }
 
+/** Where calls go that name no model. */
+export interface PassthroughRouting {
+  /** The provider of an endpoint, as scopes of keys name it; undefined: nobody serves it. */
+  providerOf(endpoint: string): string | undefined;
+  /** How long they may take, and how often they are tried. */
+  readonly route: Route;
+}
+
 /** When a circuit opens. */
 export interface CircuitSettings {
   /** Failures in a row that open it. */
@@ -60,6 +68,8 @@ export interface RoutingSnapshot {
   readonly exact: ReadonlyMap<string, Route>;
   /** Routes whose alias ends in a star, by what stands before it; the longest first. */
   readonly prefixes: readonly { readonly prefix: string; readonly route: Route }[];
+  /** Of calls that pass through and name no model. */
+  readonly passthrough: PassthroughRouting;
   readonly prices: PriceList;
   readonly retry: RetrySettings;
   readonly circuit: CircuitSettings;
@@ -97,6 +107,7 @@ export function routingFromConfig(config: Config, prices: PriceList, nowMs: numb
   return {
     exact,
     prefixes,
+    passthrough: passthroughFromConfig(config, common),
     prices,
     retry: {
       percent: router?.retryPercent ?? 20,
@@ -105,6 +116,15 @@ export function routingFromConfig(config: Config, prices: PriceList, nowMs: numb
     },
     circuit: { failures: router?.circuitFailures ?? 5, openMs: milliseconds(router?.circuitOpen, 10_000) },
     createTimeMs: nowMs,
+  };
+}
+
+function passthroughFromConfig(config: Config, common: Pick<Route, "timeouts" | "attemptsMax">): PassthroughRouting {
+  const ofKind = Object.entries(config.providers).find(([, provider]) => provider.kind === ProviderKind.OPENAI)?.[0];
+  const usual = config.providers["openai"]?.kind === ProviderKind.OPENAI ? "openai" : ofKind;
+  return {
+    providerOf: (endpoint) => config.passthrough[endpoint] ?? usual,
+    route: createRoute("", { targets: [], allowUnpriced: true, attemptsMax: undefined } as AliasSettings, common),
   };
 }
 

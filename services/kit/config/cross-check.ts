@@ -28,7 +28,22 @@ const reservedHeaders = new Set([
 
 /** What the rules of single fields cannot say: names that must exist elsewhere, pairs that exclude each other. Pure. */
 export function crossCheck(config: Config, env: Readonly<Record<string, string | undefined>>): ConfigFault[] {
-  return [...providerFaults(config), ...aliasFaults(config, env), ...priceFaults(config), ...edgeFaults(config)];
+  return [
+    ...providerFaults(config),
+    ...aliasFaults(config, env),
+    ...passthroughFaults(config),
+    ...priceFaults(config),
+    ...edgeFaults(config),
+  ];
+}
+
+function passthroughFaults({ passthrough, providers }: Config): ConfigFault[] {
+  return Object.entries(passthrough)
+    .filter(([, provider]) => providers[provider] === undefined)
+    .map(([endpoint, provider]) => ({
+      path: pathOf("passthrough", endpoint),
+      text: `names the provider ${JSON.stringify(provider)}, which is not configured`,
+    }));
 }
 
 function providerFaults(config: Config): ConfigFault[] {

@@ -11,7 +11,7 @@ import type { BatchMember, Settle } from "./batch-member.ts";
 /** What calls of batches need of the pool. */
 export interface BatchDeps {
   readonly clock: Clock;
-  readonly keys: Keys;
+  readonly keys: Pick<Keys, "use">;
   /** Takes a place under the limit of a plan's provider. @throws WeirError OVERLOADED, CallCancelled; now or later */
   takePlace(plan: AttemptPlan, signal: () => AbortSignal): Promise<void> | undefined;
   leavePlace(plan: AttemptPlan): void;

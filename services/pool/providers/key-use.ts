@@ -32,6 +32,19 @@ export interface Keys {
    * @throws WeirError PROVIDER_UNAVAILABLE, `credential` or `connect`, when there is no token to be had
    */
   use(provider: ProviderSettings, call: UpstreamCall): KeyUse | Promise<KeyUse>;
+  /**
+   * Chooses a credential for a call that is neither signed nor bears a token.
+   * @param account where what the call is about was made, as `accountOf` said then; empty: any. One that is not configured any
+   *   more has given way to another key of the same account, where only one is configured
+   * @throws WeirError PROVIDER_UNAVAILABLE, `credential`, when it is not among those that are configured
+   */
+  useAccount(provider: ProviderSettings, account: string): AccountUse;
+}
+
+/** The credential of one call, and which account it is. */
+export interface AccountUse extends KeyUse {
+  /** A digest of the credential, in 16 hexadecimal digits. */
+  readonly account: string;
 }
 
 interface Ring {
@@ -113,6 +126,15 @@ export function createKeys({ clock, dispatcherOf, log }: KeysDeps): Keys {
   }
 
   return {
+    useAccount(provider, account) {
+      const { credentials } = provider;
+      const ring = ringOf(provider);
+      const known = account === "" ? -1 : credentials.findIndex((credential) => accountOf(credential) === account);
+      if (account !== "" && known < 0 && credentials.length > 1) throw unavailable(provider.id, "credential");
+      const index = known < 0 ? ring.take(clock.monotonic()) : known;
+      const credential = credentials[index] ?? noCredential;
+      return { ...keyUse(provider, ring, index, plainHeaders(credential)), account: accountOf(credential) };
+    },
     use(provider, call) {
       const ring = ringOf(provider);
       const index = ring.take(clock.monotonic());
@@ -136,6 +158,16 @@ export function createKeys({ clock, dispatcherOf, log }: KeysDeps): Keys {
 }
 
 const noCredential: Credential = { kind: "none" };
+
+function plainHeaders(credential: Credential): readonly string[] {
+  if (credential.kind === "header") return [credential.name, credential.value];
+  return credential.kind === "headers" ? credential.headers : [];
+}
+
+/** Tells accounts of one provider apart, also for those who may not know their credentials. */
+function accountOf(credential: Credential): string {
+  return hash("sha256", JSON.stringify(credential)).slice(0, 16);
+}
 
 /** Signs a call with the headers that say what it is; the others may change on the way. */
 function sign(

@@ -10,6 +10,7 @@ import {
   type RunAttemptRequest,
   RunAttemptResponseSchema,
 } from "@weir/gen/weir/routing/v1/attempt_service_pb";
+import { ForwardAttemptService } from "@weir/gen/weir/passthrough/v1/forward_attempt_service_pb";
 import { RouteService } from "@weir/gen/weir/routing/v1/route_service_pb";
 import { type CallOptions, hostService, requestMetadata } from "@weir/kit/call";
 import { createClient } from "@weir/kit/client";
@@ -107,6 +108,7 @@ export function setup(script: Record<string, Act[]>, config: ConfigInit = {}, me
   const snapshot = routingFromConfig(full, createPriceList([]), 5_000);
   const router = createRouter({
     attempts: createClient(AttemptService, createLocalDoor([pool])),
+    forwards: createClient(ForwardAttemptService, createLocalDoor([])),
     routing: () => snapshot,
     clock,
     random: () => 0.5,

@@ -3,6 +3,7 @@ import { durationMs } from "@bufbuild/protobuf/wkt";
 import type { DependencyHealth } from "@weir/edge/service";
 import { BudgetService } from "@weir/gen/weir/account/v1/budget_service_pb";
 import { UsageService } from "@weir/gen/weir/metering/v1/usage_service_pb";
+import { ForwardAttemptService } from "@weir/gen/weir/passthrough/v1/forward_attempt_service_pb";
 import { AttemptService } from "@weir/gen/weir/routing/v1/attempt_service_pb";
 import { createBudgets } from "@weir/pool/budgets/budgets";
 import { createDrain, type Drain, type Sink } from "@weir/pool/journal/drain";
@@ -60,6 +61,7 @@ export async function startPool(root: Root): Promise<Part> {
       log,
     });
     mesh.host("pool", AttemptService, pool.service, { trustsMesh: true });
+    mesh.host("pool", ForwardAttemptService, pool.forwarding, { trustsMesh: true });
 
     const drain = (sink: Sink) =>
       createDrain({ journal, sink, clock, random: Math.random, meter: telemetry.meter, log });

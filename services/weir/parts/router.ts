@@ -1,4 +1,6 @@
 import { ChatService } from "@weir/gen/weir/chat/v1/chat_service_pb";
+import { ForwardAttemptService } from "@weir/gen/weir/passthrough/v1/forward_attempt_service_pb";
+import { PassthroughService } from "@weir/gen/weir/passthrough/v1/passthrough_service_pb";
 import { AttemptService } from "@weir/gen/weir/routing/v1/attempt_service_pb";
 import { RouteService } from "@weir/gen/weir/routing/v1/route_service_pb";
 import { createRouter } from "@weir/router/service";
@@ -19,6 +21,7 @@ export function startRouter(root: Root): Part {
   });
   const router = createRouter({
     attempts: mesh.client(AttemptService, "pool"),
+    forwards: mesh.client(ForwardAttemptService, "pool"),
     routing: () => routing,
     clock,
     random: Math.random,
@@ -29,6 +32,7 @@ export function startRouter(root: Root): Part {
   });
   mesh.host("router", ChatService, router.chat, { trustsMesh: true });
   mesh.host("router", RouteService, router.routes);
+  mesh.host("router", PassthroughService, router.passthrough, { trustsMesh: true });
   return { health: () => [], stop: async () => {} };
 }
 

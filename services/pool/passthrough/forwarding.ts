@@ -1,0 +1,231 @@
+import type { HandlerContext, ServiceImpl } from "@connectrpc/connect";
+import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
+import type { Principal } from "@weir/gen/weir/common/v1/principal_pb";
+import type {
+  ForwardAttemptHead,
+  ForwardAttemptRequest,
+  ForwardAttemptResponse,
+  ForwardAttemptService,
+} from "@weir/gen/weir/passthrough/v1/forward_attempt_service_pb";
+import type { CallHead } from "@weir/gen/weir/passthrough/v1/forward_pb";
+import type { Target } from "@weir/gen/weir/routing/v1/target_pb";
+import { hasEnded, metadataNames, onCallEnd, requestMetadata } from "@weir/kit/call";
+import type { Clock } from "@weir/kit/clock";
+import type { Log } from "@weir/kit/log";
+import { ReplyStream, streamOf } from "@weir/kit/reply-stream";
+import { asError, CallCancelled, WeirError } from "@weir/kit/weir-error";
+import type { Price, PriceList } from "@weir/price/price";
+import type { Dispatcher } from "undici";
+import { closing } from "../attempt.ts";
+import { logFailure, toIntent, toUsageEvent } from "../attempt-record.ts";
+import { readTimeouts } from "../attempt-timeouts.ts";
+import type { Budgets } from "../budgets/budgets.ts";
+import type { CallHold } from "../budgets/call-hold.ts";
+import { unavailable } from "../classify.ts";
+import type { Journal } from "../journal/journal.ts";
+import type { Measures } from "../measures.ts";
+import type { ProviderSet, ProviderSettings } from "../provider-set.ts";
+import type { Keys } from "../providers/key-use.ts";
+import { bodyLength, bodyStream } from "./body.ts";
+import { ForwardAttempt, type ForwardPlan } from "./forward-attempt.ts";
+
+export interface ForwardingDeps {
+  readonly clock: Clock;
+  readonly providers: () => ProviderSet;
+  readonly prices: () => PriceList;
+  readonly journal: Pick<Journal, "intend" | "settle">;
+  readonly budgets: Pick<Budgets, "hold">;
+  readonly keys: Pick<Keys, "useAccount">;
+  readonly dispatcherOf: (origin: string) => Dispatcher;
+  /** Takes a place under a provider's limit, see CallLimit.enter. */
+  readonly enter: (provider: ProviderSettings, signal: () => AbortSignal) => Promise<void> | undefined;
+  readonly leave: (provider: ProviderSettings) => void;
+  /** Whether an attempt's id was not seen before; it is from then on. */
+  readonly isNew: (attemptId: string) => boolean;
+  readonly readPrincipal: (entry: string | undefined) => Principal;
+  readonly measures: Measures;
+  readonly log: Log;
+}
+
+export interface Forwarding {
+  readonly service: ServiceImpl<typeof ForwardAttemptService>;
+  readonly openAttempts: number;
+  /** Ends all calls, each with its settlement. */
+  close(): void;
+}
+
+/** Output that is set aside for a call: nothing in it says how much may come. */
+const outputTokensHeld = 32_768;
+/** Endpoints that no vendor bills for. */
+const freeEndpoints: ReadonlySet<string> = new Set(["moderations"]);
+
+/** Serves calls that pass through. */
+export function createForwarding(deps: ForwardingDeps): Forwarding {
+  const { clock, journal, measures, log } = deps;
+  const attempts = new Set<ForwardAttempt>();
+  let closed = false;
+
+  async function open(pieces: ReplyStream<ForwardAttemptRequest>, context: HandlerContext): Promise<ForwardAttempt> {
+    const head = await readHead(pieces);
+    const { call, target } = head;
+    const startMs = clock.monotonic();
+    const startTimeMs = clock.now();
+    const principal = deps.readPrincipal(requestMetadata(context, metadataNames.principal));
+    const provider = deps.providers().get(target.provider);
+    if (provider === undefined) throw unavailable(target.provider, "connect");
+    const path = provider.passthroughPath?.(call.path, call.query, target.model);
+    if (path === undefined) throw unsupported(provider, call);
+    const price = deps.prices().find(target, startTimeMs);
+    const isBilled = call.alias !== "" && !freeEndpoints.has(call.endpoint);
+    if (isBilled && price === undefined && !head.allowUnpriced) {
+      throw new WeirError(ErrorReason.MODEL_UNPRICED, { metadata: { model: call.alias } });
+    }
+    if (!deps.isNew(head.attemptId)) {
+      throw new WeirError(ErrorReason.ALREADY_EXISTS, { text: "An attempt of this id was made before." });
+    }
+    const hold = isBilled ? await holdFor(head, principal, price, context) : undefined;
+    try {
+      const entering = deps.enter(provider, () => context.signal);
+      if (entering !== undefined) await entering;
+    } catch (thrown) {
+      hold?.giveUp();
+      throw thrown;
+    }
+    try {
+      if (hasEnded(context)) throw new CallCancelled();
+      if (closed) throw closing();
+      const key = deps.keys.useAccount(provider, call.place?.account ?? "");
+      const bodyBytes = bodyLength(call, target.model);
+      const plan: ForwardPlan = {
+        attemptId: head.attemptId,
+        requestId: head.requestId,
+        principal,
+        alias: call.alias,
+        target,
+        priceId: price?.id ?? "",
+        provider,
+        stream: call.stream,
+        reserved: { $typeName: "weir.common.v1.Usage", serverToolUses: {} },
+        hold,
+        startTimeMs,
+        startMs,
+        call,
+        path,
+        place: { $typeName: "weir.passthrough.v1.Place", provider: provider.id, account: key.account },
+        timeouts: readTimeouts(head.timeouts),
+        body: call.contentType === "" ? undefined : bodyStream(pieces, call, target.model),
+        bodyBytes: call.contentType === "" ? undefined : bodyBytes,
+      };
+      const recorded = journal.intend(toIntent(plan));
+      if (recorded !== undefined) await recorded;
+      hold?.keep();
+      const attempt: ForwardAttempt = new ForwardAttempt(plan, {
+        clock,
+        dispatcher: deps.dispatcherOf(provider.origin),
+        credentialHeaders: key.headers,
+        judgeCredential: (failure) => key.failed(failure),
+        settled(end) {
+          attempts.delete(attempt);
+          deps.leave(provider);
+          if (end.failure === undefined) key.accepted();
+          else logFailure(log, plan, end, end.failure);
+          journal.settle(toUsageEvent(plan, end));
+          measures.ended(provider.id, plan.stream, end);
+        },
+      });
+      attempts.add(attempt);
+      onCallEnd(context, () => attempt.cancel());
+      attempt.send();
+      return attempt;
+    } catch (thrown) {
+      deps.leave(provider);
+      hold?.giveUp();
+      throw thrown;
+    }
+  }
+
+  /** Sets money aside in every budget that is about the call. */
+  async function holdFor(
+    { call, target }: CheckedHead,
+    principal: Principal,
+    price: Price | undefined,
+    context: HandlerContext,
+  ): Promise<CallHold | undefined> {
+    return deps.budgets.hold(
+      {
+        spender: { principal, alias: call.alias, target },
+        price,
+        body: noBytes,
+        stream: false,
+        outputTokensMax: outputTokensHeld * Math.max(1, call.units["images"] ?? 1),
+      },
+      () => context.signal,
+    );
+  }
+
+  return {
+    service: {
+      forwardAttempt: (requests, context) => answerStream(() => open(streamOf(requests), context)),
+    },
+    get openAttempts() {
+      return attempts.size;
+    },
+    close() {
+      closed = true;
+      for (const attempt of attempts) attempt.giveUp();
+    },
+  };
+}
+
+/** A head with all that it must have. */
+type CheckedHead = ForwardAttemptHead & { readonly call: CallHead; readonly target: Target };
+
+async function readHead(pieces: ReplyStream<ForwardAttemptRequest>): Promise<CheckedHead> {
+  const first = await pieces.next();
+  const payload = first.done === true ? undefined : first.value.payload;
+  if (payload?.case === "head" && payload.value.call !== undefined && payload.value.target !== undefined) {
+    return payload.value as CheckedHead;
+  }
+  throw new WeirError(ErrorReason.INVALID_REQUEST, {
+    text: "A call begins with its head, which has a call and a target.",
+    metadata: { param: "head" },
+  });
+}
+
+function unsupported({ id }: ProviderSettings, { endpoint }: CallHead): WeirError {
+  return new WeirError(ErrorReason.TARGET_UNSUPPORTED, {
+    text: `The provider ${id} is of a kind that does not serve ${endpoint}.`,
+    metadata: { provider: id },
+  });
+}
+
+/** What a caller gets of its call, as fast as it reads. Leaving it cancels the call. */
+function answerStream(open: () => Promise<ForwardAttempt>): ReplyStream<ForwardAttemptResponse> {
+  let attempt: ForwardAttempt | undefined;
+  let left = false;
+  const stream = new ReplyStream<ForwardAttemptResponse>({
+    begin() {
+      open().then(
+        (opened) => {
+          attempt = opened;
+          if (left) attempt.cancel();
+          attempt.box.onReady = () => stream.readySoon();
+          stream.ready();
+        },
+        (thrown: unknown) => stream.fail(asError(thrown)),
+      );
+    },
+    poll() {
+      const message = attempt?.box.poll();
+      if (attempt?.box.ended === true) stream.end();
+      return message;
+    },
+    hangUp() {
+      left = true;
+      attempt?.cancel();
+    },
+  });
+  return stream;
+}
+
+const noBytes = Buffer.alloc(0);
