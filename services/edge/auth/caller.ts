@@ -56,12 +56,14 @@ export interface Identity {
 
 export function createCaller(identity: Identity): Caller {
   const { id, tenant, key, role, everyTenant, team, user, scope, expireMs } = identity;
-  const principal = toBinary(
-    PrincipalSchema,
-    create(PrincipalSchema, { tenant, key, role, everyTenant, team, accountUser: user }),
-  );
   const endpoints = scope?.endpoints ?? [];
   const networks = scope?.networks ?? [];
+  // What a key is confined to stands in the accounts; of a token nobody else knows.
+  const scoped = key !== id && endpoints.length + networks.length + (scope?.models.length ?? 0) > 0;
+  const principal = toBinary(
+    PrincipalSchema,
+    create(PrincipalSchema, { tenant, key, role, everyTenant, team, accountUser: user, scoped }),
+  );
   return {
     id,
     tenant,

@@ -217,7 +217,7 @@ export const ErrorReason = {
 
   /**
    * The caller is known, and its role or its key's scope does not allow this. Metadata: `permission` or
-   * `endpoint`, what is lacking.
+   * `endpoint`, what is lacking; or `param`, the field that would give more than the caller has itself.
    *
    * @generated from enum value: ERROR_REASON_FORBIDDEN = 26;
    */

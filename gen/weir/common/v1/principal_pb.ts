@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file weir/common/v1/principal.proto.
  */
 export const file_weir_common_v1_principal: GenFile = /*@__PURE__*/
-  fileDesc("Ch53ZWlyL2NvbW1vbi92MS9wcmluY2lwYWwucHJvdG8SDndlaXIuY29tbW9uLnYxIvQBCglQcmluY2lwYWwSDgoGdGVuYW50GAEgASgJEgsKA2tleRgCIAEoCRIMCgR1c2VyGAMgASgJEjEKBHRhZ3MYBCADKAsyIy53ZWlyLmNvbW1vbi52MS5QcmluY2lwYWwuVGFnc0VudHJ5EiIKBHJvbGUYBSABKA4yFC53ZWlyLmNvbW1vbi52MS5Sb2xlEhQKDGV2ZXJ5X3RlbmFudBgGIAEoCBIMCgR0ZWFtGAcgASgJEhQKDGFjY291bnRfdXNlchgIIAEoCRorCglUYWdzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4AWIGcHJvdG8z", [file_weir_common_v1_access]);
+  fileDesc("Ch53ZWlyL2NvbW1vbi92MS9wcmluY2lwYWwucHJvdG8SDndlaXIuY29tbW9uLnYxIoQCCglQcmluY2lwYWwSDgoGdGVuYW50GAEgASgJEgsKA2tleRgCIAEoCRIMCgR1c2VyGAMgASgJEjEKBHRhZ3MYBCADKAsyIy53ZWlyLmNvbW1vbi52MS5QcmluY2lwYWwuVGFnc0VudHJ5EiIKBHJvbGUYBSABKA4yFC53ZWlyLmNvbW1vbi52MS5Sb2xlEhQKDGV2ZXJ5X3RlbmFudBgGIAEoCBIMCgR0ZWFtGAcgASgJEhQKDGFjY291bnRfdXNlchgIIAEoCRIOCgZzY29wZWQYCSABKAgaKwoJVGFnc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAFiBnByb3RvMw", [file_weir_common_v1_access]);
 
 /**
  * Who calls, and who pays: an API key or a token, resolved by the edge. It travels in the mesh in the metadata
@@ -80,6 +80,14 @@ export type Principal = Message<"weir.common.v1.Principal"> & {
    * @generated from field: string account_user = 8;
    */
   accountUser: string;
+
+  /**
+   * The caller came with a token that is confined to some models, endpoints or networks, which its edge
+   * alone knows: it gives nobody keys, since they could be wider.
+   *
+   * @generated from field: bool scoped = 9;
+   */
+  scoped: boolean;
 };
 
 /**
