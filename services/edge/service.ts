@@ -35,7 +35,7 @@ import { createMeasures } from "./measures.ts";
 import { clientLeft, createReport } from "./report.ts";
 import { createRequestIds } from "./request-id.ts";
 import { createChatSockets } from "./routes/chat-socket/chat-socket.ts";
-import { type CostsDeps, createCostRoutes } from "./routes/costs.ts";
+import { createCostForms } from "./routes/costs.ts";
 import { createDialectRoutes } from "./routes/dialects.ts";
 import { createHealth, type DependencyHealth } from "./routes/health.ts";
 import { createMetrics } from "./routes/metrics.ts";
@@ -44,6 +44,7 @@ import { createResponses } from "./routes/responses/responses.ts";
 import { callsModels, type Route, versioned } from "./routes/route.ts";
 import { createModelRules } from "./rpc/model-rules.ts";
 import { createPublicMethods, type RpcService } from "./rpc/public-methods.ts";
+import { createTranscodedRoutes } from "./transcode/routes.ts";
 
 export type { DependencyHealth } from "./routes/health.ts";
 
@@ -53,7 +54,6 @@ export interface EdgeDeps {
   readonly accounts: Pick<Client<typeof AccountService>, "watchKeys">;
   readonly audit: Pick<Client<typeof AuditService>, "recordRefusals">;
   readonly conversations: Client<typeof ConversationService>;
-  readonly usage: CostsDeps["usage"];
   /** What gRPC, Connect and transcoded HTTP serve of these services is what their protos say. */
   readonly rpc: readonly RpcService[];
   /** Secret under which keys are hashed: the one that metering has. */
@@ -173,7 +173,7 @@ export function createEdge(deps: EdgeDeps): Edge {
     ...chatSockets.routes,
     ...versioned({ method: "GET", path: "/models", access: callsModels("models"), handle: models.list }),
     ...versioned({ method: "GET", path: "/models/{id=**}", access: callsModels("models"), handle: models.get }),
-    ...createCostRoutes(deps),
+    ...createTranscodedRoutes({ methods, settings, memory, measures, forms: createCostForms(methods) }),
     ...createConnectRoutes({
       methods,
       settings,

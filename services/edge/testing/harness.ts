@@ -35,7 +35,6 @@ import { type EdgeSettings, edgeSettings } from "../config.ts";
 import { rpcService } from "../rpc/public-methods.ts";
 import { createEdge, type Edge, type EdgeDeps } from "../service.ts";
 import { noConversations } from "./no-conversations.ts";
-import { noUsage } from "./no-usage.ts";
 
 export const pepper = Buffer.alloc(32, 7);
 
@@ -195,7 +194,6 @@ export async function startEdge(options: HarnessOptions = {}): Promise<Harness> 
     accounts: createClient(AccountService, createLocalDoor([accounts], untold)),
     audit: { recordRefusals: () => Promise.resolve(create(RecordRefusalsResponseSchema, {})) },
     conversations: noConversations,
-    usage: noUsage,
     pepper,
     settings: () => settings,
     dependencies: () => [],

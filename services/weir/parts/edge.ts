@@ -13,27 +13,25 @@ import { readConfig, type Snapshot } from "../configuration.ts";
 import { version } from "../version.ts";
 import type { Root } from "./part.ts";
 
-type ClientsOfEdge = Pick<EdgeDeps, "chat" | "routes" | "accounts" | "audit" | "conversations" | "usage" | "rpc">;
+type ClientsOfEdge = Pick<EdgeDeps, "chat" | "routes" | "accounts" | "audit" | "conversations" | "rpc">;
 
 /** What the edge calls; to be made before the mesh starts. */
 export function clientsOfEdge(mesh: Mesh): ClientsOfEdge {
   const chat = mesh.client(ChatService, "router");
   const routes = mesh.client(RouteService, "router");
   const accounts = mesh.client(AccountService, "metering");
-  const usage = mesh.client(UsageService, "metering");
   return {
     chat,
     routes,
     accounts,
     audit: mesh.client(AuditService, "metering"),
     conversations: mesh.client(ConversationService, "metering"),
-    usage,
     rpc: [
       rpcService(ChatService, chat),
       rpcService(RouteService, routes),
       rpcService(AccountService, accounts),
       rpcService(BudgetService, mesh.client(BudgetService, "metering")),
-      rpcService(UsageService, usage),
+      rpcService(UsageService, mesh.client(UsageService, "metering")),
     ],
   };
 }

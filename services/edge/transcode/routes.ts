@@ -1,0 +1,146 @@
+import type { Message } from "@bufbuild/protobuf";
+import { isUtf8 } from "node:buffer";
+import { prepareValidation, validateRequest } from "@weir/kit/validation";
+import { CallCancelled } from "@weir/kit/weir-error";
+import type { EdgeSettings } from "../config.ts";
+import { type BodyMemory, readJsonBody } from "../http/body.ts";
+import type { Exchange, HeaderList } from "../http/exchange.ts";
+import type { Measures } from "../measures.ts";
+import type { KeyedCall, OpenCall, Route } from "../routes/route.ts";
+import type { PublicMethod, RpcFacts } from "../rpc/public-methods.ts";
+import { streamKind } from "./accept.ts";
+import { createAnswerWriter } from "./answer.ts";
+import { bindRequest } from "./bind.ts";
+import { invalid } from "./faults.ts";
+import { type QueryPair, readQuery } from "./query.ts";
+import { type HttpBinding, resolveHttpMethods } from "./rules.ts";
+import { statusVoice } from "./status-voice.ts";
+import { sendStream } from "./stream.ts";
+
+export interface TranscodingDeps {
+  readonly methods: readonly PublicMethod[];
+  readonly settings: () => EdgeSettings;
+  readonly memory: BodyMemory;
+  readonly measures: Measures;
+  /** What stands in the place of the plain way for some methods, by path: `weir.metering.v1.UsageService/ListCosts`. */
+  readonly forms?: ReadonlyMap<string, MethodForm>;
+}
+
+/** A call of either kind of route. */
+export type RoutedCall = OpenCall & Partial<Pick<KeyedCall, "caller" | "admission">>;
+
+/** What a method has over HTTP beside what its rule says. */
+export interface MethodForm {
+  /** Changes the query before it is bound. @throws WeirError INVALID_REQUEST */
+  readonly query?: (query: readonly QueryPair[], call: RoutedCall) => readonly QueryPair[];
+  /** Answers in another form than JSON; undefined: this call is answered as JSON. */
+  readonly answer?: (call: RoutedCall, request: Message, facts: RpcFacts) => Promise<void> | undefined;
+}
+
+const jsonHeaders: HeaderList = ["content-type", "application/json; charset=utf-8", "cache-control", "no-store"];
+
+/**
+ * The public methods as REST and JSON, by their rules of google.api.http.
+ * @throws RuleError when a rule cannot be served
+ */
+export function createTranscodedRoutes(deps: TranscodingDeps): Route[] {
+  const resolved = resolveHttpMethods(deps.methods.map(({ desc }) => desc));
+  return deps.methods.flatMap((method, index) =>
+    (resolved[index]?.bindings ?? []).map((binding): Route => {
+      const handle = createHandler(deps, method, binding);
+      const { text } = binding.template;
+      const row = {
+        method: binding.httpMethod,
+        path: text,
+        keepsSlashes: true,
+        label: text,
+        voice: statusVoice,
+        action: method.action,
+      };
+      return method.access === "open" ? { ...row, access: "open", handle } : { ...row, access: method.access, handle };
+    }),
+  );
+}
+
+function createHandler(deps: TranscodingDeps, method: PublicMethod, binding: HttpBinding) {
+  const { desc } = method;
+  const form = deps.forms?.get(method.path);
+  const write = createAnswerWriter(desc.output, binding.responseBody);
+  prepareValidation(desc.input);
+
+  async function readRequest(call: RoutedCall): Promise<Message> {
+    const { exchange, params } = call;
+    const query = readQuery(exchange.request.url ?? "");
+    const body = binding.body.kind === "none" ? announcedBody(exchange) : await readBodyText(exchange, deps);
+    const pairs = form?.query?.(query, call) ?? query;
+    const request = bindRequest(desc, binding, { params, query: pairs, body });
+    validateRequest(desc.input, request);
+    return request;
+  }
+
+  return async (call: RoutedCall): Promise<void> => {
+    const { exchange } = call;
+    const request = await readRequest(call);
+    const left = new AbortController();
+    exchange.onGone = () => left.abort();
+    const facts: RpcFacts = { ...factsOf(call), signal: left.signal };
+    const answering = form?.answer?.(call, request, facts);
+    if (answering !== undefined) return answering;
+    if (method.kind === "stream") {
+      const options = {
+        kind: streamKind(exchange.request.headers.accept),
+        settings: deps.settings(),
+        measures: deps.measures,
+        write,
+      };
+      return sendStream(exchange, method.call(request, facts), options);
+    }
+    const answer = await method.call(request, facts);
+    if (exchange.isOver) throw new CallCancelled();
+    exchange.onGone = undefined;
+    exchange.answer(200, jsonHeaders, write(answer));
+    return undefined;
+  };
+}
+
+/** What a method without a body is sent as one: nothing, or something that is refused. */
+function announcedBody({ request: { headers } }: Exchange): string {
+  const isEmpty = headers["transfer-encoding"] === undefined && Number(headers["content-length"] ?? 0) === 0;
+  if (!isEmpty) throw invalid("This method takes no body.");
+  return "";
+}
+
+async function readBodyText(exchange: Exchange, { settings, memory }: TranscodingDeps): Promise<string> {
+  const { bodyBytesMax, bodyStallMs, bodyBytesPerSecondMin } = settings();
+  const limits = { bytesMax: bodyBytesMax, stallMs: bodyStallMs, bytesPerSecondMin: bodyBytesPerSecondMin, memory };
+  const body = await readJsonBody(exchange, limits);
+  if (!isUtf8(body)) throw invalid("The body is not UTF-8.");
+  return body.toString("utf8");
+}
+
+/** Longest time that a client may set, in seconds. */
+const clientSecondsMax = 86_400;
+const secondsShape = /^\d{1,5}(?:\.\d{1,9})?$/;
+
+function factsOf({ exchange, caller, admission }: RoutedCall): RpcFacts {
+  const { headers } = exchange.request;
+  return {
+    caller,
+    admission,
+    requestId: exchange.id,
+    headers,
+    traceParent: exchange.trace?.traceParent,
+    timeoutMs: timeoutOf(headers["x-server-timeout"]),
+  };
+}
+
+/** Seconds, as https://cloud.google.com/apis/docs/system-parameters has them. */
+function timeoutOf(text: string | readonly string[] | undefined): number | undefined {
+  if (text === undefined) return undefined;
+  const seconds = typeof text === "string" && secondsShape.test(text) ? Number(text) : 0;
+  if (seconds > 0 && seconds <= clientSecondsMax) return Math.ceil(seconds * 1_000);
+  throw invalid(
+    "The header `x-server-timeout` must be a number of seconds, more than 0 and at most 86400.",
+    "x-server-timeout",
+  );
+}
