@@ -1,6 +1,8 @@
 import { AccountService } from "@weir/gen/weir/account/v1/account_service_pb";
 import { AuditService } from "@weir/gen/weir/account/v1/audit_service_pb";
 import { BudgetService } from "@weir/gen/weir/account/v1/budget_service_pb";
+import { TeamService } from "@weir/gen/weir/account/v1/team_service_pb";
+import { UserService } from "@weir/gen/weir/account/v1/user_service_pb";
 import { ChatService } from "@weir/gen/weir/chat/v1/chat_service_pb";
 import { ConversationService } from "@weir/gen/weir/conversation/v1/conversation_service_pb";
 import { UsageService } from "@weir/gen/weir/metering/v1/usage_service_pb";
@@ -20,16 +22,20 @@ export function clientsOfEdge(mesh: Mesh): ClientsOfEdge {
   const chat = mesh.client(ChatService, "router");
   const routes = mesh.client(RouteService, "router");
   const accounts = mesh.client(AccountService, "metering");
+  const audit = mesh.client(AuditService, "metering");
   return {
     chat,
     routes,
     accounts,
-    audit: mesh.client(AuditService, "metering"),
+    audit,
     conversations: mesh.client(ConversationService, "metering"),
     rpc: [
       rpcService(ChatService, chat),
       rpcService(RouteService, routes),
       rpcService(AccountService, accounts),
+      rpcService(TeamService, mesh.client(TeamService, "metering")),
+      rpcService(UserService, mesh.client(UserService, "metering")),
+      rpcService(AuditService, audit),
       rpcService(BudgetService, mesh.client(BudgetService, "metering")),
       rpcService(UsageService, mesh.client(UsageService, "metering")),
     ],
