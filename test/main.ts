@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { countTests } from "./report.ts";
 import { installLocal } from "./install-local.ts";
-import { startNats, startPostgres, type TestServer } from "./servers.ts";
+import { startNats, startPostgres, startRedis, type TestServer } from "./servers.ts";
 
 // `npm test`: starts the servers that tests need, runs vitest over every workspace, ends with a count. Arguments go to
 // vitest: `npm test -- services/kit`, `npm test -- -t "deadline"`.
@@ -46,8 +46,8 @@ async function main(): Promise<number> {
   const started = performance.now();
   say(`node ${process.version}, ${process.execPath}`);
   say(await installLocal(root));
-  const [postgres, nats] = await Promise.allSettled([startPostgres(), startNats()]);
-  for (const outcome of [postgres, nats]) {
+  const [postgres, nats, redis] = await Promise.allSettled([startPostgres(), startNats(), startRedis()]);
+  for (const outcome of [postgres, nats, redis]) {
     if (outcome.status === "fulfilled") {
       servers.push(outcome.value);
       say(outcome.value.description);
@@ -55,6 +55,7 @@ async function main(): Promise<number> {
   }
   if (postgres.status === "rejected") throw postgres.reason;
   if (nats.status === "rejected") throw nats.reason;
+  if (redis.status === "rejected") throw redis.reason;
   say(`servers started in ${((performance.now() - started) / 1000).toFixed(1)} s`);
 
   const report = join(folder, "report.json");
@@ -63,6 +64,7 @@ async function main(): Promise<number> {
     ...process.env,
     WEIR_TEST_POSTGRES_URL: postgres.value.url,
     WEIR_TEST_NATS_URL: nats.value.url,
+    WEIR_TEST_REDIS_URL: redis.value.url,
   });
   if (!existsSync(report)) {
     say("vitest ended without a report");

@@ -8,6 +8,7 @@ import type { ConversationService } from "@weir/gen/weir/conversation/v1/convers
 import type { RouteService } from "@weir/gen/weir/routing/v1/route_service_pb";
 import type { Client } from "@weir/kit/call";
 import type { Clock } from "@weir/kit/clock";
+import type { CounterStore } from "@weir/kit/limits/limiter";
 import type { Log } from "@weir/kit/log";
 import { WeirError } from "@weir/kit/weir-error";
 import type { ServerTlsOptions } from "@weir/kit/grpc/credentials";
@@ -59,6 +60,8 @@ export interface EdgeDeps {
   /** Secret under which keys are hashed: the one that metering has. */
   readonly pepper: Uint8Array;
   readonly settings: () => EdgeSettings;
+  /** Where limits are that several edges share. Undefined: this edge counts for itself. */
+  readonly limitStore?: CounterStore | undefined;
   /** For `/health`, beside keys and router. */
   readonly dependencies: () => readonly DependencyHealth[];
   /** Everything that was measured, in Prometheus' text format. */
@@ -134,6 +137,7 @@ export function createEdge(deps: EdgeDeps): Edge {
     defaults: settings,
     subject: (name) => keys.subject(name),
     aliases: () => settings().aliasLimits,
+    store: deps.limitStore,
     onRefused: (limit) => measures.rateLimited(limit),
   });
   const admit = createAdmission({

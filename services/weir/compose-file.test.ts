@@ -114,6 +114,7 @@ test("services are placed on this machine: addresses, ports and folders", () => 
   expect(environmentOf("pool")).toMatchObject({
     WEIR_DATA_DIR: "/volumes/journal",
     WEIR_NATS_URL: `nats://127.0.0.1:${ports.get("nats:4222")}`,
+    WEIR_REDIS_URL: `redis://127.0.0.1:${ports.get("redis:6379")}`,
   });
   expect(environmentOf("metering")["WEIR_DATABASE_URL"]).toBe(
     `postgres://weir:pw@127.0.0.1:${ports.get("postgres:5432")}/weir`,
@@ -130,7 +131,7 @@ test("services are placed on this machine: addresses, ports and folders", () => 
   expect(config).toContain(`listen: 127.0.0.1:${ports.get("nats:4222")}`);
   expect(config).toContain(`http: 127.0.0.1:${ports.get("nats:8222")}`);
   expect(config).toContain("store_dir: /volumes/nats\n");
-  expect([...calledServices(file)]).toEqual(["nats", "postgres"]);
+  expect([...calledServices(file)]).toEqual(["nats", "postgres", "redis"]);
 });
 
 test("deploy/Dockerfile copies what there is, runs as nobody in particular and pins its base", () => {

@@ -22,6 +22,7 @@ import { startMetering } from "./parts/metering.ts";
 import type { Part, Root } from "./parts/part.ts";
 import { startPool } from "./parts/pool.ts";
 import { startRouter } from "./parts/router.ts";
+import { startSharedLimits } from "./parts/shared-limits.ts";
 import { type Environment, type ServiceName, type Settings, SettingsError } from "./settings.ts";
 import { version } from "./version.ts";
 
@@ -117,6 +118,15 @@ export async function startServices(
     const configuration = await startConfiguration({ path: settings.configPath, env, clock, log, local, demoUrl });
     undo.push(() => configuration.close());
 
+    const { meter } = telemetry;
+    const { redisUrl } = settings;
+    // Only edges and pools have limits.
+    const sharedLimits =
+      redisUrl !== undefined && (has("edge") || has("pool"))
+        ? startSharedLimits({ url: redisUrl, name: `weir-${name.replaceAll(",", "-")}`, clock, meter, log })
+        : undefined;
+    undo.push(async () => sharedLimits?.close());
+
     let folder: DataFolder | undefined;
     const mesh = createMesh({
       ...meshOptions(settings, `${name}@${hostname()}:${process.pid}`),
@@ -135,6 +145,7 @@ export async function startServices(
       telemetry,
       log,
       clock,
+      sharedLimits,
       folder: () => (folder ??= createDataFolder(settings.dataDir)),
       pepper: () => settings.pepper ?? readOrCreatePepper(root.folder()),
       stopping: stopping.signal,
@@ -152,6 +163,7 @@ export async function startServices(
     if (has("router")) add(startRouter(root));
     const health = (): DependencyHealth[] => [
       ...parts.flatMap((part) => part.health()),
+      ...(sharedLimits === undefined ? [] : [sharedLimits.health()]),
       ...peerHealth(mesh.status().peers),
       configHealth(configuration.status().fault !== undefined),
     ];

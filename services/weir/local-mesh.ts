@@ -29,7 +29,7 @@ export interface LocalMeshOptions {
   readonly composePath: string;
   /** Folder for volumes and generated secrets. */
   readonly dataDir: string;
-  /** Variables that the compose file may refer to. WEIR_NATS_URL and WEIR_DATABASE_URL name servers to use instead. */
+  /** Variables that the compose file may refer to. WEIR_NATS_URL, WEIR_DATABASE_URL and WEIR_REDIS_URL name servers to use instead. */
   readonly env: Environment;
   /** The edge's port of this machine; 0: any free one. */
   readonly port: number;
@@ -72,7 +72,8 @@ const inherited = ["PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "NODE_OPTIONS", "
 
 /**
  * Starts the services of a compose file as local processes, with the same commands and environment, and keeps them running.
- * NATS and Postgres are the installed ones, with data of their own, unless the environment names servers.
+ * NATS, Postgres and Redis are the installed ones, with data of their own, unless the environment names servers. Without
+ * Redis, which nothing but limits needs, each process counts its limits for itself.
  * @throws Error that names the fix; nothing is left running then
  */
 export async function startLocalMesh(options: LocalMeshOptions): Promise<LocalMesh> {
@@ -91,7 +92,7 @@ export async function startLocalMesh(options: LocalMeshOptions): Promise<LocalMe
     ...options.env,
   };
   const file = readComposeFile(readFileSync(options.composePath, "utf8"), env);
-  const plan = await place(file.services, options, meshFolder, file);
+  const plan = withoutMissing(await place(file.services, options, meshFolder, file), options);
   const called = calledServices(file);
   const servers: Supervised[] = [];
   const ends = new Map<string, number>();
@@ -126,6 +127,7 @@ export async function startLocalMesh(options: LocalMeshOptions): Promise<LocalMe
     for (const local of plan) {
       const { service } = local;
       if (isOurs(service) || !called.has(service.name)) continue;
+      if (isRedis(service) && !hasRedis(options.env)) continue;
       const elsewhere = externalUrl(service, options.env);
       if (elsewhere !== undefined) {
         onProgress(`${service.name}: a server of yours, as the environment says`);
@@ -194,7 +196,7 @@ async function place(
   const plan = planLocally(file, { ...folders, portFor: (service, port) => wanted.get(`${service}:${port}`) ?? 0 });
   return plan.map((local) => {
     const environment = { ...local.environment };
-    for (const name of ["WEIR_NATS_URL", "WEIR_DATABASE_URL", "WEIR_LOG_LEVEL"]) {
+    for (const name of ["WEIR_NATS_URL", "WEIR_DATABASE_URL", "WEIR_REDIS_URL", "WEIR_LOG_LEVEL"]) {
       const given = options.env[name];
       if (given && (name in environment || name === "WEIR_LOG_LEVEL")) environment[name] = given;
     }
@@ -203,6 +205,24 @@ async function place(
     for (const { source, named } of local.service.mounts) {
       if (named) mkdirSync(join(folders.volumeFolder, source), { recursive: true, mode: 0o700 });
     }
+    return { ...local, environment };
+  });
+}
+
+function isRedis({ image }: ComposeService): boolean {
+  return image.startsWith("redis:");
+}
+
+function hasRedis(env: Environment): boolean {
+  return Boolean(env["WEIR_REDIS_URL"]) || findProgram("redis-server") !== undefined;
+}
+
+/** Where there is no Redis, nobody is told of one. */
+function withoutMissing(plan: readonly LocalService[], { env, onProgress }: LocalMeshOptions): readonly LocalService[] {
+  if (hasRedis(env)) return plan;
+  onProgress("redis: not installed, so each process counts its limits for itself");
+  return plan.map((local) => {
+    const { WEIR_REDIS_URL: _, ...environment } = local.environment;
     return { ...local, environment };
   });
 }
@@ -219,6 +239,7 @@ function secretOf(path: string): string {
 function externalUrl(service: ComposeService, env: Environment): string | undefined {
   if (service.image.startsWith("nats:")) return env["WEIR_NATS_URL"];
   if (service.image.includes("pgvector")) return env["WEIR_DATABASE_URL"];
+  if (isRedis(service)) return env["WEIR_REDIS_URL"];
   return undefined;
 }
 
@@ -241,6 +262,11 @@ async function serverPlan(
     const path = join(meshFolder, "nats.conf");
     writeFileSync(path, local.localise(text));
     return { command, args: [tether, "SIGTERM", "-", program, "--config", path] };
+  }
+  if (isRedis(service)) {
+    const [, ...options] = service.command;
+    const place = ["--port", String(ports.get(6379) ?? 0), "--bind", "127.0.0.1", "--dir", meshFolder];
+    return { command, args: [tether, "SIGTERM", "-", findProgram("redis-server") ?? "", ...options, ...place] };
   }
   if (service.image.includes("pgvector")) {
     const { POSTGRES_USER = "", POSTGRES_DB = "", POSTGRES_PASSWORD = "" } = service.environment;

@@ -41,6 +41,8 @@ export interface Settings {
   readonly peers: Readonly<Partial<Record<ServiceName, readonly string[]>>>;
   /** NATS servers with JetStream, which carry usage. Undefined: the pool hands usage to metering directly. */
   readonly natsUrl: string | undefined;
+  /** Redis, in which edges and pools share their limits. Undefined: each process counts for itself. A secret. */
+  readonly redisUrl: string | undefined;
   /** Postgres. Undefined: the embedded one, in `dataDir`. A secret. */
   readonly databaseUrl: string | undefined;
   /** Secret under which API keys are hashed, at least 32 bytes. Undefined: the one in `dataDir`, made when absent. */
@@ -94,6 +96,11 @@ export const variables: readonly Variable[] = [
   {
     name: "WEIR_NATS_URL",
     text: "NATS with JetStream, which carries usage; default: usage goes to metering directly",
+    file: true,
+  },
+  {
+    name: "WEIR_REDIS_URL",
+    text: "Redis, in which edges and pools share their limits; default: each process counts for itself",
     file: true,
   },
   { name: "WEIR_DATABASE_URL", text: "Postgres; default: the embedded one, in the data folder", file: true },
@@ -214,6 +221,7 @@ export function readSettings(env: Environment, defaults: Partial<Settings> = {})
     listen: listen === undefined ? defaults.listen : address("WEIR_LISTEN", listen),
     peers: { ...defaults.peers, ...peers },
     natsUrl: url("WEIR_NATS_URL", secret("WEIR_NATS_URL"), ["nats:", "tls:"]) ?? defaults.natsUrl,
+    redisUrl: url("WEIR_REDIS_URL", secret("WEIR_REDIS_URL"), ["redis:", "rediss:"]) ?? defaults.redisUrl,
     databaseUrl:
       url("WEIR_DATABASE_URL", secret("WEIR_DATABASE_URL"), ["postgres:", "postgresql:"]) ?? defaults.databaseUrl,
     pepper: pepper === undefined ? defaults.pepper : Buffer.from(pepper),
@@ -274,6 +282,7 @@ export function environmentOf(settings: Settings): Record<string, string> {
       serviceNames.map((name) => [`WEIR_PEER_${name.toUpperCase()}`, settings.peers[name]?.join(",")]),
     ),
     WEIR_NATS_URL: settings.natsUrl,
+    WEIR_REDIS_URL: settings.redisUrl,
     WEIR_DATABASE_URL: settings.databaseUrl,
     WEIR_KEY_PEPPER: settings.pepper?.toString(),
     WEIR_TLS_CERT_FILE: tls?.certificatePath,

@@ -11,7 +11,7 @@ import type { Standings } from "./rate-headers.ts";
 export interface Limited extends LimitAmounts {
   /** Id of the key, or what stands for one: callers of one id share its limits. */
   readonly id: string;
-  /** Whose limits hold for it as well: `tenants/`, `teams/` and `users/` and an id. */
+  /** Whose limits hold for it as well: `tenants/`, `teams/` and `users/` and an id, the tenant first. */
   readonly subjects: readonly string[];
 }
 
@@ -124,13 +124,19 @@ export function createLimits(deps: LimitsDeps): Limits {
   function createPlan(caller: Limited): Plan {
     const { requestsPerMinute, tokensPerMinute } = defaults();
     const subjects = caller.subjects.map(subject);
+    const [group] = caller.subjects;
     const limits = [
-      ...limitsOf("key", caller.id, {
-        ...caller,
-        requestsPerMinute: caller.requestsPerMinute ?? requestsPerMinute,
-        tokensPerMinute: caller.tokensPerMinute ?? tokensPerMinute,
-      }),
-      ...subjects.flatMap((known, index) => subjectLimits(caller.subjects[index] as string, known?.limits)),
+      ...limitsOf(
+        "key",
+        caller.id,
+        {
+          ...caller,
+          requestsPerMinute: caller.requestsPerMinute ?? requestsPerMinute,
+          tokensPerMinute: caller.tokensPerMinute ?? tokensPerMinute,
+        },
+        group,
+      ),
+      ...subjects.flatMap((known, index) => subjectLimits(caller.subjects[index] as string, known?.limits, group)),
     ];
     const counters = limits.map((limit) => limiter.counter(limit));
     const ofKind = (kind: Limit["kind"], window: Limit["window"]) =>
@@ -283,10 +289,10 @@ class OpenAdmission implements Admission {
 const subjectScopes: Readonly<Record<string, LimitScope>> = { tenants: "tenant", teams: "team", users: "user" };
 
 /** @param name `teams/search` */
-function subjectLimits(name: string, limits: LimitAmounts | undefined): Limit[] {
+function subjectLimits(name: string, limits: LimitAmounts | undefined, group: string | undefined): Limit[] {
   const slash = name.indexOf("/");
   const scope = subjectScopes[name.slice(0, slash)];
-  return limits === undefined || scope === undefined ? [] : limitsOf(scope, name.slice(slash + 1), limits);
+  return limits === undefined || scope === undefined ? [] : limitsOf(scope, name.slice(slash + 1), limits, group);
 }
 
 const scopeWords: Readonly<Record<LimitScope, string>> = {

@@ -12,6 +12,8 @@ export interface Limit {
   readonly scope: LimitScope;
   /** Of whom: the id of a key, a user, a team, a tenant or a provider, or an alias. */
   readonly id: string;
+  /** Limits of one group are asked for together where they are shared: `tenants/acme`. Undefined: it is alone. */
+  readonly group?: string | undefined;
   readonly kind: LimitKind;
   /** Undefined: what is open at once needs none. */
   readonly window: LimitWindow | undefined;
@@ -28,12 +30,12 @@ export interface LimitAmounts {
   readonly concurrentRequests?: number | undefined;
 }
 
-/** The limits of one subject, as data. */
-export function limitsOf(scope: LimitScope, id: string, amounts: LimitAmounts): Limit[] {
+/** The limits of one subject, as data. @param group as in Limit */
+export function limitsOf(scope: LimitScope, id: string, amounts: LimitAmounts, group?: string): Limit[] {
   const { requestsPerMinute, tokensPerMinute, requestsPerDay, tokensPerDay, concurrentRequests } = amounts;
   const limits: Limit[] = [];
   const add = (kind: LimitKind, window: LimitWindow | undefined, amount: bigint | number | undefined) => {
-    if (amount !== undefined) limits.push({ scope, id, kind, window, amount: Number(amount) });
+    if (amount !== undefined) limits.push({ scope, id, group, kind, window, amount: Number(amount) });
   };
   add("requests", "minute", requestsPerMinute);
   add("requests", "day", requestsPerDay);

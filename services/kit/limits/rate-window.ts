@@ -73,6 +73,12 @@ export class RateWindow {
     this.sum -= back;
   }
 
+  /** What the window holds. */
+  total(nowMs: number): number {
+    this.advance(nowMs);
+    return this.sum;
+  }
+
   /** What could be taken now. */
   remaining(nowMs: number, limit: number): number {
     this.advance(nowMs);

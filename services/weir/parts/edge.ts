@@ -57,6 +57,7 @@ export function buildEdge(root: Root, clients: ClientsOfEdge, dependencies: () =
     pepper: root.pepper(),
     settings: () => settings,
     dependencies,
+    limitStore: root.sharedLimits?.store,
     renderMetrics: () => telemetry.renderMetrics(),
     clock,
     random: Math.random,

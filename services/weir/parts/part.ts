@@ -6,6 +6,7 @@ import type { Telemetry } from "@weir/kit/telemetry/setup";
 import type { Configuration } from "../configuration.ts";
 import type { DataFolder } from "../data-folder.ts";
 import type { Settings } from "../settings.ts";
+import type { SharedLimits } from "./shared-limits.ts";
 
 /** What every part of a process stands on. */
 export interface Root {
@@ -15,6 +16,8 @@ export interface Root {
   readonly telemetry: Telemetry;
   readonly log: Log;
   readonly clock: Clock;
+  /** Limits that are shared with other processes; undefined: this one counts for itself. */
+  readonly sharedLimits: SharedLimits | undefined;
   /** The data folder, made when it is first asked for: a part that keeps nothing needs none. */
   readonly folder: () => DataFolder;
   /** Secret under which API keys are hashed. */

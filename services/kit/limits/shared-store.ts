@@ -1,0 +1,322 @@
+import type { Clock } from "../clock.ts";
+import type { Log } from "../log.ts";
+import { unknown } from "./counter.ts";
+import {
+  answerMsMax,
+  bucketOf,
+  createLeasedCounter,
+  type LeasedCounter,
+  leaseKey,
+  type LeaseSurroundings,
+} from "./lease.ts";
+import { answersPerLimit, leaseScript, presenceScript } from "./lease-script.ts";
+import type { CounterStore } from "./limiter.ts";
+
+/** Runs a script in Redis. Rejects when it was not run, or when nobody knows; never waits for a connection. */
+export type RunScript = (script: string, keys: readonly string[], args: readonly string[]) => Promise<unknown>;
+
+/** What the store did, for metrics. */
+export interface SharedStoreMeasures {
+  /** @param outcome `ok`, `error`, or `timeout` for what nobody waited for any more */
+  operation(operation: "lease" | "presence", outcome: "ok" | "error" | "timeout"): void;
+  /** A limit was judged by this process' share, since Redis did not answer. */
+  judgedAlone(): void;
+}
+
+export interface SharedStoreDeps {
+  readonly run: RunScript;
+  readonly clock: Clock;
+  /** Tells this process from all others, also from earlier ones. */
+  readonly holder: string;
+  readonly measures: SharedStoreMeasures;
+  readonly log: Log;
+  /** For tests: the script, with a time of theirs. */
+  readonly script?: string;
+}
+
+/** Counters of limits that several processes share in Redis. */
+export interface SharedStore extends CounterStore {
+  /** Whether Redis answers. */
+  readonly isUp: boolean;
+  /** Processes that share the limits; the number last known. */
+  readonly holders: number;
+  /** Gives back what is held, if Redis answers within a second. */
+  close(): Promise<void>;
+}
+
+/** Leases hold for so long: what a process that dies had at hand counts as taken after that. */
+const leaseMs = 5_000;
+/** Longest that a call waits for Redis; then it is judged by the share. */
+const patienceMs = 50;
+/** Limits of one run of the script, so that Redis is never busy for long: some 15 us each. */
+const batchMax = 64;
+/** Runs that are under way at once. */
+const runsMax = 128;
+const presenceMs = 1_000;
+/** A process that was silent for so long shares no more. */
+const absenceMs = 10_000;
+const presenceKey = "weir:limits:{present}";
+
+/** What calls wait for of one counter. */
+interface Asking {
+  amount: number;
+  least: number;
+  readonly answered: (() => void)[];
+}
+
+export function createSharedStore(deps: SharedStoreDeps): SharedStore {
+  const { run, clock, measures, log, script = leaseScript() } = deps;
+  /** Counters that Redis should hear of, or hears of regularly. */
+  const active = new Set<LeasedCounter>();
+  const asking = new Map<LeasedCounter, Asking>();
+  /** When those runs left that are not answered, the oldest first. */
+  const runs = new Set<{ readonly sentMs: number }>();
+  let isUp = false;
+  let holders = 1;
+  let serial = 0;
+  let closed = false;
+  /** Redis' time less ours, as an upper bound; undefined until it was heard. */
+  let aheadMs: number | undefined;
+  let cancelBeat: (() => void) | undefined;
+  let beatMs = Number.POSITIVE_INFINITY;
+  let flushing = false;
+  let isPresent = false;
+  let cancelPresence = clock.after(0, tellPresence);
+
+  const around: LeaseSurroundings = {
+    isAway(nowMs) {
+      if (!isUp) return true;
+      for (const { sentMs } of runs) return nowMs - sentMs >= patienceMs - graceMs;
+      return false;
+    },
+    get holders() {
+      return holders;
+    },
+    leaseMs,
+    touched(counter, soon) {
+      active.add(counter);
+      const nowMs = clock.monotonic();
+      schedule(soon ? counter.dueMs(nowMs) : Math.min(counter.dueMs(nowMs), nowMs + leaseMs));
+    },
+    judgedAlone: () => measures.judgedAlone(),
+  };
+
+  function schedule(dueMs: number): void {
+    if (closed || dueMs >= beatMs || dueMs === Number.POSITIVE_INFINITY) return;
+    cancelBeat?.();
+    beatMs = dueMs;
+    cancelBeat = clock.after(Math.max(0, dueMs - clock.monotonic()), beat);
+  }
+
+  function beat(): void {
+    beatMs = Number.POSITIVE_INFINITY;
+    cancelBeat = undefined;
+    flush();
+  }
+
+  /** Tells Redis of all counters that are due, and of those that calls wait for. */
+  function flush(): void {
+    const nowMs = clock.monotonic();
+    if (!isUp) return;
+    const due: LeasedCounter[] = [];
+    let nextMs = Number.POSITIVE_INFINITY;
+    for (const counter of active) {
+      const dueMs = asking.has(counter) && !counter.inFlight ? nowMs : counter.dueMs(nowMs);
+      if (dueMs <= nowMs + graceMs) due.push(counter);
+      else if (dueMs !== Number.POSITIVE_INFINITY) nextMs = Math.min(nextMs, dueMs);
+      else if (!counter.inFlight) active.delete(counter);
+    }
+    for (const batch of batchesOf(due)) {
+      if (runs.size >= runsMax) nextMs = nowMs + graceMs;
+      else void lease(batch, nowMs);
+    }
+    schedule(nextMs);
+  }
+
+  async function lease(counters: readonly LeasedCounter[], nowMs: number): Promise<void> {
+    const deadlineMs = aheadMs === undefined ? 0 : Math.ceil(nowMs + aheadMs + answerMsMax);
+    const args = [String(leaseMs), String(deadlineMs)];
+    const asked: Asking[] = [];
+    for (const counter of counters) {
+      const ask = asking.get(counter);
+      if (ask !== undefined) {
+        asked.push(ask);
+        asking.delete(counter);
+      }
+      for (const value of counter.report(nowMs, ask?.amount ?? 0, ask?.least ?? 0)) args.push(String(value));
+    }
+    const keys = counters.map(({ limit }) => leaseKey(limit));
+    const answer = await within("lease", nowMs, () => run(script, keys, args));
+    const endMs = clock.monotonic();
+    const numbers = readAnswer(answer, counters.length);
+    counters.forEach((counter, index) => {
+      if (numbers === undefined) counter.unanswered();
+      else counter.answered(endMs, numbers.slice(1 + index * answersPerLimit, 1 + (index + 1) * answersPerLimit));
+      schedule(counter.dueMs(endMs));
+    });
+    for (const { answered } of asked) for (const tell of answered) tell();
+    // What was asked for while its counter's message was under way.
+    if (asking.size > 0) flush();
+  }
+
+  /** Makes a call that is over in time whatever Redis does. @returns undefined when it failed */
+  async function within(
+    operation: "lease" | "presence",
+    sentMs: number,
+    call: () => Promise<unknown>,
+  ): Promise<unknown> {
+    const mark = { sentMs };
+    runs.add(mark);
+    let cancel: (() => void) | undefined;
+    const timeout = new Promise<typeof late>((resolve) => {
+      cancel = clock.after(answerMsMax, () => resolve(late));
+    });
+    try {
+      const answer = await Promise.race([call(), timeout]);
+      measures.operation(operation, answer === late ? "timeout" : "ok");
+      if (answer === late) {
+        setUp(false, "it does not answer");
+        return undefined;
+      }
+      learnTime(answer, sentMs);
+      setUp(true);
+      return answer;
+    } catch (error) {
+      measures.operation(operation, "error");
+      setUp(false, error);
+      return undefined;
+    } finally {
+      cancel?.();
+      runs.delete(mark);
+    }
+  }
+
+  /** A quick answer tells Redis' time well; one that took no notice of a message tells that it was not known. */
+  function learnTime(answer: unknown, sentMs: number): void {
+    const [nowMs] = Array.isArray(answer) ? (answer as unknown[]) : [];
+    if (typeof nowMs !== "number") return;
+    const isQuick = clock.monotonic() - sentMs <= quickMs;
+    if (aheadMs === undefined || isQuick || (answer as unknown[]).length === 1) aheadMs = nowMs + 1 - sentMs;
+  }
+
+  function setUp(up: boolean, why?: unknown): void {
+    if (isUp === up || closed) return;
+    isUp = up;
+    if (up) {
+      log.info({ holders }, "limits are shared in Redis");
+      schedule(clock.monotonic());
+    } else {
+      log.warn({ error: why }, "Redis is away; this process keeps to its share of the limits");
+      tellAll();
+    }
+  }
+
+  /** Nobody is to wait any longer. */
+  function tellAll(): void {
+    const all = [...asking.values()];
+    asking.clear();
+    for (const { answered } of all) for (const tell of answered) tell();
+  }
+
+  /** Asks for an amount that a call waits for. */
+  function want(counter: LeasedCounter, amount: number, answered: () => void): void {
+    const known = asking.get(counter);
+    if (known === undefined) asking.set(counter, { amount, least: amount, answered: [answered] });
+    else {
+      known.amount += amount;
+      known.least = Math.min(known.least, amount);
+      known.answered.push(answered);
+    }
+    active.add(counter);
+    if (flushing) return;
+    flushing = true;
+    // What else is asked in this turn of the event loop goes along.
+    queueMicrotask(() => {
+      flushing = false;
+      flush();
+    });
+  }
+
+  function tellPresence(): void {
+    const nowMs = clock.monotonic();
+    cancelPresence = clock.after(presenceMs, tellPresence);
+    // One that is not answered yet says enough.
+    if (isPresent) return;
+    isPresent = true;
+    const args = [deps.holder, String(absenceMs)];
+    void within("presence", nowMs, () => run(presenceScript, [presenceKey], args)).then((answer) => {
+      isPresent = false;
+      const count: unknown = Array.isArray(answer) ? answer[1] : undefined;
+      if (typeof count === "number" && count >= 1) holders = count;
+    });
+  }
+
+  return {
+    counter: (limit) => {
+      serial += 1;
+      return createLeasedCounter(limit, `${deps.holder}.${serial}`, around);
+    },
+    ask(counters, amounts) {
+      const nowMs = clock.monotonic();
+      if (closed || around.isAway(nowMs)) return Promise.resolve();
+      return new Promise((resolve) => {
+        let left = 1;
+        const answered = () => {
+          left -= 1;
+          if (left > 0) return;
+          cancel();
+          resolve();
+        };
+        const cancel = clock.after(patienceMs, resolve);
+        counters.forEach((counter, index) => {
+          const leased = counter as LeasedCounter;
+          const amount = Math.min(amounts[index] as number, counter.limit.amount);
+          if (leased.waitMs(nowMs, amount) !== unknown) return;
+          left += 1;
+          want(leased, amount, answered);
+        });
+        answered();
+      });
+    },
+    get isUp() {
+      return isUp;
+    },
+    get holders() {
+      return holders;
+    },
+    async close() {
+      if (closed) return;
+      const nowMs = clock.monotonic();
+      cancelBeat?.();
+      cancelPresence();
+      tellAll();
+      const held = [...active].filter((counter) => !counter.inFlight);
+      for (const counter of held) counter.letGo();
+      closed = true;
+      if (isUp) await Promise.all(batchesOf(held).map((batch) => lease(batch, nowMs)));
+    },
+  };
+}
+
+/** Timers are late rather than early, but for fractions. */
+const graceMs = 5;
+/** An answer that took no longer tells the time of Redis to within as much. */
+const quickMs = 200;
+const late = Symbol("late");
+
+/** What goes to Redis together: counters of one slot of a cluster, and not too many. */
+function batchesOf(counters: readonly LeasedCounter[]): LeasedCounter[][] {
+  const batches: LeasedCounter[][] = [];
+  const byBucket = Map.groupBy(counters, ({ limit }) => bucketOf(limit));
+  for (const list of byBucket.values()) {
+    for (let start = 0; start < list.length; start += batchMax) batches.push(list.slice(start, start + batchMax));
+  }
+  return batches;
+}
+
+/** @returns undefined when Redis took no notice of the message, or answers otherwise than the script does */
+function readAnswer(answer: unknown, limits: number): number[] | undefined {
+  if (!Array.isArray(answer) || answer.length !== 1 + limits * answersPerLimit) return undefined;
+  const numbers = answer.map(Number);
+  return numbers.every(Number.isFinite) ? numbers : undefined;
+}
