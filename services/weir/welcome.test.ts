@@ -28,7 +28,7 @@ test("the key is shown when it is new, and only its place afterwards", () => {
   const first = welcomeText({ ...common, key: { kind: "created", text: "weir_a_b_c" } });
   expect(first).toContain("weir_a_b_c");
   expect(first).toContain("http://127.0.0.1:1/v1/chat/completions");
-  expect(first).toContain("gRPC at 127.0.0.1:2");
+  expect(first).toContain("gRPC       at 127.0.0.1:2");
   expect(welcomeText({ ...common, grpc: undefined, key: { kind: "elsewhere" } })).not.toContain("gRPC");
   const later = welcomeText({ ...common, key: { kind: "kept", text: "weir_a_b_c" } });
   expect(later).not.toContain("weir_a_b_c");

@@ -32,7 +32,7 @@ export function pickModel(routes: readonly Route[]): string | undefined {
 /** The text that `weir start` and `weir mesh` end with. */
 export function welcomeText(welcome: Welcome): string {
   const { url, grpc, key, keyPath, model, providers, command } = welcome;
-  const lines = ["", `Weir answers at ${url}/v1${grpc === undefined ? "" : `, gRPC at ${grpc}`}`, ""];
+  const lines = ["", `Weir answers at ${url}/v1`, ""];
   switch (key.kind) {
     case "created":
       lines.push(`  your key   ${key.text}`, `             kept in ${keyPath}`);
@@ -44,6 +44,7 @@ export function welcomeText(welcome: Welcome): string {
       lines.push(`  your key   is not in ${keyPath}; make one with: ${command} keys create`);
       break;
   }
+  if (grpc !== undefined) lines.push(`  gRPC       at ${grpc}`);
   lines.push("", "  providers");
   for (const [id, reason] of providers) lines.push(`    ${id.padEnd(12)} ${reason}`);
   if (providers.size === 0)
