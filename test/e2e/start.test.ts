@@ -133,17 +133,23 @@ test("the command line makes and ends keys, and says what was used", async () =>
 
 test("the README's curl and JavaScript answer, and its command lines are right", async () => {
   const here = (text: string) =>
-    text.replaceAll("http://127.0.0.1:8787/v1", first.url).replaceAll(".weir/key", join(dataDir, "key"));
+    text
+      .replaceAll("http://127.0.0.1:8787/v1", first.url)
+      .replaceAll("ws://127.0.0.1:8787/v1", first.url.replace("http", "ws"))
+      .replaceAll(".weir/key", join(dataDir, "key"));
   const curl = blocksOf("README.md", "sh").find((block) => block.startsWith("curl ")) ?? "";
   const answer = JSON.parse(await shell(here(curl).replace("curl ", "curl -sS "))) as OpenAI.ChatCompletion;
   expect(answer.choices[0]?.message.content).toContain("demo model");
-  const [code = ""] = blocksOf("README.md", "js");
-  // In the repository, where the SDK is installed.
-  const { stdout } = await promisify(execFile)(process.execPath, ["--input-type=module", "-e", here(code)], {
-    cwd: root,
-    env: { ...env, WEIR_KEY: key },
-  });
-  expect(stdout).toContain("demo model");
+  for (const page of ["README.md", "docs/websocket.md"]) {
+    const [code = ""] = blocksOf(page, "js");
+    // In the repository, where the SDK is installed.
+    const { stdout } = await promisify(execFile)(process.execPath, ["--input-type=module", "-e", here(code)], {
+      cwd: root,
+      env: { ...env, WEIR_KEY: key },
+      timeout: 30_000,
+    });
+    expect(stdout, page).toContain("demo model");
+  }
   const commands = [...textOf("README.md").matchAll(/`npm run weir -- ([^`]+)`/g)].map(([, line = ""]) =>
     line.replaceAll(/\s+/g, " "),
   );
@@ -168,7 +174,7 @@ test("ends in order, and when started again keeps keys and usage and says where 
   expect(readFileSync(join(dataDir, "key"), "utf8").trim()).toBe(key);
   const answer = JSON.parse(await shell(second.curl.replace("curl ", "curl -sS "))) as OpenAI.ChatCompletion;
   expect(answer.choices[0]?.message.content).toContain("demo model");
-  await vi.waitFor(async () => expect(await weir("usage", "--by", "tenant")).toMatch(/default +6 +6 /), {
+  await vi.waitFor(async () => expect(await weir("usage", "--by", "tenant")).toMatch(/default +7 +7 /), {
     timeout: 10_000,
   });
   expect(await stop(second.child)).toBe(0);
