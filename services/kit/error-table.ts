@@ -207,6 +207,21 @@ export const errorTable = {
     openai: { status: 403, type: "permission_error", code: "forbidden" },
     anthropic: { status: 403, type: "permission_error" },
   },
+  // https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/ section 2.7
+  [ErrorReason.IDEMPOTENCY_KEY_IN_USE]: {
+    code: Code.Aborted,
+    retry: "after-delay",
+    text: "A request with this Idempotency-Key is being answered; retry after the delay in Retry-After.",
+    openai: { status: 409, type: "invalid_request_error", code: "idempotency_key_in_use" },
+    anthropic: { status: 409, type: "invalid_request_error" },
+  },
+  [ErrorReason.IDEMPOTENCY_KEY_SPENT]: {
+    code: Code.FailedPrecondition,
+    retry: "never",
+    text: "This Idempotency-Key belongs to another request; send a new one.",
+    openai: { status: 422, type: "invalid_request_error", code: "idempotency_key_spent" },
+    anthropic: { status: 422, type: "invalid_request_error" },
+  },
 } as const satisfies Record<Exclude<ErrorReason, typeof ErrorReason.UNSPECIFIED>, ErrorRow>;
 
 /** A reason that has a row: all but UNSPECIFIED. */

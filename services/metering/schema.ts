@@ -368,3 +368,18 @@ export const budgetLeases = pgTable("budget_leases", {
   lostNanoUsd: int8("lost_nano_usd").notNull().default(0n),
   endTime: instant("end_time"),
 });
+
+export const idempotencyKeys = pgTable(
+  "idempotency_keys",
+  {
+    tenant: text("tenant").notNull(),
+    keyId: bytea("key_id").notNull(),
+    requestDigest: bytea("request_digest").notNull(),
+    claimId: uuid("claim_id").notNull(),
+    leaseExpireTime: instant("lease_expire_time").notNull(),
+    outcome: bytea("outcome"),
+    createTime: instant("create_time").notNull().defaultNow(),
+    expireTime: instant("expire_time").notNull(),
+  },
+  (table) => [primaryKey({ columns: [table.tenant, table.keyId] })],
+);

@@ -4,6 +4,7 @@ import type { Meter } from "@opentelemetry/api";
 import type { AccountService } from "@weir/gen/weir/account/v1/account_service_pb";
 import type { BudgetService } from "@weir/gen/weir/account/v1/budget_service_pb";
 import type { ConversationService } from "@weir/gen/weir/conversation/v1/conversation_service_pb";
+import type { IdempotencyService } from "@weir/gen/weir/idempotency/v1/idempotency_service_pb";
 import type { LedgerService } from "@weir/gen/weir/metering/v1/ledger_service_pb";
 import type { UsageService } from "@weir/gen/weir/metering/v1/usage_service_pb";
 import type { RandomBytes } from "@weir/kit/api-key";
@@ -20,6 +21,8 @@ import { type ConflictList, createConflictList } from "./conflict-list.ts";
 import { createConversations } from "./conversations/conversations.ts";
 import { createResponseStore } from "./conversations/response-store.ts";
 import { startSweeper } from "./conversations/sweeper.ts";
+import { createClaimStore } from "./idempotency/claim-store.ts";
+import { createIdempotencyService } from "./idempotency/service.ts";
 import type { Database } from "./database.ts";
 import { createLedgerService } from "./ledger-service.ts";
 import { migrate } from "./migrate.ts";
@@ -50,6 +53,7 @@ export interface Metering {
   readonly usage: ServiceImpl<typeof UsageService>;
   readonly ledger: ServiceImpl<typeof LedgerService>;
   readonly conversations: ServiceImpl<typeof ConversationService>;
+  readonly idempotency: ServiceImpl<typeof IdempotencyService>;
   /** For the JetStream consumer. */
   readonly recorder: Recorder;
   readonly store: LedgerStore;
@@ -81,6 +85,7 @@ export function createMetering(dependencies: MeteringDependencies): Metering {
   const prices = createPriceBook(createPriceStore(database));
   const recorder = createRecorder({ store, prices, clock, meter, log });
   const responses = createResponseStore(database);
+  const claims = createClaimStore(database);
   const conflicts = createConflictList(database);
   const keyWaiting = createWaiting(clock);
   const budgetWaiting = createWaiting(clock);
@@ -100,9 +105,13 @@ export function createMetering(dependencies: MeteringDependencies): Metering {
     ledger: createLedgerService(database),
     conflicts,
     conversations: createConversations(responses),
+    idempotency: createIdempotencyService(claims),
     startMonthKeeper: (keptMonths) => startMonthKeeper({ database, keptMonths, clock, log }),
     startBudgetSweeper: () => startBudgetSweeper({ database, clock, log }),
-    startSweeper: () => startSweeper({ store: responses, clock, log }),
+    startSweeper() {
+      const sweepers = [responses, claims].map((expiring) => startSweeper({ store: expiring, clock, log }));
+      return { stop: () => sweepers.forEach((sweeper) => sweeper.stop()) };
+    },
     recorder,
     store,
     async prepare(list) {

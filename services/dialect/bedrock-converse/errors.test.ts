@@ -38,6 +38,8 @@ const statuses: Readonly<Record<Reason, readonly [status: number, type: string]>
   [ErrorReason.REQUEST_TIMEOUT]: [408, "RequestTimeoutException"],
   [ErrorReason.ALREADY_EXISTS]: [400, "ConflictException"],
   [ErrorReason.DEADLINE_EXCEEDED]: [408, "ModelTimeoutException"],
+  [ErrorReason.IDEMPOTENCY_KEY_IN_USE]: [429, "ThrottlingException"],
+  [ErrorReason.IDEMPOTENCY_KEY_SPENT]: [400, "ConflictException"],
   [ErrorReason.PROVIDER_REJECTED]: [400, "ValidationException"],
   [ErrorReason.TARGET_UNSUPPORTED]: [400, "ValidationException"],
 };

@@ -54,6 +54,8 @@ const looks = {
   [ErrorReason.DEADLINE_EXCEEDED]: timeout,
   [ErrorReason.PROVIDER_REJECTED]: validation,
   [ErrorReason.TARGET_UNSUPPORTED]: validation,
+  [ErrorReason.IDEMPOTENCY_KEY_IN_USE]: throttling,
+  [ErrorReason.IDEMPOTENCY_KEY_SPENT]: look(400, "ConflictException", "validationException"),
 } as const satisfies Record<Reason, Look>;
 
 function look(status: number, type: string, streamed: StreamException): Look {

@@ -7,7 +7,7 @@ import { readError, readRetryDelay } from "./provider-error.ts";
 
 // https://github.com/googleapis/googleapis/blob/master/google/rpc/code.proto
 const statusWords =
-  /^(INVALID_ARGUMENT|DEADLINE_EXCEEDED|NOT_FOUND|ALREADY_EXISTS|PERMISSION_DENIED|UNAUTHENTICATED|RESOURCE_EXHAUSTED|FAILED_PRECONDITION|UNIMPLEMENTED|INTERNAL|UNAVAILABLE|DATA_LOSS)$/;
+  /^(INVALID_ARGUMENT|DEADLINE_EXCEEDED|NOT_FOUND|ABORTED|ALREADY_EXISTS|PERMISSION_DENIED|UNAUTHENTICATED|RESOURCE_EXHAUSTED|FAILED_PRECONDITION|UNIMPLEMENTED|INTERNAL|UNAVAILABLE|DATA_LOSS)$/;
 
 interface Body {
   readonly error: { code: number; message: string; status: string; details: Record<string, unknown>[] };

@@ -38,6 +38,8 @@ const statuses = {
   [ErrorReason.DEADLINE_EXCEEDED]: { code: 504, status: "DEADLINE_EXCEEDED" },
   [ErrorReason.PROVIDER_REJECTED]: { code: 400, status: "FAILED_PRECONDITION" },
   [ErrorReason.TARGET_UNSUPPORTED]: { code: 400, status: "FAILED_PRECONDITION" },
+  [ErrorReason.IDEMPOTENCY_KEY_IN_USE]: { code: 409, status: "ABORTED" },
+  [ErrorReason.IDEMPOTENCY_KEY_SPENT]: { code: 422, status: "FAILED_PRECONDITION" },
 } as const satisfies Record<Reason, GoogleStatus>;
 
 /** Sent when the failure passes with time and nobody said how much. */

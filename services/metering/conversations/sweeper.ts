@@ -14,14 +14,14 @@ const batchCount = 200;
 /** The next round takes what this one leaves. */
 const batchesMax = 50;
 
-/** Deletes expired responses once a minute, in small batches. Several processes may do so at once. */
+/** Deletes what has expired in a store once a minute, in small batches. Several processes may do so at once. */
 export function startSweeper({ store, clock, log }: SweeperDependencies): { stop(): void } {
   let stopped = false;
   let cancelTimer = clock.after(intervalMs, round);
 
   function round(): void {
     sweep()
-      .catch((error: unknown) => log.warn({ error }, "expired responses could not be deleted; trying again later"))
+      .catch((error: unknown) => log.warn({ error }, "expired rows could not be deleted; trying again later"))
       .finally(() => {
         if (!stopped) cancelTimer = clock.after(intervalMs, round);
       });

@@ -3,6 +3,7 @@ import { AccountService } from "@weir/gen/weir/account/v1/account_service_pb";
 import { BudgetService } from "@weir/gen/weir/account/v1/budget_service_pb";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import { ConversationService } from "@weir/gen/weir/conversation/v1/conversation_service_pb";
+import { IdempotencyService } from "@weir/gen/weir/idempotency/v1/idempotency_service_pb";
 import { LedgerService } from "@weir/gen/weir/metering/v1/ledger_service_pb";
 import { UsageService } from "@weir/gen/weir/metering/v1/usage_service_pb";
 import { WeirError } from "@weir/kit/weir-error";
@@ -35,6 +36,7 @@ export async function startMetering(root: Root): Promise<Part> {
     mesh.host("metering", UsageService, metering.usage);
     mesh.host("metering", LedgerService, metering.ledger);
     mesh.host("metering", ConversationService, metering.conversations);
+    mesh.host("metering", IdempotencyService, metering.idempotency);
     root.stopping.addEventListener("abort", () => metering.endWatches());
     const sweeper = metering.startSweeper();
     const months = metering.startMonthKeeper(() => configuration.current().config.ledger?.keptMonths);
