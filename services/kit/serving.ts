@@ -1,4 +1,5 @@
 import type { DescMethod, MessageInitShape, MessageShape, DescMessage } from "@bufbuild/protobuf";
+import type { ContextValues } from "@connectrpc/connect";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import type { HostedService, Metadata } from "./call.ts";
 import { type Clock, systemClock } from "./clock.ts";
@@ -157,18 +158,22 @@ export class Serving {
   /** What the caller sends, where that is a stream. */
   private requests: ReplyStream<object> | undefined;
 
-  /** @param timeoutMs what is left of the call's time; undefined: no deadline */
+  /**
+   * @param timeoutMs what is left of the call's time; undefined: no deadline
+   * @param values what the door found out about the call, for its handler
+   */
   constructor(
     method: ServedMethod,
     protocolName: string,
     metadata: Metadata,
     timeoutMs: number | undefined,
     sink: ReplySink,
+    values?: ContextValues,
   ) {
     const { clock } = method.settings;
     this.method = method;
     this.sink = sink;
-    this.context = new CallContext(method.desc, protocolName, metadata, timeoutMs, clock);
+    this.context = new CallContext(method.desc, protocolName, metadata, timeoutMs, clock, values);
     if (timeoutMs !== undefined) this.cancelTimer = clock.after(timeoutMs, () => this.fail(deadlineExceeded()));
   }
 

@@ -68,7 +68,9 @@ export function toConnectError(error: WeirError): ConnectError {
     { desc: ErrorInfoSchema, value: { reason: reasonWord(error.reason), domain, metadata: { ...error.metadata } } },
   ];
   if (error.retryAfterMs !== undefined) {
-    details.push({ desc: RetryInfoSchema, value: { retryDelay: durationFromMs(error.retryAfterMs) } });
+    // A Duration holds no part of a nanosecond.
+    const retryDelay = durationFromMs(Math.ceil(error.retryAfterMs));
+    details.push({ desc: RetryInfoSchema, value: { retryDelay } });
   }
   return new ConnectError(error.message, error.row.code, undefined, details, error.cause);
 }

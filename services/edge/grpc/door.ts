@@ -4,7 +4,7 @@ import type { Tracer } from "@opentelemetry/api";
 import { Permission } from "@weir/gen/weir/common/v1/access_pb";
 import { Health } from "@weir/gen/grpc/health/v1/health_pb";
 import { ServerReflection } from "@weir/gen/grpc/reflection/v1/reflection_pb";
-import { type HostedService, hostService, onCallEnd } from "@weir/kit/call";
+import { type HostedService, hostService } from "@weir/kit/call";
 import type { Clock } from "@weir/kit/clock";
 import { methodPath } from "@weir/kit/context";
 import type { ServerTlsOptions } from "@weir/kit/grpc/credentials";
@@ -68,6 +68,8 @@ interface Call {
   readonly address: string | undefined;
   caller: Caller | undefined;
   admitted: Admitted | undefined;
+  /** What it failed with; undefined: it ended well. Until its handler knows better, its client has left. */
+  outcome: unknown;
 }
 
 type Handler = (request: Message, context: HandlerContext) => Promise<Message> | ReplyStream<Message>;
@@ -101,7 +103,7 @@ export function createGrpcDoor(deps: GrpcDoorDeps): GrpcDoor {
     };
   }
 
-  function enter({ path, metadata, address }: GateCall): ContextValues | Promise<ContextValues> {
+  function arrive({ path, metadata, address }: GateCall): ContextValues | Promise<ContextValues> {
     const label = `/${path}`;
     const call: Call = {
       id: deps.newRequestId(),
@@ -113,30 +115,38 @@ export function createGrpcDoor(deps: GrpcDoorDeps): GrpcDoor {
       address,
       caller: undefined,
       admitted: undefined,
+      outcome: new CallCancelled(),
     };
     const access = accesses.get(path);
     const values = createContextValues().set(callKey, call);
-    if (access === undefined || access === "open") return values;
-    const letIn = (admitted: Admitted): ContextValues => {
+    const enter = (admitted: Admitted | undefined): ContextValues => {
       call.admitted = admitted;
+      openCount += 1;
       return values;
     };
+    if (access === undefined || access === "open") return enter(undefined);
     const refuse = (thrown: unknown): never => {
-      end(call, thrown);
+      call.outcome = thrown;
+      end(call);
       throw thrown;
     };
     try {
       const admitted = admit({ headers: metadata, address }, access, (caller) => {
         call.caller = caller;
       });
-      return admitted instanceof Promise ? admitted.then(letIn, refuse) : letIn(admitted);
+      return admitted instanceof Promise ? admitted.then(enter, refuse) : enter(admitted);
     } catch (thrown) {
       return refuse(thrown);
     }
   }
 
-  /** @param thrown undefined: the call ended well */
-  function end(call: Call, thrown: unknown): void {
+  function over(values: ContextValues): void {
+    openCount -= 1;
+    end(callOf(values));
+  }
+
+  function end(call: Call): void {
+    const { outcome: thrown } = call;
     call.admitted?.admission.end();
     const isLeft = thrown instanceof CallCancelled;
     const failure = thrown === undefined || isLeft ? undefined : toWeirError(thrown);
@@ -156,47 +166,30 @@ export function createGrpcDoor(deps: GrpcDoorDeps): GrpcDoor {
     });
   }
 
-  /** @param run makes the call; `settle` is told how it ended, unless its client left first */
-  function serve<T>(context: HandlerContext, run: (call: Call, settle: (thrown: unknown) => void) => T): T {
-    const call = context.values.get(callKey);
-    if (call === undefined) throw new Error("the gate was passed by");
-    context.responseHeader.set("x-request-id", call.id);
-    let thrown: unknown = new CallCancelled();
-    openCount += 1;
-    onCallEnd(context, () => {
-      openCount -= 1;
-      end(call, thrown);
-    });
-    return run(call, (outcome) => {
-      thrown = outcome;
-    });
-  }
-
-  function unary(method: PublicUnary, request: Message, context: HandlerContext): Promise<Message> {
-    return serve(context, async (call, settle) => {
-      try {
-        const reply = await method.call(request, factsOf(call, context, context.signal));
-        settle(undefined);
-        return reply;
-      } catch (thrown) {
-        settle(thrown);
-        throw thrown;
-      }
-    });
+  async function unary(method: PublicUnary, request: Message, context: HandlerContext): Promise<Message> {
+    const call = begin(context);
+    try {
+      const reply = await method.call(request, factsOf(call, context, context.signal));
+      call.outcome = undefined;
+      return reply;
+    } catch (thrown) {
+      call.outcome = thrown;
+      throw thrown;
+    }
   }
 
   function stream(method: PublicStream, request: Message, context: HandlerContext): ReplyStream<Message> {
-    return serve(context, (call, settle) => {
-      try {
-        return tapped(method.call(request, factsOf(call, context, undefined)), {
-          ended: () => settle(undefined),
-          failed: settle,
-        });
-      } catch (thrown) {
-        settle(thrown);
-        throw thrown;
-      }
-    });
+    const call = begin(context);
+    const failed = (thrown: unknown): void => {
+      call.outcome = thrown;
+    };
+    try {
+      const reply = method.call(request, factsOf(call, context, undefined));
+      return tapped(reply, { failed, ended: () => failed(undefined) });
+    } catch (thrown) {
+      failed(thrown);
+      throw thrown;
+    }
   }
 
   function hosted(): HostedService[] {
@@ -222,7 +215,7 @@ export function createGrpcDoor(deps: GrpcDoorDeps): GrpcDoor {
         hosted: hosted(),
         tls,
         link: false,
-        gate: { admit: enter, connect, callsPerConnectionMax, idleMs, receiveTimeoutMs },
+        gate: { admit: arrive, over, connect, callsPerConnectionMax, idleMs, receiveTimeoutMs },
         clock,
         messageBytesMax: settings().bodyBytesMax,
       });
@@ -231,6 +224,18 @@ export function createGrpcDoor(deps: GrpcDoorDeps): GrpcDoor {
     drain: async (timeoutMs) => server?.drain(timeoutMs),
     close: async () => server?.close(),
   };
+}
+
+function callOf(values: ContextValues): Call {
+  const call = values.get(callKey);
+  if (call === undefined) throw new Error("the gate was passed by");
+  return call;
+}
+
+function begin(context: HandlerContext): Call {
+  const call = callOf(context.values);
+  context.responseHeader.set("x-request-id", call.id);
+  return call;
 }
 
 function factsOf(call: Call, context: HandlerContext, signal: AbortSignal | undefined): RpcFacts {

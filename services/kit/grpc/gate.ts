@@ -32,6 +32,8 @@ export interface Gate {
    * @throws WeirError
    */
   readonly admit: (call: GateCall) => ContextValues | Promise<ContextValues>;
+  /** A call that was let in has ended, however it did. Called once for each. */
+  readonly over: (values: ContextValues) => void;
   /**
    * Lets a connection in before any of its bytes are read.
    * @returns what to call when it has closed; undefined: it is cut
@@ -62,6 +64,8 @@ export interface GateKeeper {
    */
   listen(address: string, inject: (socket: Socket) => void): Promise<string>;
   stopListening(): void;
+  /** Calls back once, when no connection is left. */
+  whenEmpty(callback: () => void): void;
   /** Cuts every connection. */
   close(): void;
 }
@@ -72,6 +76,8 @@ export function createGateKeeper(gate: Gate, { clock, onDefect }: ServingSetting
   const interceptor: ServerInterceptor = ({ path: pathWithSlash, requestStream }, call) => {
     const path = pathWithSlash.slice(1);
     let cancelTimer: (() => void) | undefined;
+    let known: ContextValues | undefined;
+    let isOver = false;
     const refuse = (thrown: unknown): void => {
       cancelTimer?.();
       const error = toWeirError(thrown);
@@ -83,6 +89,8 @@ export function createGateKeeper(gate: Gate, { clock, onDefect }: ServingSetting
         next({
           onReceiveMetadata(metadata, pass) {
             const enter = (values: ContextValues): void => {
+              if (isOver) return gate.over(values);
+              known = values;
               admitted.set(metadata, values);
               if (!requestStream) {
                 cancelTimer = clock.after(gate.receiveTimeoutMs, () => refuse(deadlineExceeded()));
@@ -102,13 +110,19 @@ export function createGateKeeper(gate: Gate, { clock, onDefect }: ServingSetting
             cancelTimer?.();
             pass();
           },
-          onCancel: () => cancelTimer?.(),
+          // Comes at the end of every call.
+          onCancel() {
+            isOver = true;
+            cancelTimer?.();
+            if (known !== undefined) gate.over(known);
+          },
         });
       },
     });
   };
 
   const sockets = new Set<Socket>();
+  const waiting: (() => void)[] = [];
   let injectSocket: (socket: Socket) => void = () => undefined;
   const port = createServer((socket) => {
     const closed = gate.connect(socket.remoteAddress);
@@ -120,6 +134,7 @@ export function createGateKeeper(gate: Gate, { clock, onDefect }: ServingSetting
     socket.on("close", () => {
       sockets.delete(socket);
       closed();
+      if (sockets.size === 0) for (const tell of waiting.splice(0)) tell();
     });
     // Of those that nothing listens to: before HTTP/2 has begun, and after it has ended.
     socket.on("error", () => socket.destroy());
@@ -139,6 +154,10 @@ export function createGateKeeper(gate: Gate, { clock, onDefect }: ServingSetting
       }),
     stopListening() {
       if (port.listening) port.close();
+    },
+    whenEmpty(callback) {
+      if (sockets.size === 0) callback();
+      else waiting.push(callback);
     },
     close() {
       if (port.listening) port.close();

@@ -10,6 +10,7 @@ import {
   type ServerWritableStream,
 } from "@grpc/grpc-js";
 import type { DescMessage, MessageInitShape, MessageShape } from "@bufbuild/protobuf";
+import type { ContextValues } from "@connectrpc/connect";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import { ServerReflection } from "@weir/gen/grpc/reflection/v1/reflection_pb";
 import type { HostedService } from "../call.ts";
@@ -30,7 +31,8 @@ import {
 } from "../serving.ts";
 import { toStatus } from "../status.ts";
 import { toWeirError, WeirError } from "../weir-error.ts";
-import { refusal, serverCredentials, type TlsOptions } from "./credentials.ts";
+import { refusal, serverCredentials, type ServerTlsOptions } from "./credentials.ts";
+import { createGateKeeper, type Gate } from "./gate.ts";
 import { createHealth } from "./health.ts";
 import { fromGrpcMetadata, setStatusDetails, toGrpcMetadata } from "./metadata.ts";
 import { createReflection } from "./reflection.ts";
@@ -40,14 +42,17 @@ export interface GrpcServerOptions extends ServingOptions {
   readonly name: string;
   readonly hosted: readonly HostedService[];
   /** Undefined: without TLS. */
-  readonly tls?: TlsOptions | undefined;
-  readonly link?: LinkOptions | undefined;
+  readonly tls?: ServerTlsOptions | undefined;
+  /** `false`: there are none, only plain gRPC. */
+  readonly link?: LinkOptions | false | undefined;
+  /** Makes it a door for callers that are not of the mesh. Undefined: whoever connects may call. */
+  readonly gate?: Gate | undefined;
 }
 
 /** One port: links, plain gRPC, health and reflection. */
 export interface GrpcServer {
   /**
-   * @param address `host:port`, where port 0 means any free one, or `unix:/path`
+   * @param address `host:port`, where port 0 means any free one, or, without a gate, `unix:/path`
    * @returns the address with the port in it
    */
   listen(address: string): Promise<string>;
@@ -64,27 +69,33 @@ export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
   const settings = servingSettings(options);
   const health = createHealth(options.hosted.map(({ service }) => service.typeName));
   const methods = servedMethods([...options.hosted, health.hosted], options);
-  const links = createLinkServer({
-    methods,
-    serving: settings,
-    link: linkSettings(options.link ?? {}),
-    name: options.name,
-    refusal: (call) => refusal(options.tls, call),
-  });
+  const links =
+    options.link === false
+      ? undefined
+      : createLinkServer({
+          methods,
+          serving: settings,
+          link: linkSettings(options.link ?? {}),
+          name: options.name,
+          refusal: (call) => refusal(options.tls, call),
+        });
+  const gateKeeper = options.gate === undefined ? undefined : createGateKeeper(options.gate, settings);
   const server = new Server({
     "grpc.max_receive_message_length": settings.messageBytesMax,
     "grpc.max_send_message_length": -1,
     "grpc.enable_channelz": 0,
     "grpc.max_concurrent_streams": 10_000,
     "grpc-node.flow_control_window": 4 * 1024 * 1024,
+    ...gateKeeper?.serverOptions,
   });
   let openCalls = 0;
   const count = (change: 1 | -1) => {
     openCalls += change;
   };
 
-  server.addService(linkService, { open: links.open });
-  for (const method of methods.values()) addMethod(server, method, options.tls, count);
+  if (links !== undefined) server.addService(linkService, { open: links.open });
+  const host: Host = { tls: options.tls, count, valuesOf: (metadata) => gateKeeper?.valuesOf(metadata) };
+  for (const method of methods.values()) addMethod(server, method, host);
   const reflection = createReflection([
     ...options.hosted.map(({ service }) => service),
     health.hosted.service,
@@ -98,6 +109,10 @@ export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
 
   return {
     async listen(address) {
+      if (gateKeeper !== undefined) {
+        const injector = server.createConnectionInjector(serverCredentials(options.tls));
+        return gateKeeper.listen(address, (socket) => injector.injectConnection(socket));
+      }
       if (address.startsWith("unix:")) await removeDeadSocket(address.slice("unix:".length));
       return new Promise((resolve, reject) => {
         server.bindAsync(address, serverCredentials(options.tls), (error, port) => {
@@ -108,25 +123,33 @@ export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
     },
     async drain(timeoutMs) {
       health.shutdown();
-      links.drain();
+      gateKeeper?.stopListening();
+      links?.drain();
       await new Promise<void>((resolve) => {
         const cancel = settings.clock.after(timeoutMs, resolve);
-        server.tryShutdown(() => {
+        const done = (): void => {
           cancel();
           resolve();
+        };
+        // A server that was given its connections does not wait for them.
+        server.tryShutdown(() => {
+          if (gateKeeper === undefined) done();
+          else gateKeeper.whenEmpty(done);
         });
       });
-      links.close();
+      links?.close();
       server.forceShutdown();
+      gateKeeper?.close();
     },
     async close() {
       health.shutdown();
-      links.close();
+      links?.close();
       server.forceShutdown();
+      gateKeeper?.close();
     },
     status() {
-      const { links: count, calls } = links.status();
-      return { links: count, calls: calls + openCalls };
+      const linked = links?.status();
+      return { links: linked?.links ?? 0, calls: (linked?.calls ?? 0) + openCalls };
     },
   };
 }
@@ -150,8 +173,16 @@ function boundAddress(address: string, port: number): string {
 
 type StreamHandler = handleServerStreamingCall<Buffer, Buffer> | handleBidiStreamingCall<Buffer, Buffer>;
 
+/** What the methods of one port share. */
+interface Host {
+  readonly tls: ServerTlsOptions | undefined;
+  readonly count: (change: 1 | -1) => void;
+  /** What the gate said of the call with this metadata; undefined where there is no gate. */
+  readonly valuesOf: (metadata: GrpcMetadata) => ContextValues | undefined;
+}
+
 /** A streaming handler that first looks at who calls. */
-function admitted(tls: TlsOptions | undefined, handler: StreamHandler): StreamHandler {
+function admitted(tls: ServerTlsOptions | undefined, handler: StreamHandler): StreamHandler {
   return (call: Parameters<StreamHandler>[0]) => {
     const refused = refusal(tls, call);
     if (refused === undefined) handler(call as never);
@@ -159,12 +190,8 @@ function admitted(tls: TlsOptions | undefined, handler: StreamHandler): StreamHa
   };
 }
 
-function addMethod(
-  server: Server,
-  method: ServedMethod,
-  tls: TlsOptions | undefined,
-  count: (change: 1 | -1) => void,
-): void {
+function addMethod(server: Server, method: ServedMethod, host: Host): void {
+  const { tls } = host;
   const definition = {
     path: `/${method.path}`,
     requestStream: method.streamsRequests,
@@ -178,7 +205,7 @@ function addMethod(
     const refused = refusal(tls, call);
     if (refused !== undefined) return callback(refused);
     let bytes: Buffer | undefined;
-    serve(method, call, count, {
+    serve(method, call, host, {
       message: (encoded) => {
         bytes = encoded;
         return true;
@@ -190,7 +217,7 @@ function addMethod(
     });
   };
   const stream: handleServerStreamingCall<Buffer, Buffer> = (call) => {
-    const serving = serve(method, call, count, {
+    const serving = serve(method, call, host, {
       message: (encoded) => call.write(encoded),
       end: (failure, trailers) => {
         if (failure === undefined) call.end(trailers);
@@ -216,7 +243,7 @@ type IncomingCall = Pick<
   "request" | "metadata" | "getDeadline" | "sendMetadata"
 > & { on(event: "cancelled", listener: () => void): unknown };
 
-function serve(method: ServedMethod, call: IncomingCall, count: (change: 1 | -1) => void, reply: GrpcReply): Serving {
+function serve(method: ServedMethod, call: IncomingCall, { count, valuesOf }: Host, reply: GrpcReply): Serving {
   const { messageBytesMax } = method.settings;
   let headersSent = false;
   const sendHeaders = (): void => {
@@ -257,7 +284,10 @@ function serve(method: ServedMethod, call: IncomingCall, count: (change: 1 | -1)
   };
   const deadline = Number(call.getDeadline());
   const timeoutMs = Number.isFinite(deadline) ? Math.max(1, deadline - Date.now()) : undefined;
-  const serving = new Serving(method, "grpc", fromGrpcMetadata(call.metadata), timeoutMs, sink);
+  const values = valuesOf(call.metadata);
+  // What came from outside the mesh was for the gate, and nobody behind it reads it again.
+  const metadata = values === undefined ? fromGrpcMetadata(call.metadata) : noMetadata;
+  const serving = new Serving(method, "grpc", metadata, timeoutMs, sink, values);
   call.on("cancelled", () => serving.abort());
   if (method.streamsRequests) {
     count(1);
