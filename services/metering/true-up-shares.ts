@@ -31,52 +31,49 @@ export function shareOut(total: bigint, weights: readonly bigint[]): bigint[] {
 /**
  * What attempts counted, changed so that each sum is what it should be. A sum is shared out by what each counts now: parts
  * first, then what is left of their total. A part whose sum is not told stays, but is cut to what its total leaves; a total
- * whose sum is not told grows to hold its parts. Pure; the counts it returned it leaves as they are.
+ * whose sum is not told grows to hold the parts that are. Pure; the counts it returned it leaves as they are.
  * @param attempts at least one; in each, parts are within their totals
  * @param sums of all attempts together, not negative; undefined: not told. Parts beyond their total make it larger than told.
  */
 export function trueUpCounts(attempts: readonly TokenCounts[], sums: Partial<TokenCounts>): TokenCounts[] {
   const of = (name: keyof TokenCounts) => attempts.map((counts) => counts[name]);
-  const shared = (name: keyof TokenCounts) => {
+  const partOf = (name: keyof TokenCounts): ToldPart | undefined => {
     const total = sums[name];
-    return total === undefined ? undefined : shareOut(total, of(name));
+    return total === undefined ? undefined : { before: of(name), after: shareOut(total, of(name)) };
   };
+  const totalOf = (name: keyof TokenCounts, parts: readonly (ToldPart | undefined)[]) =>
+    totalWithParts(
+      of(name),
+      sums[name],
+      parts.filter((part) => part !== undefined),
+    );
 
-  const toldLong = shared("cacheWriteLongTokens");
-  const long = toldLong ?? of("cacheWriteLongTokens");
-  const writes = totalWithParts(
-    of("cacheWriteTokens"),
-    sums.cacheWriteTokens,
-    toldLong === undefined ? [] : [{ before: of("cacheWriteLongTokens"), after: toldLong }],
-  );
-  const writesAreTold = toldLong !== undefined || sums.cacheWriteTokens !== undefined;
-  const cached = shared("cachedInputTokens");
-  const input = totalWithParts(of("inputTokens"), sums.inputTokens, [
-    ...(cached === undefined ? [] : [{ before: of("cachedInputTokens"), after: cached }]),
-    ...(writesAreTold ? [{ before: of("cacheWriteTokens"), after: writes }] : []),
+  const long = partOf("cacheWriteLongTokens");
+  const writes = sums.cacheWriteTokens === undefined ? undefined : totalOf("cacheWriteTokens", [long]);
+  const cached = partOf("cachedInputTokens");
+  const input = totalOf("inputTokens", [
+    cached,
+    writes === undefined ? long : { before: of("cacheWriteTokens"), after: writes },
   ]);
-  const reasoning = shared("reasoningTokens");
-  const output = totalWithParts(
-    of("outputTokens"),
-    sums.outputTokens,
-    reasoning === undefined ? [] : [{ before: of("reasoningTokens"), after: reasoning }],
-  );
+  const reasoning = partOf("reasoningTokens");
+  const output = totalOf("outputTokens", [reasoning]);
 
   return attempts.map((counts, index) => {
-    const at = (list: readonly bigint[]) => list[index] ?? 0n;
-    const inputTokens = at(input);
-    const outputTokens = at(output);
-    const written = at(writes);
+    const at = (list: readonly bigint[] | undefined) => list?.[index];
+    const inputTokens = at(input) ?? 0n;
+    const outputTokens = at(output) ?? 0n;
+    const toldLong = at(long?.after) ?? 0n;
     const cachedInputTokens =
-      cached === undefined ? least(counts.cachedInputTokens, inputTokens - (writesAreTold ? written : 0n)) : at(cached);
-    const cacheWriteTokens = least(written, inputTokens - cachedInputTokens);
+      at(cached?.after) ?? least(counts.cachedInputTokens, inputTokens - (at(writes) ?? toldLong));
+    const shortTokens = counts.cacheWriteTokens - (long === undefined ? 0n : counts.cacheWriteLongTokens);
+    const cacheWriteTokens = at(writes) ?? toldLong + least(shortTokens, inputTokens - cachedInputTokens - toldLong);
     return {
       inputTokens,
       cachedInputTokens,
       cacheWriteTokens,
-      cacheWriteLongTokens: least(at(long), cacheWriteTokens),
+      cacheWriteLongTokens: at(long?.after) ?? least(counts.cacheWriteLongTokens, cacheWriteTokens),
       outputTokens,
-      reasoningTokens: reasoning === undefined ? least(counts.reasoningTokens, outputTokens) : at(reasoning),
+      reasoningTokens: at(reasoning?.after) ?? least(counts.reasoningTokens, outputTokens),
     };
   });
 }

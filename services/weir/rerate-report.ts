@@ -4,7 +4,6 @@ import { type Column, renderTable, usdText } from "./table.ts";
 
 /** Sums of changes, by day, names and prices. */
 export interface ChangeSums {
-  /** @param changes no older than any of `endedDays` before */
   add(changes: readonly RerateChange[]): void;
   /** Takes out the changes of days before a day, in their order; undefined: of all days. */
   take(before: string | undefined): readonly RerateChange[];
@@ -19,15 +18,14 @@ export function createChangeSums(): ChangeSums {
         const { day, tenant, provider, model, priceIdBefore, priceId } = change;
         const place = JSON.stringify([day, tenant, provider, model, priceIdBefore, priceId]);
         const sum = sums.get(place);
-        if (sum === undefined) {
-          sums.set(place, change);
-          continue;
-        }
-        sum.attemptCount += change.attemptCount;
-        sum.costBeforeNanoUsd += change.costBeforeNanoUsd;
-        sum.costNanoUsd += change.costNanoUsd;
-        sum.chargeBeforeNanoUsd += change.chargeBeforeNanoUsd;
-        sum.chargeNanoUsd += change.chargeNanoUsd;
+        const added = {
+          attemptCount: change.attemptCount + (sum?.attemptCount ?? 0n),
+          costBeforeNanoUsd: change.costBeforeNanoUsd + (sum?.costBeforeNanoUsd ?? 0n),
+          costNanoUsd: change.costNanoUsd + (sum?.costNanoUsd ?? 0n),
+          chargeBeforeNanoUsd: change.chargeBeforeNanoUsd + (sum?.chargeBeforeNanoUsd ?? 0n),
+          chargeNanoUsd: change.chargeNanoUsd + (sum?.chargeNanoUsd ?? 0n),
+        };
+        sums.set(place, { ...change, ...added });
       }
     },
     take(before) {

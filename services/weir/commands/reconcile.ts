@@ -4,10 +4,10 @@ import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { CostDimension } from "@weir/gen/weir/metering/v1/usage_service_pb";
 import { Command, InvalidArgumentError, Option } from "commander";
 import { OperatorError } from "../operator-error.ts";
-import { type Comparison, compareUsage, type LedgerRow } from "../reconcile/compare.ts";
+import { type Comparison, compareUsage, type LedgerRow, trueUpsOf } from "../reconcile/compare.ts";
 import { dayAfter, isDay } from "../reconcile/fields.ts";
-import { fromProtoCostRow } from "../reconcile/ledger-rows.ts";
-import { ExportError, type UsageExport } from "../reconcile/usage-row.ts";
+import { fromProtoCostRow, toProtoReportedCounts } from "../reconcile/ledger-rows.ts";
+import { ExportError, type UsageCounts, type UsageExport } from "../reconcile/usage-row.ts";
 import { callTimeoutMs, type Gateway, withGateway } from "./gateway.ts";
 import { addressText } from "./keys.ts";
 
@@ -18,6 +18,7 @@ interface ReconcileOptions {
   readonly to?: string;
   readonly rename: ReadonlyMap<string, string>;
   readonly format: "table" | "csv" | "json";
+  readonly trueUp?: boolean;
   readonly address?: string;
 }
 
@@ -30,10 +31,12 @@ const fileBytesMax = 67_108_864;
 const pageRowsMax = 10_000;
 /** A million days and models. */
 const pagesMax = 100;
+/** A day and model with a hundred thousand attempts to share out among. */
+const trueUpTimeoutMs = 30_000;
 
 export function reconcileCommand(): Command {
   return new Command("reconcile")
-    .description("compare a provider's usage export with the ledger, by day and model")
+    .description("compare a provider's usage export with the ledger, by day and model, and true it up")
     .requiredOption("--provider <id>", "the provider, as weir.yaml names it")
     .requiredOption("--file <path>", "its export, at most 64 MiB")
     .addOption(new Option("--from <day>", "from which UTC day: 2026-11-01; default: the file's first").argParser(day))
@@ -51,6 +54,7 @@ export function reconcileCommand(): Command {
         .choices(["table", "csv", "json"])
         .default("table"),
     )
+    .option("--true-up", "adjust attempts whose provider did not report what they used, so that the rest agrees")
     .option("--address <address>", addressText)
     .addHelpText(
       "after",
@@ -58,13 +62,16 @@ export function reconcileCommand(): Command {
 FILE is CSV or a JSON list of rows (day, model, input_tokens, cached_input_tokens, cache_write_tokens,
 cache_write_long_tokens, output_tokens, reasoning_tokens, requests, cost_usd: those that the provider tells), or pages of
 OpenAI's usage API of completions or Anthropic's usage report of messages, by model. docs/reconcile.md says more.
-Nothing is changed. The exit code is 0 when all agree, 1 when something differs, 2 when nothing was compared.
+Nothing is changed without --true-up. The exit code is 0 when all agree, or do so after it, 1 when something differs, 2 when
+nothing was compared.
 
-explainable: how much of a difference attempts could explain whose provider did not report what they used.
+explainable: how much of a difference attempts could explain whose provider did not report what they used. With --true-up
+these are adjusted, each by its share: the differences are listed as they were before, and what is left of them is told.
 
 Examples:
   weir reconcile --provider openai --file usage.json
   weir reconcile --provider openai --file usage.json --rename gpt-4o-2024-08-06=gpt-4o
+  weir reconcile --provider openai --file usage.json --true-up
   weir reconcile --provider acme --file bill.csv --from 2026-11-01 --to 2026-12-01 --format csv > differences.csv`,
     )
     .exitOverride(({ exitCode }) => process.exit(exitCode === 0 ? 0 : troubleCode))
@@ -84,10 +91,45 @@ async function run(chosen: ReconcileOptions): Promise<void> {
   const rows = exported.rows
     .filter((row) => row.day >= from && row.day < to)
     .map((row) => ({ ...row, model: chosen.rename.get(row.model) ?? row.model }));
-  const ledger = await withGateway(chosen.address, (gateway) => readLedger(gateway, chosen.provider, from, to));
-  const comparison = compareUsage({ rows, classes: exported.classes }, ledger);
-  await write(comparison, chosen, { provider: chosen.provider, form: exported.form, from, to });
-  process.exitCode = comparison.differences.length === 0 ? agreeCode : differCode;
+  const exportedRows = { rows, classes: exported.classes };
+  const read = async (gateway: Gateway) =>
+    compareUsage(exportedRows, await readLedger(gateway, chosen.provider, from, to));
+  const compared = { provider: chosen.provider, form: exported.form, from, to };
+  const left = await withGateway(chosen.address, async (gateway) => {
+    const comparison = await read(gateway);
+    await write(comparison, chosen, compared);
+    if (chosen.trueUp !== true || comparison.differences.length === 0) return comparison;
+    const adjustedCount = await trueUp(gateway, chosen.provider, trueUpsOf(exportedRows, comparison));
+    const after = await read(gateway);
+    const count = after.differences.length;
+    const rest = count === 0 ? "all agree now" : `${count} ${count === 1 ? "difference is" : "differences are"} left`;
+    process.stderr.write(`${adjustedCount} attempts were trued up; ${rest}\n`);
+    return after;
+  });
+  process.exitCode = left.differences.length === 0 ? agreeCode : differCode;
+}
+
+/** @returns how many attempts were adjusted */
+async function trueUp(
+  { ledger }: Gateway,
+  provider: string,
+  trueUps: readonly { readonly day: string; readonly model: string; readonly counts: UsageCounts }[],
+): Promise<bigint> {
+  // Links keep no process alive.
+  const alive = setInterval(() => {}, 60_000);
+  try {
+    let adjustedCount = 0n;
+    for (const { day, model, counts } of trueUps) {
+      const answer = await ledger.trueUp(
+        { provider, day, model, counts: toProtoReportedCounts(counts) },
+        { timeoutMs: trueUpTimeoutMs },
+      );
+      adjustedCount += answer.adjustedCount;
+    }
+    return adjustedCount;
+  } finally {
+    clearInterval(alive);
+  }
 }
 
 async function write(

@@ -75,6 +75,26 @@ export function compareUsage(
 }
 
 /**
+ * What an export says of each day and model on whose tokens it and the ledger differ, in the order of the comparison. Not of
+ * those of which it has no row: it may be an export of other models.
+ */
+export function trueUpsOf(
+  exported: Pick<UsageExport, "rows" | "classes">,
+  { differences }: Comparison,
+): { readonly day: string; readonly model: string; readonly counts: UsageCounts }[] {
+  const told = new Map([...sumByDayAndModel(exported.rows)].map((row) => [placeOf(row.day, row.model), row.counts]));
+  const places = new Map(
+    differences
+      .filter((difference) => difference.class !== "requests" && difference.class !== "cost_usd")
+      .map(({ day, model }) => [placeOf(day, model), { day, model }]),
+  );
+  return [...places].flatMap(([place, { day, model }]) => {
+    const counts = told.get(place);
+    return counts === undefined ? [] : [{ day, model, counts }];
+  });
+}
+
+/**
  * What the ledger has too much can come from counts that the provider did not report, as far as they go. What it has too
  * little can all come from them, since nobody knows how much more was used.
  */
