@@ -30,7 +30,7 @@ const standing = fc
   .record({
     usage,
     day: fc.nat(20),
-    outcome: fc.constantFrom("completed", "failed", "lost", "rejected"),
+    outcome: fc.constantFrom<Standing["outcome"]>("completed", "failed", "lost", "rejected"),
     before: fc.option(price, { nil: undefined }),
     chargeMaxNanoUsd: fc.option(fc.bigInt({ min: 0n, max: 10_000_000n }), { nil: undefined }),
   })
@@ -40,7 +40,7 @@ const standing = fc
       tenant: "default",
       provider: "acme",
       model: "large",
-      outcome: outcome as Standing["outcome"],
+      outcome,
       startTimeMs: firstMs + day * dayMs,
       usage: used,
       priceId: before?.id ?? "",

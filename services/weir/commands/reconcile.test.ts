@@ -6,6 +6,7 @@ import { create } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { UsageSource } from "@weir/gen/weir/common/v1/usage_pb";
 import { AttemptOutcome, UsageBatchSchema } from "@weir/gen/weir/metering/v1/usage_event_pb";
+import { LedgerService } from "@weir/gen/weir/metering/v1/ledger_service_pb";
 import { UsageService } from "@weir/gen/weir/metering/v1/usage_service_pb";
 import { createMesh } from "@weir/kit/mesh";
 import {
@@ -56,6 +57,7 @@ beforeAll(async () => {
   ];
   await service.recorder.record([create(UsageBatchSchema, { journalId: journalA, firstSequence: 1n, events })]);
   metering.host("metering", UsageService, service.usage);
+  metering.host("metering", LedgerService, service.ledger);
   await metering.start();
 });
 
@@ -198,4 +200,40 @@ test("metering that does not yet tell all classes is no ledger without them", as
   const { code, stderr } = await reconcile(exported, "--address", older.status().address ?? "");
   await older.close();
   expect([code, stderr]).toEqual([2, expect.stringContaining("older version")]);
+});
+
+// The last one: it changes the ledger.
+test("what the provider did not report is trued up, once, and what remains is told", async () => {
+  const told = `${exported.replace("2000,200,100,40,100,2", "1777,177,101,41,131,2")}2026-11-20,small,5,0,0,0,5,1\n`;
+  const { code, stdout, stderr } = await reconcile(told, "--true-up");
+  // Listed as they were before.
+  expect(stdout.split("\n")[1]?.split(/ {2,}/)).toEqual([
+    "2026-11-20",
+    "large",
+    "input_tokens",
+    "1777",
+    "2000",
+    "-223",
+    "-223",
+  ]);
+  expect([code, stderr]).toEqual([1, expect.stringContaining("1 attempt was trued up; 3 differences are left\n")]);
+  expect(
+    await ledger.query(
+      `select usage_source, input_tokens::int as input, cached_input_tokens::int as cached, cache_write_tokens::int as written,
+         cache_write_long_tokens::int as long, output_tokens::int as output, trued_up
+       from attempt_details where day = '2026-11-20' and provider = 'acme' and outcome <> 'rejected' order by attempt_id`,
+    ),
+  ).toEqual([
+    { usage_source: "reported", input: 1_000, cached: 100, written: 50, long: 20, output: 50, trued_up: false },
+    { usage_source: "estimated", input: 777, cached: 77, written: 51, long: 21, output: 81, trued_up: true },
+  ]);
+  const known = told.replace(/.+small.+\n/, "");
+  const again = await reconcile(known, "--true-up");
+  expect(again).toMatchObject({ code: 0, stdout: "" });
+  expect(await ledger.query("select count(*)::int from adjustments")).toEqual([{ count: 1 }]);
+});
+
+test("a model of which the export has no row is listed and left alone", async () => {
+  const { code, stderr } = await reconcile("day,model,input_tokens\n2026-11-20,small,0\n", "--true-up");
+  expect([code, stderr]).toEqual([1, expect.stringContaining("0 attempts were trued up; 1 difference is left\n")]);
 });

@@ -103,7 +103,8 @@ async function run(chosen: ReconcileOptions): Promise<void> {
     const after = await read(gateway);
     const count = after.differences.length;
     const rest = count === 0 ? "all agree now" : `${count} ${count === 1 ? "difference is" : "differences are"} left`;
-    process.stderr.write(`${adjustedCount} attempts were trued up; ${rest}\n`);
+    const adjusted = adjustedCount === 1n ? "1 attempt was" : `${adjustedCount} attempts were`;
+    process.stderr.write(`${adjusted} trued up; ${rest}\n`);
     return after;
   });
   process.exitCode = left.differences.length === 0 ? agreeCode : differCode;
