@@ -10,6 +10,7 @@ import { type Usage, UsageSource } from "@weir/gen/weir/common/v1/usage_pb";
 import { AttemptOutcome } from "@weir/gen/weir/metering/v1/usage_event_pb";
 import type { Target } from "@weir/gen/weir/routing/v1/target_pb";
 import type { Clock } from "@weir/kit/clock";
+import type { Taking } from "@weir/kit/limits/limiter";
 import { CallCancelled, WeirError } from "@weir/kit/weir-error";
 import type { Dispatcher } from "undici";
 import type { StreamPath, WholeAnswer } from "./answers/answer-path.ts";
@@ -50,6 +51,8 @@ export interface AttemptPlan {
   readonly reserved: Usage;
   /** What budgets set aside; undefined: no budget is about the attempt. */
   readonly hold: CallHold | undefined;
+  /** What it has taken of its provider's limits; undefined: the provider has none. */
+  readonly taking: Taking | undefined;
   readonly timeouts: AttemptTimeouts;
   /** When the attempt began, by the wall clock and by the monotonic one. */
   readonly startTimeMs: number;

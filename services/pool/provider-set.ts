@@ -3,6 +3,7 @@ import type { ProviderError } from "@weir/dialect/codec";
 import type { Dialect } from "@weir/gen/weir/chat/v1/wire_pb";
 import { type Config, type ProviderConfig, ProviderKind } from "@weir/gen/weir/config/v1/config_pb";
 import { usualBaseUrl } from "@weir/kit/config/vendors";
+import { type Limit, limitsOf } from "@weir/kit/limits/limit";
 import { dialectOfName } from "./codecs.ts";
 import type { BatchSettings } from "./embeddings/batches.ts";
 import { type EmbeddingRoutes, embeddingRoutesOf } from "./embeddings/routes.ts";
@@ -32,6 +33,8 @@ export interface ProviderSettings {
   readonly callsMax: number;
   /** Calls that may wait. */
   readonly queueMax: number;
+  /** What the provider allows in a minute, in a day and at once; beyond it calls go to other targets. */
+  readonly limits: readonly Limit[];
   /** Whether work and billing stop when we hang up. */
   readonly stopsOnDisconnect: boolean;
   /** Whether `stream_options.include_usage` is known. */
@@ -123,6 +126,7 @@ function readProvider(id: string, config: ProviderConfig, plugin: ProviderPlugin
     credentials: plugin === undefined ? credentialsOf(id, config) : pluginCredentials(plugin, config),
     callsMax: config.callsMax ?? callsMaxDefault,
     queueMax: config.queueMax ?? queueMaxDefault,
+    limits: config.limits === undefined ? [] : limitsOf("provider", id, config.limits),
     stopsOnDisconnect: config.stopsOnDisconnect ?? !(goOnAfterDisconnect.has(id) || kindsThatGoOn.has(config.kind)),
     streamsUsage: config.streamsUsage ?? !streamUsageUnasked.has(id),
     usesMaxTokens: config.usesMaxTokens ?? !(id === "openai" || config.kind === ProviderKind.AZURE),

@@ -12,6 +12,7 @@ import type { ForwardAttemptService } from "@weir/gen/weir/passthrough/v1/forwar
 import type { Target } from "@weir/gen/weir/routing/v1/target_pb";
 import { hasEnded, metadataNames, onCallEnd, requestMetadata } from "@weir/kit/call";
 import type { Clock } from "@weir/kit/clock";
+import type { CounterStore } from "@weir/kit/limits/limiter";
 import type { Log } from "@weir/kit/log";
 import { endSpan, joinTrace } from "@weir/kit/telemetry/trace-context";
 import { CallCancelled, WeirError } from "@weir/kit/weir-error";
@@ -24,6 +25,7 @@ import { type CallLimit, createCallLimit } from "./call-limit.ts";
 import { unavailable } from "./classify.ts";
 import { createConnections } from "./connections.ts";
 import type { Budgets } from "./budgets/budgets.ts";
+import type { CallHold } from "./budgets/call-hold.ts";
 import { createBatches } from "./embeddings/batches.ts";
 import type { Journal } from "./journal/journal.ts";
 import { createMeasures, outcomeWord } from "./measures.ts";
@@ -31,6 +33,7 @@ import { createForwarding } from "./passthrough/forwarding.ts";
 import { createPrincipalReader } from "./principals.ts";
 import type { ProviderSet, ProviderSettings } from "./provider-set.ts";
 import { createKeys, type KeyUse } from "./providers/key-use.ts";
+import { createProviderLimits, endTaking } from "./provider-limits.ts";
 import { createRecentIds } from "./recent-ids.ts";
 import { countTokens } from "./token-count.ts";
 import { prepareCall } from "./upstream.ts";
@@ -43,6 +46,8 @@ export interface PoolOptions {
   readonly journal: Pick<Journal, "intend" | "progress" | "settle">;
   /** What every attempt has to keep within. */
   readonly budgets: Pick<Budgets, "hold">;
+  /** Where limits of providers are that several pools share. Undefined: this one counts for itself. */
+  readonly limitStore?: CounterStore | undefined;
   readonly clock: Clock;
   readonly meter: Meter;
   readonly tracer: Tracer;
@@ -71,6 +76,7 @@ export interface Pool {
 /** Longest wait for a place under a provider's limit. */
 const queueWaitMs = 10_000;
 const drainsMax = 256;
+const noBody = new Uint8Array();
 const recentIdsMin = 16_384;
 
 /** Creates the pool. */
@@ -79,6 +85,7 @@ export function createPool(options: PoolOptions): Pool {
   const connections = createConnections();
   const keys = createKeys({ clock, log, dispatcherOf: (origin) => connections.of(origin) });
   const limits = new Map<string, CallLimit>();
+  const providerLimits = createProviderLimits({ clock, store: options.limitStore });
   const readPrincipal = createPrincipalReader();
   const recentIds = createRecentIds(recentIdsMin);
   const batches = createBatches({
@@ -111,6 +118,7 @@ export function createPool(options: PoolOptions): Pool {
     dispatcherOf: (origin) => connections.of(origin),
     enter: (provider, signal) => limitOf(provider.id).enter(provider, queueWaitMs, signal),
     leave: (provider) => limitOf(provider.id).leave(),
+    allow: (provider) => providerLimits.take(provider, { body: noBody, outputTokensMax: undefined }),
     isNew: (attemptId) => recentIds.add(attemptId),
     readPrincipal,
     measures,
@@ -157,10 +165,12 @@ export function createPool(options: PoolOptions): Pool {
     });
     const { wire } = generate;
     const requestBody = wire?.body ?? call.body;
+    // Of a canonical request the limit is for each reply, of a wire request for all of them.
+    const outputTokensMax =
+      wire === undefined ? times(generate.maxOutputTokens, generate.choiceCount) : wire.maxOutputTokens;
     const reserved = reserve(
       requestBody.length,
-      // Of a canonical request the limit is for each reply, of a wire request for all of them.
-      wire === undefined ? times(generate.maxOutputTokens, generate.choiceCount) : wire.maxOutputTokens,
+      outputTokensMax,
       (wire === undefined ? generate.choiceCount : wire.choiceCount) ?? 1,
     );
     if (!recentIds.add(request.attemptId)) {
@@ -168,17 +178,28 @@ export function createPool(options: PoolOptions): Pool {
     }
     if (hasEnded(context)) throw new CallCancelled();
     const { alias } = request;
-    const holding = options.budgets.hold(
-      {
-        spender: { principal, alias, target },
-        price,
-        body: requestBody,
-        stream: call.stream,
-        outputTokensMax: call.embeddings === undefined ? (reserved.outputTokens ?? 0) : 0,
-      },
-      () => context.signal,
-    );
-    const hold = holding instanceof Promise ? await holding : holding;
+    const allowing = providerLimits.take(provider, {
+      body: requestBody,
+      outputTokensMax: call.embeddings === undefined ? outputTokensMax : 0,
+    });
+    const taking = allowing instanceof Promise ? await allowing : allowing;
+    let hold: CallHold | undefined;
+    try {
+      const holding = options.budgets.hold(
+        {
+          spender: { principal, alias, target },
+          price,
+          body: requestBody,
+          stream: call.stream,
+          outputTokensMax: call.embeddings === undefined ? (reserved.outputTokens ?? 0) : 0,
+        },
+        () => context.signal,
+      );
+      hold = holding instanceof Promise ? await holding : holding;
+    } catch (error) {
+      taking?.giveBack();
+      throw error;
+    }
     const plan: AttemptPlan = {
       attemptId: request.attemptId,
       requestId: request.requestId,
@@ -192,6 +213,7 @@ export function createPool(options: PoolOptions): Pool {
       requestBody,
       reserved,
       hold,
+      taking,
       timeouts: readTimeouts(request.timeouts),
       startTimeMs,
       startMs,
@@ -200,6 +222,7 @@ export function createPool(options: PoolOptions): Pool {
       return await enter(plan, context);
     } catch (error) {
       hold?.giveUp();
+      taking?.giveBack();
       throw error;
     }
   }
@@ -277,6 +300,7 @@ export function createPool(options: PoolOptions): Pool {
   function recordEnd(plan: AttemptPlan, traceParent: string | undefined): (end: AttemptEnd) => void {
     const { span } = joinTrace(tracer, "attempt", traceParent);
     return (end) => {
+      endTaking(plan.taking, end.usage);
       journal.settle(toUsageEvent(plan, end));
       measures.ended(plan.provider.id, plan.stream, end);
       if (end.failure !== undefined) logFailure(log, plan, end, end.failure);
@@ -312,6 +336,7 @@ export function createPool(options: PoolOptions): Pool {
       for (const attempt of attempts) attempt.giveUp();
       forwarding.close();
       await connections.close();
+      providerLimits.close();
       measures.close();
     },
   };

@@ -19,6 +19,7 @@ test.each([
   [error(ErrorReason.TARGET_UNSUPPORTED), "elsewhere", "nothing"],
   [error(ErrorReason.PROVIDER_TIMEOUT, { timer: "connect" }), "anywhere", "failure"],
   [error(ErrorReason.PROVIDER_RATE_LIMITED), "anywhere", "rate-limit"],
+  [error(ErrorReason.PROVIDER_RATE_LIMITED, { limit: "tokens" }), "anywhere", "nothing"],
   [error(ErrorReason.OVERLOADED), "anywhere", "nothing"],
   [error(ErrorReason.STREAM_TRUNCATED), "anywhere", "failure"],
   [error(ErrorReason.PROVIDER_REJECTED), "nowhere", "refused"],

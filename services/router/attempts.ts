@@ -42,6 +42,10 @@ export function judge(error: WeirError, timeouts: AttemptTimeouts, leftMs: numbe
   if (reason === ErrorReason.PROVIDER_UNAVAILABLE && metadata.cause === "credential") {
     return { next: "elsewhere", health: "credential" };
   }
+  // What the configuration says that the provider allows, less what was called already: it never heard of the call.
+  if (reason === ErrorReason.PROVIDER_RATE_LIMITED && metadata.limit !== undefined) {
+    return { next: "anywhere", health: "nothing" };
+  }
   // One key of several: the pool has set it aside, and calls with another one.
   if (reason === ErrorReason.PROVIDER_UNAVAILABLE && metadata.cause === "key") return anotherKey;
   // By what is known of the target's model; the same from a provider is its answer.

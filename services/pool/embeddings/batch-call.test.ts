@@ -41,6 +41,7 @@ function planOf(input: string): AttemptPlan {
     alias,
     target: create(TargetSchema, target),
     hold: undefined,
+    taking: undefined,
     priceId: "",
     provider,
     call,

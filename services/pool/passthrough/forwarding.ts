@@ -11,6 +11,7 @@ import type { CallHead } from "@weir/gen/weir/passthrough/v1/forward_pb";
 import type { Target } from "@weir/gen/weir/routing/v1/target_pb";
 import { hasEnded, metadataNames, onCallEnd, requestMetadata } from "@weir/kit/call";
 import type { Clock } from "@weir/kit/clock";
+import type { Taking } from "@weir/kit/limits/limiter";
 import type { Log } from "@weir/kit/log";
 import { ReplyStream, streamOf } from "@weir/kit/reply-stream";
 import { asError, CallCancelled, WeirError } from "@weir/kit/weir-error";
@@ -25,6 +26,7 @@ import { unavailable } from "../classify.ts";
 import type { Journal } from "../journal/journal.ts";
 import type { Measures } from "../measures.ts";
 import type { ProviderSet, ProviderSettings } from "../provider-set.ts";
+import { endTaking } from "../provider-limits.ts";
 import type { Keys } from "../providers/key-use.ts";
 import { bodyLength, bodyStream } from "./body.ts";
 import { ForwardAttempt, type ForwardPlan } from "./forward-attempt.ts";
@@ -40,6 +42,8 @@ export interface ForwardingDeps {
   /** Takes a place under a provider's limit, see CallLimit.enter. */
   readonly enter: (provider: ProviderSettings, signal: () => AbortSignal) => Promise<void> | undefined;
   readonly leave: (provider: ProviderSettings) => void;
+  /** Takes what the provider's limits ask of a call, see ProviderLimits.take. */
+  readonly allow: (provider: ProviderSettings) => Taking | undefined | Promise<Taking>;
   /** Whether an attempt's id was not seen before; it is from then on. */
   readonly isNew: (attemptId: string) => boolean;
   readonly readPrincipal: (entry: string | undefined) => Principal;
@@ -83,12 +87,15 @@ export function createForwarding(deps: ForwardingDeps): Forwarding {
     if (!deps.isNew(head.attemptId)) {
       throw new WeirError(ErrorReason.ALREADY_EXISTS, { text: "An attempt of this id was made before." });
     }
-    const hold = isBilled ? await holdFor(head, principal, price, context) : undefined;
+    const taking = await deps.allow(provider);
+    let hold: CallHold | undefined;
     try {
+      hold = isBilled ? await holdFor(head, principal, price, context) : undefined;
       const entering = deps.enter(provider, () => context.signal);
       if (entering !== undefined) await entering;
     } catch (thrown) {
       hold?.giveUp();
+      taking?.giveBack();
       throw thrown;
     }
     try {
@@ -127,6 +134,7 @@ export function createForwarding(deps: ForwardingDeps): Forwarding {
         settled(end) {
           attempts.delete(attempt);
           deps.leave(provider);
+          endTaking(taking, end.usage);
           if (end.failure === undefined) key.accepted();
           else logFailure(log, plan, end, end.failure);
           journal.settle(toUsageEvent(plan, end));
@@ -140,6 +148,7 @@ export function createForwarding(deps: ForwardingDeps): Forwarding {
     } catch (thrown) {
       deps.leave(provider);
       hold?.giveUp();
+      taking?.giveBack();
       throw thrown;
     }
   }

@@ -55,6 +55,7 @@ export async function startPool(root: Root): Promise<Part> {
       prices: () => configuration.current().prices,
       journal,
       budgets,
+      limitStore: root.sharedLimits?.store,
       clock,
       meter: telemetry.meter,
       tracer: telemetry.tracer,

@@ -151,8 +151,9 @@ export const ErrorReason = {
   INTERNAL: 16,
 
   /**
-   * The provider's rate limit, not Weir's, refused the call. Metadata: `provider`. Carries RetryInfo
-   * when the provider said when to return.
+   * The provider's rate limit, not Weir's, refused the call. Metadata: `provider`; `limit`, `requests` or
+   * `tokens`, when it is the limit that the configuration gives the provider, and nothing was sent.
+   * Carries RetryInfo when it is known when to return.
    *
    * @generated from enum value: ERROR_REASON_PROVIDER_RATE_LIMITED = 17;
    */
