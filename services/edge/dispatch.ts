@@ -6,6 +6,7 @@ import { WeirError } from "@weir/kit/weir-error";
 import type { Admit, Admitted } from "./admission.ts";
 import { optionsHeaders } from "./cors.ts";
 import type { Exchange } from "./http/exchange.ts";
+import { type Idempotency, idempotencyHeader } from "./idempotency/idempotency.ts";
 import type { PathParams, RouteTable } from "./http/route-table.ts";
 import { voiceOfPath } from "./routes/dialects.ts";
 import type { Access, KeyedRoute, Route } from "./routes/route.ts";
@@ -13,6 +14,7 @@ import type { Access, KeyedRoute, Route } from "./routes/route.ts";
 export interface DispatcherDeps {
   readonly table: RouteTable<Route>;
   readonly admit: Admit;
+  readonly idempotency: Pick<Idempotency, "serve">;
   readonly tracer: Tracer;
   readonly corsOrigins: () => readonly string[];
 }
@@ -60,7 +62,9 @@ export function createDispatcher(deps: DispatcherDeps): (exchange: Exchange) => 
     if (exchange.isOver) return undefined;
     const { traceparent } = exchange.request.headers;
     exchange.trace = beginTrace(tracer, spanName(route), typeof traceparent === "string" ? traceparent : undefined);
-    return route.handle({ exchange, params, caller, admission });
+    const call = { exchange, params, caller, admission };
+    if (route.method !== "POST" || exchange.request.headers[idempotencyHeader] === undefined) return route.handle(call);
+    return deps.idempotency.serve(exchange, caller, route.label, () => route.handle(call));
   }
 
   function enter(exchange: Exchange, access: Access): Admitted | Promise<Admitted> {

@@ -5,6 +5,7 @@ import type { AuditService } from "@weir/gen/weir/account/v1/audit_service_pb";
 import type { ChatService } from "@weir/gen/weir/chat/v1/chat_service_pb";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import type { ConversationService } from "@weir/gen/weir/conversation/v1/conversation_service_pb";
+import type { IdempotencyService } from "@weir/gen/weir/idempotency/v1/idempotency_service_pb";
 import type { RouteService } from "@weir/gen/weir/routing/v1/route_service_pb";
 import type { Client } from "@weir/kit/call";
 import type { Clock } from "@weir/kit/clock";
@@ -30,6 +31,7 @@ import type { Exchange } from "./http/exchange.ts";
 import { sourceOf } from "./http/source.ts";
 import { createRouteTable } from "./http/route-table.ts";
 import { createHttpServer, type HttpServer, type ServerHandler } from "./http/server.ts";
+import { createIdempotency } from "./idempotency/idempotency.ts";
 import { createLimits } from "./limits/limits.ts";
 import { appendRateHeaders } from "./limits/rate-headers.ts";
 import { createMeasures } from "./measures.ts";
@@ -55,6 +57,7 @@ export interface EdgeDeps {
   readonly accounts: Pick<Client<typeof AccountService>, "watchKeys">;
   readonly audit: Pick<Client<typeof AuditService>, "recordRefusals">;
   readonly conversations: Client<typeof ConversationService>;
+  readonly idempotency: Client<typeof IdempotencyService>;
   /** What gRPC, Connect and transcoded HTTP serve of these services is what their protos say. */
   readonly rpc: readonly RpcService[];
   /** Secret under which keys are hashed: the one that metering has. */
@@ -148,6 +151,14 @@ export function createEdge(deps: EdgeDeps): Edge {
   const methods = createPublicMethods(deps.rpc, createModelRules());
   const grpc = createGrpcDoor({ methods, admit, settings, report, newRequestId, tracer: deps.tracer, clock });
   const memory = createBodyMemory(() => settings().bodiesBytesMax);
+  const idempotency = createIdempotency({
+    claims: deps.idempotency,
+    secret: deps.pepper,
+    memory,
+    settings,
+    clock,
+    log,
+  });
   let draining = false;
   let ended: Promise<void> | undefined;
 
@@ -196,6 +207,7 @@ export function createEdge(deps: EdgeDeps): Edge {
     const dispatch = createDispatcher({
       table: createRouteTable(routes),
       admit,
+      idempotency,
       tracer: deps.tracer,
       corsOrigins: () => settings().corsOrigins,
     });
@@ -280,6 +292,7 @@ export function createEdge(deps: EdgeDeps): Edge {
     responses.close();
     keys.close();
     tokens.close();
+    idempotency.close();
     await within(clock, refusals.close(), partingMs);
     await Promise.all([server.close(), metricsServer.close(), grpc.close()]);
     limits.close();

@@ -50,7 +50,8 @@ export function readJsonBody(exchange: Exchange, limits: BodyLimits): Promise<Bu
  * @throws BodyAborted when the client left
  */
 export function readBody(exchange: Exchange, limits: BodyLimits): Promise<Buffer> {
-  const { request } = exchange;
+  const { request, body: known } = exchange;
+  if (known !== undefined) return Promise.resolve(known);
   const { headers } = request;
   const announced = headers["content-length"];
   if (announced !== undefined && Number(announced) > limits.bytesMax) throw tooLarge(limits.bytesMax);

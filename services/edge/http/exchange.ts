@@ -8,6 +8,7 @@ import { renderError, renderErrorEvent } from "@weir/dialect/openai/errors";
 import type { Alarm, Alarms } from "../alarms.ts";
 import type { Caller } from "../auth/snapshot.ts";
 import type { Admission } from "../limits/limits.ts";
+import type { AnswerKeeper } from "./answer-keeper.ts";
 import { encodeChunk } from "./chunk.ts";
 
 /** Names and values of headers in turn, the form that node:http writes fastest. */
@@ -71,6 +72,10 @@ export class Exchange implements Alarm {
   trace: TraceStep | undefined;
   /** Whether no more of the body will come, though it is not whole. */
   bodyEnded = false;
+  /** The body, when somebody read it before the handler: reading it again gives the same. */
+  body: Buffer | undefined;
+  /** Who takes part in the answer before it leaves. */
+  keeper: AnswerKeeper | undefined;
   /** Bytes of bodies that are in memory for it: the request's, and long answers'. */
   bodyBytes = 0;
   /** Whether the connection shall close after this answer. */
@@ -179,6 +184,12 @@ export class Exchange implements Alarm {
   /** Answers at once, whole. */
   answer(status: number, headers: HeaderList, body: string | Uint8Array): void {
     if (!this.isSilent) return;
+    const { keeper } = this;
+    if (keeper !== undefined) {
+      this.keeper = undefined;
+      void keeper.answered(status, headers, body).then((added) => this.answer(status, [...headers, ...added], body));
+      return;
+    }
     const all: HeaderList = [];
     this.host.appendHeaders(this, all);
     for (const item of headers) all.push(item);
@@ -213,6 +224,7 @@ export class Exchange implements Alarm {
     this.host.appendHeaders(this, all);
     for (const item of headers) all.push(item);
     this.events = events;
+    this.keeper?.began(status, headers);
     this.response.writeHead(status, all);
     this.chunked = this.response.chunkedEncoding;
     this.response.chunkedEncoding = false;
@@ -224,6 +236,7 @@ export class Exchange implements Alarm {
    */
   write(data: string | Uint8Array): boolean {
     if (this.isOver || data.length === 0) return true;
+    this.keeper?.wrote(data);
     return this.response.write(this.chunked ? encodeChunk(data) : data);
   }
 
@@ -256,6 +269,12 @@ export class Exchange implements Alarm {
   /** Ends an answer that has begun. */
   end(data: string | Uint8Array): void {
     if (this.isOver) return;
+    const { keeper } = this;
+    if (keeper !== undefined) {
+      this.keeper = undefined;
+      void keeper.ended(data).then(() => this.end(data));
+      return;
+    }
     this.expectDeparture();
     this.response.end(this.chunked ? encodeChunk(data, true) : data);
   }
@@ -311,6 +330,8 @@ export class Exchange implements Alarm {
     const gone = this.onGone;
     this.onGone = undefined;
     gone?.();
+    this.keeper?.broke();
+    this.keeper = undefined;
     this.resume();
     this.host.closed(this);
   }

@@ -35,6 +35,7 @@ import { type EdgeSettings, edgeSettings } from "../config.ts";
 import { rpcService } from "../rpc/public-methods.ts";
 import { createEdge, type Edge, type EdgeDeps } from "../service.ts";
 import { noConversations } from "./no-conversations.ts";
+import { noIdempotency } from "./no-idempotency.ts";
 
 export const pepper = Buffer.alloc(32, 7);
 
@@ -194,6 +195,7 @@ export async function startEdge(options: HarnessOptions = {}): Promise<Harness> 
     accounts: createClient(AccountService, createLocalDoor([accounts], untold)),
     audit: { recordRefusals: () => Promise.resolve(create(RecordRefusalsResponseSchema, {})) },
     conversations: noConversations,
+    idempotency: noIdempotency,
     pepper,
     settings: () => settings,
     dependencies: () => [],

@@ -5,6 +5,7 @@ import { TeamService } from "@weir/gen/weir/account/v1/team_service_pb";
 import { UserService } from "@weir/gen/weir/account/v1/user_service_pb";
 import { ChatService } from "@weir/gen/weir/chat/v1/chat_service_pb";
 import { ConversationService } from "@weir/gen/weir/conversation/v1/conversation_service_pb";
+import { IdempotencyService } from "@weir/gen/weir/idempotency/v1/idempotency_service_pb";
 import { UsageService } from "@weir/gen/weir/metering/v1/usage_service_pb";
 import { RouteService } from "@weir/gen/weir/routing/v1/route_service_pb";
 import { type EdgeSettings, edgeSettings } from "@weir/edge/config";
@@ -15,7 +16,10 @@ import { readConfig, type Snapshot } from "../configuration.ts";
 import { version } from "../version.ts";
 import type { Root } from "./part.ts";
 
-type ClientsOfEdge = Pick<EdgeDeps, "chat" | "routes" | "accounts" | "audit" | "conversations" | "rpc">;
+type ClientsOfEdge = Pick<
+  EdgeDeps,
+  "chat" | "routes" | "accounts" | "audit" | "conversations" | "idempotency" | "rpc"
+>;
 
 /** What the edge calls; to be made before the mesh starts. */
 export function clientsOfEdge(mesh: Mesh): ClientsOfEdge {
@@ -29,6 +33,7 @@ export function clientsOfEdge(mesh: Mesh): ClientsOfEdge {
     accounts,
     audit,
     conversations: mesh.client(ConversationService, "metering"),
+    idempotency: mesh.client(IdempotencyService, "metering"),
     rpc: [
       rpcService(ChatService, chat),
       rpcService(RouteService, routes),
