@@ -185,6 +185,8 @@ class Edge {
     };
     counter.take = (nowMs, amount) => {
       const taken = take.call(counter, nowMs, amount);
+      // What a dead process would still have done, it does not do.
+      if (this.isDead) return taken;
       const atMs = world.clock.monotonic();
       const entry = { edge: this, takenMs: nowMs, atMs, taken, used: taken, isSettled: false, isAlone };
       entries.push(entry);
@@ -193,6 +195,7 @@ class Edge {
     };
     counter.settle = (nowMs, takenMs, taken, used) => {
       settle.call(counter, nowMs, takenMs, taken, used);
+      if (this.isDead) return;
       const found = entries.find((entry) => !entry.isSettled && entry.takenMs === takenMs && entry.taken === taken);
       if (found === undefined) throw new Error("what is settled was never taken");
       found.isSettled = true;
