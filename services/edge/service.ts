@@ -43,6 +43,8 @@ import { createDialectRoutes } from "./routes/dialects.ts";
 import { createHealth, type DependencyHealth } from "./routes/health.ts";
 import { createMetrics } from "./routes/metrics.ts";
 import { createModels } from "./routes/models.ts";
+import type { PassthroughDeps } from "./routes/passthrough/handler.ts";
+import { createPassthroughRoutes } from "./routes/passthrough/routes.ts";
 import { createResponses } from "./routes/responses/responses.ts";
 import { callsModels, type Route, versioned } from "./routes/route.ts";
 import { createModelRules } from "./rpc/model-rules.ts";
@@ -58,6 +60,8 @@ export interface EdgeDeps {
   readonly audit: Pick<Client<typeof AuditService>, "recordRefusals">;
   readonly conversations: Client<typeof ConversationService>;
   readonly idempotency: Client<typeof IdempotencyService>;
+  readonly passthrough: PassthroughDeps["passthrough"];
+  readonly resources: PassthroughDeps["resources"];
   /** What gRPC, Connect and transcoded HTTP serve of these services is what their protos say. */
   readonly rpc: readonly RpcService[];
   /** Secret under which keys are hashed: the one that metering has. */
@@ -185,6 +189,7 @@ export function createEdge(deps: EdgeDeps): Edge {
   const publicRoutes: Route[] = [
     ...dialects,
     ...responses.routes,
+    ...createPassthroughRoutes({ ...deps, memory }),
     ...chatSockets.routes,
     ...versioned({ method: "GET", path: "/models", access: callsModels("models"), handle: models.list }),
     ...versioned({ method: "GET", path: "/models/{id=**}", access: callsModels("models"), handle: models.get }),

@@ -297,6 +297,22 @@ export const responses = pgTable(
   (table) => [primaryKey({ columns: [table.tenant, table.responseId] })],
 );
 
+export const resources = pgTable(
+  "resources",
+  {
+    provider: text("provider").notNull(),
+    resourceId: text("resource_id").notNull(),
+    resourceNumber: int8("resource_number").notNull().generatedAlwaysAsIdentity(),
+    tenant: text("tenant").notNull(),
+    key: text("key").notNull(),
+    kind: text("kind").notNull(),
+    account: text("account").notNull(),
+    alias: text("alias").notNull(),
+    createTime: instant("create_time").notNull().defaultNow(),
+  },
+  (table) => [primaryKey({ columns: [table.provider, table.resourceId] })],
+);
+
 export const conflicts = pgTable("conflicts", {
   conflictId: bytea("conflict_id").primaryKey(),
   attemptId: text("attempt_id").notNull(),

@@ -7,6 +7,7 @@ import type { ConversationService } from "@weir/gen/weir/conversation/v1/convers
 import type { IdempotencyService } from "@weir/gen/weir/idempotency/v1/idempotency_service_pb";
 import type { LedgerService } from "@weir/gen/weir/metering/v1/ledger_service_pb";
 import type { UsageService } from "@weir/gen/weir/metering/v1/usage_service_pb";
+import type { ResourceService } from "@weir/gen/weir/passthrough/v1/resource_service_pb";
 import type { RandomBytes } from "@weir/kit/api-key";
 import type { Clock } from "@weir/kit/clock";
 import type { Log } from "@weir/kit/log";
@@ -32,6 +33,8 @@ import { createPriceBook } from "./price-book.ts";
 import { createPriceStore } from "./price-store.ts";
 import { createRecorder, type Recorder } from "./recorder.ts";
 import { createLedgerStore, type LedgerStore } from "./store.ts";
+import { createResourceStore } from "./resources/resource-store.ts";
+import { createResources } from "./resources/resources.ts";
 import { createUsageService } from "./usage.ts";
 import { createWaiting } from "./waiting.ts";
 
@@ -53,6 +56,7 @@ export interface Metering {
   readonly usage: ServiceImpl<typeof UsageService>;
   readonly ledger: ServiceImpl<typeof LedgerService>;
   readonly conversations: ServiceImpl<typeof ConversationService>;
+  readonly resources: ServiceImpl<typeof ResourceService>;
   readonly idempotency: ServiceImpl<typeof IdempotencyService>;
   /** For the JetStream consumer. */
   readonly recorder: Recorder;
@@ -105,6 +109,7 @@ export function createMetering(dependencies: MeteringDependencies): Metering {
     ledger: createLedgerService(database),
     conflicts,
     conversations: createConversations(responses),
+    resources: createResources(createResourceStore(database)),
     idempotency: createIdempotencyService(claims),
     startMonthKeeper: (keptMonths) => startMonthKeeper({ database, keptMonths, clock, log }),
     startBudgetSweeper: () => startBudgetSweeper({ database, clock, log }),

@@ -4,6 +4,7 @@ import type { AddressInfo, Socket } from "node:net";
 import { type ChatBody, decideReply, type Reply } from "./answer.ts";
 import { type AttemptEnd, type AttemptRecord, type Counts, createAttemptBook } from "./attempts.ts";
 import { type ReplyHead, replyJson } from "./body.ts";
+import { createEndpoints, type EndpointCall } from "./endpoints.ts";
 import { errorJson } from "./errors.ts";
 import { type Play, playInstead, playJson, playStream, type Progress } from "./play.ts";
 import { createScriptQueue, type QueuedScript } from "./queue.ts";
@@ -62,6 +63,8 @@ export interface Simulator {
   attempt(id: string): readonly AttemptRecord[];
   /** The last requests, oldest first. */
   received(): readonly ReceivedRequest[];
+  /** Requests to other endpoints than chat, the oldest first. */
+  endpointCalls(): readonly EndpointCall[];
   /** Lays a script over the next requests that match. */
   script(script: Script, match?: { readonly model?: string; readonly times?: number }): void;
   /** Forgets all scripts that still wait. */
@@ -86,6 +89,7 @@ export function createSimulator(options: SimulatorOptions = {}): Simulator {
   const storm = options.seed === undefined ? undefined : createStorm(options.seed, options.faultPercent ?? 10);
   const book = createAttemptBook(counting ? options.countFile : undefined, options.recordsMax ?? 100_000);
   const queue = createScriptQueue();
+  const endpoints = createEndpoints();
   const sockets = new Set<Socket>();
   const received: ReceivedRequest[] = [];
   let open = 0;
@@ -123,8 +127,16 @@ export function createSimulator(options: SimulatorOptions = {}): Simulator {
     } else if (scripting && path.startsWith("/sim/")) {
       readBody(request, response, (body) => onControl(request.method ?? "GET", path, body, response));
     } else {
-      sendText(response, 404, errorJson(404, { errorMessage: `No ${request.method} ${path} here.` }));
+      readBody(request, response, (body) => onEndpoint(request, url, body, response));
     }
+  }
+
+  function onEndpoint(request: IncomingMessage, url: string, body: Buffer, response: ServerResponse): void {
+    const [full = "", query = ""] = url.split("?", 2);
+    const path = full.replace(/^\/v1(?=\/)/, "");
+    const { method = "", headers } = request;
+    if (endpoints.answer({ method, path, query, headers, body }, response)) return;
+    sendText(response, 404, errorJson(404, { errorMessage: `No ${method} ${path} here.` }));
   }
 
   function readBody(request: IncomingMessage, response: ServerResponse, use: (body: Buffer) => void): void {
@@ -316,6 +328,7 @@ export function createSimulator(options: SimulatorOptions = {}): Simulator {
     attempts: () => book.list(),
     attempt: (id) => book.find(id),
     received: () => received,
+    endpointCalls: () => endpoints.calls,
     script: (script, match) => queue.add({ script: readScript(script), model: match?.model, times: match?.times ?? 1 }),
     clearScripts: () => queue.clear(),
     cutConnections() {

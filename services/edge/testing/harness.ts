@@ -36,6 +36,7 @@ import { rpcService } from "../rpc/public-methods.ts";
 import { createEdge, type Edge, type EdgeDeps } from "../service.ts";
 import { noConversations } from "./no-conversations.ts";
 import { noIdempotency } from "./no-idempotency.ts";
+import { noPassthrough } from "./no-passthrough.ts";
 
 export const pepper = Buffer.alloc(32, 7);
 
@@ -196,6 +197,7 @@ export async function startEdge(options: HarnessOptions = {}): Promise<Harness> 
     audit: { recordRefusals: () => Promise.resolve(create(RecordRefusalsResponseSchema, {})) },
     conversations: noConversations,
     idempotency: noIdempotency,
+    ...noPassthrough,
     pepper,
     settings: () => settings,
     dependencies: () => [],

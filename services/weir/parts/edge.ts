@@ -7,6 +7,8 @@ import { ChatService } from "@weir/gen/weir/chat/v1/chat_service_pb";
 import { ConversationService } from "@weir/gen/weir/conversation/v1/conversation_service_pb";
 import { IdempotencyService } from "@weir/gen/weir/idempotency/v1/idempotency_service_pb";
 import { UsageService } from "@weir/gen/weir/metering/v1/usage_service_pb";
+import { PassthroughService } from "@weir/gen/weir/passthrough/v1/passthrough_service_pb";
+import { ResourceService } from "@weir/gen/weir/passthrough/v1/resource_service_pb";
 import { RouteService } from "@weir/gen/weir/routing/v1/route_service_pb";
 import { type EdgeSettings, edgeSettings } from "@weir/edge/config";
 import { rpcService } from "@weir/edge/rpc/public-methods";
@@ -18,7 +20,7 @@ import type { Root } from "./part.ts";
 
 type ClientsOfEdge = Pick<
   EdgeDeps,
-  "chat" | "routes" | "accounts" | "audit" | "conversations" | "idempotency" | "rpc"
+  "chat" | "routes" | "accounts" | "audit" | "conversations" | "idempotency" | "passthrough" | "resources" | "rpc"
 >;
 
 /** What the edge calls; to be made before the mesh starts. */
@@ -34,6 +36,8 @@ export function clientsOfEdge(mesh: Mesh): ClientsOfEdge {
     audit,
     conversations: mesh.client(ConversationService, "metering"),
     idempotency: mesh.client(IdempotencyService, "metering"),
+    passthrough: mesh.client(PassthroughService, "router"),
+    resources: mesh.client(ResourceService, "metering"),
     rpc: [
       rpcService(ChatService, chat),
       rpcService(RouteService, routes),

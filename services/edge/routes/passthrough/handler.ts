@@ -1,0 +1,231 @@
+import { create, type MessageInitShape } from "@bufbuild/protobuf";
+import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
+import { CallHeadSchema, type Place } from "@weir/gen/weir/passthrough/v1/forward_pb";
+import type {
+  PassthroughService,
+  ForwardRequest,
+  ForwardResponse,
+} from "@weir/gen/weir/passthrough/v1/passthrough_service_pb";
+import { callMetadata, type Client, type Metadata } from "@weir/kit/call";
+import type { ReplyStream } from "@weir/kit/reply-stream";
+import { WeirError } from "@weir/kit/weir-error";
+import { principalHeaderFor } from "../../auth/snapshot.ts";
+import { readTags } from "../../auth/tags.ts";
+import type { EdgeSettings } from "../../config.ts";
+import { type BodyMemory, readJsonBody } from "../../http/body.ts";
+import { aliasOf, outputTokensGuess } from "../generate.ts";
+import type { KeyedCall } from "../route.ts";
+import { answerWhole, readWhole, relay, type WholeAnswer } from "./answer.ts";
+import { type BodyItem, toPieces } from "./call-body.ts";
+import { imageCount, type JsonBody, readJsonCall, resourcesIn, unitsOf } from "./json-body.ts";
+import { answerList } from "./list.ts";
+import { MultipartBody } from "./multipart-body.ts";
+import type { Operation } from "./operations.ts";
+import { forget, placeOf, recordMade, type Resources } from "./ownership.ts";
+
+export interface PassthroughDeps {
+  readonly passthrough: Client<typeof PassthroughService>;
+  readonly resources: Resources;
+  readonly settings: () => EdgeSettings;
+  readonly memory: BodyMemory;
+}
+
+/** Largest body of multipart/form-data: the largest file that OpenAI takes, and some. */
+const uploadBytesMax = 544 * 1024 * 1024;
+const tokensPerByte = 0.25;
+
+type HeadInit = Omit<MessageInitShape<typeof CallHeadSchema>, "$typeName">;
+
+/** A call on its way: how it begins, and what follows. */
+interface Outgoing {
+  readonly alias: string;
+  readonly user: string | undefined;
+  readonly head: HeadInit;
+  readonly items: AsyncIterable<BodyItem> | Iterable<BodyItem>;
+  /** Resources that the body names. */
+  readonly named: readonly string[];
+  /** A guess at what the body costs in tokens. */
+  readonly inputTokens: number;
+  close(): Promise<void>;
+}
+
+/** Makes one call to a provider on behalf of a caller. */
+export type Send = (head: HeadInit, items: Outgoing["items"], metadata: Metadata) => ReplyStream<ForwardResponse>;
+
+/** Answers one operation by passing it through. */
+export function createPassthrough(deps: PassthroughDeps, operation: Operation): (call: KeyedCall) => Promise<void> {
+  const { resources } = deps;
+  const send: Send = (head, items, metadata) => deps.passthrough.forward(requests(head, items), { metadata });
+
+  return async (call) => {
+    const { exchange, caller } = call;
+    const tags = readTags(exchange.request.headers);
+    const metadataFor = (user: string | undefined) =>
+      callMetadata(principalHeaderFor(caller, user, tags), exchange.id, exchange.trace?.traceParent);
+    if (operation.lists === true) return answerList({ resources, send }, operation, call, metadataFor(undefined));
+
+    const outgoing = await readCall(deps, operation, call);
+    try {
+      const metadata = metadataFor(outgoing.user);
+      await admit(operation, call, outgoing);
+      const ids = operation.ids.map((name) => call.params[name] ?? "");
+      const place = await placeOf(resources, [...ids, ...outgoing.named], metadata);
+      if (exchange.isOver) return;
+      const reply = send(headOf(operation, call, outgoing, place), outgoing.items, metadata);
+      exchange.onGone = () => void reply.return();
+      if (operation.kind === undefined) {
+        const usage = await relay(exchange, reply);
+        if (usage?.inputTokens !== undefined) call.admission.settle(usage.inputTokens + (usage.outputTokens ?? 0));
+      } else {
+        const answer = await readWhole(reply);
+        await takeEffect(operation, answer, outgoing.alias, ids[0] ?? "", metadata);
+        answerWhole(exchange, answer);
+      }
+    } finally {
+      await outgoing.close();
+    }
+  };
+
+  async function takeEffect(
+    { effect, kind }: Operation,
+    answer: WholeAnswer,
+    alias: string,
+    id: string,
+    metadata: Metadata,
+  ): Promise<void> {
+    if (kind === undefined || answer.head.status >= 300) return;
+    if (effect === "deletes") await forget(resources, id, metadata);
+    else await recordMade(resources, answer, { kind, isNew: effect === "creates", alias }, metadata);
+  }
+}
+
+/** Asks whether the caller may call the model, and sets aside what the call may use of its limits. */
+async function admit(
+  operation: Operation,
+  { caller, admission }: KeyedCall,
+  { alias, inputTokens }: Outgoing,
+): Promise<void> {
+  if (alias === "") {
+    if (operation.model !== "required") return;
+    throw new WeirError(ErrorReason.INVALID_REQUEST, { text: "`model` is missing.", metadata: { param: "model" } });
+  }
+  if (!caller.mayCall(alias)) throw new WeirError(ErrorReason.MODEL_FORBIDDEN, { metadata: { model: alias } });
+  const reserving = admission.reserve(alias, inputTokens + outputTokensGuess);
+  if (reserving !== undefined) await reserving;
+}
+
+function readCall(deps: PassthroughDeps, operation: Operation, call: KeyedCall): Promise<Outgoing> | Outgoing {
+  const { body } = operation;
+  const type = call.exchange.request.headers["content-type"] ?? "";
+  if (body === "none") return noBody;
+  const isMultipart = body === "multipart" || (body === "json or multipart" && /^multipart\//i.test(type));
+  return isMultipart ? readMultipart(deps, operation, call) : readJson(deps, operation, call);
+}
+
+const noBody: Outgoing = {
+  alias: "",
+  user: undefined,
+  head: {},
+  items: [],
+  named: [],
+  inputTokens: 0,
+  close: async () => {},
+};
+
+async function readJson(deps: PassthroughDeps, operation: Operation, { exchange }: KeyedCall): Promise<Outgoing> {
+  const { bodyBytesMax, bodyStallMs, bodyBytesPerSecondMin } = deps.settings();
+  const sent = await readJsonBody(exchange, {
+    bytesMax: bodyBytesMax,
+    stallMs: bodyStallMs,
+    bytesPerSecondMin: bodyBytesPerSecondMin,
+    memory: deps.memory,
+  });
+  const body: JsonBody = readJsonCall(sent);
+  const namesModel = operation.model !== "none" && body.model !== "";
+  const user = body.json["safety_identifier"] ?? body.json["user"];
+  return {
+    alias: namesModel ? aliasOf(body.model) : "",
+    user: typeof user === "string" ? user : undefined,
+    head: {
+      contentType: "application/json",
+      bodyBytes: BigInt(namesModel ? body.bytes : sent.length),
+      modelPlaces: namesModel ? 1 : 0,
+      modelIsJson: true,
+      stream: body.json["stream"] === true,
+      units: unitsOf(operation.path, body),
+    },
+    items: namesModel ? body.items : [sent],
+    // What models see is no reference.
+    named: operation.model === "none" || operation.kind !== undefined ? resourcesIn(body.json) : [],
+    inputTokens: Math.ceil(sent.length * tokensPerByte),
+    close: async () => {},
+  };
+}
+
+async function readMultipart(deps: PassthroughDeps, operation: Operation, { exchange }: KeyedCall): Promise<Outgoing> {
+  const { bodyStallMs, bodyBytesPerSecondMin } = deps.settings();
+  const body = new MultipartBody(exchange, {
+    bytesMax: uploadBytesMax,
+    stallMs: bodyStallMs,
+    bytesPerSecondMin: bodyBytesPerSecondMin,
+  });
+  try {
+    const model = operation.model === "none" ? undefined : await body.model();
+    const length = body.bytesWithoutModel;
+    return {
+      alias: model === undefined || model === "" ? "" : aliasOf(model),
+      user: body.field("user"),
+      head: {
+        contentType: exchange.request.headers["content-type"] ?? "",
+        modelPlaces: model === undefined ? 0 : 1,
+        stream: body.field("stream") === "true",
+        units: operation.endpoint === "images" ? { images: imageCount(body.field("n")) } : {},
+        ...(length === undefined ? {} : { bodyBytes: BigInt(length) }),
+      },
+      items: body.items(),
+      named: [],
+      inputTokens: 0,
+      close: () => body.close(),
+    };
+  } catch (thrown) {
+    await body.close();
+    throw thrown;
+  }
+}
+
+function headOf(
+  { endpoint, method, path, query }: Operation,
+  { exchange, params }: KeyedCall,
+  { alias, head }: Outgoing,
+  place: Place | undefined,
+): HeadInit {
+  const asked = new URLSearchParams(exchange.request.url?.split("?", 2)[1] ?? "");
+  const passing = new URLSearchParams(query.flatMap((name) => asked.getAll(name).map((value) => [name, value])));
+  return {
+    ...head,
+    endpoint,
+    method,
+    path: path.replace(/\{([a-z_]+)\}/g, (_, name: string) => encodeURIComponent(params[name] ?? "")),
+    query: passing.toString(),
+    alias,
+    headers: betaHeaders(exchange.request.headers["openai-beta"]),
+    ...(place === undefined ? {} : { place }),
+  };
+}
+
+/** The one header of OpenAI's clients that changes what an endpoint does. */
+function betaHeaders(value: string | string[] | undefined): Record<string, string> {
+  return typeof value === "string" && /^[\w=, .-]{1,128}$/.test(value) ? { "openai-beta": value } : {};
+}
+
+async function* requests(head: HeadInit, items: Outgoing["items"]): AsyncGenerator<ForwardRequest> {
+  yield {
+    $typeName: "weir.passthrough.v1.ForwardRequest",
+    payload: { case: "head", value: create(CallHeadSchema, head) },
+  };
+  for await (const item of items) {
+    for (const value of toPieces([item])) {
+      yield { $typeName: "weir.passthrough.v1.ForwardRequest", payload: { case: "piece", value } };
+    }
+  }
+}

@@ -1,0 +1,92 @@
+import { and, desc, eq, inArray, lt } from "drizzle-orm";
+import { drizzle } from "drizzle-orm/node-postgres";
+import type { Database } from "../database.ts";
+import { resources } from "../schema.ts";
+
+/** Something that a provider keeps for a tenant. */
+export interface ResourceRow {
+  readonly resourceId: string;
+  readonly kind: string;
+  readonly provider: string;
+  readonly account: string;
+  readonly alias: string;
+  readonly createTime: Date;
+}
+
+/** Failures are WeirError STORE_UNAVAILABLE. */
+export interface ResourceStore {
+  /** @returns false when the id is another tenant's; the same again changes nothing */
+  record(tenant: string, key: string, row: Omit<ResourceRow, "createTime">): Promise<boolean>;
+  /** Those of the ids that are there, in no order. */
+  find(tenant: string, resourceIds: readonly string[]): Promise<readonly ResourceRow[]>;
+  /** The newest first. @returns undefined when `after` is not there */
+  list(
+    tenant: string,
+    page: { readonly kind: string; readonly countMax: number; readonly after: string },
+  ): Promise<readonly ResourceRow[] | undefined>;
+  forget(tenant: string, resourceId: string): Promise<void>;
+}
+
+const columns = {
+  resourceId: resources.resourceId,
+  kind: resources.kind,
+  provider: resources.provider,
+  account: resources.account,
+  alias: resources.alias,
+  createTime: resources.createTime,
+};
+
+export function createResourceStore(database: Database): ResourceStore {
+  return {
+    record: (tenant, key, row) =>
+      database.of(tenant).transaction(async (client) => {
+        const queries = drizzle(client);
+        const added = await queries
+          .insert(resources)
+          .values({ ...row, tenant, key })
+          .onConflictDoNothing()
+          .returning({ resourceId: resources.resourceId });
+        if (added.length > 0) return true;
+        const own = await queries
+          .select({ resourceId: resources.resourceId })
+          .from(resources)
+          .where(and(eq(resources.provider, row.provider), isOf(tenant, [row.resourceId])));
+        return own.length > 0;
+      }),
+    find: (tenant, resourceIds) =>
+      database.of(tenant).read((queries) => queries.select(columns).from(resources).where(isOf(tenant, resourceIds))),
+    list: (tenant, { kind, countMax, after }) =>
+      database.of(tenant).read(async (queries) => {
+        const [last] =
+          after === ""
+            ? []
+            : await queries
+                .select({ number: resources.resourceNumber })
+                .from(resources)
+                .where(and(isOf(tenant, [after]), eq(resources.kind, kind)));
+        if (after !== "" && last === undefined) return undefined;
+        return queries
+          .select(columns)
+          .from(resources)
+          .where(
+            and(
+              eq(resources.tenant, tenant),
+              eq(resources.kind, kind),
+              last === undefined ? undefined : lt(resources.resourceNumber, last.number),
+            ),
+          )
+          .orderBy(desc(resources.resourceNumber))
+          .limit(countMax);
+      }),
+    forget: (tenant, resourceId) =>
+      database.of(tenant).transaction(async (client) => {
+        await drizzle(client)
+          .delete(resources)
+          .where(isOf(tenant, [resourceId]));
+      }),
+  };
+}
+
+function isOf(tenant: string, resourceIds: readonly string[]) {
+  return and(eq(resources.tenant, tenant), inArray(resources.resourceId, [...resourceIds]));
+}

@@ -1,0 +1,59 @@
+import { timestampFromDate } from "@bufbuild/protobuf/wkt";
+import type { HandlerContext, ServiceImpl } from "@connectrpc/connect";
+import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
+import type { Principal } from "@weir/gen/weir/common/v1/principal_pb";
+import type { ResourceService } from "@weir/gen/weir/passthrough/v1/resource_service_pb";
+import { WeirError } from "@weir/kit/weir-error";
+import { principalOf } from "../confinement.ts";
+import type { ResourceRow, ResourceStore } from "./resource-store.ts";
+
+/** Serves who owns what providers keep, each tenant its own. */
+export function createResources(store: ResourceStore): ServiceImpl<typeof ResourceService> {
+  return {
+    async recordResource({ resource }, context) {
+      const { tenant, key } = callerOf(context);
+      const place = resource?.place;
+      if (resource === undefined || place === undefined) throw new WeirError(ErrorReason.INVALID_REQUEST);
+      const { resourceId, kind, alias } = resource;
+      const recorded = await store.record(tenant, key, { resourceId, kind, alias, ...place });
+      if (!recorded) throw new WeirError(ErrorReason.ALREADY_EXISTS, { metadata: { resource: resourceId } });
+      return {};
+    },
+
+    async findResources({ resourceIds }, context) {
+      const rows = await store.find(callerOf(context).tenant, resourceIds);
+      const byId = new Map(rows.map((row) => [row.resourceId, row]));
+      const found = resourceIds.map((id) => {
+        const row = byId.get(id);
+        if (row === undefined) throw notFound(id);
+        return toProto(row);
+      });
+      return { resources: found };
+    },
+
+    async listResources({ kind, pageSize, after }, context) {
+      const rows = await store.list(callerOf(context).tenant, { kind, countMax: pageSize + 1, after });
+      if (rows === undefined) throw notFound(after);
+      return { resources: rows.slice(0, pageSize).map(toProto), hasMore: rows.length > pageSize };
+    },
+
+    async forgetResource({ resourceId }, context) {
+      await store.forget(callerOf(context).tenant, resourceId);
+      return {};
+    },
+  };
+}
+
+function callerOf(context: HandlerContext): Principal {
+  const principal = principalOf(context);
+  if (principal !== undefined && principal.tenant !== "") return principal;
+  throw new WeirError(ErrorReason.FORBIDDEN, { text: "The call must say for which tenant it is made." });
+}
+
+function toProto({ resourceId, kind, provider, account, alias, createTime }: ResourceRow) {
+  return { resourceId, kind, place: { provider, account }, alias, createTime: timestampFromDate(createTime) };
+}
+
+function notFound(resource: string): WeirError {
+  return new WeirError(ErrorReason.NOT_FOUND, { metadata: { resource } });
+}

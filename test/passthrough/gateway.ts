@@ -1,0 +1,139 @@
+import { randomBytes } from "node:crypto";
+import { create } from "@bufbuild/protobuf";
+import type { EdgeSettings } from "@weir/edge/config";
+import { pepper, startEdge, stopEdges } from "@weir/edge/testing/harness";
+import { ConfigSchema, ProviderKind } from "@weir/gen/weir/config/v1/config_pb";
+import { ForwardAttemptService } from "@weir/gen/weir/passthrough/v1/forward_attempt_service_pb";
+import { PassthroughService } from "@weir/gen/weir/passthrough/v1/passthrough_service_pb";
+import { ResourceService } from "@weir/gen/weir/passthrough/v1/resource_service_pb";
+import { AttemptService } from "@weir/gen/weir/routing/v1/attempt_service_pb";
+import { createKeyText, keyDigest } from "@weir/kit/api-key";
+import { systemClock } from "@weir/kit/clock";
+import { createMesh } from "@weir/kit/mesh";
+import { noTelemetry } from "@weir/kit/telemetry/none";
+import { migrate } from "@weir/metering/migrate";
+import { createResourceStore } from "@weir/metering/resources/resource-store";
+import { createResources } from "@weir/metering/resources/resources";
+import { openTestDatabase } from "@weir/metering/testing";
+import type { Budgets } from "@weir/pool/budgets/budgets";
+import { createFakeJournal, silent } from "@weir/pool/testing/pool-under-test";
+import { createProviderSet } from "@weir/pool/provider-set";
+import { createPool } from "@weir/pool/service";
+import { createPriceList, type Price } from "@weir/price/price";
+import { createRouter } from "@weir/router/service";
+import { routingFromConfig } from "@weir/router/snapshot";
+import { createSimulator } from "@weir/simulator/simulator";
+import { createAttemptIds } from "weir/attempt-id";
+
+const price = (model: string, more: Partial<Price> = {}): Price => ({
+  id: `sim/${model}@always`,
+  provider: "sim",
+  model,
+  effectiveTime: undefined,
+  nanoUsdPerMillion: { input: 1_000_000n, cachedInput: 1_000_000n, cacheWrite: 1_000_000n, output: 2_000_000n },
+  source: "a test",
+  ...more,
+});
+
+export interface GatewayOptions {
+  readonly budgets?: Pick<Budgets, "hold">;
+  readonly settings?: Partial<EdgeSettings>;
+}
+
+/** Edge, router, pool and the records of metering, which meet over a link, before the simulator. */
+export async function startGateway(options: GatewayOptions = {}) {
+  const simulator = createSimulator();
+  const { url: simulatorUrl } = await simulator.listen();
+  const database = await openTestDatabase("embedded");
+  await migrate(database.database);
+  const config = create(ConfigSchema, {
+    providers: {
+      down: { kind: ProviderKind.OPENAI, baseUrl: "http://127.0.0.1:1/v1", apiKey: "sk-down" },
+      sim: { kind: ProviderKind.OPENAI, baseUrl: `${simulatorUrl}/v1`, apiKey: "sk-secret" },
+      other: { kind: ProviderKind.ANTHROPIC, baseUrl: simulatorUrl, apiKey: "sk-other" },
+    },
+    passthrough: Object.fromEntries(
+      ["files", "batches", "fine_tuning", "vector_stores", "moderations"].map((endpoint) => [endpoint, "sim"]),
+    ),
+    aliases: {
+      "my-model": { targets: [{ provider: "sim", model: "real-model" }] },
+      "second-choice": {
+        targets: [
+          { provider: "down", model: "real-model" },
+          { provider: "sim", model: "real-model" },
+        ],
+        allowUnpriced: true,
+      },
+      "wrong-kind": { targets: [{ provider: "other", model: "m" }], allowUnpriced: true },
+      unpriced: { targets: [{ provider: "sim", model: "nobody-knows" }] },
+    },
+  });
+  const prices = createPriceList([price("real-model")]);
+  const journal = createFakeJournal();
+  const pool = createPool({
+    providers: () => providers,
+    prices: () => prices,
+    journal,
+    budgets: options.budgets ?? { hold: () => undefined },
+    clock: systemClock,
+    ...noTelemetry,
+    log: silent,
+  });
+  const providers = createProviderSet(config);
+  const routing = routingFromConfig(config, prices, 0);
+  const backend = createMesh({ name: "backend", listen: "127.0.0.1:0" });
+  const router = createRouter({
+    attempts: backend.client(AttemptService, "pool"),
+    forwards: backend.client(ForwardAttemptService, "pool"),
+    routing: () => routing,
+    clock: systemClock,
+    random: () => 0.5,
+    newAttemptId: createAttemptIds(),
+    ...noTelemetry,
+    log: silent,
+  });
+  backend.host("pool", AttemptService, pool.service);
+  backend.host("pool", ForwardAttemptService, pool.forwarding, { trustsMesh: true });
+  backend.host("router", PassthroughService, router.passthrough, { trustsMesh: true });
+  backend.host("metering", ResourceService, createResources(createResourceStore(database.database)));
+  await backend.start();
+  const address = backend.status().address ?? "";
+  const front = createMesh({ name: "edge", peers: { router: [address], metering: [address] } });
+  const passthrough = front.client(PassthroughService, "router");
+  const resources = front.client(ResourceService, "metering");
+  await front.start();
+  const edge = await startEdge({
+    deps: { passthrough, resources },
+    ...(options.settings === undefined ? {} : { settings: options.settings }),
+  });
+  return {
+    url: edge.url,
+    port: edge.port,
+    key: edge.key,
+    edge,
+    simulator,
+    simulatorUrl,
+    /** What the ledger would be told, in order. */
+    events: journal.events,
+    /** Attempts whose intent is on record. */
+    intents: journal.intents,
+    pool,
+    front,
+    /** Adds a key of a tenant. */
+    addKey(tenant: string, scope: { models?: string[]; endpoints?: string[] } = {}): string {
+      const { id, text } = createKeyText(randomBytes);
+      edge.feed({ records: [{ id, digest: keyDigest(pepper, text), tenant, scope }] });
+      return text;
+    },
+    async close() {
+      await stopEdges();
+      await front.close();
+      await pool.close();
+      await backend.close();
+      await simulator.close();
+      await database.end();
+    },
+  };
+}
+
+export type Gateway = Awaited<ReturnType<typeof startGateway>>;

@@ -1,0 +1,173 @@
+import type { IncomingMessage, ServerResponse } from "node:http";
+
+/** A request to an endpoint other than chat, as it came. */
+export interface EndpointCall {
+  readonly method: string;
+  /** Below the version: `/files`. */
+  readonly path: string;
+  readonly query: string;
+  readonly headers: IncomingMessage["headers"];
+  readonly body: Buffer;
+}
+
+type Json = Readonly<Record<string, unknown>>;
+
+/** A field of a multipart body. */
+export interface FormPart {
+  readonly name: string;
+  readonly filename: string | undefined;
+  readonly content: Buffer;
+}
+
+/** Reads a body of multipart/form-data, whole. */
+export function formParts(headers: IncomingMessage["headers"], body: Buffer): FormPart[] {
+  const boundary = /boundary="?([^";]+)"?/.exec(headers["content-type"] ?? "")?.[1] ?? "";
+  const text = `\r\n${body.toString("latin1")}`;
+  return text
+    .split(`\r\n--${boundary}`)
+    .slice(1, -1)
+    .map((part) => {
+      const end = part.indexOf("\r\n\r\n");
+      const head = part.slice(0, end);
+      return {
+        name: /[; ]name="([^"]*)"/.exec(head)?.[1] ?? "",
+        filename: /filename="([^"]*)"/.exec(head)?.[1],
+        content: Buffer.from(part.slice(end + 4), "latin1"),
+      };
+    });
+}
+
+interface Kept {
+  object: Record<string, unknown>;
+  readonly content: Buffer;
+}
+
+const usageOfImage = {
+  total_tokens: 1106,
+  input_tokens: 50,
+  output_tokens: 1056,
+  input_tokens_details: { text_tokens: 50, image_tokens: 0 },
+};
+/** What is answered where an image, or speech, would be. */
+export const imageBase64 = Buffer.from("an image").toString("base64");
+export const speechBytes = Buffer.alloc(200_000, "sound ");
+
+/** The endpoints of OpenAI's API beside chat, as far as tests need them; what is made is kept until the simulator is gone. */
+export function createEndpoints() {
+  const kept = new Map<string, Kept>();
+  const calls: EndpointCall[] = [];
+  let serial = 0;
+
+  const newId = (prefix: string) => `${prefix}simulated${String((serial += 1)).padStart(6, "0")}`;
+
+  function keep(prefix: string, object: Json, content: Buffer = Buffer.alloc(0)): Json {
+    const id = newId(prefix);
+    const made = { id, created_at: 1_700_000_000, ...object };
+    kept.set(id, { object: made, content });
+    return made;
+  }
+
+  /** @returns whether there is such an endpoint */
+  function answer(call: EndpointCall, response: ServerResponse): boolean {
+    const [, collection = "", second = "", third = "", fourth = ""] = call.path.split("/");
+    const json = (value: unknown, status = 200) => {
+      response.writeHead(status, { "content-type": "application/json", "x-request-id": `sim-${serial}` });
+      response.end(JSON.stringify(value));
+      return true;
+    };
+    const missing = () =>
+      json({ error: { message: "No such object.", type: "invalid_request_error", param: null, code: null } }, 404);
+    const key = `${call.method} ${collection}`;
+    const parsed = (): Json => JSON.parse(call.body.toString()) as Json;
+    const known = kept.get(second);
+
+    calls.push(call);
+    switch (`${call.method} ${call.path}`) {
+      case "POST /images/generations": {
+        const { stream, n } = parsed();
+        if (stream === true) return streamImages(response);
+        const data = Array.from({ length: Number(n ?? 1) }, () => ({ b64_json: imageBase64 }));
+        return json({ created: 1, data, usage: usageOfImage });
+      }
+      case "POST /images/edits":
+      case "POST /images/variations":
+        return json({ created: 1, data: [{ b64_json: imageBase64 }], usage: usageOfImage });
+      case "POST /audio/speech":
+        response.writeHead(200, { "content-type": "audio/mpeg" });
+        response.end(speechBytes);
+        return true;
+      case "POST /audio/transcriptions":
+      case "POST /audio/translations": {
+        const file = formParts(call.headers, call.body).find(({ name }) => name === "file");
+        return json({ text: `${file?.content.length ?? 0} bytes`, usage: { type: "duration", seconds: 8.2 } });
+      }
+      case "POST /moderations":
+        return json({
+          id: newId("modr-"),
+          model: "omni",
+          results: [{ flagged: false, categories: {}, category_scores: {} }],
+        });
+      case "POST /rerank":
+        return json({
+          id: newId("r-"),
+          results: [{ index: 0, relevance_score: 1 }],
+          meta: { billed_units: { search_units: 1 } },
+        });
+      default:
+        break;
+    }
+    if (key === "POST files" && second === "") {
+      const parts = formParts(call.headers, call.body);
+      const file = parts.find(({ name }) => name === "file");
+      const purpose = parts.find(({ name }) => name === "purpose")?.content.toString();
+      const bytes = file?.content.length ?? 0;
+      return json(keep("file-", { object: "file", bytes, filename: file?.filename, purpose }, file?.content));
+    }
+    if (key === "POST batches" && second === "") {
+      return json(keep("batch_", { object: "batch", status: "validating", ...parsed() }));
+    }
+    if (key === "POST fine_tuning" && third === "") {
+      return json(keep("ftjob-", { object: "fine_tuning.job", status: "queued", ...parsed() }));
+    }
+    if (key === "POST vector_stores" && second === "") {
+      return json(keep("vs_", { object: "vector_store", status: "completed", ...parsed() }));
+    }
+    const id = collection === "fine_tuning" ? third : second;
+    const verb = collection === "fine_tuning" ? fourth : third;
+    const found = collection === "fine_tuning" ? kept.get(third) : known;
+    if (found === undefined)
+      return ["files", "batches", "fine_tuning", "vector_stores"].includes(collection) && missing();
+    if (verb === "content") {
+      response.writeHead(200, { "content-type": "application/octet-stream" });
+      response.end(found.content);
+      return true;
+    }
+    if (verb === "cancel") return json((found.object = { ...found.object, status: "cancelling" }));
+    if (verb === "search") return json({ object: "vector_store.search_results.page", data: [], has_more: false });
+    if (verb === "files")
+      return json({ id: String(parsed()["file_id"]), object: "vector_store.file", vector_store_id: id });
+    if (verb === "events") return json({ object: "list", data: [], has_more: false });
+    if (call.method === "DELETE") {
+      kept.delete(id);
+      return json({ id, object: `${String(found.object["object"])}.deleted`, deleted: true });
+    }
+    // A batch is done when it is looked at.
+    if (collection === "batches" && found.object["output_file_id"] === undefined) {
+      const output = keep("file-", { object: "file", purpose: "batch_output" }, Buffer.from("{}\n"));
+      found.object = { ...found.object, status: "completed", output_file_id: output["id"] };
+    }
+    return json(found.object);
+  }
+
+  return { answer, calls };
+}
+
+function streamImages(response: ServerResponse): true {
+  response.writeHead(200, { "content-type": "text/event-stream" });
+  const event = (type: string, more: Json) =>
+    response.write(`event: ${type}\ndata: ${JSON.stringify({ type, ...more })}\n\n`);
+  event("image_generation.partial_image", { b64_json: imageBase64, partial_image_index: 0 });
+  event("image_generation.completed", { b64_json: imageBase64, usage: usageOfImage });
+  response.end();
+  return true;
+}
