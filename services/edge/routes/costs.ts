@@ -109,7 +109,9 @@ async function writeCsv(exchange: Exchange, name: string, reply: ReplyStream<Mes
   // The head waits for the first page, so that a refusal has its own status.
   for await (const message of reply) {
     if (exchange.isSilent) exchange.begin(200, csvHeaders(name), false);
-    if (!exchange.write((message as ExportUsageResponse).csv)) await exchange.writable();
+    if (exchange.write((message as ExportUsageResponse).csv)) continue;
+    await exchange.writable();
+    exchange.clearAlarm();
   }
   if (exchange.isOver) return;
   exchange.onGone = undefined;

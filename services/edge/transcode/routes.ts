@@ -71,7 +71,9 @@ function createHandler(deps: TranscodingDeps, method: PublicMethod, binding: Htt
   async function readRequest(call: RoutedCall): Promise<Message> {
     const { exchange, params } = call;
     const query = readQuery(exchange.request.url ?? "");
-    const body = binding.body.kind === "none" ? announcedBody(exchange) : await readBodyText(exchange, deps);
+    const takesBody = binding.body.kind !== "none";
+    if (!takesBody && !isBodiless(exchange)) throw invalid("This method takes no body.");
+    const body = takesBody ? await readBodyText(exchange, deps) : "";
     const pairs = form?.query?.(query, call) ?? query;
     const request = bindRequest(desc, binding, { params, query: pairs, body });
     validateRequest(desc.input, request);
@@ -103,14 +105,13 @@ function createHandler(deps: TranscodingDeps, method: PublicMethod, binding: Htt
   };
 }
 
-/** What a method without a body is sent as one: nothing, or something that is refused. */
-function announcedBody({ request: { headers } }: Exchange): string {
-  const isEmpty = headers["transfer-encoding"] === undefined && Number(headers["content-length"] ?? 0) === 0;
-  if (!isEmpty) throw invalid("This method takes no body.");
-  return "";
+/** Whether a request says that it has no body, or none but an empty one. */
+function isBodiless({ request: { headers } }: Exchange): boolean {
+  return headers["transfer-encoding"] === undefined && Number(headers["content-length"] ?? 0) === 0;
 }
 
 async function readBodyText(exchange: Exchange, { settings, memory }: TranscodingDeps): Promise<string> {
+  if (isBodiless(exchange)) return "";
   const { bodyBytesMax, bodyStallMs, bodyBytesPerSecondMin } = settings();
   const limits = { bytesMax: bodyBytesMax, stallMs: bodyStallMs, bytesPerSecondMin: bodyBytesPerSecondMin, memory };
   const body = await readJsonBody(exchange, limits);

@@ -70,12 +70,21 @@ export async function sendStream(
   };
   exchange.onGone = () => void reply.return();
   try {
+    if (exchange.request.method === "HEAD") {
+      exchange.onGone = undefined;
+      begin();
+      exchange.end("");
+      return;
+    }
     expectMore();
     for await (const message of reply) {
       exchange.clearAlarm();
       if (exchange.isOver) return;
       begin();
-      if (!exchange.write(form.frame(write(message)))) await exchange.writable();
+      if (!exchange.write(form.frame(write(message)))) {
+        await exchange.writable();
+        exchange.clearAlarm();
+      }
       expectMore();
     }
     if (exchange.isOver) return;
