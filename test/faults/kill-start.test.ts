@@ -11,7 +11,7 @@ import { type LedgerReader, openEmbeddedLedger } from "../ledger.ts";
 import { runScenario, scenarioTimeoutMs } from "./scenario.ts";
 import { faultConfig } from "./setting.ts";
 import { planStorm, runStorm } from "./storm.ts";
-import { faultsAfter } from "./verdict.ts";
+import { ledgerFaults, trialFaults } from "./verdict.ts";
 
 // F1 for `npm start`: a gateway, and metering with the embedded database, which dies in the middle of writing as well. The
 // ledger can be read when the gateway has ended, so the trials are judged together.
@@ -99,7 +99,7 @@ test(
           const served = simulator.attempts().filter(({ model }) => model === tag);
           const journalKilledAtMs = victim === "gateway" ? killedAtMs : undefined;
           const rows = (await ledger?.rows({ endUser: tag })) ?? [];
-          const faults = faultsAfter({ outcome, rows, served, journalKilledAtMs });
+          const faults = [...ledgerFaults(rows, served), ...trialFaults({ outcome, rows, served, journalKilledAtMs })];
           return faults.map((fault) => `${victim} killed after ${killAfterMs} ms: ${fault}`);
         };
       },

@@ -40,7 +40,11 @@ async function run(): Promise<number> {
     WEIR_FAULT_REPORT: report,
     ...(values.seed === undefined ? {} : { WEIR_FAULT_SEED: values.seed }),
   };
-  const filter = ["test/faults", "-t", values.only === undefined ? String.raw`\bF\d+ ` : String.raw`\b${values.only} `];
+  const filter = [
+    "test/faults",
+    "-t",
+    values.only === undefined ? String.raw`\b(F\d+|P4) ` : String.raw`\b${values.only} `,
+  ];
   try {
     const child = spawn(process.execPath, [join(root, "test/main.ts"), ...filter], {
       cwd: root,

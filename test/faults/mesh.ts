@@ -2,22 +2,20 @@ import { execFileSync, spawnSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { AccountService } from "@weir/gen/weir/account/v1/account_service_pb";
-import { bearing } from "@weir/kit/client";
-import { createMesh } from "@weir/kit/mesh";
-import { operatorMetadata } from "@weir/kit/operator";
 import { type AttemptRecord, createSimulator, type Moment, type Simulator } from "@weir/simulator/simulator";
 import { freePorts } from "weir/local-servers";
 import { stringify } from "yaml";
 import { ask, chat } from "../e2e/client.ts";
-import { brokenLaws, createLedgerReader, type LedgerReader } from "../ledger.ts";
+import { createLedgerReader, type LedgerReader } from "../ledger.ts";
 import { createDatabase, startPostgres } from "../servers.ts";
 import { type Broker, createBroker } from "./broker.ts";
+import type { Finding } from "./check.ts";
+import { type Checker, startChecker } from "./checker.ts";
+import { connectOperator, type Operator } from "./operator.ts";
 import { createProxy, type Proxy } from "./proxy.ts";
 import { runService, type ServiceProcess } from "./service-process.ts";
 import { faultConfig } from "./setting.ts";
-import type { StormOutcome } from "./storm.ts";
-import { faultsAfter } from "./verdict.ts";
+import { type Evidence, trialFaults } from "./verdict.ts";
 
 export const parts = ["edge", "router", "pool", "metering"] as const;
 export type Part = (typeof parts)[number];
@@ -41,6 +39,7 @@ export interface FaultMesh {
   readonly broker: Broker;
   readonly ledger: LedgerReader;
   readonly simulator: Simulator;
+  readonly operator: Operator;
   process(part: Part): ServiceProcess;
   proxy(pair: Pair): Proxy;
   /** Makes a part's wall clock go wrong by so much, soon. */
@@ -52,8 +51,10 @@ export interface FaultMesh {
   onMoment(moment: Moment, tag: string, call: () => void): () => void;
   /** Resolves when a request is answered again. */
   ready(): Promise<void>;
-  /** What is wrong with the ledger after a trial; see `Evidence`. */
-  verdict(tag: string, outcome: Pick<StormOutcome, "complete" | "lies">, journalKilledAtMs?: number): Promise<string[]>;
+  /** What the checker finds. */
+  findingOf(tag: string): Promise<Finding>;
+  /** What is wrong with the ledger after a trial, by the checker, and by what the trial knows. */
+  verdict(tag: string, outcome: Evidence["outcome"], journalKilledAtMs?: number): Promise<string[]>;
   /** The simulator's records of a trial, read from its file. */
   served(tag: string): AttemptRecord[];
   close(): Promise<void>;
@@ -150,7 +151,11 @@ export async function startFaultMesh(): Promise<FaultMesh> {
     for (const started of processes.values()) await started.ready();
 
     const url = `http://127.0.0.1:${edgePort}`;
-    const key = await createKey(`127.0.0.1:${portOf("metering")}`);
+    const checker = await startChecker(countFile, database.url);
+    undo.push(() => checker.stop());
+    const operator = await connectOperator(`127.0.0.1:${portOf("metering")}`);
+    undo.push(() => operator.close());
+    const key = await operator.createTenant();
     const door = { url, key };
     const ready = async () => {
       const deadline = performance.now() + readyMs;
@@ -175,6 +180,7 @@ export async function startFaultMesh(): Promise<FaultMesh> {
       broker,
       ledger,
       simulator,
+      operator,
       process: (part) => processes.get(part) as ServiceProcess,
       proxy,
       skew: (part, ms) => writeFileSync(skewFile(part), String(ms)),
@@ -191,10 +197,11 @@ export async function startFaultMesh(): Promise<FaultMesh> {
       },
       ready,
       served,
+      findingOf: (tag) => checker.findingOf(tag),
       async verdict(tag, outcome, journalKilledAtMs) {
         const rows = await ledger.rows({ endUser: tag });
-        const evidence = { outcome, rows, served: served(tag), journalKilledAtMs };
-        return [...faultsAfter(evidence), ...(await brokenLaws(ledger, tag))];
+        const known = trialFaults({ outcome, rows, served: served(tag), journalKilledAtMs });
+        return [...known, ...(await foundBy(checker, tag))];
       },
       close,
     };
@@ -216,17 +223,8 @@ function mountSmallDisk(path: string): boolean {
   }
 }
 
-/** A key of a tenant of its own. @param address where metering listens */
-export async function createKey(address: string): Promise<string> {
-  const mesh = createMesh({ name: "test", peers: { metering: [address] } });
-  const accounts = bearing(mesh.client(AccountService, "metering"), operatorMetadata);
-  await mesh.start();
-  try {
-    const timeoutMs = 10_000;
-    await accounts.createTenant({ tenantId: "tests", displayName: "Tests" }, { timeoutMs });
-    const { secret } = await accounts.createKey({ tenant: "tenants/tests", displayName: "test" }, { timeoutMs });
-    return secret;
-  } finally {
-    await mesh.close();
-  }
+/** Everything that the checker finds of a trial, attempts without a row among it. */
+export async function foundBy(checker: Checker, tag: string): Promise<string[]> {
+  const { faults, missing } = await checker.findingOf(tag);
+  return [...faults, ...missing.map(({ id, end }) => `attempt ${id} (${end}) has no row`)];
 }

@@ -224,7 +224,7 @@ test(
         lane.onSay = () => true;
         lane.database.mend();
         // What this trial sends again would make the next one's moment come early.
-        await vi.waitFor(() => expect(source.drained()).toBe(true), { timeout: 20_000, interval: 20 });
+        await vi.waitFor(() => expect(source.drained()).toBe(true), { timeout: 45_000, interval: 20 });
         const again = Math.max((await redeliveries(lane)) - before, sent - source.billed.size);
         if (moment.commits && again > 0) provenAgain++;
         await source.close();

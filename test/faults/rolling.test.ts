@@ -6,16 +6,18 @@ import { afterAll, beforeAll, test, vi } from "vitest";
 import { freePorts } from "weir/local-servers";
 import { stringify } from "yaml";
 import { ask, chat } from "../e2e/client.ts";
-import { brokenLaws, createLedgerReader, type LedgerReader } from "../ledger.ts";
+import { createLedgerReader, type LedgerReader } from "../ledger.ts";
 import { createDatabase, startPostgres, type TestServer } from "../servers.ts";
 import { type Balancer, createBalancer } from "./balancer.ts";
 import { type Broker, createBroker } from "./broker.ts";
-import { createKey, type Part, parts } from "./mesh.ts";
+import { type Checker, startChecker } from "./checker.ts";
+import { foundBy, type Part, parts } from "./mesh.ts";
+import { connectOperator, type Operator } from "./operator.ts";
 import { runScenario, scenarioTimeoutMs, type Trial } from "./scenario.ts";
 import { runService, type ServiceProcess } from "./service-process.ts";
 import { faultConfig } from "./setting.ts";
 import { type Door, planStorm, runStorm } from "./storm.ts";
-import { faultsAfter } from "./verdict.ts";
+import { trialFaults } from "./verdict.ts";
 
 // A rolling restart under load: two of each service, as a deployment has them, and a balancer before the edges. One process
 // after another is asked to end with SIGTERM, and comes back; the next one ends as soon as it has said that it is ready.
@@ -26,6 +28,8 @@ let database: Awaited<ReturnType<typeof createDatabase>>;
 let ledger: LedgerReader;
 let broker: Broker;
 let simulator: Simulator;
+let checker: Checker;
+let operator: Operator;
 let balancer: Balancer;
 let door: Door;
 const running: ServiceProcess[] = [];
@@ -35,7 +39,8 @@ beforeAll(async () => {
   database = await createDatabase(postgres.url);
   ledger = createLedgerReader(database.url);
   broker = await createBroker();
-  simulator = createSimulator();
+  const countFile = join(folder, "count.jsonl");
+  simulator = createSimulator({ countFile });
   const { url: simulatorUrl } = await simulator.listen();
   const config = join(folder, "weir.yaml");
   writeFileSync(config, stringify(faultConfig(simulatorUrl, { drain_notice: "1s" })));
@@ -71,17 +76,25 @@ beforeAll(async () => {
   }
   for (const process of running) await process.ready();
   balancer = await createBalancer(edgePorts);
-  door = { url: `http://127.0.0.1:${balancer.port}`, key: await createKey(addresses("metering")[0] ?? "") };
-  await vi.waitFor(
-    async () => {
-      const { status } = await ask(door, chat({}, { model: "chat/probe", user: "probe" }));
-      if (status !== 200) throw new Error(`status ${status}`);
-    },
-    { timeout: 20_000, interval: 100 },
-  );
+  operator = await connectOperator(addresses("metering")[0] ?? "");
+  door = { url: `http://127.0.0.1:${balancer.port}`, key: await operator.createTenant() };
+  checker = await startChecker(countFile, database.url);
+  // Until each edge knows the key.
+  for (const port of edgePorts) {
+    const edge = { ...door, url: `http://127.0.0.1:${port}` };
+    await vi.waitFor(
+      async () => {
+        const { status } = await ask(edge, chat({}, { model: "chat/probe", user: "probe" }));
+        if (status !== 200) throw new Error(`status ${status}`);
+      },
+      { timeout: 20_000, interval: 100 },
+    );
+  }
 }, 90_000);
 afterAll(async () => {
   await balancer?.close();
+  await checker?.stop();
+  await operator?.close();
   await Promise.all(running.map((process) => process.stop()));
   await simulator?.close();
   await broker?.close();
@@ -128,7 +141,7 @@ test(
       return async () => {
         const served = simulator.attempts().filter(({ model }) => model === tag);
         const rows = await ledger.rows({ endUser: tag });
-        const faults = [...faultsAfter({ outcome, rows, served }), ...(await brokenLaws(ledger, tag))];
+        const faults = [...trialFaults({ outcome, rows, served }), ...(await foundBy(checker, tag))];
         const seen = outcome.failures.map((failure) => `clients saw ${failure}`);
         return [...seen, ...faults].map((fault) => `${process.name}: ${fault}`);
       };

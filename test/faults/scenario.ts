@@ -35,7 +35,7 @@ const seedFile = join(import.meta.dirname, "failing-seeds.json");
 const seedsKeptMax = 20;
 const pollMs = 100;
 /** A trial that takes longer hangs. */
-const trialMsMax = 30_000;
+const trialMsMax = 60_000;
 
 /** How many trials a scenario has by default; WEIR_FAULT_TRIALS overrides it. */
 const trialsByDefault = 20;
@@ -44,7 +44,7 @@ const beginMsMax = 45_000;
 
 /** Time for a scenario's test, whatever the number of its trials, in milliseconds. */
 export function scenarioTimeoutMs(trials: number = trialsByDefault): number {
-  return 120_000 + 30_000 * Number(process.env["WEIR_FAULT_TRIALS"] ?? trials);
+  return 120_000 + trialMsMax * Number(process.env["WEIR_FAULT_TRIALS"] ?? trials);
 }
 
 /**

@@ -1,6 +1,6 @@
 import type { LedgerRow, TestPrice } from "../ledger.ts";
 
-const price = { input: 2_500_000_001n, cachedInput: 1_250_000_003n, output: 10_000_000_007n } as const;
+export const price = { input: 2_500_000_001n, cachedInput: 1_250_000_003n, output: 10_000_000_007n } as const;
 
 export const priceOf = (_row: LedgerRow): TestPrice => price;
 

@@ -8,6 +8,7 @@ const clockSlackMs = 100;
 /** What a provider writes in this time may be on its way when a stream is cut, and so stand on one side only. */
 const onTheWayMs = 100;
 
+/** What a trial knows beside the simulator's count and the ledger. */
 export interface Evidence {
   readonly outcome: Pick<StormOutcome, "complete" | "lies">;
   readonly rows: readonly LedgerRow[];
@@ -20,25 +21,39 @@ export interface Evidence {
   readonly journalKilledAtMs?: number | undefined;
 }
 
-/** Everything that is wrong with the ledger after a trial. */
-export function faultsAfter({ outcome, rows, served, journalKilledAtMs }: Evidence): string[] {
-  const found = [...outcome.lies, ...differences(rows, served, priceOf), ...sumsAfterTrueUp(rows, served)];
+/** What is wrong with the ledger, by the simulator's count alone. */
+export function ledgerFaults(rows: readonly LedgerRow[], served: readonly AttemptRecord[]): string[] {
+  const found = [...differences(rows, served, priceOf), ...sumsAfterTrueUp(rows, served)];
   const recordOf = new Map(served.map((record) => [record.id, record]));
-  let reported = 0;
   for (const row of rows) {
     const record = recordOf.get(row.attemptId);
-    const stoppable = row.alias.startsWith("chat");
-    if (row.usageSource === "reported") reported++;
-    else if (row.usageSource === "estimated") found.push(...wrongEstimate(row, record, stoppable, journalKilledAtMs));
-    else if (record === undefined) continue;
-    else if (!stoppable)
+    if (row.usageSource !== "counted" || record === undefined) continue;
+    if (!isStoppable(row))
       found.push(`${row.attemptId} is counted (${row.outcome}), and its provider (${record.end}) reports`);
     else if (Math.abs((row.outputTokens ?? 0) - record.outputTokens) > tokensOnTheWay(record)) {
       found.push(`${row.attemptId} counts ${row.outputTokens} tokens out; the simulator billed ${record.outputTokens}`);
     }
   }
+  return found;
+}
+
+/** What is wrong beside that, for those who know what happened: estimates that nothing excuses, and answers. */
+export function trialFaults({ outcome, rows, served, journalKilledAtMs }: Evidence): string[] {
+  const found = [...outcome.lies];
+  const recordOf = new Map(served.map((record) => [record.id, record]));
+  for (const row of rows) {
+    if (row.usageSource === "estimated") {
+      found.push(...wrongEstimate(row, recordOf.get(row.attemptId), isStoppable(row), journalKilledAtMs));
+    }
+  }
+  const reported = rows.filter(({ usageSource }) => usageSource === "reported").length;
   if (reported < outcome.complete) found.push(`${outcome.complete} complete answers, ${reported} reported rows`);
   return found;
+}
+
+/** Whether its provider stops, and bills no more, when its client leaves. */
+function isStoppable({ alias }: LedgerRow): boolean {
+  return alias.startsWith("chat");
 }
 
 /** An answer that is no stream is on its way as a whole. */
