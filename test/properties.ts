@@ -6,8 +6,8 @@ import { dirname, join } from "node:path";
 // methods (requests and answers, to path, query and JSON and back), each over WEIR_PROPERTY_RUNS cases, 100,000 by default, in two
 // processes. Each law is told when it is done. Arguments go to vitest: `npm run test:properties -- services/dialect/gemini`.
 //
-// One case of every law of the dialects costs 10 ms of one core in all (Intel Xeon, Node 26; 5 ms of them for requests), so that 100,000 of each take 17
-// minutes of it, and 20,000 fit into four.
+// One case of every law of the dialects costs 10 ms of one core in all (Intel Xeon, Node 26; 5 ms of them for requests), so that
+// 100,000 of each take 17 minutes of it, and 20,000 fit into four.
 
 const root = dirname(import.meta.dirname);
 const runs = process.env["WEIR_PROPERTY_RUNS"] ?? "100000";
