@@ -7,6 +7,8 @@ import { start, withChildren } from "./processes.ts";
 /** A running gateway that is measured. */
 export interface Running {
   readonly url: string;
+  /** Where it answers gRPC, if it does. */
+  readonly grpc?: string;
   readonly key: string;
   readonly model: string;
   /** A model that streams at a fixed pace, for clients of Anthropic Messages; undefined where nothing translates. */

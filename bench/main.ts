@@ -4,6 +4,7 @@ import { cpus, release, totalmem } from "node:os";
 import { join } from "node:path";
 import { parseArgs, promisify } from "node:util";
 import { bareProxy, type Candidate, direct, externalCandidates, nginx, type Running } from "./candidate.ts";
+import { measureGrpc } from "./grpc.ts";
 import { measureHops } from "./hops.ts";
 import { type LoadPlan, type LoadResult, pacedChunks, pacedGapMs } from "./load.ts";
 import { consumption, start } from "./processes.ts";
@@ -14,7 +15,7 @@ const help = `Measures gateways side by side, in one run, by the CPU time that t
 
   npm run bench                                   everything; about fifteen minutes
   npm run bench -- --rounds 3 --seconds 2         quicker and noisier
-  npm run bench -- --only chat,streams            some of: chat, streams, translated, latency, memory, big, hops
+  npm run bench -- --only chat,streams            some of: chat, streams, translated, latency, memory, big, hops, grpc
   npm run bench -- --candidates others.json       with other gateways beside Weir; see bench/README.md
   npm run bench -- --json results.json            where the numbers go (default: bench/results.json)
 `;
@@ -26,7 +27,7 @@ const { values: options } = parseArgs({
     rate: { type: "string", default: "1000" },
     warmup: { type: "string", default: "5" },
     streams: { type: "string", default: "300" },
-    only: { type: "string", default: "chat,streams,translated,latency,memory,big,hops" },
+    only: { type: "string", default: "chat,streams,translated,latency,memory,big,hops,grpc" },
     candidates: { type: "string" },
     json: { type: "string", default: join(import.meta.dirname, "results.json") },
     help: { type: "boolean", default: false },
@@ -227,6 +228,7 @@ const report: Report = {
   },
   settings: { rounds, seconds, rate, streams: streamCount },
   samples,
+  ...(only.has("grpc") && { grpc: await measureGrpc(Math.max(rounds, 5)) }),
   hops: only.has("hops") ? await measureHops(Math.min(rounds, 3)) : [],
 };
 writeFileSync(options.json, `${JSON.stringify(report, undefined, 2)}\n`);

@@ -20,6 +20,14 @@ export interface HopSample {
   readonly cpuUsPerMessage: number;
 }
 
+/** What a unary gRPC call costs the process that answers it, in microseconds of CPU time. */
+export interface GrpcSample {
+  readonly bareUs: number;
+  readonly edgeUs: number;
+  /** Median over the pairs. */
+  readonly ratio: number;
+}
+
 /** Everything that one run measured. */
 export interface Report {
   readonly date: string;
@@ -27,6 +35,7 @@ export interface Report {
   readonly settings: { rounds: number; seconds: number; rate: number; streams: number };
   readonly samples: readonly Sample[];
   readonly hops: readonly HopSample[];
+  readonly grpc?: GrpcSample;
 }
 
 const yardstick = "bare Node proxy";
@@ -205,6 +214,18 @@ export function renderReport(report: Report): string {
       table(
         ["hop between two services", "CPU for a call, us", "CPU for a streamed message, us"],
         report.hops.map((hop) => [hop.hop, number(hop.cpuUsPerCall, 1), number(hop.cpuUsPerMessage, 1)]),
+      ),
+    );
+  }
+  if (report.grpc !== undefined) {
+    const { bareUs, edgeUs, ratio } = report.grpc;
+    sections.push(
+      table(
+        ["unary gRPC call", "CPU of the server, us", "x bare"],
+        [
+          ["bare grpc-js server", number(bareUs, 1), "1.00"],
+          ["Weir's gRPC port", number(edgeUs, 1), number(ratio, 2)],
+        ],
       ),
     );
   }

@@ -52,12 +52,13 @@ export const weirOneProcess: Candidate = {
         "--data-dir",
         join(folder.path, "data"),
       ],
-      /Weir answers at (\S+)\/v1[^]*?(weir_\w+)/,
+      /Weir answers at (\S+)\/v1[^]*?(weir_\w+)[^]*?gRPC +at (\S+)/,
       { timeoutMs: 120_000 },
     );
     return {
       url: gateway.ready[1] ?? "",
       key: gateway.ready[2] ?? "",
+      grpc: gateway.ready[3] ?? "",
       model: "bench",
       pacedModel: "paced",
       pids: [gateway.pid],

@@ -1,14 +1,15 @@
 import type { Message } from "@bufbuild/protobuf";
 import { type ContextValues, createContextKey, createContextValues, type HandlerContext } from "@connectrpc/connect";
+import { Metadata } from "@grpc/grpc-js";
 import type { Tracer } from "@opentelemetry/api";
 import { Permission } from "@weir/gen/weir/common/v1/access_pb";
 import { Health } from "@weir/gen/grpc/health/v1/health_pb";
 import { ServerReflection } from "@weir/gen/grpc/reflection/v1/reflection_pb";
-import { type HostedService, hostService } from "@weir/kit/call";
+import { type HostedService, hostService, onCallEnd } from "@weir/kit/call";
 import type { Clock } from "@weir/kit/clock";
 import { methodPath } from "@weir/kit/context";
 import type { ServerTlsOptions } from "@weir/kit/grpc/credentials";
-import type { GateCall } from "@weir/kit/grpc/gate";
+import type { Entry, GateCall } from "@weir/kit/grpc/gate";
 import { createGrpcServer, type GrpcServer } from "@weir/kit/grpc/server";
 import type { ReplyStream } from "@weir/kit/reply-stream";
 import { beginTrace } from "@weir/kit/telemetry/trace-context";
@@ -72,6 +73,9 @@ interface Call {
   outcome: unknown;
 }
 
+/** In the place of what was thrown. */
+const clientGone = Symbol("the client has gone");
+
 type Handler = (request: Message, context: HandlerContext) => Promise<Message> | ReplyStream<Message>;
 
 const callKey = createContextKey<Call | undefined>(undefined);
@@ -103,7 +107,7 @@ export function createGrpcDoor(deps: GrpcDoorDeps): GrpcDoor {
     };
   }
 
-  function arrive({ path, metadata, address }: GateCall): ContextValues | Promise<ContextValues> {
+  function arrive({ path, metadata, address }: GateCall): Entry | Promise<Entry> {
     const label = `/${path}`;
     const call: Call = {
       id: deps.newRequestId(),
@@ -115,14 +119,15 @@ export function createGrpcDoor(deps: GrpcDoorDeps): GrpcDoor {
       address,
       caller: undefined,
       admitted: undefined,
-      outcome: new CallCancelled(),
+      outcome: clientGone,
     };
     const access = accesses.get(path);
-    const values = createContextValues().set(callKey, call);
-    const enter = (admitted: Admitted | undefined): ContextValues => {
+    const enter = (admitted: Admitted | undefined): Entry => {
       call.admitted = admitted;
       openCount += 1;
-      return values;
+      const headers = new Metadata();
+      headers.set("x-request-id", call.id);
+      return { values: createContextValues().set(callKey, call), headers };
     };
     if (access === undefined || access === "open") return enter(undefined);
     const refuse = (thrown: unknown): never => {
@@ -140,7 +145,7 @@ export function createGrpcDoor(deps: GrpcDoorDeps): GrpcDoor {
     }
   }
 
-  function over(values: ContextValues): void {
+  function over({ values }: Entry): void {
     openCount -= 1;
     end(callOf(values));
   }
@@ -148,7 +153,7 @@ export function createGrpcDoor(deps: GrpcDoorDeps): GrpcDoor {
   function end(call: Call): void {
     const { outcome: thrown } = call;
     call.admitted?.admission.end();
-    const isLeft = thrown instanceof CallCancelled;
+    const isLeft = thrown === clientGone || thrown instanceof CallCancelled;
     const failure = thrown === undefined || isLeft ? undefined : toWeirError(thrown);
     report({
       id: call.id,
@@ -167,9 +172,13 @@ export function createGrpcDoor(deps: GrpcDoorDeps): GrpcDoor {
   }
 
   async function unary(method: PublicUnary, request: Message, context: HandlerContext): Promise<Message> {
-    const call = begin(context);
+    const call = callOf(context.values);
+    const leaving = new AbortController();
+    onCallEnd(context, () => {
+      if (call.outcome === clientGone) leaving.abort();
+    });
     try {
-      const reply = await method.call(request, factsOf(call, context, context.signal));
+      const reply = await method.call(request, factsOf(call, context, leaving.signal));
       call.outcome = undefined;
       return reply;
     } catch (thrown) {
@@ -179,7 +188,7 @@ export function createGrpcDoor(deps: GrpcDoorDeps): GrpcDoor {
   }
 
   function stream(method: PublicStream, request: Message, context: HandlerContext): ReplyStream<Message> {
-    const call = begin(context);
+    const call = callOf(context.values);
     const failed = (thrown: unknown): void => {
       call.outcome = thrown;
     };
@@ -229,12 +238,6 @@ export function createGrpcDoor(deps: GrpcDoorDeps): GrpcDoor {
 function callOf(values: ContextValues): Call {
   const call = values.get(callKey);
   if (call === undefined) throw new Error("the gate was passed by");
-  return call;
-}
-
-function begin(context: HandlerContext): Call {
-  const call = callOf(context.values);
-  context.responseHeader.set("x-request-id", call.id);
   return call;
 }
 

@@ -24,16 +24,20 @@ export interface GateCall {
   readonly address: string | undefined;
 }
 
+/** What a call that was let in goes on with. */
+export interface Entry {
+  /** What its handler finds in the `values` of its context; of the client's metadata it finds nothing. */
+  readonly values: ContextValues;
+  /** Metadata that the client gets before the first message. */
+  readonly headers: GrpcMetadata;
+}
+
 /** What stands between a gRPC port and callers that are not of the mesh. */
 export interface Gate {
-  /**
-   * Lets a call in before any of its message is read, or refuses it.
-   * @returns what the call's handler finds in the `values` of its context; of the metadata it finds nothing
-   * @throws WeirError
-   */
-  readonly admit: (call: GateCall) => ContextValues | Promise<ContextValues>;
+  /** Lets a call in before any of its message is read, or refuses it. @throws WeirError */
+  readonly admit: (call: GateCall) => Entry | Promise<Entry>;
   /** A call that was let in has ended, however it did. Called once for each. */
-  readonly over: (values: ContextValues) => void;
+  readonly over: (entry: Entry) => void;
   /**
    * Lets a connection in before any of its bytes are read.
    * @returns what to call when it has closed; undefined: it is cut
@@ -47,6 +51,10 @@ export interface Gate {
   readonly idleMs: number;
 }
 
+/** Where an entry is kept between the gate and the handler: a WeakMap would cost the garbage collector more than all the rest. */
+const entryKey = Symbol("entry");
+type Entered = GrpcMetadata & { [entryKey]?: Entry };
+
 /** How often a connection is asked for a sign of life, and how long the other end may take for it. */
 const keepaliveMs = 60_000;
 const keepaliveTimeoutMs = 20_000;
@@ -55,7 +63,7 @@ const keepaliveTimeoutMs = 20_000;
 export interface GateKeeper {
   readonly serverOptions: Partial<ServerOptions>;
   /** What the gate said of the call that has this very metadata. */
-  valuesOf(metadata: GrpcMetadata): ContextValues | undefined;
+  entryOf(metadata: GrpcMetadata): Entry | undefined;
   /**
    * Opens the port, in the server's place, which has no bound for its connections.
    * @param address `host:port`
@@ -71,12 +79,10 @@ export interface GateKeeper {
 }
 
 export function createGateKeeper(gate: Gate, { clock, onDefect }: ServingSettings): GateKeeper {
-  const admitted = new WeakMap<GrpcMetadata, ContextValues>();
-
   const interceptor: ServerInterceptor = ({ path: pathWithSlash, requestStream }, call) => {
     const path = pathWithSlash.slice(1);
     let cancelTimer: (() => void) | undefined;
-    let known: ContextValues | undefined;
+    let known: Entry | undefined;
     let isOver = false;
     const refuse = (thrown: unknown): void => {
       cancelTimer?.();
@@ -88,10 +94,10 @@ export function createGateKeeper(gate: Gate, { clock, onDefect }: ServingSetting
       start(next) {
         next({
           onReceiveMetadata(metadata, pass) {
-            const enter = (values: ContextValues): void => {
-              if (isOver) return gate.over(values);
-              known = values;
-              admitted.set(metadata, values);
+            const enter = (entry: Entry): void => {
+              if (isOver) return gate.over(entry);
+              known = entry;
+              (metadata as Entered)[entryKey] = entry;
               if (!requestStream) {
                 cancelTimer = clock.after(gate.receiveTimeoutMs, () => refuse(deadlineExceeded()));
               }
@@ -99,9 +105,9 @@ export function createGateKeeper(gate: Gate, { clock, onDefect }: ServingSetting
             };
             try {
               const address = call.getConnectionInfo().remoteAddress;
-              const values = gate.admit({ path, metadata: fromGrpcMetadata(metadata), address });
-              if (values instanceof Promise) values.then(enter).catch(refuse);
-              else enter(values);
+              const entry = gate.admit({ path, metadata: fromGrpcMetadata(metadata), address });
+              if (entry instanceof Promise) entry.then(enter).catch(refuse);
+              else enter(entry);
             } catch (thrown) {
               refuse(thrown);
             }
@@ -170,7 +176,7 @@ export function createGateKeeper(gate: Gate, { clock, onDefect }: ServingSetting
       "grpc.keepalive_time_ms": keepaliveMs,
       "grpc.keepalive_timeout_ms": keepaliveTimeoutMs,
     },
-    valuesOf: (metadata) => admitted.get(metadata),
+    entryOf: (metadata: Entered) => metadata[entryKey],
   };
 }
 
