@@ -23,6 +23,7 @@ import {
   ListTargetHealthResponseSchema,
   RouteService,
 } from "@weir/gen/weir/routing/v1/route_service_pb";
+import { UsageService } from "@weir/gen/weir/metering/v1/usage_service_pb";
 import { createKeyText, keyDigest } from "@weir/kit/api-key";
 import { type CallOptions, type Client, hostService, onCallEnd } from "@weir/kit/call";
 import { createClient } from "@weir/kit/client";
@@ -128,6 +129,9 @@ export interface HarnessOptions {
   readonly alive?: boolean;
 }
 
+/** A ledger that is away. */
+const noUsage = createClient(UsageService, createLocalDoor([]));
+
 const running = new Set<Edge>();
 
 /** Starts an edge on a free port before services that the test scripts. */
@@ -192,7 +196,7 @@ export async function startEdge(options: HarnessOptions = {}): Promise<Harness> 
   const edge = createEdge({
     chat,
     routes,
-    rpc: [rpcService(ChatService, chat), rpcService(RouteService, routes)],
+    rpc: [rpcService(ChatService, chat), rpcService(RouteService, routes), rpcService(UsageService, noUsage)],
     accounts: createClient(AccountService, createLocalDoor([accounts], untold)),
     audit: { recordRefusals: () => Promise.resolve(create(RecordRefusalsResponseSchema, {})) },
     conversations: noConversations,
