@@ -42,7 +42,7 @@ test("what the door refuses is in the audit log: unknown keys, scopes, models an
   expect(told).toEqual([
     { action: "chat", reason: "API_KEY_INVALID", detail: "", key: "", address: "127.0.0.1", count: 1n },
     { action: "models", reason: "API_KEY_INVALID", detail: "", key: "", address: "127.0.0.1", count: 1n },
-    { action: "costs", reason: "FORBIDDEN", detail: "costs", key: keyId, address: "127.0.0.1", count: 1n },
+    { action: "costs.list", reason: "FORBIDDEN", detail: "costs", key: keyId, address: "127.0.0.1", count: 1n },
     { action: "chat", reason: "MODEL_FORBIDDEN", detail: "", key: keyId, address: "127.0.0.1", count: 1n },
     { action: "chat", reason: "RATE_LIMITED", detail: "requests", key: keyId, address: "127.0.0.1", count: 1n },
   ]);
