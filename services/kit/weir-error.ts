@@ -101,6 +101,7 @@ const reasonsByCode: ReadonlyMap<Code, Reason> = new Map([
   [4, ErrorReason.DEADLINE_EXCEEDED],
   [5, ErrorReason.NOT_FOUND],
   [6, ErrorReason.ALREADY_EXISTS],
+  [7, ErrorReason.FORBIDDEN],
   [8, ErrorReason.OVERLOADED],
   [12, ErrorReason.METHOD_NOT_ALLOWED],
   [11, ErrorReason.INVALID_REQUEST],

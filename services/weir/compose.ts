@@ -24,6 +24,7 @@ import { startPool } from "./parts/pool.ts";
 import { startRouter } from "./parts/router.ts";
 import { startSharedLimits } from "./parts/shared-limits.ts";
 import { type Environment, type ServiceName, type Settings, SettingsError } from "./settings.ts";
+import { watchTls } from "./tls-files.ts";
 import { version } from "./version.ts";
 
 export interface StartOptions {
@@ -128,8 +129,10 @@ export async function startServices(
     undo.push(async () => sharedLimits?.close());
 
     let folder: DataFolder | undefined;
+    const watchedTls = settings.tls && watchTls(settings.tls, { clock, log });
+    undo.push(() => watchedTls?.close());
     const mesh = createMesh({
-      ...meshOptions(settings, `${name}@${hostname()}:${process.pid}`),
+      ...meshOptions(settings, `${name}@${hostname()}:${process.pid}`, watchedTls?.tls),
       clock,
       onDefect: ({ method, thrown }) => log.error({ method, error: thrown }, "a handler failed"),
       onPeer: ({ kind, peerName, address, why }) => {

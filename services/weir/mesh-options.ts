@@ -1,26 +1,11 @@
 import { readFileSync } from "node:fs";
-import type { ServerTlsOptions } from "@weir/kit/grpc/credentials";
+import type { ServerTlsOptions, TlsOptions } from "@weir/kit/grpc/credentials";
 import type { MeshOptions } from "@weir/kit/mesh";
-import type { Settings, TlsFiles } from "./settings.ts";
+import type { Settings } from "./settings.ts";
 
-/** How a process meets others, from its settings. Reads the files of TLS. */
-export function meshOptions(settings: Settings, name: string): MeshOptions {
-  return {
-    name,
-    listen: settings.listen,
-    peers: settings.peers,
-    tls: settings.tls === undefined ? undefined : readTls(settings.tls),
-  };
-}
-
-export function readTls(files: TlsFiles) {
-  return {
-    ca: readFileSync(files.authorityPath),
-    cert: readFileSync(files.certificatePath),
-    key: readFileSync(files.keyPath),
-    callers: files.callers,
-    serverName: files.serverName,
-  };
+/** How a process meets others, from its settings. @param tls undefined: without */
+export function meshOptions(settings: Settings, name: string, tls: TlsOptions | undefined): MeshOptions {
+  return { name, listen: settings.listen, peers: settings.peers, tls };
 }
 
 /** How the gRPC port of the edge shows who it is; undefined: it does not. Reads the files. */

@@ -102,6 +102,7 @@ test("settings survive the way through another process's environment", () => {
     WEIR_TLS_KEY_FILE: pem,
     WEIR_TLS_CA_FILE: pem,
     WEIR_TLS_CALLERS: "edge,router",
+    WEIR_TLS_TRUST_DOMAIN: "weir.test",
     WEIR_TRACE_RATIO: "0.5",
   });
   expect(readSettings(environmentOf(settings))).toEqual(settings);

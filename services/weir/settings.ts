@@ -20,6 +20,8 @@ export interface TlsFiles {
   readonly callers: readonly string[] | undefined;
   /** The name that certificates of called processes must have; undefined: the host of their address. */
   readonly serverName: string | undefined;
+  /** Where processes have identities: `spiffe://<trust domain>/<service>`. Undefined: they have names alone. */
+  readonly trustDomain: string | undefined;
 }
 
 /** What differs from process to process and so comes from the environment; the rest is in weir.yaml. */
@@ -122,6 +124,10 @@ export const variables: readonly Variable[] = [
   {
     name: "WEIR_TLS_SERVER_NAME",
     text: "the name in certificates of called processes; default: the host of their address",
+  },
+  {
+    name: "WEIR_TLS_TRUST_DOMAIN",
+    text: "where certificates have identities, `spiffe://<trust domain>/<service>`: then each method is for some services alone",
   },
   { name: "WEIR_LOG_LEVEL", text: `${logLevels.join(", ")}; default info, for \`weir start\` warn` },
   { name: "WEIR_OTLP_ENDPOINT", text: "where traces go, over OTLP; default: nowhere" },
@@ -235,6 +241,7 @@ export function readSettings(env: Environment, defaults: Partial<Settings> = {})
               ?.split(",")
               .map((name) => name.trim()),
             serverName: text("WEIR_TLS_SERVER_NAME"),
+            trustDomain: text("WEIR_TLS_TRUST_DOMAIN"),
           }
         : defaults.tls,
     logLevel: logLevel ?? defaults.logLevel ?? "info",
@@ -290,6 +297,7 @@ export function environmentOf(settings: Settings): Record<string, string> {
     WEIR_TLS_CA_FILE: tls?.authorityPath,
     WEIR_TLS_CALLERS: tls?.callers?.join(","),
     WEIR_TLS_SERVER_NAME: tls?.serverName,
+    WEIR_TLS_TRUST_DOMAIN: tls?.trustDomain,
     WEIR_LOG_LEVEL: settings.logLevel,
     WEIR_OTLP_ENDPOINT: settings.otlpEndpoint,
     WEIR_TRACE_RATIO: String(settings.traceRatio),

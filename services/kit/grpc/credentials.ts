@@ -12,7 +12,7 @@ import {
 // grpc-js writes plain lines to stderr of what it also says by errors and states, which are logged as all else is.
 setLogVerbosity(logVerbosity.NONE);
 
-/** Mutual TLS: PEM texts, and who may call. */
+/** Mutual TLS: PEM texts, and who may call. `ca`, `cert` and `key` are read anew for each connection. */
 export interface TlsOptions {
   /** The authorities that both sides' certificates must come from. */
   readonly ca: Buffer;
@@ -24,20 +24,50 @@ export interface TlsOptions {
    * `spiffe://weir/router`). Undefined: every certificate of the authorities is welcome.
    */
   readonly callers?: readonly string[] | undefined;
+  /** Who processes are to each other. Undefined: what the names above and below say. */
+  readonly identities?: MeshIdentities | undefined;
+  /** Takes what is to be called whenever `ca`, `cert` or `key` have changed. Undefined: they never do. */
+  readonly onRenewed?: ((renewed: () => void) => void) | undefined;
   /** The name that servers' certificates must have. Undefined: the host of their address. */
   readonly serverName?: string | undefined;
 }
 
+/**
+ * Identities by the convention of SPIFFE: a process that is the service `router` has a certificate with the URI
+ * `spiffe://<trust domain>/router` among its subject alternative names, and one of several services several of them.
+ * https://github.com/spiffe/spiffe/blob/main/standards/SPIFFE-ID.md
+ */
+export interface MeshIdentities {
+  readonly trustDomain: string;
+  /** Whether a process that is these services may call a method, `weir.chat.v1.ChatService/Generate`. */
+  readonly mayCall: (services: readonly string[], method: string) => boolean;
+}
+
 /** As TlsOptions; a server without authorities asks its callers for no certificate. */
-export interface ServerTlsOptions extends Pick<TlsOptions, "cert" | "key" | "callers"> {
+export interface ServerTlsOptions extends Pick<TlsOptions, "cert" | "key" | "callers" | "identities" | "onRenewed"> {
   readonly ca?: Buffer | undefined;
 }
 
 /** The server's side; callers must show a certificate where there are authorities to sign it. */
 export function serverCredentials(tls: ServerTlsOptions | undefined): ServerCredentials {
   if (tls === undefined) return ServerCredentials.createInsecure();
-  const pair = { cert_chain: tls.cert, private_key: tls.key };
-  return ServerCredentials.createSsl(tls.ca ?? null, [pair], tls.ca !== undefined);
+  return new RenewableCredentials(tls);
+}
+
+/** Those of `ServerCredentials.createSsl`, for certificates that are replaced while the server runs. */
+class RenewableCredentials extends ServerCredentials {
+  constructor(tls: ServerTlsOptions) {
+    super({ requestCert: tls.ca !== undefined }, contextOf(tls));
+    tls.onRenewed?.(() => this.updateSecureContextOptions(contextOf(tls)));
+  }
+
+  override _equals(other: ServerCredentials): boolean {
+    return other === this;
+  }
+}
+
+function contextOf({ ca, cert, key }: ServerTlsOptions) {
+  return { ca, cert, key };
 }
 
 /** What a channel of grpc-js needs to know who it is and whom it speaks to. */
@@ -49,15 +79,21 @@ export interface ChannelIdentity {
 /**
  * The client's side of a link.
  * @param host as in `channelIdentity`
+ * @param service what the server must be, where processes have identities
  */
-export function callerTls(tls: TlsOptions, host: string): ConnectionOptions {
+export function callerTls(tls: TlsOptions, host: string, service: string): ConnectionOptions {
   const name = tls.serverName ?? host;
+  const { identities } = tls;
   return {
     ca: tls.ca,
     cert: tls.cert,
     key: tls.key,
     ALPNProtocols: ["h2"],
-    checkServerIdentity: (_name, certificate) => checkServerIdentity(name, certificate),
+    // Who has the identity is the service, wherever it runs.
+    checkServerIdentity: (_name, certificate) =>
+      identities === undefined
+        ? checkServerIdentity(name, certificate)
+        : checkService(identities, certificate.subjectaltname, service),
     // The name that TLS announces cannot be an IP address: https://www.rfc-editor.org/rfc/rfc6066#section-3
     ...(isIP(name) === 0 && { servername: name }),
   };
@@ -78,6 +114,11 @@ export function channelIdentity(tls: TlsOptions | undefined, host: string): Chan
   return { credentials, options: { "grpc.ssl_target_name_override": announced, "grpc.default_authority": announced } };
 }
 
+function checkService({ trustDomain }: MeshIdentities, names: string | undefined, service: string): Error | undefined {
+  if (servicesOf(subjectNames(names ?? ""), trustDomain).includes(service)) return undefined;
+  return new Error(`the certificate is not that of spiffe://${trustDomain}/${service}`);
+}
+
 /** What grpc-js calls give of the caller's certificate. */
 export interface Authenticated {
   getAuthContext(): { sslPeerCertificate?: { subjectaltname?: string } };
@@ -89,12 +130,46 @@ export interface Refusal {
   readonly details: string;
 }
 
-/** Why a caller may not call; undefined when it may. */
-export function refusal(tls: ServerTlsOptions | undefined, call: Authenticated): Refusal | undefined {
-  if (tls?.callers === undefined) return undefined;
+/** How a server stands to one caller. */
+export interface Standing {
+  /** Why it may call nothing; undefined when it may call something. */
+  readonly refused: Refusal | undefined;
+  /** Whether it may call a method, `weir.chat.v1.ChatService/Generate`. */
+  readonly mayCall: (method: string) => boolean;
+}
+
+const welcome: Standing = { refused: undefined, mayCall: () => true };
+const unknownPeer: Standing = {
+  refused: { code: status.UNAUTHENTICATED, details: "the certificate names no peer that may call" },
+  mayCall: () => false,
+};
+
+/** Judges a caller by its certificate. */
+export function standingOf(tls: ServerTlsOptions | undefined, call: Authenticated): Standing {
+  if (tls === undefined || (tls.callers === undefined && tls.identities === undefined)) return welcome;
+  const { callers, identities } = tls;
   const names = subjectNames(call.getAuthContext().sslPeerCertificate?.subjectaltname ?? "");
-  if (names.some((name) => tls.callers?.includes(name))) return undefined;
-  return { code: status.UNAUTHENTICATED, details: "the certificate names no peer that may call" };
+  if (callers !== undefined && !names.some((name) => callers.includes(name))) return unknownPeer;
+  if (identities === undefined) return welcome;
+  const services = servicesOf(names, identities.trustDomain);
+  if (services.length === 0) return unknownPeer;
+  return { refused: undefined, mayCall: (method) => identities.mayCall(services, method) };
+}
+
+/** Why a caller may not call a method; undefined when it may. */
+export function refusal(tls: ServerTlsOptions | undefined, call: Authenticated, method: string): Refusal | undefined {
+  const { refused, mayCall } = standingOf(tls, call);
+  if (refused !== undefined || mayCall(method)) return refused;
+  return { code: status.PERMISSION_DENIED, details: notForThisPeer };
+}
+
+/** What a caller reads that is of the mesh, and not among those that a method is for. */
+export const notForThisPeer = "the certificate is of a service that may not call this method";
+
+/** The services that a certificate names by URIs of a trust domain. */
+function servicesOf(names: readonly string[], trustDomain: string): readonly string[] {
+  const prefix = `spiffe://${trustDomain}/`;
+  return names.flatMap((name) => (name.startsWith(prefix) ? [name.slice(prefix.length)] : []));
 }
 
 /** From Node's text, `DNS:router, URI:spiffe://weir/router`; quoted values are nobody's name. */

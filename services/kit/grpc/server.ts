@@ -31,7 +31,7 @@ import {
 } from "../serving.ts";
 import { toStatus } from "../status.ts";
 import { toWeirError, WeirError } from "../weir-error.ts";
-import { refusal, serverCredentials, type ServerTlsOptions } from "./credentials.ts";
+import { refusal, serverCredentials, type ServerTlsOptions, standingOf } from "./credentials.ts";
 import { createGateKeeper, type Gate } from "./gate.ts";
 import { createHealth } from "./health.ts";
 import { fromGrpcMetadata, setStatusDetails, toGrpcMetadata } from "./metadata.ts";
@@ -77,7 +77,7 @@ export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
           serving: settings,
           link: linkSettings(options.link ?? {}),
           name: options.name,
-          refusal: (call) => refusal(options.tls, call),
+          standing: (call) => standingOf(options.tls, call),
         });
   const gateKeeper = options.gate === undefined ? undefined : createGateKeeper(options.gate, settings);
   const server = new Server({
@@ -104,7 +104,7 @@ export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
   const reflectionPath = `/${ServerReflection.typeName}/${ServerReflection.method.serverReflectionInfo.name}`;
   server.addService(
     { reflect: { ...linkService.open, path: reflectionPath } },
-    { reflect: admitted(options.tls, reflection) as handleBidiStreamingCall<Buffer, Buffer> },
+    { reflect: admitted(options.tls, reflectionPath.slice(1), reflection) as handleBidiStreamingCall<Buffer, Buffer> },
   );
 
   return {
@@ -182,9 +182,9 @@ interface Host {
 }
 
 /** A streaming handler that first looks at who calls. */
-function admitted(tls: ServerTlsOptions | undefined, handler: StreamHandler): StreamHandler {
+function admitted(tls: ServerTlsOptions | undefined, path: string, handler: StreamHandler): StreamHandler {
   return (call: Parameters<StreamHandler>[0]) => {
-    const refused = refusal(tls, call);
+    const refused = refusal(tls, call, path);
     if (refused === undefined) handler(call as never);
     else call.emit("error", refused);
   };
@@ -202,7 +202,7 @@ function addMethod(server: Server, method: ServedMethod, host: Host): void {
     responseDeserialize: asIs,
   } as const;
   const unary: handleUnaryCall<Buffer, Buffer> = (call, callback) => {
-    const refused = refusal(tls, call);
+    const refused = refusal(tls, call, method.path);
     if (refused !== undefined) return callback(refused);
     let bytes: Buffer | undefined;
     serve(method, call, host, {
@@ -229,7 +229,7 @@ function addMethod(server: Server, method: ServedMethod, host: Host): void {
   };
   server.addService(
     { [method.path]: definition },
-    { [method.path]: method.kind === "unary" ? unary : admitted(tls, stream as StreamHandler) },
+    { [method.path]: method.kind === "unary" ? unary : admitted(tls, method.path, stream as StreamHandler) },
   );
 }
 

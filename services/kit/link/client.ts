@@ -17,6 +17,8 @@ import { batchBytesMax, type LinkSettings, unreadBytesMax } from "./settings.ts"
 export interface ClientLinkOptions {
   readonly endpoint: Endpoint;
   readonly tls: TlsOptions | undefined;
+  /** The service that is reached at the endpoint. */
+  readonly peerName: string;
   readonly name: string;
   readonly messageBytesMax: number;
   readonly link: LinkSettings;
@@ -52,6 +54,7 @@ export class Link implements FrameReader {
     this.stream = new OpenedStream({
       endpoint: options.endpoint,
       tls: options.tls,
+      peerName: options.peerName,
       onBytes: (bytes) => this.receive(bytes),
       onDrain: () => this.outbox.drained(),
       onClosed: (why) => this.shut(why ?? (this.state === "draining" ? undefined : "the server closed the link")),

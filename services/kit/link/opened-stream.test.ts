@@ -53,6 +53,7 @@ async function open(address: string, tls = false): Promise<Opened> {
   const nothing = [] as unknown as Buffer;
   const opened: Opened = {
     stream: new OpenedStream({
+      peerName: "router",
       endpoint,
       tls: tls ? { ca: nothing, cert: nothing, key: nothing } : undefined,
       onBytes: (bytes) => opened.told.push(bytes.toString()),

@@ -9,6 +9,8 @@ import { http2WindowBytes, openPath } from "./settings.ts";
 export interface OpenedStreamOptions {
   readonly endpoint: Endpoint;
   readonly tls: TlsOptions | undefined;
+  /** The service that is reached at the endpoint. */
+  readonly peerName: string;
   /** Takes the stream's bytes as they come. */
   readonly onBytes: (bytes: Buffer) => void;
   /** After a `write` that returned false: the stream takes more. */
@@ -37,7 +39,10 @@ export class OpenedStream {
     this.options = options;
     const { endpoint, tls } = options;
     const place = socketOptions(endpoint.address);
-    this.socket = tls === undefined ? connectSocket(place) : connectTls({ ...place, ...callerTls(tls, endpoint.host) });
+    this.socket =
+      tls === undefined
+        ? connectSocket(place)
+        : connectTls({ ...place, ...callerTls(tls, endpoint.host, options.peerName) });
     this.session = connectHttp2("http://localhost", {
       createConnection: () => this.socket,
       settings: { enablePush: false, initialWindowSize: http2WindowBytes },

@@ -171,6 +171,7 @@ export function createPeers(options: PeersOptions): Peers {
     const link = new Link({
       endpoint,
       tls: options.tls,
+      peerName,
       name: options.name,
       messageBytesMax: options.messageBytesMax,
       link: options.link,

@@ -2,6 +2,7 @@ import { Code } from "@connectrpc/connect";
 import type { handleBidiStreamingCall, ServerDuplexStream } from "@grpc/grpc-js";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import type { Hello } from "@weir/gen/weir/link/v1/link_service_pb";
+import { notForThisPeer, type Standing } from "../grpc/credentials.ts";
 import { notServed, type ServedMethod, type ServingSettings } from "../serving.ts";
 import { WeirError } from "../weir-error.ts";
 import { LinkFault } from "./fault.ts";
@@ -18,8 +19,8 @@ export interface LinkServerOptions {
   readonly link: LinkSettings;
   /** Name of this process, for logs. */
   readonly name: string;
-  /** What a peer that may not call is refused with. */
-  readonly refusal: (call: ServerDuplexStream<Buffer, Buffer>) => object | undefined;
+  /** How this side stands to a peer. */
+  readonly standing: (call: ServerDuplexStream<Buffer, Buffer>) => Standing;
 }
 
 /** The serving side of all links to this process. */
@@ -50,12 +51,12 @@ export function createLinkServer(options: LinkServerOptions): LinkServer {
   let draining = false;
   return {
     open(stream) {
-      const refused = options.refusal(stream);
+      const { refused, mayCall } = options.standing(stream);
       if (refused !== undefined) {
         stream.emit("error", refused);
         return;
       }
-      const link = new ServerLink(stream, options, () => links.delete(link));
+      const link = new ServerLink(stream, options, mayCall, () => links.delete(link));
       links.add(link);
       if (draining) link.askToLeave();
     },
@@ -84,15 +85,22 @@ class ServerLink implements FrameReader, CallHost {
   replyBytesMax = 0;
   private readonly options: LinkServerOptions;
   private readonly stream: ServerDuplexStream<Buffer, Buffer>;
+  private readonly mayCall: Standing["mayCall"];
   private readonly onClosed: () => void;
   private readonly keepalive: Keepalive;
   private lastCall = 0;
   private greeted = false;
   private closed = false;
 
-  constructor(stream: ServerDuplexStream<Buffer, Buffer>, options: LinkServerOptions, onClosed: () => void) {
+  constructor(
+    stream: ServerDuplexStream<Buffer, Buffer>,
+    options: LinkServerOptions,
+    mayCall: Standing["mayCall"],
+    onClosed: () => void,
+  ) {
     this.stream = stream;
     this.options = options;
+    this.mayCall = mayCall;
     this.bufferedBytesMax = options.link.bufferedBytesMax;
     this.windowBytes = options.link.windowBytes;
     this.onClosed = onClosed;
@@ -194,6 +202,8 @@ class ServerLink implements FrameReader, CallHost {
     const method = this.options.methods.get(start.method);
     if (method === undefined) {
       sendError(this.outbox, id, notServed(start.method.slice(0, 200)));
+    } else if (!this.mayCall(start.method)) {
+      sendError(this.outbox, id, new WeirError(ErrorReason.FORBIDDEN, { text: notForThisPeer }));
     } else if (this.running >= this.options.link.callsMax || this.calls.size >= this.options.link.callsMax) {
       sendError(this.outbox, id, new WeirError(ErrorReason.OVERLOADED, { retryAfterMs: 1000 }));
     } else {

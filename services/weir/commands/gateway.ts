@@ -8,6 +8,7 @@ import { meshOptions } from "../mesh-options.ts";
 import { OperatorError } from "../operator-error.ts";
 import { hereOf } from "./health.ts";
 import { addressFault, readSettings, type Settings } from "../settings.ts";
+import { readTls } from "../tls-files.ts";
 
 /** Metering of a running gateway. */
 export interface Gateway {
@@ -50,7 +51,7 @@ export async function withGateway<T>(address: string | undefined, use: (gateway:
   ]);
   const settings = readSettings(process.env);
   const mesh = createMesh({
-    ...meshOptions(settings, "weir-command"),
+    ...meshOptions(settings, "weir-command", settings.tls && readTls(settings.tls)),
     listen: undefined,
     peers: { metering: [meteringAddress(address, settings)] },
   });

@@ -1,5 +1,5 @@
 import { Command } from "commander";
-import { readTls } from "../mesh-options.ts";
+import { readTls } from "../tls-files.ts";
 import { readSettings, type Settings } from "../settings.ts";
 import { OperatorError } from "../operator-error.ts";
 
