@@ -7,7 +7,7 @@ import { AttemptOutcome, type UsageEvent, UsageEventSchema } from "@weir/gen/wei
 import { type Clock, systemClock } from "@weir/kit/clock";
 import { silentLog } from "@weir/kit/log";
 import { noTelemetry } from "@weir/kit/telemetry/none";
-import { createDrain, type Sink } from "@weir/pool/journal/drain";
+import { createDrain, type DrainOptions, type Sink } from "@weir/pool/journal/drain";
 import { type Intent, type Journal, type JournalOptions, openJournal } from "@weir/pool/journal/journal";
 import type { Billed, LedgerRow, TestPrice } from "../ledger.ts";
 
@@ -59,7 +59,11 @@ export interface SourceOptions {
   readonly random: () => number;
   readonly clock?: Clock;
   readonly journal?: Partial<JournalOptions>;
+  /** Default: small batches and short waits, so that much happens in a short trial. `{}`: as the pool has it. */
+  readonly drain?: Partial<DrainOptions>;
 }
+
+const hastyDrain = { batchEventsMax: 10, batchDelayMs: 20, idleDelayMs: 5, stallMs: 400 };
 
 export async function createSource(options: SourceOptions): Promise<Source> {
   const { tag, random, clock = systemClock } = options;
@@ -78,10 +82,7 @@ export async function createSource(options: SourceOptions): Promise<Source> {
     random,
     meter: noTelemetry.meter,
     log: silentLog,
-    batchEventsMax: 10,
-    batchDelayMs: 20,
-    idleDelayMs: 5,
-    stallMs: 400,
+    ...(options.drain ?? hastyDrain),
   });
   const billed = new Map<string, Billed>();
   const open = new Map<string, Intent>();
