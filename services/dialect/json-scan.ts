@@ -14,7 +14,7 @@ export interface Members {
   readonly duplicate: string | undefined;
   /** Whether brackets nest deeper than allowed; the scan stopped there. */
   readonly tooDeep: boolean;
-  /** Bytes in strings that begin with `data:`: embedded images, files and sound. */
+  /** Bytes in strings that are `data:` URLs in base 64: embedded images, files and sound. */
   readonly dataBytes: number;
   /** How many such strings there are. */
   readonly dataCount: number;
@@ -54,7 +54,7 @@ export function scanMembers(body: Buffer, names: ReadonlySet<string>, depthMax: 
       case quote: {
         const end = stringEnd(body, at);
         if (depth === 1 && inName) name = ownName(body, at, end, names);
-        else if (body[at + 1] === 0x64 && body.toString("latin1", at + 1, at + 6) === "data:") {
+        else if (body[at + 1] === 0x64 && isEmbedded(body, at + 1, end - 1)) {
           dataBytes += end - at;
           dataCount += 1;
         }
@@ -92,6 +92,35 @@ export function scanMembers(body: Buffer, names: ReadonlySet<string>, depthMax: 
     }
   }
   return found(false);
+}
+
+const dataHead = /^data:[\w.+-]+\\?\/[\w.+-]+(?:;[\w.+=-]+){0,8};base64,/;
+const headBytesMax = 256;
+const samples = 64;
+
+/**
+ * Whether a string is a `data:` URL in base 64: by its head, and by bytes of its data here and there, since a text may begin in the
+ * same way and cost what texts cost.
+ */
+function isEmbedded(body: Buffer, start: number, end: number): boolean {
+  const head = dataHead.exec(body.toString("latin1", start, Math.min(start + headBytesMax, end)));
+  if (head === null) return false;
+  const from = start + head[0].length;
+  const stride = Math.max(1, Math.floor((end - from) / samples));
+  for (let at = from; at < end; at += stride) {
+    if (!isBase64(body[at] as number)) return false;
+  }
+  return true;
+}
+
+/** Of either alphabet; a backslash escapes a slash. */
+function isBase64(byte: number): boolean {
+  const letter = byte | 0x20;
+  if (letter >= 0x61 && letter <= 0x7a) return true;
+  // From the slash to the digit 9, and + - = _ and the backslash.
+  return (
+    (byte >= 0x2f && byte <= 0x39) || byte === 0x2b || byte === 0x2d || byte === 0x3d || byte === 0x5f || byte === 0x5c
+  );
 }
 
 /** The name between two quotes, when it is one of those asked for. */

@@ -127,7 +127,8 @@ export function wireRequest(
 
 /**
  * A guess at the tokens of a request: a token for every four bytes of the whole body, which suits English prose and
- * code and is low by up to half for scripts of three bytes a letter; 1,000 tokens for each embedded `data:` URL, whatever its size. Costs one scan.
+ * code and is low by up to half for scripts of three bytes a letter; 1,000 tokens for each embedded `data:` URL in base 64,
+ * whatever its size. Costs one scan.
  */
 export function estimateInputTokens(body: Buffer): number {
   const members = scanMembers(body, new Set(), depthMax);

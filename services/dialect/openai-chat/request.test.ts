@@ -295,3 +295,15 @@ test.each([
   });
   expect(() => upstreamBody(wire, "x", true)).toThrow(WeirError);
 });
+
+test.each([
+  ["a text that begins like one", `data: ${"these are words. ".repeat(1_000)}`, 4_000, 5_000],
+  ["a text after the head of one", `data:image/png;base64,${"these are words. ".repeat(1_000)}`, 4_000, 5_000],
+  ["one whose data is not in base 64", `data:text/plain,${"words%20".repeat(2_000)}`, 3_900, 4_500],
+  ["a picture", `data:image/png;base64,${"iVBORw0KGgo".repeat(2_000)}`, 1_000, 1_100],
+  ["a picture with parameters", `data:image/svg+xml;charset=utf-8;base64,${"PHN2Zz4".repeat(2_000)}`, 1_000, 1_100],
+])("a data: URL counts as 1,000 tokens, a text as its length: %s", (_what, content, least, most) => {
+  const { inputTokensEstimate } = read({ ...hi, messages: [{ role: "user", content }] });
+  expect(inputTokensEstimate).toBeGreaterThan(least);
+  expect(inputTokensEstimate).toBeLessThan(most);
+});

@@ -10,6 +10,9 @@ import { readJsonBody } from "../http/body.ts";
 import { aliasOf, emptyRequest, type GenerateDeps, passingHeaders, type PathFacts } from "./generate.ts";
 import type { KeyedCall } from "./route.ts";
 
+/** Longer than the router waits for a provider, which answers before. */
+const countTimeoutMs = 12_000;
+
 /** How a dialect asks for a count. */
 export interface CountDialect {
   readonly codec: Codec;
@@ -53,6 +56,7 @@ export function createCountTokens(deps: GenerateDeps, dialect: CountDialect): (c
       {
         metadata: callMetadata(principalHeaderFor(caller, undefined), exchange.id, exchange.trace?.traceParent),
         signal: leaving.signal,
+        timeoutMs: countTimeoutMs,
       },
     );
     exchange.onGone = undefined;

@@ -2,10 +2,16 @@ import { create } from "@bufbuild/protobuf";
 import type { Codec } from "@weir/dialect/codec";
 import { type HeaderRules, headerRules, pickClientHeaders } from "@weir/dialect/headers";
 import { readWireRequest, wireRequest } from "@weir/dialect/wire-request";
-import { type ChatService, GenerateRequestSchema } from "@weir/gen/weir/chat/v1/chat_service_pb";
+import {
+  type ChatService,
+  type GenerateRequest,
+  GenerateRequestSchema,
+  type GenerateResponse,
+} from "@weir/gen/weir/chat/v1/chat_service_pb";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
-import { callMetadata, type Client } from "@weir/kit/call";
+import { type CallOptions, callMetadata, type Client } from "@weir/kit/call";
 import type { Clock } from "@weir/kit/clock";
+import type { ReplyStream } from "@weir/kit/reply-stream";
 import { WeirError } from "@weir/kit/weir-error";
 import { principalHeaderFor } from "../auth/snapshot.ts";
 import { readTags } from "../auth/tags.ts";
@@ -23,7 +29,16 @@ export interface GenerateDeps {
   readonly memory: BodyMemory;
   readonly measures: Measures;
   readonly clock: Clock;
+  /** What makes replies in the place of the chat, when it has to know whose call it is. */
+  readonly openReply?: OpenReply;
 }
+
+/** As `generate` of a chat. @param call may be handed on to what goes on when the exchange is over */
+export type OpenReply = (
+  request: GenerateRequest,
+  options: CallOptions,
+  call: Pick<KeyedCall, "caller" | "admission">,
+) => ReplyStream<GenerateResponse>;
 
 /** What the path of a request says, in dialects whose body does not. */
 export interface PathFacts {
@@ -50,6 +65,7 @@ export function createGenerate(
   readPath?: (call: KeyedCall) => PathFacts,
 ): (call: KeyedCall) => Promise<void> {
   const rules = headerRules(codec.dialect);
+  const openReply: OpenReply = deps.openReply ?? deps.chat.generate;
   return async (call) => {
     const { exchange, caller, admission } = call;
     const path = readPath?.(call) ?? noFacts;
@@ -76,10 +92,11 @@ export function createGenerate(
     const principal = principalHeaderFor(caller, envelope.user, tags);
     const metadata = callMetadata(principal, exchange.id, exchange.trace?.traceParent);
     const wire = wireRequest(codec, reading, stream, passingHeaders(rules, exchange));
-    const reply = deps.chat.generate(
+    const reply = openReply(
       { ...emptyRequest, model, wire },
       // A client's timer ends when it has the head: a stream that has begun may go on for as long as it likes.
       { metadata, timeoutMs: stream ? undefined : clientDeadlineMs(exchange) },
+      call,
     );
     const relay = new Relay(deps, label, exchange, settings, admission, path.form);
     exchange.onGone = () => void reply.return();

@@ -135,6 +135,8 @@ function outputTokensOf({ maxOutputTokens, choiceCount }: GenerateRequest): numb
 
 /** What bytes of a picture, a sound or a document count as, whatever their size. */
 const mediaTextLength = 4_000;
+/** A `data:` URL in base 64; a text may begin like one and go on otherwise. */
+const embedded = /^data:[\w.+-]+\/[\w.+-]+(?:;[\w.+=-]+){0,8};base64,[A-Za-z0-9+/=_-]*$/;
 /** How deep a value is looked into; the decoder goes no deeper than 100. */
 const depthMax = 128;
 
@@ -144,7 +146,7 @@ export function estimateInputTokens(request: GenerateRequest): number {
 }
 
 function textLength(value: unknown, depth: number): number {
-  if (typeof value === "string") return value.startsWith("data:") ? mediaTextLength : value.length;
+  if (typeof value === "string") return embedded.test(value) ? mediaTextLength : value.length;
   if (value instanceof Uint8Array) return Math.min(value.length, mediaTextLength);
   if (typeof value !== "object" || value === null || depth === 0) return 0;
   let length = 0;

@@ -4,8 +4,7 @@ import { parseExact } from "@weir/dialect/json";
 import { inForeground, type StoredRequest, type StoredTurn } from "@weir/dialect/openai-responses/stored/request";
 import { asFailed, readResponseFacts, writeQueued } from "@weir/dialect/openai-responses/stored/response";
 import { withMembers } from "@weir/dialect/openai-responses/stored/splice";
-import { estimateInputTokens } from "@weir/dialect/wire-request";
-import type { ChatService, GenerateRequest } from "@weir/gen/weir/chat/v1/chat_service_pb";
+import type { ChatService, GenerateRequest, GenerateResponse } from "@weir/gen/weir/chat/v1/chat_service_pb";
 import type { WireChunk } from "@weir/gen/weir/chat/v1/wire_pb";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import { UsageSource } from "@weir/gen/weir/common/v1/usage_pb";
@@ -18,8 +17,9 @@ import { reasonWord, toWeirError, WeirError } from "@weir/kit/weir-error";
 import type { EdgeSettings } from "../../config.ts";
 import { asked, endStateOf } from "./archive.ts";
 import type { ByteRoom } from "./byte-room.ts";
-import { outputTokensGuess } from "../generate.ts";
-import { asBuffer, continued, withBody } from "./continued.ts";
+import type { Admission } from "../../limits/limits.ts";
+import type { KeyedCall } from "../route.ts";
+import { continued, withBody } from "./continued.ts";
 import { failureOf } from "./failure.ts";
 
 /** Responses that are made while nobody waits for them. */
@@ -27,7 +27,8 @@ export interface BackgroundWork {
   /**
    * Enters a response in the store and begins to make it.
    * @returns the answer to the client: the Response as it is now, queued
-   * @throws WeirError OVERLOADED when too many are being made, STORE_UNAVAILABLE
+   * @throws WeirError OVERLOADED when too many are being made, RATE_LIMITED when too many of them are of one key or tenant,
+   *   STORE_UNAVAILABLE
    */
   begin(order: BackgroundOrder): Promise<WireChunk>;
   /** Takes no more, and resolves when none is being made any more. */
@@ -39,6 +40,9 @@ export interface BackgroundWork {
 }
 
 export interface BackgroundOrder {
+  readonly caller: Pick<KeyedCall["caller"], "id" | "tenant">;
+  /** Taken over: it ends when the response has. */
+  readonly admission: Admission;
   readonly request: GenerateRequest;
   readonly asked: StoredRequest;
   readonly turns: readonly StoredTurn[];
@@ -60,6 +64,7 @@ export interface BackgroundDeps {
 /** One response that is being made. */
 interface Work {
   readonly leaseId: string;
+  readonly admission: Admission;
   /** The Response as the client got it, how long its answer may be, and what of it stays to the end. */
   readonly queued: Buffer;
   readonly answerBytesMax: number;
@@ -82,23 +87,25 @@ const finishPauseMs = 250;
 export function createBackgroundWork(deps: BackgroundDeps): BackgroundWork {
   const { chat, conversations, room, settings, clock, log } = deps;
   const works = new Map<string, Work>();
-  /** Places that are taken while the store is asked. */
-  let entering = 0;
+  /** Whose responses are being made, and entered; one for each. */
+  const places = new Set<BackgroundOrder["caller"]>();
   let ending = false;
   /** Nothing is begun any more, whatever has been entered. */
   let stopped = false;
   let cancelBeat: (() => void) | undefined;
 
   async function begin(order: BackgroundOrder): Promise<WireChunk> {
+    checkShare(order.caller);
     const sent = continued(withBody(order.request, inForeground(order.body)), order.asked, order.turns);
     const bytes = sent.wire?.body.length ?? 0;
     const { backgroundMax } = settings().responses;
-    if (ending || works.size + entering >= backgroundMax || !room.take(bytes)) {
-      throw tooMany();
-    }
-    entering += 1;
+    if (ending || places.size >= backgroundMax || !room.take(bytes)) throw tooMany();
+    const { id, tenant } = order.caller;
+    const place = { id, tenant };
+    places.add(place);
+    const admission = order.admission.handOver();
     try {
-      const work = await enter(order);
+      const work = await enter(order, admission);
       // What was entered too late fails when its lease runs out.
       if (stopped) throw tooMany();
       works.set(work.leaseId, work);
@@ -106,19 +113,39 @@ export function createBackgroundWork(deps: BackgroundDeps): BackgroundWork {
         .catch((error: unknown) => log.error({ error }, "a response in the background could not be ended"))
         .finally(() => {
           works.delete(work.leaseId);
+          places.delete(place);
+          admission.end();
           room.give(bytes);
         });
       cancelBeat ??= clock.after(beatMs(), beat);
-      return answerOf(work.queued, order.request.model, sent);
+      return answerOf(work.queued, order.request.model);
     } catch (thrown) {
       room.give(bytes);
+      places.delete(place);
+      admission.settle(0);
+      admission.end();
       throw thrown;
-    } finally {
-      entering -= 1;
     }
   }
 
-  async function enter({ request, asked: wanted, body, metadata }: BackgroundOrder): Promise<Work> {
+  /** Nobody gets all places. @throws WeirError RATE_LIMITED */
+  function checkShare({ id, tenant }: BackgroundOrder["caller"]): void {
+    const { backgroundMax } = settings().responses;
+    let ofKey = 0;
+    let ofTenant = 0;
+    for (const place of places) {
+      if (place.tenant !== tenant) continue;
+      ofTenant += 1;
+      if (place.id === id) ofKey += 1;
+    }
+    if (ofKey >= Math.ceil(backgroundMax * keyShare)) throw tooManyOf("key");
+    if (ofTenant >= Math.ceil(backgroundMax * tenantShare)) throw tooManyOf("tenant");
+  }
+
+  async function enter(
+    { request, asked: wanted, body, metadata }: BackgroundOrder,
+    admission: Admission,
+  ): Promise<Work> {
     const { leaseMs, timeToLiveMs, bytesMax } = settings().responses;
     const { previousResponseId, input } = wanted;
     const responseId = `resp_${randomBytes(24).toString("hex")}`;
@@ -153,7 +180,16 @@ export function createBackgroundWork(deps: BackgroundDeps): BackgroundWork {
       background: "true",
       previous_response_id: JSON.stringify(previousResponseId ?? null),
     };
-    return { leaseId, queued, answerBytesMax, fixed, leave: () => {}, over: undefined, done: Promise.resolve() };
+    return {
+      leaseId,
+      admission,
+      queued,
+      answerBytesMax,
+      fixed,
+      leave: () => {},
+      over: undefined,
+      done: Promise.resolve(),
+    };
   }
 
   async function make(work: Work, request: GenerateRequest, metadata: Metadata): Promise<void> {
@@ -181,7 +217,7 @@ export function createBackgroundWork(deps: BackgroundDeps): BackgroundWork {
     try {
       const reply = chat.generate(request, { metadata, timeoutMs: settings().responses.backgroundTimeoutMs });
       work.leave = () => void reply.return();
-      return withMembers(await readWhole(reply, hold), work.fixed);
+      return withMembers(await readWhole(reply, hold, work.admission), work.fixed);
     } catch (thrown) {
       const error = work.over === "shutdown" ? shutdownError : toWeirError(thrown);
       log.debug({ reason: reasonWord(error.reason) }, "a response in the background failed");
@@ -257,6 +293,18 @@ export function createBackgroundWork(deps: BackgroundDeps): BackgroundWork {
   };
 }
 
+/** Of the places of an edge, what one key and one tenant may hold. */
+const keyShare = 1 / 2;
+const tenantShare = 3 / 4;
+
+function tooManyOf(scope: "key" | "tenant"): WeirError {
+  return new WeirError(ErrorReason.RATE_LIMITED, {
+    text: `Too many responses of this ${scope === "key" ? "API key" : scope} are being made in the background; retry after the delay in Retry-After.`,
+    metadata: { limit: "concurrent", scope },
+    retryAfterMs: 1_000,
+  });
+}
+
 function tooMany(): WeirError {
   return new WeirError(ErrorReason.OVERLOADED, {
     text: "Too many responses are being made in the background; retry after the delay in Retry-After.",
@@ -273,17 +321,23 @@ const tooLong = new WeirError(ErrorReason.INTERNAL, { text: "The response is lon
 /**
  * Reads an answer that is no stream.
  * @param hold asks for room for more of it; throws when there is none
+ * @param admission gets the truth about the tokens; of an answer that never began, that there were none
  * @throws WeirError when it is no answer, or breaks off
  */
 async function readWhole(
   reply: ReturnType<BackgroundDeps["chat"]["generate"]>,
   hold: (bytes: number) => void,
+  admission: Admission,
 ): Promise<Buffer> {
   const parts: Uint8Array[] = [];
   let complete = false;
-  for await (const { payload } of reply) {
+  for await (const { payload } of begun(reply, admission)) {
     if (payload.case !== "wire") throw new WeirError(ErrorReason.INTERNAL);
     const { head, data, tail } = payload.value;
+    const { inputTokens, outputTokens } = tail?.usage ?? {};
+    if (inputTokens !== undefined || outputTokens !== undefined) {
+      admission.settle((inputTokens ?? 0) + (outputTokens ?? 0));
+    }
     if (head !== undefined && head.status !== 200) {
       throw new WeirError(ErrorReason.PROVIDER_REJECTED, {
         metadata: { provider: head.provider, status: String(head.status) },
@@ -297,11 +351,27 @@ async function readWhole(
   return Buffer.concat(parts);
 }
 
+/** A reply as it comes; when it fails before its first message, nothing was used. */
+async function* begun(
+  reply: ReturnType<BackgroundDeps["chat"]["generate"]>,
+  admission: Admission,
+): AsyncGenerator<GenerateResponse, void, undefined> {
+  let hasBegun = false;
+  try {
+    for await (const message of reply) {
+      hasBegun = true;
+      yield message;
+    }
+  } catch (thrown) {
+    if (!hasBegun) admission.settle(0);
+    throw thrown;
+  }
+}
+
 /**
- * The answer at once. No provider has been chosen yet, so that it is Weir that answers. Nobody who counts the key's tokens hears of the
- * answer itself, so that what it may use counts, and with it the conversation that the client did not send.
+ * The answer at once. No provider has been chosen yet, so that it is Weir that answers, and nothing is said of usage.
  */
-function answerOf(queued: Buffer, model: string, { wire }: GenerateRequest): WireChunk {
+function answerOf(queued: Buffer, model: string): WireChunk {
   return {
     $typeName: "weir.chat.v1.WireChunk",
     data: queued,
@@ -317,15 +387,7 @@ function answerOf(queued: Buffer, model: string, { wire }: GenerateRequest): Wir
     },
     tail: {
       $typeName: "weir.chat.v1.WireTail",
-      usage: {
-        $typeName: "weir.common.v1.Usage",
-        serverToolUses: {},
-        inputTokens: estimateInputTokens(asBuffer(wire?.body ?? noBytes)),
-        outputTokens: wire?.maxOutputTokens ?? outputTokensGuess,
-      },
-      usageSource: UsageSource.ESTIMATED,
+      usageSource: UsageSource.UNSPECIFIED,
     },
   };
 }
-
-const noBytes = Buffer.alloc(0);

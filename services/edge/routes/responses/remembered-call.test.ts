@@ -9,6 +9,7 @@ import { expect, test, vi } from "vitest";
 import { edgeSettings } from "../../config.ts";
 import { wire } from "../../testing/harness.ts";
 import { createByteRoom } from "./byte-room.ts";
+import type { KeyedCall } from "../route.ts";
 import { RememberedCall, type RememberingDeps } from "./remembered-call.ts";
 
 const head = { status: 200, contentType: "text/event-stream", provider: "p", model: "m", attempts: 1 };
@@ -38,7 +39,7 @@ test("what a client left behind takes up room until it is stored", async () => {
   } as unknown as RememberingDeps;
   const body = Buffer.from('{"model":"m","input":"hi","stream":true}');
   const request = create(GenerateRequestSchema, { model: "m", wire: { body, stream: true } });
-  const { stream } = new RememberedCall(deps, request, {});
+  const { stream } = new RememberedCall(deps, request, {}, {} as KeyedCall);
   expect(stream.poll()).toBeDefined();
   await stream.return();
   expect(keep).toHaveBeenCalledOnce();

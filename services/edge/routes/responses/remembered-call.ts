@@ -8,6 +8,7 @@ import type { Clock } from "@weir/kit/clock";
 import { type ReplySource, ReplyStream } from "@weir/kit/reply-stream";
 import { asError, toWeirError, WeirError } from "@weir/kit/weir-error";
 import type { EdgeSettings } from "../../config.ts";
+import type { KeyedCall } from "../route.ts";
 import type { Archive, Ended } from "./archive.ts";
 import type { BackgroundWork } from "./background.ts";
 import type { ByteRoom } from "./byte-room.ts";
@@ -33,6 +34,7 @@ export class RememberedCall implements ReplySource<GenerateResponse> {
   private readonly deps: RememberingDeps;
   private readonly request: GenerateRequest;
   private readonly options: CallOptions;
+  private readonly call: Pick<KeyedCall, "caller" | "admission">;
   private readonly metadata: Metadata;
   private readonly beginMs: number;
   /** Fires when the client leaves. */
@@ -50,10 +52,16 @@ export class RememberedCall implements ReplySource<GenerateResponse> {
   /** What goes out next. */
   private next: GenerateResponse | undefined;
 
-  constructor(deps: RememberingDeps, request: GenerateRequest, options: CallOptions) {
+  constructor(
+    deps: RememberingDeps,
+    request: GenerateRequest,
+    options: CallOptions,
+    call: Pick<KeyedCall, "caller" | "admission">,
+  ) {
     this.deps = deps;
     this.request = request;
     this.options = options;
+    this.call = call;
     this.metadata = options.metadata ?? {};
     this.beginMs = deps.clock.monotonic();
   }
@@ -122,7 +130,7 @@ export class RememberedCall implements ReplySource<GenerateResponse> {
     const turns = await readHistory(archive, asked, bytesMax, this.metadata, this.leaving.signal);
     if (this.leaving.signal.aborted) return;
     if (asked.background) {
-      const order = { request: this.request, asked, turns, body, metadata: this.metadata };
+      const order = { request: this.request, asked, turns, body, metadata: this.metadata, ...this.call };
       this.next = responseOf(await background.begin(order));
       this.stream.end();
       return;

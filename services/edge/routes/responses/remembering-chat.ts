@@ -1,19 +1,13 @@
 import { readStoredRequest } from "@weir/dialect/openai-responses/stored/request";
-import { create } from "@bufbuild/protobuf";
-import { type ChatService, GenerateRequestSchema } from "@weir/gen/weir/chat/v1/chat_service_pb";
-import type { Client } from "@weir/kit/call";
+import type { OpenReply } from "../generate.ts";
 import { asBuffer } from "./continued.ts";
 import { RememberedCall, type RememberingDeps } from "./remembered-call.ts";
 
 /** A chat for requests of OpenAI's Responses, with a memory. Requests that want none of it go straight through. */
-export function createRememberingChat(deps: RememberingDeps): Pick<Client<typeof ChatService>, "generate"> {
-  return {
-    generate(init, options = {}) {
-      const request = create(GenerateRequestSchema, init);
-      if (!wantsMemory(request.wire?.body, deps.settings().responses.store))
-        return deps.chat.generate(request, options);
-      return new RememberedCall(deps, request, options).stream;
-    },
+export function createRememberingChat(deps: RememberingDeps): OpenReply {
+  return (request, options, call) => {
+    if (!wantsMemory(request.wire?.body, deps.settings().responses.store)) return deps.chat.generate(request, options);
+    return new RememberedCall(deps, request, options, call).stream;
   };
 }
 

@@ -35,12 +35,8 @@ export function createResponses(deps: ResponsesDeps): Responses {
   const archive = createArchive({ conversations, timeToLiveMs, log });
   const room = createByteRoom(heldBytesMax);
   const background = createBackgroundWork({ chat, conversations, room, settings, clock, log });
-  const remembering = createRememberingChat({ chat, archive, background, room, settings, clock });
-  const handle = createGenerate(
-    { ...deps, chat: { ...chat, generate: remembering.generate } },
-    openaiResponses,
-    "/v1/responses",
-  );
+  const openReply = createRememberingChat({ chat, archive, background, room, settings, clock });
+  const handle = createGenerate({ ...deps, openReply }, openaiResponses, "/v1/responses");
   return {
     routes: [
       ...versioned({
