@@ -58,7 +58,7 @@ async function readNewest(
       select attempt_id, request_id, tenant, key, end_user, alias, provider, model, stream, outcome, usage_source,
         input_tokens, cached_input_tokens, output_tokens, reasoning_tokens, price_id, pricing, cost_nano_usd,
         charge_nano_usd, ${microseconds("start_time")}, ${microseconds("end_time")}, first_token_us, provider_status,
-        provider_reply_id, tags
+        provider_reply_id, tags, adjustments, original_cost_nano_usd, original_charge_nano_usd
       from ${sql.raw(attemptsAsAdjusted)}
       where ${attemptsIn(range, filter)} ${behind}
       order by ${attempts.startTime} desc, ${attempts.attemptId} desc
@@ -99,6 +99,9 @@ interface AttemptRow extends Record<string, unknown> {
   readonly provider_status: number;
   readonly provider_reply_id: string;
   readonly tags: Record<string, string> | null;
+  readonly adjustments: number;
+  readonly original_cost_nano_usd: string | null;
+  readonly original_charge_nano_usd: string | null;
 }
 
 function toAttempt(row: AttemptRow): Attempt {
@@ -121,6 +124,7 @@ function toAttempt(row: AttemptRow): Attempt {
     providerStatus: row.provider_status,
     providerReplyId: row.provider_reply_id,
     tags: row.tags ?? {},
+    adjustmentCount: row.adjustments,
   });
   if (row.input_tokens !== null) attempt.inputTokens = BigInt(row.input_tokens);
   if (row.cached_input_tokens !== null) attempt.cachedInputTokens = BigInt(row.cached_input_tokens);
@@ -128,6 +132,8 @@ function toAttempt(row: AttemptRow): Attempt {
   if (row.reasoning_tokens !== null) attempt.reasoningTokens = BigInt(row.reasoning_tokens);
   if (row.cost_nano_usd !== null) attempt.costNanoUsd = BigInt(row.cost_nano_usd);
   if (row.charge_nano_usd !== null) attempt.chargeNanoUsd = BigInt(row.charge_nano_usd);
+  if (row.original_cost_nano_usd !== null) attempt.originalCostNanoUsd = BigInt(row.original_cost_nano_usd);
+  if (row.original_charge_nano_usd !== null) attempt.originalChargeNanoUsd = BigInt(row.original_charge_nano_usd);
   if (row.first_token_us !== null) attempt.firstTokenUs = BigInt(row.first_token_us);
   return attempt;
 }

@@ -12,6 +12,8 @@ import { createClient } from "@weir/kit/client";
 import { createLocalDoor } from "@weir/kit/local";
 import { createPriceList, type Price, priceId } from "@weir/price/price";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { readAttempts } from "./attempt-list.ts";
+import { readCosts } from "./costs.ts";
 import { keepMonths } from "./months.ts";
 import type { Metering } from "./service.ts";
 import {
@@ -201,6 +203,22 @@ describe.each(["embedded", "postgres"] as const)("%s", (engine) => {
     expect(await costs()).toEqual([doubledCost, doubledCost, testEventCost]);
     expect(await recorded(ledger)).toBe(before);
     await expectSoundBooks(ledger);
+    // What callers are told is as adjusted, too.
+    const { database } = ledger.db;
+    const range = { startTimeMs: day, endTimeMs: day + 86_400_000, after: [] };
+    const anyone = { tenant: "", key: "", user: "", alias: "", provider: "", model: "", tag: "" };
+    const [sum] = await readCosts(database, { range, filter: anyone, dimensions: [], rowCountMax: 1 });
+    expect(sum).toMatchObject({ attemptCount: 3n, costNanoUsd: 2n * doubledCost + testEventCost });
+    const [newest] = await readAttempts(database, range, anyone, 1);
+    expect(newest?.attempt).toMatchObject({
+      attemptId: attemptId(2),
+      priceId: doubled.id,
+      costNanoUsd: doubledCost,
+      chargeNanoUsd: 0n,
+      adjustmentCount: 1,
+      originalCostNanoUsd: testEventCost,
+      originalChargeNanoUsd: 0n,
+    });
 
     const once = await written(ledger);
     expect(await rerate(ledger, { asOfMs, apply: true })).toMatchObject({ seen: 3n, changed: 0n });

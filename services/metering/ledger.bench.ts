@@ -13,8 +13,8 @@ import { embeddedDirectoryForTest, journalA, meteringOn, openTestDatabase, testE
 const rowCount = Number(process.argv[2] ?? 100_000);
 let sequence = 1n;
 
-/** As the edge and the pool would make them now. */
-function freshBatch(count: number): UsageBatch {
+/** As the edge and the pool would make them now. @param leases each event is charged to one of these */
+function freshBatch(count: number, leases: readonly bigint[]): UsageBatch {
   const nowMs = Date.now();
   const time = nowMs.toString(16).padStart(12, "0");
   const events = Array.from({ length: count }, (_, index) => {
@@ -25,6 +25,9 @@ function freshBatch(count: number): UsageBatch {
       requestId: `req_${time}${random.slice(-12)}${random.slice(0, 8)}`,
       startTime: timestampFromMs(nowMs),
       endTime: timestampFromMs(nowMs + 800),
+      ...(leases.length === 0
+        ? {}
+        : { hold: { leaseIds: [leases[index % leases.length] ?? 0n], chargeMaxNanoUsd: 10_000_000_000n } }),
     });
   });
   const batch = create(UsageBatchSchema, { journalId: journalA, firstSequence: sequence, events });
@@ -32,9 +35,14 @@ function freshBatch(count: number): UsageBatch {
   return batch;
 }
 
-async function run(name: string, batchSize: number, record: (batch: UsageBatch) => Promise<unknown>): Promise<void> {
-  for (let index = 0; index < 5; index++) await record(freshBatch(batchSize));
-  const batches = Array.from({ length: Math.ceil(rowCount / batchSize) }, () => freshBatch(batchSize));
+async function run(
+  name: string,
+  batchSize: number,
+  record: (batch: UsageBatch) => Promise<unknown>,
+  leases: readonly bigint[] = [],
+): Promise<void> {
+  for (let index = 0; index < 5; index++) await record(freshBatch(batchSize, leases));
+  const batches = Array.from({ length: Math.ceil(rowCount / batchSize) }, () => freshBatch(batchSize, leases));
   const cpu = process.cpuUsage();
   const start = performance.now();
   for (const batch of batches) await record(batch);
@@ -58,6 +66,23 @@ for (const size of [500, 4_000]) {
     onServer.recorder.record([batch]),
   );
 }
+const leases = await server.query(`
+  with budget as (
+    insert into budgets (budget_id, display_name, scope, limit_nano_usd, window_kind, soft_percents, revision)
+    select 'bench-' || n, '', '{}', 9e18::int8, 'month', '[]', n from generate_series(1, 8) as n returning budget_key
+  ), span as (
+    insert into budget_windows (budget_key, subject, start_time, leased_nano_usd)
+    select budget_key, '', date_trunc('month', now()), 1e18::int8 from budget returning window_id
+  )
+  insert into budget_leases (window_id, holder, outstanding_nano_usd, granted_total_nano_usd, expire_time, keep)
+  select window_id, gen_random_uuid(), 1e18::int8, 1e18::int8, now() + interval '1 hour', '1 hour' from span
+  returning lease_id`);
+await run(
+  "the same, each row charged to one of eight budgets",
+  4_000,
+  (batch) => onServer.recorder.record([batch]),
+  leases.map((row) => BigInt(String(row["lease_id"]))),
+);
 await server.end();
 
 const embeddedDirectory = await embeddedDirectoryForTest();

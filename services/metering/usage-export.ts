@@ -57,6 +57,9 @@ export const attemptCsv: readonly CsvColumn<Attempt>[] = [
   { name: "pricing", value: (row) => row.pricing },
   { name: "cost_usd", value: (row) => decimalUsd(row.costNanoUsd) },
   { name: "charge_usd", value: (row) => decimalUsd(row.chargeNanoUsd) },
+  { name: "adjustments", value: (row) => row.adjustmentCount },
+  { name: "original_cost_usd", value: (row) => decimalUsd(row.originalCostNanoUsd) },
+  { name: "original_charge_usd", value: (row) => decimalUsd(row.originalChargeNanoUsd) },
 ];
 
 const dimensionCsv: readonly (readonly [CostDimension, CsvColumn<CostSum>])[] = [
