@@ -1,6 +1,6 @@
 import { Permission, Role } from "@weir/gen/weir/common/v1/access_pb";
 import { expect, test } from "vitest";
-import { isConfinedToKey, mayGrant, permissionsOf } from "./roles.ts";
+import { isConfinedToKey, isRoleWithin, mayGrant, permissionsOf } from "./roles.ts";
 
 const roles = [Role.UNSPECIFIED, Role.MEMBER, Role.ANALYST, Role.AUDITOR, Role.ADMIN, Role.OWNER];
 
@@ -40,4 +40,23 @@ test("only owners make admins and owners; who may change no accounts gives no ro
   expect(mayGrant({ role: Role.OWNER, everyTenant: false }, { role: Role.OWNER, everyTenant: false })).toBe(true);
   expect(mayGrant({ role: Role.OWNER, everyTenant: false }, { role: Role.OWNER, everyTenant: true })).toBe(false);
   expect(mayGrant({ role: Role.AUDITOR, everyTenant: true }, { role: Role.MEMBER, everyTenant: false })).toBe(false);
+});
+
+test("a role within another has no permission, no sight and no role to give that the other lacks", () => {
+  for (const most of roles) {
+    expect(isRoleWithin(most, most)).toBe(true);
+    for (const role of roles) {
+      if (!isRoleWithin(role, most)) continue;
+      for (const permission of permissionsOf(role, false))
+        expect(permissionsOf(most, false).has(permission)).toBe(true);
+      if (isConfinedToKey(most)) expect(isConfinedToKey(role)).toBe(true);
+      for (const given of roles) {
+        const granted = { role: given, everyTenant: false };
+        if (!mayGrant({ role, everyTenant: false }, granted)) continue;
+        expect(mayGrant({ role: most, everyTenant: false }, granted)).toBe(true);
+      }
+    }
+  }
+  expect(isRoleWithin(Role.ANALYST, Role.MEMBER)).toBe(false);
+  expect(isRoleWithin(Role.OWNER, Role.ADMIN)).toBe(false);
 });

@@ -52,6 +52,21 @@ export function isConfinedToKey(role: Role): boolean {
   return role === Role.MEMBER || role === Role.UNSPECIFIED;
 }
 
+/** The roles that allow no more than each does. */
+const rolesWithin: Readonly<Record<Role, readonly Role[]>> = {
+  [Role.UNSPECIFIED]: [Role.UNSPECIFIED, Role.MEMBER],
+  [Role.MEMBER]: [Role.UNSPECIFIED, Role.MEMBER],
+  [Role.ANALYST]: [Role.ANALYST],
+  [Role.AUDITOR]: [Role.ANALYST, Role.AUDITOR],
+  [Role.ADMIN]: [Role.UNSPECIFIED, Role.MEMBER, Role.ANALYST, Role.AUDITOR, Role.ADMIN],
+  [Role.OWNER]: [Role.UNSPECIFIED, Role.MEMBER, Role.ANALYST, Role.AUDITOR, Role.ADMIN, Role.OWNER],
+};
+
+/** Whether a role allows nothing that another does not: no permission, no sight of others, no giving of roles. */
+export function isRoleWithin(role: Role, most: Role): boolean {
+  return (rolesWithin[most] ?? []).includes(role);
+}
+
 /**
  * Whether a caller may give a role to somebody else: nobody makes more than they are, only owners make admins and owners,
  * and only who acts in every tenant gives a role that does.

@@ -3,7 +3,7 @@ import { type Timestamp, TimestampSchema } from "@bufbuild/protobuf/wkt";
 import { type Attempt, AttemptSchema } from "@weir/gen/weir/metering/v1/usage_service_pb";
 import { sql } from "drizzle-orm";
 import { attemptsAsAdjusted } from "./attempts-as-adjusted.ts";
-import type { Database } from "./database.ts";
+import type { Rows } from "./database.ts";
 import { attempts } from "./schema.ts";
 import { attemptsIn, type UsageFilter, type UsageRange } from "./usage-question.ts";
 
@@ -21,7 +21,7 @@ export interface ListedAttempt {
  * @throws WeirError STORE_UNAVAILABLE
  */
 export async function readAttempts(
-  database: Database,
+  database: Pick<Rows, "read">,
   range: UsageRange,
   filter: UsageFilter,
   countMax: number,
@@ -41,7 +41,7 @@ const firstSpanMs = 3_600_000;
 const spanGrowth = 8;
 
 async function readNewest(
-  database: Database,
+  database: Pick<Rows, "read">,
   range: UsageRange,
   filter: UsageFilter,
   countMax: number,

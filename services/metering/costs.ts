@@ -1,7 +1,7 @@
 import { CostDimension } from "@weir/gen/weir/metering/v1/usage_service_pb";
 import { type SQL, sql } from "drizzle-orm";
 import { attemptsAsAdjusted } from "./attempts-as-adjusted.ts";
-import type { Database } from "./database.ts";
+import type { Rows } from "./database.ts";
 import { attempts } from "./schema.ts";
 import { attemptsIn, type UsageFilter, type UsageRange } from "./usage-question.ts";
 
@@ -75,7 +75,7 @@ export function placeOfCost(row: CostSum): readonly string[] {
  * @returns one row more than asked for when there are more
  * @throws WeirError STORE_UNAVAILABLE
  */
-export async function readCosts(database: Database, query: CostQuery): Promise<readonly CostSum[]> {
+export async function readCosts(database: Pick<Rows, "read">, query: CostQuery): Promise<readonly CostSum[]> {
   const { range, filter, dimensions, rowCountMax } = query;
   const columns = Object.entries(dimensionValues).map(
     ([name, [dimension, value]]) =>

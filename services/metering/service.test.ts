@@ -8,9 +8,10 @@ import { AttemptOutcome, UsageBatchSchema } from "@weir/gen/weir/metering/v1/usa
 import { CostDimension, UsageService } from "@weir/gen/weir/metering/v1/usage_service_pb";
 import { keyDigest, parseKeyText } from "@weir/kit/api-key";
 import { hostService } from "@weir/kit/call";
-import { createClient } from "@weir/kit/client";
+import { bearing, createClient } from "@weir/kit/client";
 import { systemClock } from "@weir/kit/clock";
 import { createLocalDoor } from "@weir/kit/local";
+import { operatorMetadata } from "@weir/kit/operator";
 import { createPriceList } from "@weir/price/price";
 import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
 import { createMetering } from "./service.ts";
@@ -43,9 +44,9 @@ function connect(db: TestDatabase) {
   ]);
   return {
     metering,
-    accounts: createClient(AccountService, door),
-    budgets: createClient(BudgetService, door),
-    usage: createClient(UsageService, door),
+    accounts: bearing(createClient(AccountService, door), operatorMetadata),
+    budgets: bearing(createClient(BudgetService, door), operatorMetadata),
+    usage: bearing(createClient(UsageService, door), operatorMetadata),
   };
 }
 

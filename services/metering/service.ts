@@ -1,19 +1,16 @@
 import { randomBytes } from "node:crypto";
 import type { ServiceImpl } from "@connectrpc/connect";
 import type { Meter } from "@opentelemetry/api";
-import type { AccountService } from "@weir/gen/weir/account/v1/account_service_pb";
-import type { BudgetService } from "@weir/gen/weir/account/v1/budget_service_pb";
+import { BudgetService } from "@weir/gen/weir/account/v1/budget_service_pb";
 import type { ConversationService } from "@weir/gen/weir/conversation/v1/conversation_service_pb";
 import type { IdempotencyService } from "@weir/gen/weir/idempotency/v1/idempotency_service_pb";
 import type { LedgerService } from "@weir/gen/weir/metering/v1/ledger_service_pb";
-import type { UsageService } from "@weir/gen/weir/metering/v1/usage_service_pb";
+import { UsageService } from "@weir/gen/weir/metering/v1/usage_service_pb";
 import type { ResourceService } from "@weir/gen/weir/passthrough/v1/resource_service_pb";
 import type { RandomBytes } from "@weir/kit/api-key";
 import type { Clock } from "@weir/kit/clock";
 import type { Log } from "@weir/kit/log";
 import type { PriceList } from "@weir/price/price";
-import { createAccountStore } from "./account-store.ts";
-import { createAccounts } from "./accounts.ts";
 import { createBudgetService } from "./budgets/budget-service.ts";
 import { createBudgetStore } from "./budgets/budget-store.ts";
 import { startBudgetSweeper } from "./budgets/budget-sweeper.ts";
@@ -25,6 +22,7 @@ import { startSweeper } from "./conversations/sweeper.ts";
 import { createClaimStore } from "./idempotency/claim-store.ts";
 import { createIdempotencyService } from "./idempotency/service.ts";
 import type { Database } from "./database.ts";
+import { createIdentity, type Identity } from "./identity.ts";
 import { createLedgerService } from "./ledger-service.ts";
 import { migrate } from "./migrate.ts";
 import { startMonthKeeper } from "./month-keeper.ts";
@@ -50,8 +48,7 @@ export interface MeteringDependencies {
   readonly log: Log;
 }
 
-export interface Metering {
-  readonly accounts: Partial<ServiceImpl<typeof AccountService>>;
+export interface Metering extends Pick<Identity, "accounts" | "teams" | "users" | "audit"> {
   readonly budgets: ServiceImpl<typeof BudgetService>;
   readonly usage: ServiceImpl<typeof UsageService>;
   readonly ledger: ServiceImpl<typeof LedgerService>;
@@ -71,6 +68,8 @@ export interface Metering {
   prepare(prices: PriceList): Promise<void>;
   /** Ends the streams that follow keys and budgets, which would never end by themselves. */
   endWatches(): void;
+  /** Writes down what was refused last. To be called when no more calls come. Never rejects. */
+  endRefusals(): Promise<void>;
   /** Deletes expired responses from now on, until it is stopped. To be called after `prepare`. */
   startSweeper(): { stop(): void };
   /**
@@ -81,6 +80,8 @@ export interface Metering {
   startMonthKeeper(keptMonths: () => number | undefined): { stop(): void };
   /** Sweeps leases and old windows of budgets, now and every day, until it is stopped. To be called after `prepare`. */
   startBudgetSweeper(): { stop(): void };
+  /** Deletes old audit records, now and every day, until it is stopped. To be called after `prepare`. */
+  startAuditSweeper(): { stop(): void };
 }
 
 export function createMetering(dependencies: MeteringDependencies): Metering {
@@ -93,19 +94,29 @@ export function createMetering(dependencies: MeteringDependencies): Metering {
   const conflicts = createConflictList(database);
   const keyWaiting = createWaiting(clock);
   const budgetWaiting = createWaiting(clock);
+  const identity = createIdentity({ database, pepper, clock, random, waiting: keyWaiting, log });
+  const { accounts, teams, users, audit, refusedCalls } = identity;
   return {
-    accounts: createAccounts({ store: createAccountStore(database), pepper, clock, random, waiting: keyWaiting }),
-    budgets: createBudgetService({
-      budgets: createBudgetStore(database),
-      leases: createLeaseStore(database),
-      clock,
-      waiting: budgetWaiting,
-    }),
+    accounts,
+    teams,
+    users,
+    audit,
+    endRefusals: () => refusedCalls.close(),
+    startAuditSweeper: () => identity.startSweeper(),
+    budgets: refusedCalls.watch(
+      BudgetService,
+      createBudgetService({
+        budgets: createBudgetStore(database),
+        leases: createLeaseStore(database),
+        clock,
+        waiting: budgetWaiting,
+      }),
+    ),
     endWatches() {
       keyWaiting.end();
       budgetWaiting.end();
     },
-    usage: createUsageService({ database, store, conflicts, recorder, clock }),
+    usage: refusedCalls.watch(UsageService, createUsageService({ database, store, conflicts, recorder, clock })),
     ledger: createLedgerService(database),
     conflicts,
     conversations: createConversations(responses),

@@ -4,8 +4,9 @@ import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import { UsageBatchSchema } from "@weir/gen/weir/metering/v1/usage_event_pb";
 import { CostDimension, type ExportUsageResponse, UsageService } from "@weir/gen/weir/metering/v1/usage_service_pb";
 import { type Client, hostService } from "@weir/kit/call";
-import { createClient } from "@weir/kit/client";
+import { bearing, createClient } from "@weir/kit/client";
 import { createLocalDoor } from "@weir/kit/local";
+import { operatorMetadata } from "@weir/kit/operator";
 import { createPriceList } from "@weir/price/price";
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -34,7 +35,8 @@ describe.each(["embedded", "postgres"] as const)("%s", (engine) => {
     db = await openTestDatabase(engine);
     metering = meteringOn(db.database);
     await metering.prepare(createPriceList([testPrice]));
-    usage = createClient(UsageService, createLocalDoor([hostService(UsageService, metering.usage)]));
+    const door = createLocalDoor([hostService(UsageService, metering.usage)]);
+    usage = bearing(createClient(UsageService, door), operatorMetadata);
     // Twelve attempts in three starts of four, so that only their ids tell some of them apart.
     const events = Array.from({ length: 12 }, (_, index) =>
       testEvent(index + 1, {

@@ -14,6 +14,7 @@ import { WeirError } from "@weir/kit/weir-error";
 import { readAttempts } from "./attempt-list.ts";
 import type { ConflictList } from "./conflict-list.ts";
 import { type CostSum, placeOfCost, placeOfCostLength, readCosts } from "./costs.ts";
+import { type Confinement, confinementOf, rowsFor, tokenKey } from "./confinement.ts";
 import type { Database } from "./database.ts";
 import { isUuid } from "./ledger.ts";
 import type { Recorder } from "./recorder.ts";
@@ -54,13 +55,13 @@ export function createUsageService({
     }
   }
 
-  async function costPage(request: ListCostsRequest): Promise<Page<CostSum>> {
+  async function costPage(request: ListCostsRequest, by: Confinement): Promise<Page<CostSum>> {
     const dimensions = dimensionsOf(request);
-    const filter = filterOf(request);
+    const filter = confined(filterOf(request), by);
     const question = ["costs", filter, dimensions];
     const range = readRange(request, question, placeOfCostLength, clock.now());
     const rowCountMax = Math.min(request.rowCountMax || 1_000, costsMax);
-    const rows = await answer(() => readCosts(database, { range, filter, dimensions, rowCountMax }));
+    const rows = await answer(() => readCosts(rowsFor(database, by), { range, filter, dimensions, rowCountMax }));
     const last = rows[rowCountMax - 1];
     return {
       rows: rows.slice(0, rowCountMax),
@@ -69,11 +70,11 @@ export function createUsageService({
     };
   }
 
-  async function attemptPage(request: ListAttemptsRequest, countMax: number): Promise<Page<Attempt>> {
-    const filter = { ...filterOf(request), requestId: request.requestId };
+  async function attemptPage(request: ListAttemptsRequest, countMax: number, by: Confinement): Promise<Page<Attempt>> {
+    const filter = { ...confined(filterOf(request), by), requestId: request.requestId };
     const question = ["attempts", filter];
     const range = readRange(request, question, 2, clock.now());
-    const found = await answer(() => readAttempts(database, range, filter, countMax));
+    const found = await answer(() => readAttempts(rowsFor(database, by), range, filter, countMax));
     const last = found[countMax - 1];
     return {
       rows: found.slice(0, countMax).map(({ attempt }) => attempt),
@@ -96,30 +97,34 @@ export function createUsageService({
       return { watermark: create(WatermarkSchema, { journalId: id, committedSequence: await store.watermark(id) }) };
     },
 
-    async listCosts(request) {
-      const { rows, nextPageToken } = await costPage(request);
+    async listCosts(request, context) {
+      const { rows, nextPageToken } = await costPage(request, confinementOf(context));
       return { rows: [...rows], truncated: nextPageToken !== "", nextPageToken };
     },
 
-    async listAttempts(request) {
-      const { rows, nextPageToken } = await attemptPage(request, Math.min(request.pageSize || 100, attemptsMax));
+    async listAttempts(request, context) {
+      const countMax = Math.min(request.pageSize || 100, attemptsMax);
+      const { rows, nextPageToken } = await attemptPage(request, countMax, confinementOf(context));
       return { attempts: [...rows], nextPageToken };
     },
 
-    async listConflicts({ rowCountMax }) {
+    async listConflicts({ rowCountMax }, context) {
+      // They name no tenant, or one that nobody has checked.
+      if (confinementOf(context).tenant !== undefined) throw everyTenantOnly();
       return { conflicts: [...(await answer(() => conflicts.read(rowCountMax || 100)))] };
     },
 
     // A page is read when the one before was taken, so nothing piles up here, and ends when the call does.
-    async *exportUsage({ table }) {
+    async *exportUsage({ table }, context) {
+      const by = confinementOf(context);
       if (table.case === undefined || table.value.pageToken !== "") throw invalid("table");
       if (table.case === "attempts") {
         const request = table.value;
-        yield* csvPages(attemptCsv, (pageToken) => attemptPage({ ...request, pageToken }, attemptsMax));
+        yield* csvPages(attemptCsv, (pageToken) => attemptPage({ ...request, pageToken }, attemptsMax, by));
         return;
       }
       const request = { ...table.value, rowCountMax: costsMax };
-      yield* csvPages(costCsv(dimensionsOf(request)), (pageToken) => costPage({ ...request, pageToken }));
+      yield* csvPages(costCsv(dimensionsOf(request)), (pageToken) => costPage({ ...request, pageToken }, by));
     },
   };
 }
@@ -140,6 +145,29 @@ function dimensionsOf({ dimensions }: ListCostsRequest): readonly CostDimension[
 function filterOf(request: ListCostsRequest | ListAttemptsRequest): UsageFilter {
   const { tenant, key, user, alias, provider, model, tag } = request;
   return { tenant, key, user, alias, provider, model, tag };
+}
+
+/**
+ * A filter that meets what the caller may see, and nothing else. Pure.
+ * @throws WeirError FORBIDDEN for a member that came with a token, since the ledger does not tell such callers apart
+ */
+function confined(filter: UsageFilter, { tenant, key }: Confinement): UsageFilter {
+  if (key === tokenKey) {
+    throw new WeirError(ErrorReason.FORBIDDEN, {
+      text: "Members who come with a token have no key whose usage could be told.",
+      metadata: { permission: "costs_read" },
+    });
+  }
+  const own = { ...filter, tenant: filter.tenant === "" ? (tenant ?? "") : filter.tenant };
+  // Another key's usage is not there: no key is called so.
+  return key === undefined ? own : { ...own, key: filter.key === "" || filter.key === key ? key : "-" };
+}
+
+function everyTenantOnly(): WeirError {
+  return new WeirError(ErrorReason.FORBIDDEN, {
+    text: "Only whoever runs the gateway may see this.",
+    metadata: { permission: "gateway_read" },
+  });
 }
 
 function invalid(param: string): WeirError {

@@ -4,6 +4,7 @@ import type { ServiceImpl } from "@connectrpc/connect";
 import {
   BudgetRecordSchema,
   BudgetSchema,
+  type BudgetScope,
   BudgetScopeSchema,
   type BudgetService,
   BudgetStandingSchema,
@@ -16,6 +17,7 @@ import {
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import type { Clock } from "@weir/kit/clock";
 import { WeirError } from "@weir/kit/weir-error";
+import { type Confinement, confinementOf, tenantFor } from "../confinement.ts";
 import type { BudgetRow, BudgetStore, StandingRow, WindowKindWord } from "./budget-store.ts";
 import { type GroupResult, leaseMs, type LeaseAsk, type LeaseState, type LeaseStore } from "./lease-store.ts";
 import type { Waiting } from "../waiting.ts";
@@ -59,10 +61,15 @@ export function createBudgetService({
   }
 
   return {
-    async createBudget(request) {
-      const { budgetId, scope = create(BudgetScopeSchema) } = request;
+    async createBudget(request, context) {
+      const by = confinementOf(context);
+      const { budgetId } = request;
+      const scope = scopeFor(by, request.scope);
+      if (by.tenant !== undefined && !budgetId.startsWith(`${by.tenant}.`)) {
+        throw invalid("budget_id", `\`budget_id\` must begin with \`${by.tenant}.\`, the tenant's id and a point.`);
+      }
       const { windowKind, spanSeconds } = fromProtoWindow(request.window);
-      const row = await budgets.create({
+      const row = await budgets.create(by, {
         budgetId,
         displayName: request.displayName.toWellFormed(),
         scope: toJson(BudgetScopeSchema, scope),
@@ -78,16 +85,21 @@ export function createBudgetService({
       return { budget: toProtoBudget(row, []) };
     },
 
-    async listBudgets({ tenant }) {
-      const rows = await budgets.list("", listCountMax);
+    async listBudgets({ tenant }, context) {
+      const by = confinementOf(context);
+      const rows = (await budgets.list(by, "", listCountMax)).filter((row) => isVisible(row, by));
       const wanted = tenant.replace(/^tenants\//, "");
       return { budgets: await describe(rows.filter((row) => wanted === "" || scopeOf(row).tenant === wanted)) };
     },
 
-    getBudget: async ({ name }) => describeOne(await budgets.get(idOf(name)), name),
+    async getBudget({ name }, context) {
+      const by = confinementOf(context);
+      const row = await budgets.get(by, idOf(name));
+      return describeOne(row !== undefined && isVisible(row, by) ? row : undefined, name);
+    },
 
-    async updateBudget({ name, limitNanoUsd, softLimits, disabled }) {
-      const row = await budgets.update(idOf(name), {
+    async updateBudget({ name, limitNanoUsd, softLimits, disabled }, context) {
+      const row = await budgets.update(confinementOf(context), idOf(name), {
         limit: limitNanoUsd,
         softPercents: softLimits?.percents,
         disabled,
@@ -96,8 +108,8 @@ export function createBudgetService({
       return describeOne(row, name);
     },
 
-    async deleteBudget({ name }) {
-      if (!(await budgets.remove(idOf(name)))) throw notFound(name);
+    async deleteBudget({ name }, context) {
+      if (!(await budgets.remove(confinementOf(context), idOf(name)))) throw notFound(name);
       waiting.wakeAll();
       return {};
     },
@@ -108,7 +120,7 @@ export function createBudgetService({
       let revision = await budgets.revision();
       let page: readonly BudgetRow[] = [];
       do {
-        page = await budgets.list(page.at(-1)?.budgetId ?? "", recordsAtOnce);
+        page = await budgets.list(undefined, page.at(-1)?.budgetId ?? "", recordsAtOnce);
         yield {
           records: page.filter((row) => !row.disabled).map(toProtoRecord),
           complete: page.length < recordsAtOnce,
@@ -166,6 +178,22 @@ function notFound(name: string): WeirError {
 
 function invalid(param: string, text = `\`${param}\` is missing or malformed.`): WeirError {
   return new WeirError(ErrorReason.INVALID_REQUEST, { text, metadata: { param } });
+}
+
+/**
+ * What a budget is to be about: of a caller that is confined, its tenant.
+ * @throws WeirError NOT_FOUND for another tenant, or for all of them at once
+ */
+function scopeFor(by: Confinement, asked: BudgetScope | undefined): BudgetScope {
+  const scope = asked ?? create(BudgetScopeSchema);
+  if (by.tenant === undefined) return scope;
+  const tenant = tenantFor(by, scope.tenant === "" ? "" : `tenants/${scope.tenant}`);
+  return create(BudgetScopeSchema, { ...scope, tenant });
+}
+
+/** A member sees what is about its key alone. */
+function isVisible(row: BudgetRow, { key }: Confinement): boolean {
+  return key === undefined || scopeOf(row).key === key;
 }
 
 const isOff = (row: BudgetRow): boolean => row.disabled || row.deleted;

@@ -1,5 +1,7 @@
 import type { ClientBase } from "pg";
-import type { Database } from "../database.ts";
+import { changesBetween, type Deed, recordDeed } from "../audit-store.ts";
+import { type Confinement, rowsFor } from "../confinement.ts";
+import type { Database, Rows } from "../database.ts";
 import type { AccountName } from "./windows.ts";
 
 /** How windows follow each other. */
@@ -39,9 +41,10 @@ export interface StandingRow {
 /** Budgets. Failures are WeirError STORE_UNAVAILABLE. */
 export interface BudgetStore {
   /** @returns undefined when the id is taken */
-  create(budget: NewBudget): Promise<BudgetRow | undefined>;
+  create(by: Confinement, budget: NewBudget): Promise<BudgetRow | undefined>;
   /** Changes what is given. @returns undefined when there is no such budget */
   update(
+    by: Confinement,
     budgetId: string,
     change: {
       readonly limit?: bigint | undefined;
@@ -50,10 +53,10 @@ export interface BudgetStore {
     },
   ): Promise<BudgetRow | undefined>;
   /** @returns whether there was one */
-  remove(budgetId: string): Promise<boolean>;
-  get(budgetId: string): Promise<BudgetRow | undefined>;
-  /** By id. */
-  list(afterBudgetId: string, countMax: number): Promise<readonly BudgetRow[]>;
+  remove(by: Confinement, budgetId: string): Promise<boolean>;
+  get(by: Confinement, budgetId: string): Promise<BudgetRow | undefined>;
+  /** By id. @param by undefined: the gateway itself, which sees all */
+  list(by: Confinement | undefined, afterBudgetId: string, countMax: number): Promise<readonly BudgetRow[]>;
   /** Present windows of budgets, the one of which most is spent first. */
   standings(budgetIds: readonly string[], countMax: number): Promise<readonly StandingRow[]>;
   /** The newest change that is visible. */
@@ -84,11 +87,11 @@ interface Row {
 }
 
 export function createBudgetStore(database: Database): BudgetStore {
-  const query = (text: string, values: unknown[]) =>
-    database.transaction(async (client) => (await client.query<Row>(text, values)).rows.map(fromRow));
+  const query = (text: string, values: unknown[], rows: Rows = database) =>
+    rows.transaction(async (client) => (await client.query<Row>(text, values)).rows.map(fromRow));
   return {
-    create: (budget) =>
-      database.transaction(async (client) => {
+    create: (by, budget) =>
+      rowsFor(database, by).transaction(async (client) => {
         const revision = await nextRevision(client);
         const { rows } = await client.query<Row>(
           `insert into budgets (budget_id, display_name, scope, limit_nano_usd, window_kind, span_seconds, soft_percents, revision)
@@ -105,10 +108,14 @@ export function createBudgetStore(database: Database): BudgetStore {
             revision,
           ],
         );
-        return rows.map(fromRow)[0];
+        const [row] = rows.map(fromRow);
+        if (row !== undefined) await recordDeed(client, by, deedOf("create", undefined, row));
+        return row;
       }),
-    update: (budgetId, { limit, softPercents, disabled }) =>
-      database.transaction(async (client) => {
+    update: (by, budgetId, { limit, softPercents, disabled }) =>
+      rowsFor(database, by).transaction(async (client) => {
+        const before = await lock(client, budgetId);
+        if (before === undefined) return undefined;
         const revision = await nextRevision(client);
         const { rows } = await client.query<Row>(
           `update budgets set limit_nano_usd = coalesce($2, limit_nano_usd), soft_percents = coalesce($3, soft_percents),
@@ -122,27 +129,32 @@ export function createBudgetStore(database: Database): BudgetStore {
             revision,
           ],
         );
-        return rows.map(fromRow)[0];
+        const [after] = rows.map(fromRow);
+        if (after !== undefined) await recordDeed(client, by, deedOf("update", before, after));
+        return after;
       }),
-    remove: (budgetId) =>
-      database.transaction(async (client) => {
+    remove: (by, budgetId) =>
+      rowsFor(database, by).transaction(async (client) => {
+        const before = await lock(client, budgetId);
+        if (before === undefined) return false;
         const revision = await nextRevision(client);
-        const { rowCount } = await client.query(
+        await client.query(
           "update budgets set delete_time = now(), revision = $2 where budget_id = $1 and delete_time is null",
           [budgetId, revision],
         );
-        return rowCount === 1;
+        await recordDeed(client, by, deedOf("delete", before, undefined));
+        return true;
       }),
-    async get(budgetId) {
-      return (
-        await query(`select ${columns} from budgets where budget_id = $1 and delete_time is null`, [budgetId])
-      )[0];
+    async get(by, budgetId) {
+      const text = `select ${columns} from budgets where budget_id = $1 and delete_time is null`;
+      return (await query(text, [budgetId], rowsFor(database, by)))[0];
     },
-    list: (afterBudgetId, countMax) =>
-      query(`select ${columns} from budgets where budget_id > $1 and delete_time is null order by budget_id limit $2`, [
-        afterBudgetId,
-        countMax,
-      ]),
+    list: (by, afterBudgetId, countMax) =>
+      query(
+        `select ${columns} from budgets where budget_id > $1 and delete_time is null order by budget_id limit $2`,
+        [afterBudgetId, countMax],
+        by === undefined ? database : rowsFor(database, by),
+      ),
     standings: (budgetIds, countMax) =>
       database.transaction(async (client) => {
         const { rows } = await client.query<{
@@ -201,6 +213,36 @@ function fromRow(row: Row): BudgetRow {
     createTime: row.create_time,
     revision: BigInt(row.revision),
     deleted: row.deleted,
+  };
+}
+
+async function lock(client: ClientBase, budgetId: string): Promise<BudgetRow | undefined> {
+  const { rows } = await client.query<Row>(
+    `select ${columns} from budgets where budget_id = $1 and delete_time is null for update`,
+    [budgetId],
+  );
+  return rows.map(fromRow)[0];
+}
+
+function deedOf(verb: string, before: BudgetRow | undefined, after: BudgetRow | undefined): Deed {
+  const { budgetId, scope } = (after ?? before) as BudgetRow;
+  const tenant = (scope as { readonly tenant?: string }).tenant ?? "";
+  return {
+    action: `budgets.${verb}`,
+    tenantId: tenant === "" || tenant === "*" ? null : tenant,
+    resource: `budgets/${budgetId}`,
+    changes: changesBetween(before && fieldsOf(before), after && fieldsOf(after)),
+  };
+}
+
+function fieldsOf({ displayName, scope, limit, windowKind, spanSeconds, softPercents, disabled }: BudgetRow) {
+  return {
+    display_name: displayName,
+    scope,
+    limit_nano_usd: String(limit),
+    window: spanSeconds === null ? windowKind : `${windowKind} of ${spanSeconds} s`,
+    soft_percents: softPercents,
+    disabled,
   };
 }
 

@@ -11,8 +11,9 @@ import {
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import { AttemptOutcome, UsageBatchSchema } from "@weir/gen/weir/metering/v1/usage_event_pb";
 import { type Client, hostService } from "@weir/kit/call";
-import { createClient } from "@weir/kit/client";
+import { bearing, createClient } from "@weir/kit/client";
 import { createLocalDoor } from "@weir/kit/local";
+import { operatorMetadata } from "@weir/kit/operator";
 import { createPriceList } from "@weir/price/price";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import type { Metering } from "../service.ts";
@@ -38,7 +39,8 @@ describe.each(["embedded", "postgres"] as const)("%s", (engine) => {
     db = await openTestDatabase(engine);
     metering = meteringOn(db.database);
     await metering.prepare(createPriceList([testPrice]));
-    service = createClient(BudgetService, createLocalDoor([hostService(BudgetService, metering.budgets)]));
+    const door = createLocalDoor([hostService(BudgetService, metering.budgets)]);
+    service = bearing(createClient(BudgetService, door), operatorMetadata);
   });
   afterAll(() => db.end());
   beforeEach(() =>

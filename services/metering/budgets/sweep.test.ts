@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import { createPriceList } from "@weir/price/price";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import type { Database } from "../database.ts";
-import { meteringOn, openTestDatabase, silentLog, type TestDatabase, testPrice } from "../testing.ts";
+import { meteringOn, openTestDatabase, operator, silentLog, type TestDatabase, testPrice } from "../testing.ts";
 import { createBudgetStore, type WindowKindWord } from "./budget-store.ts";
 import { startBudgetSweeper } from "./budget-sweeper.ts";
 import { createLeaseStore, type LeaseStore } from "./lease-store.ts";
@@ -25,7 +25,7 @@ describe.each(["embedded", "postgres"] as const)("%s", (engine) => {
   beforeEach(() => db.query("truncate budgets, budget_windows, budget_buckets, budget_leases"));
 
   const create = (budgetId: string, windowKind: WindowKindWord) =>
-    createBudgetStore(db.database).create({
+    createBudgetStore(db.database).create(operator, {
       budgetId,
       displayName: "",
       scope: {},
@@ -149,7 +149,7 @@ describe.each(["embedded", "postgres"] as const)("%s", (engine) => {
   test("windows without an end go 400 days after their budget was deleted", async () => {
     await create("a", "total");
     await acquire("a", 5n);
-    await createBudgetStore(db.database).remove("a");
+    await createBudgetStore(db.database).remove(operator, "a");
     await passKeep();
     expect((await sweep()).windows).toBe(0);
     await db.query("update budgets set delete_time = now() - interval '401 days'");

@@ -1,12 +1,11 @@
-import { fromBinary } from "@bufbuild/protobuf";
 import { type Duration, durationMs, timestampFromDate } from "@bufbuild/protobuf/wkt";
 import type { HandlerContext, ServiceImpl } from "@connectrpc/connect";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
-import { PrincipalSchema } from "@weir/gen/weir/common/v1/principal_pb";
 import type { ConversationService } from "@weir/gen/weir/conversation/v1/conversation_service_pb";
 import { ResponseState as ProtoState } from "@weir/gen/weir/conversation/v1/response_pb";
-import { metadataNames, requestMetadata } from "@weir/kit/call";
+import { metadataNames } from "@weir/kit/call";
 import { WeirError } from "@weir/kit/weir-error";
+import { isTenant, principalOf } from "../confinement.ts";
 import type { Owner, ResponseRow, ResponseState, ResponseStore } from "./response-store.ts";
 
 const turnsMaxDefault = 1_000;
@@ -89,22 +88,13 @@ export function createConversations(store: ResponseStore): ServiceImpl<typeof Co
 
 /** Who calls. @throws WeirError INVALID_REQUEST when the metadata names no tenant */
 function ownerOf(context: HandlerContext): Owner {
-  const entry = requestMetadata(context, metadataNames.principal);
-  const principal = entry === undefined ? undefined : decodePrincipal(entry);
-  if (principal === undefined || principal.tenant === "") {
+  const principal = principalOf(context);
+  if (principal === undefined || !isTenant(principal.tenant)) {
     throw new WeirError(ErrorReason.INVALID_REQUEST, {
       text: `The metadata entry ${metadataNames.principal} must name a tenant.`,
     });
   }
   return principal;
-}
-
-function decodePrincipal(entry: string): Owner | undefined {
-  try {
-    return fromBinary(PrincipalSchema, Buffer.from(entry, "base64"));
-  } catch {
-    return undefined; // no message: as if there were none
-  }
 }
 
 function notFound(responseId: string): WeirError {

@@ -108,7 +108,7 @@ const clientColumns = {
 export function createResponseStore(database: Database): ResponseStore {
   return {
     insert: (owner, row) =>
-      database.transaction(async (client) => {
+      database.of(owner.tenant).transaction(async (client) => {
         const queries = drizzle(client);
         const values = { ...valuesOf(row), tenant: owner.tenant, key: owner.key };
         const inserted = await queries
@@ -135,7 +135,7 @@ export function createResponseStore(database: Database): ResponseStore {
         return same.length > 0;
       }),
     async find(tenant, responseId) {
-      const rows = await database.read((queries) =>
+      const rows = await database.of(tenant).read((queries) =>
         queries
           .select(clientColumns)
           .from(responses)
@@ -144,7 +144,7 @@ export function createResponseStore(database: Database): ResponseStore {
       return rows[0];
     },
     remove: (tenant, responseId) =>
-      database.transaction(async (client) => {
+      database.of(tenant).transaction(async (client) => {
         const rows = await drizzle(client)
           .delete(responses)
           .where(isOf(tenant, responseId))
@@ -152,7 +152,8 @@ export function createResponseStore(database: Database): ResponseStore {
         return rows[0]?.isLive ?? false;
       }),
     async history(tenant, responseId, bounds) {
-      const { rows } = await database.read((queries) => queries.execute<ChainRow>(chainOf(tenant, responseId, bounds)));
+      const chain = chainOf(tenant, responseId, bounds);
+      const { rows } = await database.of(tenant).read((queries) => queries.execute<ChainRow>(chain));
       return historyOf(rows, bounds);
     },
     renew: (leaseIds, leaseMs) =>
@@ -188,7 +189,7 @@ export function createResponseStore(database: Database): ResponseStore {
         return same.length > 0;
       }),
     cancel: (tenant, responseId) =>
-      database.transaction(async (client) => {
+      database.of(tenant).transaction(async (client) => {
         const queries = drizzle(client);
         await queries
           .update(responses)

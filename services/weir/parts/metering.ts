@@ -1,6 +1,9 @@
 import type { DependencyHealth } from "@weir/edge/service";
 import { AccountService } from "@weir/gen/weir/account/v1/account_service_pb";
+import { AuditService } from "@weir/gen/weir/account/v1/audit_service_pb";
 import { BudgetService } from "@weir/gen/weir/account/v1/budget_service_pb";
+import { TeamService } from "@weir/gen/weir/account/v1/team_service_pb";
+import { UserService } from "@weir/gen/weir/account/v1/user_service_pb";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import { ConversationService } from "@weir/gen/weir/conversation/v1/conversation_service_pb";
 import { IdempotencyService } from "@weir/gen/weir/idempotency/v1/idempotency_service_pb";
@@ -33,6 +36,9 @@ export async function startMetering(root: Root): Promise<Part> {
       return () => {};
     });
     mesh.host("metering", AccountService, metering.accounts);
+    mesh.host("metering", TeamService, metering.teams);
+    mesh.host("metering", UserService, metering.users);
+    mesh.host("metering", AuditService, metering.audit);
     mesh.host("metering", BudgetService, metering.budgets);
     mesh.host("metering", UsageService, metering.usage);
     mesh.host("metering", LedgerService, metering.ledger);
@@ -43,6 +49,7 @@ export async function startMetering(root: Root): Promise<Part> {
     const sweeper = metering.startSweeper();
     const months = metering.startMonthKeeper(() => configuration.current().config.ledger?.keptMonths);
     const budgetSweeper = metering.startBudgetSweeper();
+    const auditSweeper = metering.startAuditSweeper();
 
     let isUp = true;
     let conflictCount = 0;
@@ -94,6 +101,8 @@ export async function startMetering(root: Root): Promise<Part> {
         sweeper.stop();
         months.stop();
         budgetSweeper.stop();
+        auditSweeper.stop();
+        await metering.endRefusals();
         await nats?.close(timeoutMs);
         await database.close();
       },
