@@ -3,7 +3,7 @@ import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import { WeirError } from "@weir/kit/weir-error";
 import type { Authenticate } from "./auth/authenticate.ts";
 import { authorise } from "./auth/authorise.ts";
-import type { Caller } from "./auth/snapshot.ts";
+import type { Caller } from "./auth/caller.ts";
 import type { Admission, Limits } from "./limits/limits.ts";
 import type { Access } from "./routes/route.ts";
 

@@ -13,8 +13,6 @@ import type { Log } from "@weir/kit/log";
 import { CallCancelled } from "@weir/kit/weir-error";
 import { type Caller, createCaller } from "./caller.ts";
 
-export { type Caller, principalHeaderFor } from "./caller.ts";
-
 /** A key that is live, ready for use. */
 export interface KeyCaller extends Caller {
   /** HMAC-SHA-256 of the key's text under the pepper. */

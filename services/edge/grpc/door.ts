@@ -16,7 +16,7 @@ import { beginTrace } from "@weir/kit/telemetry/trace-context";
 import { CallCancelled, toWeirError } from "@weir/kit/weir-error";
 import type { Admit, Admitted } from "../admission.ts";
 import { clientAddress } from "../auth/client-address.ts";
-import type { Caller } from "../auth/snapshot.ts";
+import type { Caller } from "../auth/caller.ts";
 import type { EdgeSettings } from "../config.ts";
 import { sourceOf } from "../http/source.ts";
 import { clientLeft, type Outcome } from "../report.ts";

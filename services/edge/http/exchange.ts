@@ -6,7 +6,7 @@ import { CallCancelled, toWeirError, type WeirError } from "@weir/kit/weir-error
 import type { RenderedError } from "@weir/dialect/codec";
 import { renderError, renderErrorEvent } from "@weir/dialect/openai/errors";
 import type { Alarm, Alarms } from "../alarms.ts";
-import type { Caller } from "../auth/snapshot.ts";
+import type { Caller } from "../auth/caller.ts";
 import type { Admission } from "../limits/limits.ts";
 import type { AnswerKeeper } from "./answer-keeper.ts";
 import { encodeChunk } from "./chunk.ts";

@@ -5,7 +5,7 @@ import { checkBody, readWireRequest, wireRequest } from "@weir/dialect/wire-requ
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import { callMetadata } from "@weir/kit/call";
 import { WeirError } from "@weir/kit/weir-error";
-import { principalHeaderFor } from "../auth/snapshot.ts";
+import { principalHeaderFor } from "../auth/caller.ts";
 import { readJsonBody } from "../http/body.ts";
 import { aliasOf, emptyRequest, type GenerateDeps, passingHeaders, type PathFacts } from "./generate.ts";
 import type { KeyedCall } from "./route.ts";

@@ -13,7 +13,7 @@ import { type CallOptions, callMetadata, type Client } from "@weir/kit/call";
 import type { Clock } from "@weir/kit/clock";
 import type { ReplyStream } from "@weir/kit/reply-stream";
 import { WeirError } from "@weir/kit/weir-error";
-import { principalHeaderFor } from "../auth/snapshot.ts";
+import { principalHeaderFor } from "../auth/caller.ts";
 import { readTags } from "../auth/tags.ts";
 import type { EdgeSettings } from "../config.ts";
 import { type BodyMemory, readJsonBody } from "../http/body.ts";

@@ -1,6 +1,6 @@
 import type { IncomingMessage } from "node:http";
 import { Permission } from "@weir/gen/weir/common/v1/access_pb";
-import type { Caller } from "../auth/snapshot.ts";
+import type { Caller } from "../auth/caller.ts";
 import type { ErrorVoice, Exchange } from "../http/exchange.ts";
 import type { PathParams, RouteRow } from "../http/route-table.ts";
 import type { Admission } from "../limits/limits.ts";

@@ -15,7 +15,7 @@ import {
 import { methodPath } from "@weir/kit/context";
 import { ReplyStream } from "@weir/kit/reply-stream";
 import { asError, WeirError } from "@weir/kit/weir-error";
-import type { Caller } from "../auth/snapshot.ts";
+import type { Caller } from "../auth/caller.ts";
 import type { Admission } from "../limits/limits.ts";
 import { aliasOf, outputTokensGuess } from "../routes/generate.ts";
 import type { MethodRule, RpcFacts } from "./public-methods.ts";

@@ -4,7 +4,7 @@ import { access as accessOption, Permission } from "@weir/gen/weir/common/v1/acc
 import { type CallOptions, callMetadata, type Client } from "@weir/kit/call";
 import { methodPath } from "@weir/kit/context";
 import type { ReplyStream } from "@weir/kit/reply-stream";
-import { type Caller, principalHeaderFor } from "../auth/snapshot.ts";
+import { type Caller, principalHeaderFor } from "../auth/caller.ts";
 import { readTags } from "../auth/tags.ts";
 import type { Admission } from "../limits/limits.ts";
 import type { Access } from "../routes/route.ts";

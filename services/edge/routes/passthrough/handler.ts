@@ -9,7 +9,7 @@ import type {
 import { callMetadata, type Client, type Metadata } from "@weir/kit/call";
 import type { ReplyStream } from "@weir/kit/reply-stream";
 import { WeirError } from "@weir/kit/weir-error";
-import { principalHeaderFor } from "../../auth/snapshot.ts";
+import { principalHeaderFor } from "../../auth/caller.ts";
 import { readTags } from "../../auth/tags.ts";
 import type { EdgeSettings } from "../../config.ts";
 import { type BodyMemory, readJsonBody } from "../../http/body.ts";

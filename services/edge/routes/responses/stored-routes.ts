@@ -13,7 +13,7 @@ import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import { ResponseState, type StoredResponse } from "@weir/gen/weir/conversation/v1/response_pb";
 import { callMetadata, type Metadata } from "@weir/kit/call";
 import { WeirError } from "@weir/kit/weir-error";
-import { principalHeaderFor } from "../../auth/snapshot.ts";
+import { principalHeaderFor } from "../../auth/caller.ts";
 import type { BodyMemory } from "../../http/body.ts";
 import { callsModels, type KeyedCall, type Route, versioned } from "../route.ts";
 import { type Archive, endStateOf } from "./archive.ts";
