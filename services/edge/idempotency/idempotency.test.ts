@@ -273,6 +273,17 @@ test.each(["", " ", "a b", "x".repeat(256), "ü"])("%j is no idempotency key", a
   expect(calls).toHaveLength(0);
 });
 
+test("uploads are not repeated, and say so", async () => {
+  const { url, key } = await start();
+  const headers = {
+    authorization: `Bearer ${key}`,
+    "idempotency-key": "k-1",
+    "content-type": "multipart/form-data; boundary=x",
+  };
+  const response = await fetch(`${url}/v1/chat/completions`, { method: "POST", headers, body: "--x--" });
+  expect([response.status, (await response.text()).includes("multipart")]).toEqual([400, true]);
+});
+
 test("the store has nothing that can be read: not without the client's key, and not without the secret", () => {
   const parts = ["caller", "/v1/chat/completions", "k-1"];
   const seal = createRequestSeal(pepper, parts);

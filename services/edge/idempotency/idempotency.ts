@@ -127,11 +127,10 @@ export function createIdempotency(deps: IdempotencyDeps): Idempotency {
   return {
     async serve(exchange, caller, route, handle) {
       const key = String(exchange.request.headers[idempotencyHeader]);
-      if (!keyShape.test(key)) {
-        throw new WeirError(ErrorReason.INVALID_REQUEST, {
-          text: "The header `Idempotency-Key` must have 1 to 255 visible ASCII characters.",
-          metadata: { param: idempotencyHeader },
-        });
+      if (!keyShape.test(key)) throw invalid("must have 1 to 255 visible ASCII characters");
+      // Uploads are not held in memory, which a digest of them would need.
+      if (/^multipart\//i.test(exchange.request.headers["content-type"] ?? "")) {
+        throw invalid("does not go with multipart bodies");
       }
       const { bodyBytesMax, bodyStallMs, bodyBytesPerSecondMin } = deps.settings();
       const body = await readBody(exchange, {
@@ -166,6 +165,13 @@ export function createIdempotency(deps: IdempotencyDeps): Idempotency {
     },
     close: () => cancelTimer(),
   };
+}
+
+function invalid(fault: string): WeirError {
+  return new WeirError(ErrorReason.INVALID_REQUEST, {
+    text: `The header \`Idempotency-Key\` ${fault}.`,
+    metadata: { param: idempotencyHeader },
+  });
 }
 
 /** @throws WeirError when the key is not free, and there is nothing to repeat */
