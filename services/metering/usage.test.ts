@@ -181,7 +181,7 @@ describe.each(["embedded", "postgres"] as const)("%s", (engine) => {
     expect(lines[0]).toMatch(/^start_time,end_time,attempt_id,request_id,tenant,key,user,/);
     expect(lines[1]).toBe(
       `2026-11-20T12:00:00.000Z,2026-11-20T12:00:00.810Z,${attemptId(10)},r-9,zeta,abcdefghijklmnop,"'=user-1",large,acme,large,,` +
-        `true,completed,200,chatcmpl-10,reported,1000,100,50,,250000,acme/large@2026-01-01,priced,0.002250000,0.002250000`,
+        `true,completed,200,chatcmpl-10,reported,1000,100,50,,250000,acme/large@2026-01-01,priced,0.002250000,0.002250000,0,0.002250000,0.002250000`,
     );
     expect(lines[2]).toContain('"odd=a=b,team=search"');
     expect(lines[5]).toBe("");
