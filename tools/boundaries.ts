@@ -40,15 +40,21 @@ const drivers: readonly { readonly packages: RegExp; readonly files: RegExp }[] 
   {
     packages: /^(pg|pg-.*|drizzle-orm|@electric-sql\/.*)(\/|$)/,
     files:
-      /^services\/metering\/(store|account-store|price-store|conversations\/response-store|costs|attempt-list|usage-question|schema|database|embedded)\.ts$/,
+      /^services\/metering\/([a-z]+\/)?([a-z-]+-)?store\.ts$|^services\/metering\/(account-revision|costs|attempt-list|usage-question|schema|database|embedded)\.ts$/,
   },
   {
     packages: /^(nats|@nats-io\/.*)(\/|$)/,
     files: /^services\/(metering\/consumer|pool\/journal\/.*(drain|sink|jetstream))/,
   },
   { packages: /^undici(\/|$)/, files: /^services\/pool\// },
+  { packages: /^ws(\/|$)/, files: /^services\/(edge\/http\/web-socket|pool\/passthrough\/realtime-[a-z-]+)\.ts$/ },
+  { packages: /^jose(\/|$)/, files: /^services\/edge\/auth\// },
+  { packages: /^@redis\/.*/, files: /^services\/weir\/redis\.ts$/ },
   { packages: /^node-llama-cpp(\/|$)/, files: /^services\/local\/(llama|loaded-model|grammar)\.ts$/ },
-  { packages: /^(@connectrpc\/.*|@grpc\/.*)(\/|$)/, files: /^services\/(kit\/|[a-z]+\/([a-z-]+-)?service\.ts)/ },
+  {
+    packages: /^(@connectrpc\/.*|@grpc\/.*)(\/|$)/,
+    files: /^services\/(kit\/|edge\/(connect|grpc)\/|[a-z]+\/([a-z-]+-)?service\.ts)/,
+  },
   { packages: /^@opentelemetry\/(?!api(\/|$))/, files: /^services\/kit\/telemetry\// },
 ];
 
