@@ -90,6 +90,22 @@ test.each<[string, object, object]>([
   expect(readUsage(json)).toEqual({ sound: false, usage: { ...nothing, ...usage } });
 });
 
+test.each<[object, string | undefined]>([
+  [{ serviceTier: "flex" }, "flex"],
+  [{ serviceTier: "priority" }, "priority"],
+  [{ serviceTier: "standard" }, undefined],
+  [{ serviceTier: "unspecified" }, undefined],
+  [{ serviceTier: 7 }, undefined],
+  [{ trafficType: "ON_DEMAND" }, undefined],
+  [{ trafficType: "ON_DEMAND_FLEX" }, "flex"],
+  [{ trafficType: "ON_DEMAND_PRIORITY" }, "priority"],
+  [{ trafficType: "PROVISIONED_THROUGHPUT" }, "provisioned_throughput"],
+  [{ trafficType: "TRAFFIC_TYPE_UNSPECIFIED" }, undefined],
+])("of %j the tier that it was served in is %j", (json, serviceTier) => {
+  const { usage } = readUsage({ promptTokenCount: 4, ...json }) ?? {};
+  expect(usage?.serviceTier).toBe(serviceTier);
+});
+
 test.each([undefined, null, 5, [], {}, { totalTokenCount: 5 }])("%j reports nothing", (json) => {
   expect(readUsage(json)).toBeUndefined();
 });
