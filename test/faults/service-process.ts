@@ -18,7 +18,8 @@ export interface ServiceProcess {
 }
 
 const main = join(dirname(dirname(import.meta.dirname)), "services/weir/main.ts");
-const readyMs = 30_000;
+const keeping = join(import.meta.dirname, "compile-cache.ts");
+const readyMs = 60_000;
 
 /** Runs `weir serve <services>`. */
 export function runService(
@@ -34,8 +35,15 @@ export function runService(
   const plan = {
     name,
     command: process.execPath,
-    args: [main, "serve", services.join(",")],
-    env: { PATH: process.env["PATH"], HOME: cwd, WEIR_LOG_LEVEL: "warn", WEIR_TRACE_RATIO: "0", ...env },
+    args: ["--import", keeping, main, "serve", services.join(",")],
+    env: {
+      PATH: process.env["PATH"],
+      HOME: cwd,
+      NODE_COMPILE_CACHE: process.env["WEIR_TEST_COMPILE_CACHE"],
+      WEIR_LOG_LEVEL: "warn",
+      WEIR_TRACE_RATIO: "0",
+      ...env,
+    },
     cwd,
     tethered: true,
   };
