@@ -44,6 +44,7 @@ import { createHealth, type DependencyHealth } from "./routes/health.ts";
 import { createMetrics } from "./routes/metrics.ts";
 import { createModels } from "./routes/models.ts";
 import type { PassthroughDeps } from "./routes/passthrough/handler.ts";
+import { createRealtime } from "./routes/passthrough/realtime.ts";
 import { createPassthroughRoutes } from "./routes/passthrough/routes.ts";
 import { createResponses } from "./routes/responses/responses.ts";
 import { callsModels, type Route, versioned } from "./routes/route.ts";
@@ -190,6 +191,7 @@ export function createEdge(deps: EdgeDeps): Edge {
     ...dialects,
     ...responses.routes,
     ...createPassthroughRoutes({ ...deps, memory }),
+    ...createRealtime({ ...deps, memory }),
     ...chatSockets.routes,
     ...versioned({ method: "GET", path: "/models", access: callsModels("models"), handle: models.list }),
     ...versioned({ method: "GET", path: "/models/{id=**}", access: callsModels("models"), handle: models.get }),

@@ -49,6 +49,8 @@ export interface PoolOptions {
   /** Where limits of providers are that several pools share. Undefined: this one counts for itself. */
   readonly limitStore?: CounterStore | undefined;
   readonly clock: Clock;
+  /** A new UUID of version 7: each response of a session of Realtime is an attempt. */
+  readonly newAttemptId: () => string;
   readonly meter: Meter;
   readonly tracer: Tracer;
   readonly log: Log;
@@ -120,6 +122,7 @@ export function createPool(options: PoolOptions): Pool {
     leave: (provider) => limitOf(provider.id).leave(),
     allow: (provider) => providerLimits.take(provider, { body: noBody, outputTokensMax: undefined }),
     isNew: (attemptId) => recentIds.add(attemptId),
+    newAttemptId: options.newAttemptId,
     readPrincipal,
     measures,
     log,

@@ -76,6 +76,7 @@ export async function startGateway(options: GatewayOptions = {}) {
     journal,
     budgets: options.budgets ?? { hold: () => undefined },
     clock: systemClock,
+    newAttemptId: createAttemptIds(),
     ...noTelemetry,
     log: silent,
   });

@@ -8,6 +8,7 @@ import { createEndpoints, type EndpointCall } from "./endpoints.ts";
 import { errorJson } from "./errors.ts";
 import { type Play, playInstead, playJson, playStream, type Progress } from "./play.ts";
 import { createScriptQueue, type QueuedScript } from "./queue.ts";
+import { createRealtime, type RealtimeCall } from "./realtime.ts";
 import { createStorm, readScript, type Script, ScriptError, scriptFromHeaders } from "./script.ts";
 
 export type { AttemptEnd, AttemptRecord, Counts } from "./attempts.ts";
@@ -65,6 +66,8 @@ export interface Simulator {
   received(): readonly ReceivedRequest[];
   /** Requests to other endpoints than chat, the oldest first. */
   endpointCalls(): readonly EndpointCall[];
+  /** Sessions of Realtime, the oldest first. */
+  realtimeCalls(): readonly RealtimeCall[];
   /** Lays a script over the next requests that match. */
   script(script: Script, match?: { readonly model?: string; readonly times?: number }): void;
   /** Forgets all scripts that still wait. */
@@ -90,6 +93,7 @@ export function createSimulator(options: SimulatorOptions = {}): Simulator {
   const book = createAttemptBook(counting ? options.countFile : undefined, options.recordsMax ?? 100_000);
   const queue = createScriptQueue();
   const endpoints = createEndpoints();
+  const realtime = createRealtime();
   const sockets = new Set<Socket>();
   const received: ReceivedRequest[] = [];
   let open = 0;
@@ -100,6 +104,7 @@ export function createSimulator(options: SimulatorOptions = {}): Simulator {
   server.keepAliveTimeout = 0;
   server.requestTimeout = 0;
   server.on("connection", track);
+  server.on("upgrade", realtime.upgrade);
   server.on("secureConnection", track);
   server.on("clientError", (_error, socket) => socket.destroy());
   // TLS handshakes that fail are the client's affair, and a test's.
@@ -329,6 +334,7 @@ export function createSimulator(options: SimulatorOptions = {}): Simulator {
     attempt: (id) => book.find(id),
     received: () => received,
     endpointCalls: () => endpoints.calls,
+    realtimeCalls: () => realtime.calls,
     script: (script, match) => queue.add({ script: readScript(script), model: match?.model, times: match?.times ?? 1 }),
     clearScripts: () => queue.clear(),
     cutConnections() {

@@ -1,5 +1,6 @@
 import type { HandlerContext, ServiceImpl } from "@connectrpc/connect";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
+import type { Usage } from "@weir/gen/weir/common/v1/usage_pb";
 import type { Principal } from "@weir/gen/weir/common/v1/principal_pb";
 import type {
   ForwardAttemptHead,
@@ -7,7 +8,7 @@ import type {
   ForwardAttemptResponse,
   ForwardAttemptService,
 } from "@weir/gen/weir/passthrough/v1/forward_attempt_service_pb";
-import type { CallHead } from "@weir/gen/weir/passthrough/v1/forward_pb";
+import type { CallHead, Place } from "@weir/gen/weir/passthrough/v1/forward_pb";
 import type { Target } from "@weir/gen/weir/routing/v1/target_pb";
 import { hasEnded, metadataNames, onCallEnd, requestMetadata } from "@weir/kit/call";
 import type { Clock } from "@weir/kit/clock";
@@ -17,8 +18,8 @@ import { ReplyStream, streamOf } from "@weir/kit/reply-stream";
 import { asError, CallCancelled, WeirError } from "@weir/kit/weir-error";
 import type { Price, PriceList } from "@weir/price/price";
 import type { Dispatcher } from "undici";
-import { closing } from "../attempt.ts";
-import { logFailure, toIntent, toUsageEvent } from "../attempt-record.ts";
+import { type AttemptEnd, closing } from "../attempt.ts";
+import { logFailure, type RecordedPlan, toIntent, toUsageEvent } from "../attempt-record.ts";
 import { readTimeouts } from "../attempt-timeouts.ts";
 import type { Budgets } from "../budgets/budgets.ts";
 import type { CallHold } from "../budgets/call-hold.ts";
@@ -27,9 +28,11 @@ import type { Journal } from "../journal/journal.ts";
 import type { Measures } from "../measures.ts";
 import type { ProviderSet, ProviderSettings } from "../provider-set.ts";
 import { endTaking } from "../provider-limits.ts";
-import type { Keys } from "../providers/key-use.ts";
+import type { AccountUse, Keys } from "../providers/key-use.ts";
+import type { AnswerBox } from "./answer-box.ts";
 import { bodyLength, bodyStream } from "./body.ts";
-import { ForwardAttempt, type ForwardPlan } from "./forward-attempt.ts";
+import { ForwardAttempt } from "./forward-attempt.ts";
+import { type OpenAttempt, RealtimeSession } from "./realtime-session.ts";
 
 export interface ForwardingDeps {
   readonly clock: Clock;
@@ -46,6 +49,7 @@ export interface ForwardingDeps {
   readonly allow: (provider: ProviderSettings) => Taking | undefined | Promise<Taking>;
   /** Whether an attempt's id was not seen before; it is from then on. */
   readonly isNew: (attemptId: string) => boolean;
+  readonly newAttemptId: () => string;
   readonly readPrincipal: (entry: string | undefined) => Principal;
   readonly measures: Measures;
   readonly log: Log;
@@ -66,10 +70,10 @@ const freeEndpoints: ReadonlySet<string> = new Set(["moderations"]);
 /** Serves calls that pass through. */
 export function createForwarding(deps: ForwardingDeps): Forwarding {
   const { clock, journal, measures, log } = deps;
-  const attempts = new Set<ForwardAttempt>();
+  const calls = new Set<OpenCall>();
   let closed = false;
 
-  async function open(pieces: ReplyStream<ForwardAttemptRequest>, context: HandlerContext): Promise<ForwardAttempt> {
+  async function open(pieces: ReplyStream<ForwardAttemptRequest>, context: HandlerContext): Promise<OpenCall> {
     const head = await readHead(pieces);
     const { call, target } = head;
     const startMs = clock.monotonic();
@@ -77,7 +81,8 @@ export function createForwarding(deps: ForwardingDeps): Forwarding {
     const principal = deps.readPrincipal(requestMetadata(context, metadataNames.principal));
     const provider = deps.providers().get(target.provider);
     if (provider === undefined) throw unavailable(target.provider, "connect");
-    const path = provider.passthroughPath?.(call.path, call.query, target.model);
+    const query = call.endpoint === "realtime" ? `model=${encodeURIComponent(target.model)}` : call.query;
+    const path = provider.passthroughPath?.(call.path, query, target.model);
     if (path === undefined) throw unsupported(provider, call);
     const price = deps.prices().find(target, startTimeMs);
     const isBilled = call.alias !== "" && !freeEndpoints.has(call.endpoint);
@@ -98,59 +103,141 @@ export function createForwarding(deps: ForwardingDeps): Forwarding {
       taking?.giveBack();
       throw thrown;
     }
+    const plan: RecordedPlan = {
+      attemptId: head.attemptId,
+      requestId: head.requestId,
+      principal,
+      alias: call.alias,
+      target,
+      priceId: price?.id ?? "",
+      provider,
+      stream: call.stream,
+      reserved: { $typeName: "weir.common.v1.Usage", serverToolUses: {} },
+      hold,
+      startTimeMs,
+    };
+    const leave = (usage: Usage | undefined): void => {
+      deps.leave(provider);
+      if (usage === undefined) taking?.giveBack();
+      else endTaking(taking, usage);
+    };
     try {
       if (hasEnded(context)) throw new CallCancelled();
       if (closed) throw closing();
       const key = deps.keys.useAccount(provider, call.place?.account ?? "");
-      const bodyBytes = bodyLength(call, target.model);
-      const plan: ForwardPlan = {
-        attemptId: head.attemptId,
-        requestId: head.requestId,
-        principal,
-        alias: call.alias,
-        target,
-        priceId: price?.id ?? "",
-        provider,
-        stream: call.stream,
-        reserved: { $typeName: "weir.common.v1.Usage", serverToolUses: {} },
-        hold,
-        startTimeMs,
-        startMs,
+      await intend(plan);
+      const opening: Opening = { head, plan, price, path, key, pieces, startMs, context, leave };
+      return call.endpoint === "realtime" ? openSession(opening) : send(opening);
+    } catch (thrown) {
+      leave(undefined);
+      hold?.giveUp();
+      throw thrown;
+    }
+  }
+
+  /** Puts an intent on record; from then on its hold ends with its settlement. */
+  async function intend(plan: RecordedPlan): Promise<void> {
+    const recorded = journal.intend(toIntent(plan));
+    if (recorded !== undefined) await recorded;
+    plan.hold?.keep();
+  }
+
+  function settle(plan: RecordedPlan, end: AttemptEnd, key: AccountUse): void {
+    if (end.failure === undefined) key.accepted();
+    else logFailure(log, plan, end, end.failure);
+    journal.settle(toUsageEvent(plan, end));
+    measures.ended(plan.provider.id, plan.stream, end);
+  }
+
+  /** Makes a call of HTTP whose intent is on record. */
+  function send({
+    head: { call, target, timeouts },
+    plan,
+    path,
+    key,
+    pieces,
+    startMs,
+    context,
+    leave,
+  }: Opening): OpenCall {
+    const { provider } = plan;
+    const hasBody = call.contentType !== "";
+    const attempt: ForwardAttempt = new ForwardAttempt(
+      {
+        ...plan,
         call,
         path,
-        place: { $typeName: "weir.passthrough.v1.Place", provider: provider.id, account: key.account },
-        timeouts: readTimeouts(head.timeouts),
-        body: call.contentType === "" ? undefined : bodyStream(pieces, call, target.model),
-        bodyBytes: call.contentType === "" ? undefined : bodyBytes,
-      };
-      const recorded = journal.intend(toIntent(plan));
-      if (recorded !== undefined) await recorded;
-      hold?.keep();
-      const attempt: ForwardAttempt = new ForwardAttempt(plan, {
+        place: placeOf(provider, key),
+        timeouts: readTimeouts(timeouts),
+        startMs,
+        body: hasBody ? bodyStream(pieces, call, target.model) : undefined,
+        bodyBytes: hasBody ? bodyLength(call, target.model) : undefined,
+      },
+      {
         clock,
         dispatcher: deps.dispatcherOf(provider.origin),
         credentialHeaders: key.headers,
         judgeCredential: (failure) => key.failed(failure),
         settled(end) {
-          attempts.delete(attempt);
-          deps.leave(provider);
-          endTaking(taking, end.usage);
-          if (end.failure === undefined) key.accepted();
-          else logFailure(log, plan, end, end.failure);
-          journal.settle(toUsageEvent(plan, end));
-          measures.ended(provider.id, plan.stream, end);
+          calls.delete(attempt);
+          leave(end.usage);
+          settle(plan, end, key);
         },
-      });
-      attempts.add(attempt);
-      onCallEnd(context, () => attempt.cancel());
-      attempt.send();
-      return attempt;
-    } catch (thrown) {
-      deps.leave(provider);
-      hold?.giveUp();
-      taking?.giveBack();
-      throw thrown;
-    }
+      },
+    );
+    calls.add(attempt);
+    onCallEnd(context, () => attempt.cancel());
+    attempt.send();
+    return attempt;
+  }
+
+  /** Begins a session whose first attempt is on record. */
+  function openSession({ head, plan, price, path, key, pieces, startMs, context, leave }: Opening): OpenCall {
+    const { provider, principal } = plan;
+    const { call, target } = head;
+    const openAttempt = (of: RecordedPlan, beganMs: number): OpenAttempt => ({
+      startMs: beganMs,
+      settle: (end) => settle(of, end, key),
+    });
+    const session: RealtimeSession = new RealtimeSession(
+      {
+        provider: provider.id,
+        url: `${provider.origin.replace(/^http/, "ws")}${path}`,
+        headers: sessionHeaders([...provider.headers, ...Object.entries(call.headers).flat(), ...key.headers]),
+        place: placeOf(provider, key),
+        model: target.model,
+        timeouts: readTimeouts(head.timeouts),
+        pieces,
+      },
+      {
+        clock,
+        async begin() {
+          const beganMs = clock.monotonic();
+          const next: RecordedPlan = {
+            ...plan,
+            attemptId: deps.newAttemptId(),
+            hold: await holdFor(head, principal, price, context),
+            startTimeMs: clock.now(),
+          };
+          try {
+            await intend(next);
+          } catch (thrown) {
+            next.hold?.giveUp();
+            throw thrown;
+          }
+          return openAttempt(next, beganMs);
+        },
+        judgeCredential: (failure) => key.failed(failure),
+        over(usage) {
+          calls.delete(session);
+          leave(usage);
+        },
+      },
+      openAttempt(plan, startMs),
+    );
+    calls.add(session);
+    onCallEnd(context, () => session.cancel());
+    return session;
   }
 
   /** Sets money aside in every budget that is about the call. */
@@ -177,13 +264,48 @@ export function createForwarding(deps: ForwardingDeps): Forwarding {
       forwardAttempt: (requests, context) => answerStream(() => open(streamOf(requests), context)),
     },
     get openAttempts() {
-      return attempts.size;
+      return calls.size;
     },
     close() {
       closed = true;
-      for (const attempt of attempts) attempt.giveUp();
+      for (const call of calls) call.giveUp();
     },
   };
+}
+
+/** A call under way. */
+interface OpenCall {
+  readonly box: AnswerBox;
+  /** The caller has gone. */
+  cancel(): void;
+  /** The process ends. */
+  giveUp(): void;
+}
+
+/** A call whose intent is on record. */
+interface Opening {
+  readonly head: CheckedHead;
+  readonly plan: RecordedPlan;
+  readonly price: Price | undefined;
+  readonly path: string;
+  readonly key: AccountUse;
+  readonly pieces: ReplyStream<ForwardAttemptRequest>;
+  readonly startMs: number;
+  readonly context: HandlerContext;
+  /** Gives its places back. @param usage what it used; undefined: it was not made */
+  readonly leave: (usage: Usage | undefined) => void;
+}
+
+function placeOf({ id }: ProviderSettings, { account }: AccountUse): Place {
+  return { $typeName: "weir.passthrough.v1.Place", provider: id, account };
+}
+
+/** Headers of a handshake: those of calls, but for what describes a body and its answer. */
+function sessionHeaders(pairs: readonly string[]): Record<string, string> {
+  const headers: Record<string, string> = {};
+  for (let at = 0; at < pairs.length; at += 2) headers[pairs[at] as string] = pairs[at + 1] as string;
+  for (const name of ["content-type", "accept", "accept-encoding"]) delete headers[name];
+  return headers;
 }
 
 /** A head with all that it must have. */
@@ -209,8 +331,8 @@ function unsupported({ id }: ProviderSettings, { endpoint }: CallHead): WeirErro
 }
 
 /** What a caller gets of its call, as fast as it reads. Leaving it cancels the call. */
-function answerStream(open: () => Promise<ForwardAttempt>): ReplyStream<ForwardAttemptResponse> {
-  let attempt: ForwardAttempt | undefined;
+function answerStream(open: () => Promise<OpenCall>): ReplyStream<ForwardAttemptResponse> {
+  let attempt: OpenCall | undefined;
   let left = false;
   const stream = new ReplyStream<ForwardAttemptResponse>({
     begin() {

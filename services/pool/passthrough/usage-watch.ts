@@ -101,7 +101,7 @@ function objectEnd(bytes: Buffer): number | "more" | "none" {
  * Images: https://platform.openai.com/docs/api-reference/images/object. Transcriptions, by tokens or by seconds:
  * https://platform.openai.com/docs/api-reference/audio/json-object. Rerank: https://docs.cohere.com/reference/rerank.
  */
-function readUsage(json: JsonObject, endpoint: string): Usage | undefined {
+export function readUsage(json: JsonObject, endpoint: string): Usage | undefined {
   const input = objectOf(json["input_tokens_details"] ?? json["input_token_details"] ?? json["prompt_tokens_details"]);
   const output = objectOf(
     json["output_tokens_details"] ?? json["output_token_details"] ?? json["completion_tokens_details"],

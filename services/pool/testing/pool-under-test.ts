@@ -136,6 +136,7 @@ export function createTestPool(url: string, provider: ProviderInit = {}, options
     journal,
     budgets: { hold: () => undefined },
     clock: systemClock,
+    newAttemptId: randomUUID,
     ...noTelemetry,
     log: silent,
     ...options,

@@ -13,6 +13,7 @@ import { createJetStreamSink } from "@weir/pool/journal/sink-jetstream";
 import { createProviderSet, type ProviderSet } from "@weir/pool/provider-set";
 import { loadPlugins } from "@weir/pool/providers/plugin-load";
 import { createPool } from "@weir/pool/service";
+import { createAttemptIds } from "../attempt-id.ts";
 import { readConfig, type Snapshot } from "../configuration.ts";
 import { type NatsLink, startNats } from "../nats.ts";
 import { createLocalModels, type LocalModels } from "./local-models.ts";
@@ -57,6 +58,7 @@ export async function startPool(root: Root): Promise<Part> {
       budgets,
       limitStore: root.sharedLimits?.store,
       clock,
+      newAttemptId: createAttemptIds(),
       meter: telemetry.meter,
       tracer: telemetry.tracer,
       log,

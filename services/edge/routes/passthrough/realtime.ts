@@ -1,0 +1,164 @@
+import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
+import type { ForwardResponse } from "@weir/gen/weir/passthrough/v1/passthrough_service_pb";
+import { callMetadata } from "@weir/kit/call";
+import type { ReplyStream } from "@weir/kit/reply-stream";
+import { toWeirError, WeirError } from "@weir/kit/weir-error";
+import type { RawData, WebSocket } from "ws";
+import { principalHeaderFor } from "../../auth/caller.ts";
+import { readTags } from "../../auth/tags.ts";
+import type { Exchange } from "../../http/exchange.ts";
+import { closeCodes, createWebSockets } from "../../http/web-socket.ts";
+import { aliasOf, outputTokensGuess } from "../generate.ts";
+import { callsModels, type KeyedCall, type Route, versioned } from "../route.ts";
+import { EventQueue } from "./event-queue.ts";
+import type { PassthroughDeps } from "./handler.ts";
+
+/** Largest event of a client: OpenAI takes 15 MiB of sound in one. */
+const eventBytesMax = 16 * 1024 * 1024;
+/** What may wait for either side before the other one is not read any more. */
+const waitingBytesMax = 256 * 1024;
+/** RFC 6455, section 7.4.1. */
+const unsupportedData = 1003;
+const serverFault = 1011;
+
+/**
+ * `GET /v1/realtime?model=`: a session of OpenAI's Realtime over WebSocket, whose events pass as they are. The provider is connected
+ * before the client's handshake is answered, so that a refusal has its own status.
+ * https://platform.openai.com/docs/guides/realtime-websocket
+ */
+export function createRealtime(deps: PassthroughDeps): Route[] {
+  const openSocket = createWebSockets({
+    protocol: "realtime",
+    messageBytesMax: eventBytesMax,
+    writeStallMs: () => deps.settings().writeStallMs,
+  });
+
+  async function open({ exchange, caller, admission }: KeyedCall): Promise<void> {
+    const { request } = exchange;
+    if (request.headers.upgrade?.toLowerCase() !== "websocket") {
+      throw new WeirError(ErrorReason.INVALID_REQUEST, {
+        text: "Realtime speaks WebSocket (RFC 6455); connect to it with `ws:` or `wss:`.",
+      });
+    }
+    const model = aliasOf(new URLSearchParams(request.url?.split("?", 2)[1] ?? "").get("model") ?? "");
+    if (!caller.mayCall(model)) throw new WeirError(ErrorReason.MODEL_FORBIDDEN, { metadata: { model } });
+    const reserving = admission.reserve(model, outputTokensGuess);
+    if (reserving !== undefined) await reserving;
+    if (exchange.isOver) return;
+    const beta = request.headers["openai-beta"];
+    let socket: WebSocket | undefined;
+    const events = new EventQueue(
+      {
+        endpoint: "realtime",
+        method: "GET",
+        path: "/realtime",
+        alias: model,
+        stream: true,
+        headers: beta === "realtime=v1" || offersBeta(request.headers) ? { "openai-beta": "realtime=v1" } : {},
+      },
+      () => {
+        if (socket?.isPaused === true) socket.resume();
+      },
+    );
+    const principal = principalHeaderFor(caller, undefined, readTags(request.headers));
+    const metadata = callMetadata(principal, exchange.id, exchange.trace?.traceParent);
+    const reply = deps.passthrough.forward(events.stream, { metadata });
+    exchange.onGone = () => void reply.return();
+    const first = await reply.next();
+    if (first.done === true) throw new WeirError(ErrorReason.PROVIDER_UNAVAILABLE);
+    if (exchange.isOver) return;
+    try {
+      socket = openSocket(exchange, () => undefined);
+    } catch (thrown) {
+      void reply.return();
+      throw thrown;
+    }
+    connect(exchange, socket, events, reply, (usedTokens) => admission.settle(usedTokens));
+  }
+
+  return versioned({ method: "GET", path: "/realtime", access: callsModels("realtime"), handle: open });
+}
+
+/** Browsers name the beta among the sub-protocols. */
+function offersBeta(headers: Exchange["request"]["headers"]): boolean {
+  return /(?:^|,) *openai-beta\.realtime-v1(?: *,|$)/.test(headers["sec-websocket-protocol"] ?? "");
+}
+
+/** Hands events both ways, each as fast as its reader takes it, until either side ends. */
+function connect(
+  exchange: Exchange,
+  socket: WebSocket,
+  events: EventQueue,
+  reply: ReplyStream<ForwardResponse>,
+  settle: (usedTokens: number) => void,
+): void {
+  let gone = false;
+
+  const read = (): void => {
+    try {
+      while (gone || socket.bufferedAmount <= waitingBytesMax) {
+        const message = reply.poll();
+        if (message === undefined) break;
+        take(message);
+      }
+    } catch (thrown) {
+      fail(toWeirError(thrown));
+    }
+  };
+
+  function take({ payload }: ForwardResponse): void {
+    if (payload.case === "data" && !gone) {
+      // Told of, whatever becomes of it, so that reading goes on.
+      socket.send(payload.value, { binary: false }, () => {
+        if (socket.bufferedAmount <= waitingBytesMax) read();
+      });
+    } else if (payload.case === "end") {
+      const { inputTokens = 0, outputTokens = 0 } = payload.value.usage ?? {};
+      settle(inputTokens + outputTokens);
+      socket.close(closeCodes.normal);
+    }
+  }
+
+  function fail(error: WeirError): void {
+    exchange.failure ??= error;
+    socket.send(errorEvent(error, exchange.id));
+    socket.close(closeCodeOf(error), error.row.openai.code ?? "");
+  }
+
+  socket.on("message", (data: RawData, isBinary: boolean) => {
+    if (isBinary) socket.close(unsupportedData, "events are texts of JSON");
+    else if (!gone && events.push(data as Buffer) > waitingBytesMax) socket.pause();
+  });
+  exchange.onGone = () => {
+    gone = true;
+    // Nothing is said any more to a client that has left; one that is given up learns why.
+    if (socket.readyState === socket.OPEN) fail(shuttingDown());
+    events.end();
+    read();
+  };
+  reply.onReady = read;
+  read();
+}
+
+function shuttingDown(): WeirError {
+  return new WeirError(ErrorReason.OVERLOADED, {
+    text: "The gateway is shutting down; connect again.",
+    retryAfterMs: 1_000,
+  });
+}
+
+function closeCodeOf({ reason }: WeirError): number {
+  if (reason === ErrorReason.OVERLOADED) return closeCodes.serviceRestart;
+  const spent = reason === ErrorReason.BUDGET_EXHAUSTED || reason === ErrorReason.RATE_LIMITED;
+  return spent ? closeCodes.policyViolation : serverFault;
+}
+
+/** https://platform.openai.com/docs/api-reference/realtime-server-events/error */
+function errorEvent(error: WeirError, requestId: string): string {
+  const { type, code } = error.row.openai;
+  return JSON.stringify({
+    type: "error",
+    event_id: `event_${requestId}`,
+    error: { type, code, message: error.message, param: null, event_id: null },
+  });
+}

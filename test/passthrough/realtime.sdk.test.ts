@@ -1,0 +1,224 @@
+import { once } from "node:events";
+import { Agent } from "node:https";
+import { connect as netConnect } from "node:net";
+import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
+import { UsageSource } from "@weir/gen/weir/common/v1/usage_pb";
+import { AttemptOutcome } from "@weir/gen/weir/metering/v1/usage_event_pb";
+import { WeirError } from "@weir/kit/weir-error";
+import OpenAI from "openai";
+import { OpenAIRealtimeWS } from "openai/realtime/ws";
+import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
+import { WebSocket } from "ws";
+import { type Gateway, startGateway } from "./gateway.ts";
+
+// OpenAI's own library for Realtime against edge, router and pool, which meet over a link.
+
+let gateway: Gateway;
+let budgetLeft = Number.POSITIVE_INFINITY;
+beforeAll(async () => {
+  gateway = await startGateway({
+    budgets: {
+      hold() {
+        budgetLeft -= 1;
+        if (budgetLeft < 0) throw new WeirError(ErrorReason.BUDGET_EXHAUSTED);
+        return undefined;
+      },
+    },
+  });
+});
+afterAll(() => gateway.close());
+afterEach(async () => {
+  await until(() => gateway.pool.status().openAttempts === 0);
+  gateway.events.length = 0;
+  gateway.intents.clear();
+  budgetLeft = Number.POSITIVE_INFINITY;
+});
+
+async function until(condition: () => boolean): Promise<void> {
+  const end = performance.now() + 5_000;
+  while (!condition()) {
+    if (performance.now() > end) throw new Error("not within 5 s");
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+}
+
+interface Event {
+  readonly type: string;
+  readonly [name: string]: unknown;
+}
+
+/** A client that is no library, and what it has heard. */
+async function connect(model = "my-model", key = gateway.key) {
+  const url = `${gateway.url.replace("http", "ws")}/v1/realtime?model=${model}`;
+  const socket = new WebSocket(url, { headers: { authorization: `Bearer ${key}` } });
+  const heard: Event[] = [];
+  let closed: { code: number; reason: string } | undefined;
+  socket.on("message", (data) => heard.push(JSON.parse((data as Buffer).toString()) as Event));
+  socket.on("close", (code, reason) => (closed = { code, reason: reason.toString() }));
+  socket.on("error", () => undefined);
+  await once(socket, "open");
+  return {
+    socket,
+    heard,
+    say: (event: object) => socket.send(JSON.stringify(event)),
+    types: () => heard.map(({ type }) => type),
+    closed: () => closed,
+  };
+}
+
+/** The status of a handshake that is refused. */
+function refusal(model: string, key = gateway.key): Promise<number | undefined> {
+  const url = `${gateway.url.replace("http", "ws")}/v1/realtime?model=${model}`;
+  const socket = new WebSocket(url, { headers: { authorization: `Bearer ${key}` } });
+  return new Promise((resolve, reject) => {
+    socket.on("unexpected-response", (_, response) => {
+      response.resume();
+      resolve(response.statusCode);
+    });
+    socket.on("open", () => reject(new Error("was not refused")));
+    socket.on("error", () => undefined);
+  });
+}
+
+const lastSession = () => {
+  const session = gateway.simulator.realtimeCalls().at(-1);
+  if (session === undefined) throw new Error("no session reached the provider");
+  return session;
+};
+
+describe("OpenAI's library", () => {
+  const client = () => new OpenAI({ baseURL: `${gateway.url}/v1`, apiKey: gateway.key, maxRetries: 0 });
+
+  /** The library speaks TLS alone; here it gets the plain connection that a proxy would make. */
+  const plainConnections = (): Agent => {
+    const agent = new Agent();
+    agent.createConnection = () => netConnect({ host: "127.0.0.1", port: gateway.port });
+    return agent;
+  };
+
+  test("talks: events pass both ways, each response is on record", async () => {
+    const sdk = await OpenAIRealtimeWS.create(client(), { model: "my-model", options: { agent: plainConnections() } });
+    const done: unknown[] = [];
+    const created: unknown[] = [];
+    sdk.on("session.created", (event) => created.push(event));
+    sdk.on("response.done", ({ response }) => done.push(response.usage?.total_tokens));
+    await until(() => created.length === 1);
+    sdk.send({ type: "response.create" });
+    await until(() => done.length === 1);
+    sdk.send({ type: "response.create" });
+    await until(() => done.length === 2);
+    sdk.close();
+    await until(() => gateway.pool.status().openAttempts === 0);
+    expect(done).toEqual([15, 15]);
+    const { url, headers, events } = lastSession();
+    expect(url).toBe("/v1/realtime?model=real-model");
+    expect(headers.authorization).toBe("Bearer sk-secret");
+    expect(headers["sec-websocket-protocol"]).toBeUndefined();
+    expect(events).toEqual([{ type: "response.create" }, { type: "response.create" }]);
+    const response = {
+      alias: "my-model",
+      target: { provider: "sim", model: "real-model" },
+      outcome: AttemptOutcome.COMPLETED,
+      usageSource: UsageSource.REPORTED,
+      usage: { inputTokens: 10, outputTokens: 5, cachedInputTokens: 2, audioInputTokens: 6, audioOutputTokens: 4 },
+      providerReplyId: "resp_1",
+    };
+    expect(gateway.events).toMatchObject([response, { ...response, providerReplyId: "resp_2" }]);
+    expect(new Set(gateway.events.map(({ attemptId }) => attemptId)).size).toBe(2);
+    expect(new Set(gateway.events.map(({ requestId }) => requestId)).size).toBe(1);
+  });
+});
+
+test("pages bring their key in a sub-protocol, as OpenAI's do", async () => {
+  const protocols = ["realtime", `openai-insecure-api-key.${gateway.key}`, "openai-beta.realtime-v1"];
+  const socket = new WebSocket(`${gateway.url.replace("http", "ws")}/v1/realtime?model=my-model`, protocols);
+  await once(socket, "open");
+  expect(socket.protocol).toBe("realtime");
+  expect(lastSession().headers["openai-beta"]).toBe("realtime=v1");
+  expect(JSON.stringify(lastSession().headers)).not.toContain(gateway.key);
+  socket.close();
+});
+
+test("a session in which nothing was asked is on record with nothing", async () => {
+  const client = await connect();
+  await until(() => client.types().includes("session.created"));
+  client.socket.close(1000);
+  await until(() => gateway.events.length === 1);
+  expect(gateway.events).toMatchObject([
+    { outcome: AttemptOutcome.COMPLETED, usage: { inputTokens: 0, outputTokens: 0 } },
+  ]);
+  await until(() => lastSession().closeCode === 1000);
+});
+
+test("the intent of a response is on record before the event that asks for it leaves", async () => {
+  const client = await connect();
+  client.say({ type: "sim.begin" });
+  await until(() => client.types().includes("response.created"));
+  const open = [...gateway.intents.keys()].filter((id) => !gateway.events.some(({ attemptId }) => attemptId === id));
+  expect(open).toHaveLength(1);
+  client.socket.terminate();
+  await until(() => gateway.events.length === 1);
+  // What it used is known to nobody, which is not zero.
+  expect(gateway.events).toMatchObject([{ attemptId: open[0], outcome: AttemptOutcome.CANCELLED }]);
+  expect(gateway.events[0]?.usage?.inputTokens).toBeUndefined();
+});
+
+test("a budget that ends cuts the session with an error event; one that is spent refuses it", async () => {
+  budgetLeft = 1;
+  const client = await connect();
+  client.say({ type: "response.create" });
+  await until(() => client.types().includes("response.done"));
+  client.say({ type: "response.create" });
+  await until(() => client.closed() !== undefined);
+  expect(client.heard.at(-1)).toMatchObject({ type: "error", error: { code: "insufficient_quota" } });
+  expect(client.closed()).toMatchObject({ code: 1008 });
+  expect(lastSession().events).toHaveLength(1);
+  expect(await refusal("my-model")).toBe(429);
+});
+
+test("refusals have their own status: model, scope, provider, form", async () => {
+  expect(await refusal("none")).toBe(404);
+  expect(await refusal("unpriced")).toBe(400);
+  expect(await refusal("wrong-kind")).toBe(400);
+  expect(await refusal("", gateway.key)).toBe(400);
+  expect(await refusal("my-model", gateway.addKey("acme", { models: ["other"] }))).toBe(403);
+  expect(await refusal("my-model", gateway.addKey("acme", { endpoints: ["chat"] }))).toBe(403);
+  expect(await refusal("my-model", "weir_wrong")).toBe(401);
+  const plain = await fetch(`${gateway.url}/v1/realtime?model=my-model`, {
+    headers: { authorization: `Bearer ${gateway.key}` },
+  });
+  expect(plain.status).toBe(400);
+  expect(gateway.events).toEqual([]);
+});
+
+test("a provider that breaks off in a response: the client is told, and the session closed", async () => {
+  const client = await connect();
+  client.say({ type: "sim.begin" });
+  client.say({ type: "sim.cut" });
+  await until(() => client.closed() !== undefined);
+  expect(client.heard.at(-1)).toMatchObject({ type: "error" });
+  expect(client.closed()).toMatchObject({ code: 1011 });
+});
+
+test("binary frames and frames that are too large close the session", async () => {
+  const binary = await connect();
+  binary.socket.send(Buffer.from("x"), { binary: true });
+  await until(() => binary.closed() !== undefined);
+  expect(binary.closed()).toMatchObject({ code: 1003 });
+  const large = await connect();
+  large.socket.send("x".repeat(17 * 1024 * 1024));
+  await until(() => large.closed() !== undefined);
+  expect(large.closed()).toMatchObject({ code: 1009 });
+});
+
+test("a client that does not read holds its provider back, and gets everything later", async () => {
+  const client = await connect();
+  client.socket.pause();
+  const before = process.memoryUsage().arrayBuffers;
+  client.say({ type: "sim.flood" });
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(60_000_000);
+  client.socket.resume();
+  await until(() => client.types().filter((type) => type === "sim.piece").length === 2_000);
+  client.socket.close();
+});

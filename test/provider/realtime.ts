@@ -1,0 +1,63 @@
+import type { IncomingMessage } from "node:http";
+import type { Duplex } from "node:stream";
+import { type RawData, WebSocketServer } from "ws";
+
+/** A session of Realtime, as it came. */
+export interface RealtimeCall {
+  readonly url: string;
+  readonly headers: IncomingMessage["headers"];
+  /** The client's events so far. */
+  readonly events: Readonly<Record<string, unknown>>[];
+  /** How it was closed; undefined while it is open. */
+  closeCode: number | undefined;
+}
+
+const usage = {
+  total_tokens: 15,
+  input_tokens: 10,
+  output_tokens: 5,
+  input_token_details: { cached_tokens: 2, text_tokens: 4, audio_tokens: 6 },
+  output_token_details: { text_tokens: 1, audio_tokens: 4 },
+};
+
+/** Answers `response.create` with one response; `sim.begin` with one that does not end, `sim.flood` with very much, `sim.cut` by breaking off. */
+export function createRealtime() {
+  const calls: RealtimeCall[] = [];
+  const server = new WebSocketServer({ noServer: true, perMessageDeflate: false });
+
+  function upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
+    const url = request.url ?? "";
+    if (url.includes("model=refused")) {
+      socket.end("HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+      return;
+    }
+    server.handleUpgrade(request, socket, head, (webSocket) => {
+      const call: RealtimeCall = { url, headers: request.headers, events: [], closeCode: undefined };
+      calls.push(call);
+      const say = (event: object) => webSocket.send(JSON.stringify({ event_id: `event_${calls.length}`, ...event }));
+      webSocket.on("close", (code) => {
+        call.closeCode = code;
+      });
+      webSocket.on("error", () => undefined);
+      webSocket.on("message", (data: RawData) => {
+        const event = JSON.parse((data as Buffer).toString()) as Record<string, unknown>;
+        call.events.push(event);
+        const response = { object: "realtime.response", id: `resp_${call.events.length}` };
+        if (event["type"] === "response.create" || event["type"] === "sim.begin") {
+          say({ type: "response.created", response: { ...response, status: "in_progress" } });
+        }
+        if (event["type"] === "response.create") {
+          say({ type: "response.output_text.delta", delta: 'he said "response.done"', response_id: response.id });
+          say({ type: "response.done", response: { ...response, status: "completed", usage } });
+        }
+        if (event["type"] === "sim.flood") {
+          for (let count = 0; count < 2_000; count += 1) say({ type: "sim.piece", text: "x".repeat(10_000) });
+        }
+        if (event["type"] === "sim.cut") socket.destroy();
+      });
+      say({ type: "session.created", session: { object: "realtime.session", model: url.split("model=")[1] } });
+    });
+  }
+
+  return { upgrade, calls };
+}
