@@ -3,9 +3,11 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { AccountService } from "@weir/gen/weir/account/v1/account_service_pb";
 import type { Client } from "@weir/kit/call";
+import { bearing } from "@weir/kit/client";
 import { systemClock } from "@weir/kit/clock";
 import { createLog } from "@weir/kit/log";
 import { createMesh } from "@weir/kit/mesh";
+import { operatorMetadata } from "@weir/kit/operator";
 import { createSimulator, type SimulatorOptions } from "@weir/simulator/simulator";
 import { type RunningServices, startServices } from "weir/compose";
 import { freePorts } from "weir/local-servers";
@@ -215,7 +217,7 @@ async function createWeir(
   control: Pick<Weir, "output" | "processes" | "pids" | "kill">,
 ): Promise<Weir> {
   const mesh = createMesh({ name: "test", peers: { metering: [meteringAddress] } });
-  const accounts: Client<typeof AccountService> = mesh.client(AccountService, "metering");
+  const accounts: Client<typeof AccountService> = bearing(mesh.client(AccountService, "metering"), operatorMetadata);
   await mesh.start();
   stage.undo.push(() => mesh.close());
   const timeoutMs = 5000;

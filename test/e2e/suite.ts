@@ -7,6 +7,7 @@ import { doorCases } from "./door-cases.ts";
 import { failureCases } from "./failure-cases.ts";
 import { moneyCases } from "./money-cases.ts";
 import { responsesCases } from "./responses-cases.ts";
+import { restCases } from "./rest-cases.ts";
 import { createSetting } from "./setting.ts";
 import type { Weir } from "./weir.ts";
 
@@ -42,6 +43,9 @@ export function suite(runner: Runner): void {
     });
     describe("the door", () => {
       doorCases(weir);
+    });
+    describe("rest", () => {
+      restCases(weir);
     });
     describe.concurrent("responses", () => {
       responsesCases(weir);
