@@ -40,6 +40,8 @@ export interface RunningServices {
   readonly url: string | undefined;
   /** Where the edge answers gRPC, with the port that was really taken; undefined when it does not. */
   readonly grpc: string | undefined;
+  /** What the edge answers at its public port, and who may call it; empty when it is not among them. */
+  readonly publicRoutes: Edge["routes"];
   /** Where other processes call in, with the port that was really taken; undefined when they cannot. */
   readonly address: string | undefined;
   /** Why each provider is there, by id. */
@@ -201,6 +203,7 @@ export async function startServices(
     return {
       url: url?.url,
       grpc,
+      publicRoutes: edge?.routes ?? [],
       address: mesh.status().address,
       providers: () => configuration.current().reasons,
       clients: {
