@@ -1,5 +1,5 @@
 import type { KeyScope } from "@weir/gen/weir/account/v1/account_service_pb";
-import { type Role } from "@weir/gen/weir/common/v1/access_pb";
+import type { Role } from "@weir/gen/weir/common/v1/access_pb";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import type { Clock } from "@weir/kit/clock";
 import { operatorKey } from "@weir/kit/operator";

@@ -2,6 +2,7 @@
 import { Command } from "commander";
 import { ConfigError } from "@weir/kit/config/fault";
 import { OperatorError } from "./operator-error.ts";
+import { auditCommand } from "./commands/audit.ts";
 import { budgetsCommand } from "./commands/budgets.ts";
 import { configCommand } from "./commands/config.ts";
 import { demoCommand } from "./commands/demo.ts";
@@ -14,8 +15,10 @@ import { pricesCommand } from "./commands/prices.ts";
 import { reconcileCommand } from "./commands/reconcile.ts";
 import { serveCommand } from "./commands/serve.ts";
 import { startCommand } from "./commands/start.ts";
+import { teamsCommand } from "./commands/teams.ts";
 import { tenantsCommand } from "./commands/tenants.ts";
 import { usageCommand } from "./commands/usage.ts";
+import { usersCommand } from "./commands/users.ts";
 import { SettingsError } from "./settings.ts";
 import { version } from "./version.ts";
 
@@ -33,6 +36,9 @@ for (const command of [
   serveCommand(),
   keysCommand(),
   tenantsCommand(),
+  teamsCommand(),
+  usersCommand(),
+  auditCommand(),
   budgetsCommand(),
   usageCommand(),
   reconcileCommand(),

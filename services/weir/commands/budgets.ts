@@ -10,8 +10,7 @@ import { nanoUsdFromText } from "@weir/price/decimal";
 import { Command, InvalidArgumentError } from "commander";
 import { parseMoment } from "../range.ts";
 import { renderTable, usdText } from "../table.ts";
-import { callTimeoutMs, withGateway } from "./gateway.ts";
-import { addressText } from "./keys.ts";
+import { addressText, callTimeoutMs, withGateway } from "./gateway.ts";
 
 const options = { timeoutMs: callTimeoutMs };
 

@@ -1,5 +1,9 @@
+import type { DescService } from "@bufbuild/protobuf";
 import type { AccountService } from "@weir/gen/weir/account/v1/account_service_pb";
+import type { AuditService } from "@weir/gen/weir/account/v1/audit_service_pb";
 import type { BudgetService } from "@weir/gen/weir/account/v1/budget_service_pb";
+import type { TeamService } from "@weir/gen/weir/account/v1/team_service_pb";
+import type { UserService } from "@weir/gen/weir/account/v1/user_service_pb";
 import type { LedgerService } from "@weir/gen/weir/metering/v1/ledger_service_pb";
 import type { UsageService } from "@weir/gen/weir/metering/v1/usage_service_pb";
 import type { Client } from "@weir/kit/call";
@@ -13,10 +17,15 @@ import { readTls } from "../tls-files.ts";
 /** Metering of a running gateway. */
 export interface Gateway {
   readonly accounts: Client<typeof AccountService>;
+  readonly teams: Client<typeof TeamService>;
+  readonly users: Client<typeof UserService>;
+  readonly audit: Client<typeof AuditService>;
   readonly budgets: Client<typeof BudgetService>;
   readonly usage: Client<typeof UsageService>;
   readonly ledger: Client<typeof LedgerService>;
 }
+
+export const addressText = "metering of the gateway: host:port or unix:/path; default: the one in the data folder";
 
 /** For every call of the command line. */
 export const callTimeoutMs = 15_000;
@@ -30,6 +39,9 @@ export async function withGateway<T>(address: string | undefined, use: (gateway:
   // Help texts should not wait for gRPC to load.
   const [
     { AccountService },
+    { TeamService },
+    { UserService },
+    { AuditService },
     { BudgetService },
     { UsageService },
     { LedgerService },
@@ -40,6 +52,9 @@ export async function withGateway<T>(address: string | undefined, use: (gateway:
     { toWeirError },
   ] = await Promise.all([
     import("@weir/gen/weir/account/v1/account_service_pb"),
+    import("@weir/gen/weir/account/v1/team_service_pb"),
+    import("@weir/gen/weir/account/v1/user_service_pb"),
+    import("@weir/gen/weir/account/v1/audit_service_pb"),
     import("@weir/gen/weir/account/v1/budget_service_pb"),
     import("@weir/gen/weir/metering/v1/usage_service_pb"),
     import("@weir/gen/weir/metering/v1/ledger_service_pb"),
@@ -55,11 +70,15 @@ export async function withGateway<T>(address: string | undefined, use: (gateway:
     listen: undefined,
     peers: { metering: [meteringAddress(address, settings)] },
   });
+  const metering = <S extends DescService>(service: S) => bearing(mesh.client(service, "metering"), operatorMetadata);
   const gateway = {
-    accounts: bearing(mesh.client(AccountService, "metering"), operatorMetadata),
-    budgets: bearing(mesh.client(BudgetService, "metering"), operatorMetadata),
-    usage: bearing(mesh.client(UsageService, "metering"), operatorMetadata),
-    ledger: bearing(mesh.client(LedgerService, "metering"), operatorMetadata),
+    accounts: metering(AccountService),
+    teams: metering(TeamService),
+    users: metering(UserService),
+    audit: metering(AuditService),
+    budgets: metering(BudgetService),
+    usage: metering(UsageService),
+    ledger: metering(LedgerService),
   };
   // Links and their timers keep no process alive.
   const alive = setTimeout(() => {}, 2 * callTimeoutMs);

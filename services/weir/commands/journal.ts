@@ -3,8 +3,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { JournalContents } from "@weir/pool/journal/inspect";
 import { Command } from "commander";
 import { OperatorError } from "../operator-error.ts";
-import { callTimeoutMs, type Gateway, withGateway } from "./gateway.ts";
-import { addressText } from "./keys.ts";
+import { addressText, callTimeoutMs, type Gateway, withGateway } from "./gateway.ts";
 
 /** How long the ledger may confirm nothing before the command gives up. */
 const patienceMs = 60_000;

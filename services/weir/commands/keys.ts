@@ -1,94 +1,244 @@
-import { create } from "@bufbuild/protobuf";
-import { type Timestamp, timestampDate, timestampFromMs } from "@bufbuild/protobuf/wkt";
-import { type Key, KeyScopeSchema } from "@weir/gen/weir/account/v1/account_service_pb";
-import { Command, InvalidArgumentError } from "commander";
+import { create, toJson } from "@bufbuild/protobuf";
+import { durationFromMs, timestampDate, timestampFromMs } from "@bufbuild/protobuf/wkt";
+import { type Key, type KeyScope, KeySchema, KeyScopeSchema } from "@weir/gen/weir/account/v1/account_service_pb";
+import { Role } from "@weir/gen/weir/common/v1/access_pb";
+import { Command, InvalidArgumentError, Option } from "commander";
+import { parseMoment } from "../range.ts";
 import { renderTable } from "../table.ts";
+import {
+  allPages,
+  type ChosenLimits,
+  chosenLimits,
+  dayOf,
+  idText,
+  limitsText,
+  named,
+  readRole,
+  roleName,
+  roleText,
+  withAddress,
+  withLimits,
+} from "./account-options.ts";
 import { callTimeoutMs, withGateway } from "./gateway.ts";
 
 const options = { timeoutMs: callTimeoutMs };
+const idHelp = "id of the key, as `weir keys list` shows it";
 
-interface CreateOptions {
+interface ScopeOptions extends ChosenLimits {
+  readonly model?: string[];
+  readonly endpoint?: string[];
+  readonly collection?: string[];
+  readonly network?: string[];
+}
+
+interface CreateOptions extends ScopeOptions {
   readonly address?: string;
   readonly tenant: string;
+  readonly team?: string;
+  readonly user?: string;
   readonly name: string;
-  readonly model?: string[];
-  readonly requestsPerMinute?: number;
-  readonly tokensPerMinute?: number;
+  readonly role: Role;
+  readonly everyTenant?: true;
   readonly expires?: number;
 }
 
+interface UpdateOptions extends ScopeOptions {
+  readonly address?: string;
+  readonly name?: string;
+  readonly scope?: boolean;
+  readonly expires?: number | false;
+}
+
 export function keysCommand(): Command {
-  const command = new Command("keys").description("API keys: create, list, revoke");
-  command
-    .command("create")
-    .description("create a key and print it; it is shown only here")
-    .option("--tenant <id>", "who pays", "default")
-    .option("--name <text>", "for people", "")
-    .option("--model <alias...>", "what it may call: names, or prefixes ended by *; default: everything")
-    .option("--requests-per-minute <count>", "default: the edge's", wholeNumber)
-    .option("--tokens-per-minute <count>", "input and output together; default: the edge's", wholeNumber)
-    .option("--expires <time>", "when it ends: 2027-01-01 or 2027-01-01T00:00:00Z; default: never", futureTime)
-    .option("--address <address>", addressText)
+  const command = new Command("keys").description("API keys: create, list, update, rotate, revoke");
+  withAddress(
+    withScope(
+      command
+        .command("create")
+        .description("create a key and print it; it is shown only here")
+        .option("--tenant <id>", "who pays", "default")
+        .option("--team <id>", "as `weir teams list` shows it; default: the user's")
+        .option("--user <id>", "as `weir users list` shows it")
+        .option("--name <text>", "for people", "")
+        .addOption(new Option("--role <role>", roleText).argParser(readRole).default(Role.MEMBER, "member"))
+        .option("--every-tenant", "the role holds in every tenant: for those who run the gateway")
+        .option("--expires <time>", "when it ends: 2027-01-01 or 2027-01-01T00:00:00Z; default: never", futureTime),
+    ),
+  )
     .addHelpText(
       "after",
-      "\nExample:\n  weir keys create --tenant default --name ci --model 'gpt-4o*' --requests-per-minute 60",
+      `
+Examples:
+  weir keys create --tenant default --name ci --model 'gpt-4o*' --requests-per-minute 60
+  weir keys create --tenant research --role admin --endpoint keys users teams
+  weir keys create --tenant research --network 10.0.0.0/8 --expires 2027-01-01`,
     )
     .action(async (chosen: CreateOptions) => {
       const { key, secret } = await withGateway(chosen.address, ({ accounts }) =>
         accounts.createKey(
           {
-            tenant: `tenants/${chosen.tenant}`,
+            tenant: named("tenants/", chosen.tenant),
+            team: named("teams/", chosen.team),
+            user: named("users/", chosen.user),
             displayName: chosen.name,
-            scope: create(KeyScopeSchema, {
-              models: chosen.model ?? [],
-              ...(chosen.requestsPerMinute === undefined ? {} : { requestsPerMinute: chosen.requestsPerMinute }),
-              ...(chosen.tokensPerMinute === undefined ? {} : { tokensPerMinute: chosen.tokensPerMinute }),
-            }),
+            role: chosen.role,
+            everyTenant: chosen.everyTenant ?? false,
+            scope: chosenScope(chosen) ?? create(KeyScopeSchema),
             ...(chosen.expires === undefined ? {} : { expireTime: timestampFromMs(chosen.expires) }),
           },
           options,
         ),
       );
-      process.stderr.write(`${key?.name ?? ""} of ${key?.tenant ?? ""}; keep the secret, it is not shown again:\n`);
-      process.stdout.write(`${secret}\n`);
+      printSecret(key, secret);
     });
-  command
-    .command("list")
-    .description("list keys, without their secrets, newest first")
-    .option("--tenant <id>", "only of this tenant")
-    .option("--address <address>", addressText)
+  withAddress(
+    command
+      .command("list")
+      .description("list keys, without their secrets, newest first")
+      .option("--tenant <id>", "only of this tenant")
+      .option("--team <id>", "only of this team")
+      .option("--user <id>", "only of this user")
+      .option("--json", "one JSON object for each line"),
+  )
     .addHelpText("after", "\nExample:\n  weir keys list --tenant default")
-    .action(async (chosen: { tenant?: string; address?: string }) => {
-      const tenant = chosen.tenant === undefined ? "" : `tenants/${chosen.tenant}`;
-      const { keys } = await withGateway(chosen.address, ({ accounts }) => accounts.listKeys({ tenant }, options));
+    .action(async (chosen: { tenant?: string; team?: string; user?: string; json?: true; address?: string }) => {
+      const filter = {
+        tenant: named("tenants/", chosen.tenant),
+        team: named("teams/", chosen.team),
+        user: named("users/", chosen.user),
+      };
+      const found = await withGateway(chosen.address, ({ accounts }) =>
+        allPages(async (pageToken) => {
+          const page = await accounts.listKeys({ ...filter, pageToken }, options);
+          return { rows: page.keys, nextPageToken: page.nextPageToken };
+        }),
+      );
+      if (chosen.json) {
+        for (const key of found) process.stdout.write(`${JSON.stringify(toJson(KeySchema, key))}\n`);
+        return;
+      }
       process.stdout.write(
-        renderTable(keys, [
-          { title: "key", text: (key) => key.name.replace("keys/", "") },
-          { title: "tenant", text: (key) => key.tenant.replace("tenants/", "") },
-          { title: "name", text: (key) => key.displayName },
+        renderTable(found, [
+          { title: "key", text: ({ name }) => idText(name) },
+          { title: "tenant", text: ({ tenant }) => idText(tenant) },
+          { title: "name", text: ({ displayName }) => displayName },
+          { title: "role", text: ({ role, everyTenant }) => `${roleName(role)}${everyTenant ? " everywhere" : ""}` },
+          { title: "belongs to", text: ({ team, user }) => [team, user].filter(Boolean).map(idText).join(", ") },
           { title: "state", text: stateOf },
-          { title: "models", text: (key) => key.scope?.models.join(" ") || "all" },
-          { title: "requests/min", text: (key) => String(key.scope?.requestsPerMinute ?? "-"), align: "right" },
-          { title: "tokens/min", text: (key) => String(key.scope?.tokensPerMinute ?? "-"), align: "right" },
-          { title: "created", text: (key) => dayOf(key.createTime) },
+          { title: "models", text: ({ scope }) => scope?.models.join(" ") || "all" },
+          { title: "limits", text: ({ scope }) => limitsText(asLimits(scope)) },
+          { title: "created", text: ({ createTime }) => dayOf(createTime) },
         ]),
       );
     });
-  command
-    .command("revoke")
-    .description("end a key; within a second no edge accepts it")
-    .argument("<key>", "id of the key, as `weir keys list` shows it")
-    .option("--address <address>", addressText)
+  withAddress(
+    withScope(
+      command
+        .command("update")
+        .description("change what is said; a scope is replaced as a whole")
+        .argument("<key>", idHelp)
+        .option("--name <text>", "for people")
+        .option("--no-scope", "it may do whatever its role allows, at the edge's rates")
+        .option("--expires <time>", "when it ends", futureTime)
+        .option("--no-expires", "never by itself"),
+    ),
+  )
+    .addHelpText("after", "\nExample:\n  weir keys update abcdefgh234567ab --model 'gpt-4o*' --requests-per-minute 120")
+    .action(async (id: string, chosen: UpdateOptions) => {
+      const scope = chosen.scope === false ? create(KeyScopeSchema) : chosenScope(chosen);
+      const paths = [
+        ...(chosen.name === undefined ? [] : ["display_name"]),
+        ...(scope === undefined ? [] : ["scope"]),
+        ...(chosen.expires === undefined ? [] : ["expire_time"]),
+      ];
+      const { key } = await withGateway(chosen.address, ({ accounts }) =>
+        accounts.updateKey(
+          {
+            name: named("keys/", id),
+            ...(chosen.name === undefined ? {} : { displayName: chosen.name }),
+            ...(scope === undefined ? {} : { scope }),
+            ...(typeof chosen.expires === "number" ? { expireTime: timestampFromMs(chosen.expires) } : {}),
+            updateMask: { paths },
+          },
+          options,
+        ),
+      );
+      process.stdout.write(`${key?.name ?? ""}: ${key === undefined ? "" : stateOf(key)}\n`);
+    });
+  withAddress(
+    command
+      .command("rotate")
+      .description("make a key in the place of another, print it, and end the other after a time of grace")
+      .argument("<key>", idHelp)
+      .addOption(
+        new Option("--grace <span>", "how long both are good: 0, 30m, 24h, 7d; at most 90d")
+          .argParser(spanMs)
+          .default(3_600_000, "1h"),
+      ),
+  )
+    .addHelpText("after", "\nExample:\n  weir keys rotate abcdefgh234567ab --grace 24h")
+    .action(async (id: string, chosen: { grace: number; address?: string }) => {
+      const { key, secret, replaced } = await withGateway(chosen.address, ({ accounts }) =>
+        accounts.rotateKey({ name: named("keys/", id), grace: durationFromMs(chosen.grace) }, options),
+      );
+      const end = replaced?.expireTime === undefined ? "now" : timestampDate(replaced.expireTime).toISOString();
+      process.stderr.write(`${replaced?.name ?? ""} ends ${replaced?.revokeTime === undefined ? end : "now"}\n`);
+      printSecret(key, secret);
+    });
+  withAddress(
+    command.command("revoke").description("end a key; within a second no edge accepts it").argument("<key>", idHelp),
+  )
     .addHelpText("after", "\nExample:\n  weir keys revoke abcdefgh234567ab")
     .action(async (id: string, chosen: { address?: string }) => {
-      const name = `keys/${id.replace(/^keys\//, "")}`;
+      const name = named("keys/", id);
       const { key } = await withGateway(chosen.address, ({ accounts }) => accounts.revokeKey({ name }, options));
       process.stdout.write(`${key?.name ?? name} is revoked\n`);
     });
   return command;
 }
 
-export const addressText = "metering of the gateway: host:port or unix:/path; default: the one in the data folder";
+function withScope(command: Command): Command {
+  return withLimits(
+    command
+      .option("--model <alias...>", "what it may call: names, or prefixes ended by *; default: everything")
+      .option("--endpoint <name...>", "what it may use: chat, costs, keys and so on; default: whatever its role allows")
+      .option("--collection <name...>", "what it may search: names, or prefixes ended by *; default: all of its tenant")
+      .option("--network <cidr...>", "where it may be used from: 10.0.0.0/8; default: anywhere"),
+  );
+}
+
+/** Undefined: nothing of a scope was chosen. */
+function chosenScope(chosen: ScopeOptions): KeyScope | undefined {
+  const { model, endpoint, collection, network } = chosen;
+  const limits = chosenLimits(chosen);
+  if (limits === undefined && [model, endpoint, collection, network].every((list) => list === undefined))
+    return undefined;
+  return create(KeyScopeSchema, {
+    models: model ?? [],
+    endpoints: endpoint ?? [],
+    collections: collection ?? [],
+    networks: network ?? [],
+    ...limits,
+  });
+}
+
+/** A key's limits stand in its scope, under the same names. */
+function asLimits(scope: KeyScope | undefined) {
+  if (scope === undefined) return undefined;
+  const { requestsPerMinute, tokensPerMinute, requestsPerDay, tokensPerDay, concurrentRequests } = scope;
+  return {
+    ...(requestsPerMinute === undefined ? {} : { requestsPerMinute }),
+    ...(tokensPerMinute === undefined ? {} : { tokensPerMinute }),
+    ...(requestsPerDay === undefined ? {} : { requestsPerDay }),
+    ...(tokensPerDay === undefined ? {} : { tokensPerDay }),
+    ...(concurrentRequests === undefined ? {} : { concurrentRequests }),
+  };
+}
+
+function printSecret(key: Key | undefined, secret: string): void {
+  process.stderr.write(`${key?.name ?? ""} of ${key?.tenant ?? ""}; keep the secret, it is not shown again:\n`);
+  process.stdout.write(`${secret}\n`);
+}
 
 function stateOf(key: Key): string {
   if (key.revokeTime !== undefined) return `revoked ${dayOf(key.revokeTime)}`;
@@ -96,14 +246,12 @@ function stateOf(key: Key): string {
   return timestampDate(key.expireTime).getTime() > Date.now() ? `live until ${dayOf(key.expireTime)}` : "expired";
 }
 
-function dayOf(time: Timestamp | undefined): string {
-  return time === undefined ? "" : timestampDate(time).toISOString().slice(0, 10);
-}
-
-export function wholeNumber(text: string): number {
-  const number = Number(text);
-  if (!/^\d{1,9}$/.test(text) || number < 1) throw new InvalidArgumentError("expected a whole number from 1");
-  return number;
+function spanMs(text: string): number {
+  if (text === "0") return 0;
+  const moment = parseMoment(text, 0);
+  if (moment === undefined || moment >= 0)
+    throw new InvalidArgumentError("expected 0, or a span such as 30m, 24h or 7d");
+  return -moment;
 }
 
 function futureTime(text: string): number {

@@ -3,8 +3,8 @@ import { Command } from "commander";
 import { OperatorError } from "../operator-error.ts";
 import { readSettings } from "../settings.ts";
 import { renderTable } from "../table.ts";
-import { callTimeoutMs, withGateway } from "./gateway.ts";
-import { addressText, wholeNumber } from "./keys.ts";
+import { wholeNumber } from "./account-options.ts";
+import { addressText, callTimeoutMs, withGateway } from "./gateway.ts";
 import { rerateCommand } from "./rerate.ts";
 
 export function ledgerCommand(): Command {

@@ -8,8 +8,7 @@ import { type Comparison, compareUsage, type LedgerRow, trueUpsOf } from "../rec
 import { dayAfter, isDay } from "../reconcile/fields.ts";
 import { fromProtoCostRow, toProtoReportedCounts } from "../reconcile/ledger-rows.ts";
 import { ExportError, type UsageCounts, type UsageExport } from "../reconcile/usage-row.ts";
-import { callTimeoutMs, type Gateway, withGateway } from "./gateway.ts";
-import { addressText } from "./keys.ts";
+import { addressText, callTimeoutMs, type Gateway, withGateway } from "./gateway.ts";
 
 interface ReconcileOptions {
   readonly provider: string;

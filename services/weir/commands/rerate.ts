@@ -4,8 +4,7 @@ import { Command, InvalidArgumentError, Option } from "commander";
 import { OperatorError } from "../operator-error.ts";
 import { parseMoment } from "../range.ts";
 import { usdText } from "../table.ts";
-import { callTimeoutMs, type Gateway, withGateway } from "./gateway.ts";
-import { addressText } from "./keys.ts";
+import { addressText, callTimeoutMs, type Gateway, withGateway } from "./gateway.ts";
 
 interface RerateOptions {
   readonly asOf: number;

@@ -3,8 +3,8 @@ import { CostDimension, type CostRow } from "@weir/gen/weir/metering/v1/usage_se
 import { Command, InvalidArgumentError, Option } from "commander";
 import { parseMoment } from "../range.ts";
 import { renderUsage, totalOf, usageJson } from "../usage-report.ts";
-import { callTimeoutMs, withGateway } from "./gateway.ts";
-import { addressText, wholeNumber } from "./keys.ts";
+import { wholeNumber } from "./account-options.ts";
+import { addressText, callTimeoutMs, withGateway } from "./gateway.ts";
 
 const dimensions = {
   day: { value: CostDimension.DAY, text: (row: CostRow) => row.day },
