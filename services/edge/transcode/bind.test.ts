@@ -433,11 +433,13 @@ test("no value of a body or a query is quoted", () => {
   expect(refusal(() => query("GET /v1/things/x?big=CANARY")).text).not.toContain("CANARY");
 });
 
-test("nesting is bounded before anything is built", () => {
+test("nesting and the number of values are bounded before anything is built", () => {
   const deep = (levels: number) => `{"any":${'{"a":'.repeat(levels)}1${"}".repeat(levels)}}`;
   expect(refusal(() => whole("POST /v1/things/x:do", deep(200))).text).toContain("100 levels");
   expect(refusal(() => whole("POST /v1/things/x:do", "[".repeat(5_000_000))).text).toContain("100 levels");
   expect(() => whole("POST /v1/things/x:do", deep(40))).not.toThrow();
+  const many = `{"numbers":[${"1,".repeat(1_100_000)}1]}`;
+  expect(refusal(() => whole("POST /v1/things/x:do", many)).text).toContain("1000000 values");
 });
 
 test("where all is in the body the query is empty, and without a body rule so is the body", () => {

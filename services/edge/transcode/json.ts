@@ -2,7 +2,9 @@ import type { JsonValue } from "@bufbuild/protobuf";
 import { invalid } from "./faults.ts";
 
 /** Deepest nesting of a body; messages are read no deeper either. */
-export const depthMax = 100;
+const depthMax = 100;
+/** Most values of a body: building a message of more takes longer than others should wait. */
+const valuesMax = 1_000_000;
 
 /**
  * A number whose text says more than a double can hold: its text, so that 64-bit integers may be written as numbers without loss.
@@ -19,13 +21,13 @@ export type ExactJson = JsonValue | LongNumber;
 
 /**
  * Parses JSON strictly.
- * @throws WeirError INVALID_REQUEST when the text is no JSON, nests deeper than 100 levels, or has two members of one name in one
- *   object, with the path of the second as `param`
+ * @throws WeirError INVALID_REQUEST when the text is no JSON, nests deeper than 100 levels, has more than a million values, or two
+ *   members of one name in one object, with the path of the second as `param`
  */
 export function parseStrict(text: string): ExactJson {
-  const { tooDeep, doubled, hasLongNumber } = scan(text);
+  const { excess, doubled, hasLongNumber } = scan(text);
   // Before the parse, which would build it.
-  if (tooDeep) throw invalid(`The body nests deeper than ${depthMax} levels.`);
+  if (excess !== undefined) throw invalid(`The body ${excess}.`);
   let json: ExactJson;
   try {
     json = JSON.parse(text, hasLongNumber ? (keepLong as Reviver) : undefined) as ExactJson;
@@ -71,8 +73,8 @@ const plainLength = 15;
 
 /** What a walk over a text found; of a text that is not JSON anything. */
 interface Scan {
-  /** The walk stopped there. */
-  readonly tooDeep: boolean;
+  /** What there is too much of; the walk stopped there. */
+  readonly excess: string | undefined;
   /** Path of the first member whose name its object has already; it may be empty. */
   readonly doubled: string | undefined;
   /** Whether there may be a number that is more than a double holds. */
@@ -96,6 +98,7 @@ function scan(text: string): Scan {
   let hasLongNumber = false;
   let doubled: string | undefined;
   let isName = false;
+  let values = 0;
   for (let at = 0; at < text.length; at += 1) {
     const code = text.charCodeAt(at);
     switch (code) {
@@ -104,7 +107,9 @@ function scan(text: string): Scan {
         isName = code === open.object;
         level = isName ? { names: new Set(), at: "" } : { names: undefined, at: 0 };
         levels.push(level);
-        if (levels.length > depthMax) return { tooDeep: true, doubled, hasLongNumber };
+        if (levels.length > depthMax) {
+          return { excess: `nests deeper than ${depthMax} levels`, doubled, hasLongNumber };
+        }
         break;
       case 0x7d: // }
       case 0x5d: // ]
@@ -113,6 +118,8 @@ function scan(text: string): Scan {
         isName = false;
         break;
       case 0x2c: // ,
+        values += 1;
+        if (values >= valuesMax) return { excess: `has more than ${valuesMax} values`, doubled, hasLongNumber };
         isName = level?.names !== undefined;
         if (typeof level?.at === "number") level.at += 1;
         break;
@@ -137,7 +144,7 @@ function scan(text: string): Scan {
         }
     }
   }
-  return { tooDeep: false, doubled, hasLongNumber };
+  return { excess: undefined, doubled, hasLongNumber };
 }
 
 /** @param quoted a member's name as it stands, with its quotes */

@@ -13,6 +13,7 @@ import { createClient } from "@weir/kit/client";
 import { errorTable, type Reason } from "@weir/kit/error-table";
 import { createLocalDoor } from "@weir/kit/local";
 import { WeirError } from "@weir/kit/weir-error";
+import fc from "fast-check";
 import { afterEach, describe, expect, test } from "vitest";
 import { type RpcService, rpcService } from "../rpc/public-methods.ts";
 import { eventually, type FakeChat, type HarnessOptions, openRaw, startEdge, stopEdges } from "../testing/harness.ts";
@@ -544,14 +545,67 @@ test("requests are checked against the rules of their schema", async () => {
   });
   const client = createClient(BudgetService, createLocalDoor([budgets]));
   const edge = await startEdge({ deps: { rpc: [rpcService(BudgetService, client)] }, role: 5 });
-  const response = await fetch(`${edge.url}/v1/budgets`, {
-    method: "POST",
-    body: JSON.stringify({ budgetId: "Bad Id", limitNanoUsd: "1", window: { kind: "WINDOW_KIND_DAY" } }),
-    headers: { authorization: `Bearer ${edge.key}`, "content-type": "application/json" },
-  });
+  const send = (body: object) =>
+    fetch(`${edge.url}/v1/budgets`, {
+      method: "POST",
+      body: JSON.stringify(body),
+      headers: { authorization: `Bearer ${edge.key}`, "content-type": "application/json" },
+    });
+  expect((await send({ displayName: "x".repeat(4_200_000) })).status).toBe(413);
+  const response = await send({ budgetId: "Bad Id", limitNanoUsd: "1", window: { kind: "WINDOW_KIND_DAY" } });
   expect(response.status).toBe(400);
   expect(await response.json()).toMatchObject({ details: [{ metadata: { param: "budget_id" } }, {}, {}] });
   expect(asked).toEqual([]);
+});
+
+test("whatever is sent to whatever path, nothing fails inside", async () => {
+  const { edge, call } = await start({ list: three }, { scope: { requestsPerMinute: 100_000 } });
+  const piece = fc.constantFrom(
+    "v1",
+    "things",
+    "a",
+    ":count",
+    ":texts",
+    "%2F",
+    "%zz",
+    "%ff",
+    "?",
+    "&",
+    "=",
+    "texts",
+    "inner.leaf",
+    "count",
+    "1",
+    "/",
+    ".",
+    "{",
+    "*",
+    "é",
+  );
+  const path = fc
+    .array(piece, { maxLength: 8 })
+    .map((pieces) => encodeURI(`/v1/things${pieces.join("")}`).replaceAll("%25", "%"));
+  const body = fc.oneof(fc.json(), fc.string({ unit: "grapheme" }), fc.constant('{"inner":{"leaf":"x"},"count":"5"}'));
+  const accept = fc.constantFrom("*/*", "text/event-stream", "application/x-ndjson", "", ";;q=,");
+  await fc.assert(
+    fc.asyncProperty(
+      fc.constantFrom("GET", "PATCH", "DELETE", "HEAD", "OPTIONS"),
+      path,
+      body,
+      accept,
+      async (method, target, text, accepted) => {
+        const response = await call(target, {
+          method,
+          headers: { "content-type": "application/json", accept: accepted },
+          ...(method === "PATCH" ? { body: text } : {}),
+        });
+        const answer = await response.text();
+        expect(response.status, `${method} ${target}: ${answer}`).toBeLessThan(500);
+      },
+    ),
+    { numRuns: 300 },
+  );
+  expect(edge.logs.filter((line) => line.includes('"level":"error"'))).toEqual([]);
 });
 
 test("an export comes as lines, and as CSV to who accepts it", async () => {

@@ -1,5 +1,6 @@
 import type { Message } from "@bufbuild/protobuf";
 import { isUtf8 } from "node:buffer";
+import { Permission } from "@weir/gen/weir/common/v1/access_pb";
 import { prepareValidation, validateRequest } from "@weir/kit/validation";
 import { CallCancelled } from "@weir/kit/weir-error";
 import type { EdgeSettings } from "../config.ts";
@@ -73,7 +74,7 @@ function createHandler(deps: TranscodingDeps, method: PublicMethod, binding: Htt
     const query = readQuery(exchange.request.url ?? "");
     const takesBody = binding.body.kind !== "none";
     if (!takesBody && !isBodiless(exchange)) throw invalid("This method takes no body.");
-    const body = takesBody ? await readBodyText(exchange, deps) : "";
+    const body = takesBody ? await readBodyText(exchange, method, deps) : "";
     const pairs = form?.query?.(query, call) ?? query;
     const request = bindRequest(desc, binding, { params, query: pairs, body });
     validateRequest(desc.input, request);
@@ -110,10 +111,19 @@ function isBodiless({ request: { headers } }: Exchange): boolean {
   return headers["transfer-encoding"] === undefined && Number(headers["content-length"] ?? 0) === 0;
 }
 
-async function readBodyText(exchange: Exchange, { settings, memory }: TranscodingDeps): Promise<string> {
+/** Largest body of a method that calls no model, in bytes: as much as gRPC takes by default. */
+const plainBytesMax = 4_194_304;
+
+async function readBodyText(
+  exchange: Exchange,
+  { access }: PublicMethod,
+  { settings, memory }: TranscodingDeps,
+): Promise<string> {
   if (isBodiless(exchange)) return "";
   const { bodyBytesMax, bodyStallMs, bodyBytesPerSecondMin } = settings();
-  const limits = { bytesMax: bodyBytesMax, stallMs: bodyStallMs, bytesPerSecondMin: bodyBytesPerSecondMin, memory };
+  const callsModel = access !== "open" && access.permission === Permission.MODELS_CALL;
+  const bytesMax = callsModel ? bodyBytesMax : Math.min(bodyBytesMax, plainBytesMax);
+  const limits = { bytesMax, stallMs: bodyStallMs, bytesPerSecondMin: bodyBytesPerSecondMin, memory };
   const body = await readJsonBody(exchange, limits);
   if (!isUtf8(body)) throw invalid("The body is not UTF-8.");
   return body.toString("utf8");

@@ -1,11 +1,4 @@
-import {
-  create,
-  createFileRegistry,
-  type DescMethod,
-  type DescService,
-  type MessageInitShape,
-  setExtension,
-} from "@bufbuild/protobuf";
+import { create, createFileRegistry, type DescService, type MessageInitShape, setExtension } from "@bufbuild/protobuf";
 import {
   type DescriptorProto,
   DescriptorProtoSchema,
@@ -86,13 +79,6 @@ export function createTestService({ messages, enums = {}, methods }: SchemaInit)
   const service = registry.getService("test.Messaging");
   if (service === undefined) throw new Error("no service");
   return service;
-}
-
-/** One method of a service. */
-export function methodOf(service: DescService, name: string): DescMethod {
-  const method = service.methods.find((each) => each.name === name);
-  if (method === undefined) throw new Error(`no method ${name}`);
-  return method;
 }
 
 function createMessage(
