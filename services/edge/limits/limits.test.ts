@@ -52,7 +52,7 @@ test("keys are limited apart, by their own limit or the default", () => {
 
 test("a minute's delay is never longer than clients obey, and a day's is as long as it is", () => {
   const { admit } = setUp();
-  admit().reserve("m", 100);
+  void admit().reserve("m", 100);
   expect(errorOf(() => admit().reserve("m", 100)).retryAfterMs).toBe(60_000);
   const daily: Limited = { id: "daily", subjects: [], requestsPerDay: 1n };
   admit(daily);
@@ -67,14 +67,14 @@ test("a reservation settles once, and not after its end", () => {
   const { limits, admit } = setUp();
   const remaining = () => limits.standings(key).tokens.remaining;
   const admission = admit();
-  admission.reserve("m", 60);
+  void admission.reserve("m", 60);
   expect(remaining()).toBe(40);
   admission.settle(10);
   expect(remaining()).toBe(90);
   admission.settle(0);
   expect(remaining()).toBe(90);
   const left = admit();
-  left.reserve("m", 50);
+  void left.reserve("m", 50);
   left.end();
   left.settle(0);
   expect(remaining()).toBe(40);
@@ -83,17 +83,17 @@ test("a reservation settles once, and not after its end", () => {
 test("a call larger than the limit is let through when the key has used none", () => {
   const { admit, clock } = setUp();
   const admission = admit();
-  admission.reserve("m", 5_000);
+  void admission.reserve("m", 5_000);
   admission.settle(5_000);
   expect(errorOf(() => admit().reserve("m", 1)).metadata).toEqual({ limit: "tokens", scope: "key", window: "minute" });
   clock.advance(61_000);
-  admit().reserve("m", 5_000);
+  void admit().reserve("m", 5_000);
 });
 
 test("what a long call used beyond its estimate counts when it is known, however late", () => {
   const { admit, clock, limits } = setUp();
   const admission = admit();
-  admission.reserve("m", 10);
+  void admission.reserve("m", 10);
   clock.advance(600_000);
   admission.settle(100);
   admission.end();
@@ -135,12 +135,12 @@ test("a refusal by one takes nothing from the others", () => {
   expect(limits.standings({ ...caller, subjects: [] }).requests.remaining).toBe(2);
 
   const first = admit();
-  first.reserve("small", 10);
+  void first.reserve("small", 10);
   const { metadata } = errorOf(() => admit().reserve("small", 5));
   expect(metadata).toEqual({ limit: "tokens", scope: "alias", window: "minute" });
   expect(limits.standings(key)).toMatchObject({ requests: { remaining: 2 }, tokens: { remaining: 90 } });
 
-  admit().reserve("big-1", 1);
+  void admit().reserve("big-1", 1);
   expect(errorOf(() => admit().reserve("big-2", 1)).metadata.scope).toBe("alias");
   expect(limits.standings(key)).toMatchObject({ requests: { remaining: 1 }, tokens: { remaining: 89 } });
 });
@@ -156,7 +156,7 @@ test("a place is free when its call ends, exactly once, whoever holds it", () =>
   first.end();
   const third = admit(caller);
   errorOf(() => admit(caller));
-  second.reserve("m", 1);
+  void second.reserve("m", 1);
   const moved = second.handOver();
   second.settle(0);
   second.end();
@@ -164,7 +164,7 @@ test("a place is free when its call ends, exactly once, whoever holds it", () =>
   third.end();
   errorOf(() => admit(caller).reserve("m", 1));
   moved.end();
-  admit(caller).reserve("m", 1);
+  void admit(caller).reserve("m", 1);
   expect(refused).toEqual(["key concurrent open", "key concurrent open", "alias concurrent open"]);
 });
 
@@ -191,7 +191,7 @@ test("whatever happens, no limit is exceeded, and when all calls are over every 
         }
         try {
           const admission = admit({ id: String(caller), subjects: ["tenants/acme"] });
-          admission.reserve("m", tokens);
+          void admission.reserve("m", tokens);
           open.push(admission);
           taken.push({ atMs: clock.monotonic(), tokens });
         } catch (thrown) {
@@ -212,7 +212,7 @@ test("whatever happens, no limit is exceeded, and when all calls are over every 
 test("counters that nothing is taken of are forgotten, and those of open calls are not", () => {
   const { limits, clock, admit } = setUp();
   const admission = admit();
-  admission.reserve("m", 10);
+  void admission.reserve("m", 10);
   expect(limits.counterCount).toBe(2);
   clock.advance(125_000);
   expect(limits.counterCount).toBe(2);
