@@ -37,12 +37,14 @@ test.each([
   [1, "1", "1"],
   [1_500, "2", "1500"],
   [60_000, "60", "60000"],
-  [3_600_000, "60", "60000"],
+  [3_600_000, "3600", "3600000"],
   [0, "1", "1"],
 ])("a delay of %i ms", (retryAfterMs, seconds, milliseconds) => {
   const { headers } = renderError(new WeirError(ErrorReason.RATE_LIMITED, { retryAfterMs }));
   expect(headers["retry-after"]).toBe(seconds);
   expect(headers["retry-after-ms"]).toBe(milliseconds);
+  // Clients would repeat after a second what they are told to repeat after more than a minute.
+  expect(headers["x-should-retry"]).toBe(retryAfterMs > 60_000 ? "false" : undefined);
 });
 
 test("param and allow come from the metadata", () => {

@@ -3,7 +3,7 @@ import type { Reason } from "@weir/kit/error-table";
 import type { WeirError } from "@weir/kit/weir-error";
 import type { RenderedError } from "../codec.ts";
 
-/** Longest Retry-After that is sent: OpenAI's clients take no notice of more. */
+/** OpenAI's clients take no notice of a longer Retry-After, and repeat after a second; then they are told not to. */
 const retryAfterMaxMs = 60_000;
 /** Sent when the failure passes with time and nobody said how much. */
 const retryAfterDefaultMs = 1_000;
@@ -16,9 +16,10 @@ export function renderError(error: WeirError): RenderedError {
   const { row } = error;
   const headers: Record<string, string> = { "content-type": "application/json; charset=utf-8" };
   if (row.retry !== "never") {
-    const delayMs = Math.min(Math.max(error.retryAfterMs ?? retryAfterDefaultMs, 1), retryAfterMaxMs);
+    const delayMs = Math.max(error.retryAfterMs ?? retryAfterDefaultMs, 1);
     headers["retry-after"] = String(Math.ceil(delayMs / 1_000));
     headers["retry-after-ms"] = String(Math.ceil(delayMs));
+    if (delayMs > retryAfterMaxMs) headers["x-should-retry"] = "false";
   } else if (finalReasons.has(error.reason) || clientsRetry(row.openai.status)) {
     headers["x-should-retry"] = "false";
   }
