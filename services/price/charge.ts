@@ -34,7 +34,8 @@ export function priceUsage(
 ): PricedUsage {
   if (!price) return { ...unknown, pricing: "price_unknown" };
   const gaveNothing = outcome === "failed" || outcome === "rejected";
-  const reported = usage.inputTokens !== undefined || usage.outputTokens !== undefined;
+  const hasUnits = Object.keys(usage.serverToolUses).length > 0 && isByUnits(price);
+  const reported = usage.inputTokens !== undefined || usage.outputTokens !== undefined || hasUnits;
   // A provider that failed or refused and reported nothing bills nothing. An answer without any count costs something
   // that nobody knows, which is not zero.
   if (!reported && !gaveNothing && !isFree(price)) return { ...unknown, pricing: "usage_unknown" };
@@ -45,6 +46,13 @@ export function priceUsage(
 }
 
 const int8Max = 2n ** 63n - 1n;
+
+/** Whether nothing is billed but units: seconds of sound, characters, images. */
+function isByUnits({ nanoUsdPerMillion, tiers = [], nanoUsdPerThousandUses = {} }: Price): boolean {
+  const byTokens = [nanoUsdPerMillion, ...tiers.map((tier) => tier.nanoUsdPerMillion)];
+  const isBilled = (rates: object) => Object.values(rates).some((rate: bigint | undefined) => rate);
+  return !byTokens.some(isBilled) && isBilled(nanoUsdPerThousandUses);
+}
 
 function isFree({ nanoUsdPerMillion, tiers = [], nanoUsdPerThousandUses = {} }: Price): boolean {
   return [nanoUsdPerMillion, ...tiers.map((tier) => tier.nanoUsdPerMillion), nanoUsdPerThousandUses].every((rates) =>

@@ -266,6 +266,24 @@ describe("refusals", () => {
     ]);
   });
 
+  test("bodies that are hostile are refused at once, and hold nothing", async () => {
+    const post = async (contentType: string, body: string) => {
+      const response = await fetch(`${gateway.url}/v1/audio/transcriptions`, {
+        method: "POST",
+        headers: { authorization: `Bearer ${gateway.key}`, "content-type": contentType },
+        body,
+      });
+      return [response.status, ((await response.json()) as { error: { type: string } }).error.type];
+    };
+    const refused = [400, "invalid_request_error"];
+    expect(await post("multipart/form-data; boundary=B", "x".repeat(3_000_000))).toEqual(refused);
+    expect(await post(`multipart/form-data; boundary=${"x".repeat(200)}`, "--x")).toEqual(refused);
+    const headers = "X-Long: y\r\n".repeat(2_000);
+    expect(await post("multipart/form-data; boundary=B", `--B\r\n${headers}\r\n\r\n--B--`)).toEqual(refused);
+    expect(await post("application/json", "{}")).toEqual([415, "invalid_request_error"]);
+    expect(gateway.events).toEqual([]);
+  });
+
   test("a client that leaves in the middle of its upload ends the call, which is settled", async () => {
     const hangUp = new AbortController();
     const endless = new ReadableStream<Uint8Array>({
