@@ -59,7 +59,9 @@ function isStoppable({ alias }: LedgerRow): boolean {
 /** An answer that is no stream is on its way as a whole. */
 function tokensOnTheWay({ stream, outputTokens, chunks, startMs, endMs }: AttemptRecord): number {
   if (!stream) return outputTokens;
-  return 5 + Math.ceil((chunks * onTheWayMs) / Math.max(1, endMs - startMs));
+  // A provider that is not made to wait joins many tokens in one write.
+  const lateChunks = 1 + Math.ceil((chunks * onTheWayMs) / Math.max(1, endMs - startMs));
+  return 5 + Math.ceil((outputTokens / Math.max(1, chunks)) * lateChunks);
 }
 
 function wrongEstimate(
