@@ -547,8 +547,8 @@ export const AuditOutcomeSchema: GenEnum<AuditOutcome> = /*@__PURE__*/
   enumDesc(file_weir_account_v1_audit_service, 1);
 
 /**
- * The audit log: who changed what, and who was refused. Records are only ever added. They hold no
- * secrets and nothing that anybody wrote to a model or got from one.
+ * The audit log: who changed what, and who was refused. Records are only ever added, and kept for 400
+ * days. They hold no secrets and nothing that anybody wrote to a model or got from one.
  *
  * @generated from service weir.account.v1.AuditService
  */

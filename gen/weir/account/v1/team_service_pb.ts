@@ -361,8 +361,8 @@ export const DeleteTeamResponseSchema: GenMessage<DeleteTeamResponse> = /*@__PUR
  */
 export const TeamService: GenService<{
   /**
-   * Creates a team. Fails with ALREADY_EXISTS when the tenant has one of this id, NOT_FOUND when there is
-   * no such tenant, STORE_UNAVAILABLE.
+   * Creates a team. Fails with ALREADY_EXISTS when the tenant has or had one of this id, NOT_FOUND when
+   * there is no such tenant, STORE_UNAVAILABLE.
    *
    * @generated from rpc weir.account.v1.TeamService.CreateTeam
    */
@@ -404,8 +404,8 @@ export const TeamService: GenService<{
     output: typeof UpdateTeamResponseSchema;
   },
   /**
-   * Deletes a team that has no users and no live keys. Fails with NOT_FOUND, INVALID_REQUEST when it has
-   * some, STORE_UNAVAILABLE.
+   * Deletes a team that has no users and no live keys. Its id stays taken, and tokens that name it are
+   * refused. Fails with NOT_FOUND, INVALID_REQUEST when it has some, STORE_UNAVAILABLE.
    *
    * @generated from rpc weir.account.v1.TeamService.DeleteTeam
    */

@@ -431,8 +431,8 @@ export const DeleteUserResponseSchema: GenMessage<DeleteUserResponse> = /*@__PUR
  */
 export const UserService: GenService<{
   /**
-   * Creates a user. Fails with ALREADY_EXISTS when the tenant has one of this id, NOT_FOUND when there is
-   * no such tenant or team, FORBIDDEN for a role that the caller may not give, STORE_UNAVAILABLE.
+   * Creates a user. Fails with ALREADY_EXISTS when the tenant has or had one of this id, NOT_FOUND when
+   * there is no such tenant or team, FORBIDDEN for a role that the caller may not give, STORE_UNAVAILABLE.
    *
    * @generated from rpc weir.account.v1.UserService.CreateUser
    */
@@ -476,8 +476,9 @@ export const UserService: GenService<{
     output: typeof UpdateUserResponseSchema;
   },
   /**
-   * Deletes a user, and revokes its keys with it. Fails with NOT_FOUND, FORBIDDEN for a user whose role
-   * the caller may not give, STORE_UNAVAILABLE.
+   * Deletes a user, and revokes its keys with it. Its id stays taken, and tokens that name it are refused;
+   * its name and its address are gone. Fails with NOT_FOUND, FORBIDDEN for a user whose role the caller may
+   * not give, STORE_UNAVAILABLE.
    *
    * @generated from rpc weir.account.v1.UserService.DeleteUser
    */
