@@ -71,6 +71,7 @@ test("malformed events name the field at fault", () => {
     end_time: testEvent(1, { endTime: timestampFromMs(Date.UTC(9000, 0, 1)) }),
     provider_status: testEvent(1, { providerStatus: 4_294_967_295 }),
     first_token_us: testEvent(1, { firstTokenUs: 2n ** 64n - 1n }),
+    hold: testEvent(1, { hold: { leaseIds: [2n ** 63n] } }),
     principal: create(UsageEventSchema, { ...testEvent(1), principal: undefined as never }),
     target: create(UsageEventSchema, { ...testEvent(1), target: undefined as never }),
   };

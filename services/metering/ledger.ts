@@ -85,6 +85,7 @@ export function attemptFromEvent(event: UsageEvent, price: Price | undefined): A
   const { firstTokenUs = null } = event;
   if (firstTokenUs !== null && (firstTokenUs < 0n || firstTokenUs > int8Max))
     throw new MalformedEvent("first_token_us");
+  if (!isHoldStorable(event.hold)) throw new MalformedEvent("hold");
   const startTimeUs = microseconds(event.startTime, "start_time");
   const endTimeUs = microseconds(event.endTime, "end_time");
   const priced = event.priceId === "" ? unpriced : priceUsage(outcome, usage, price, event.hold?.chargeMaxNanoUsd);
@@ -106,7 +107,7 @@ export function attemptFromEvent(event: UsageEvent, price: Price | undefined): A
     serviceTier: usage.serviceTier === undefined ? null : storable(usage.serviceTier),
     usageInconsistent: billableTokens(usage).inconsistent,
     priceId: storable(event.priceId),
-    chargeMaxNanoUsd: chargeMaxOf(event.hold),
+    chargeMaxNanoUsd: event.hold?.chargeMaxNanoUsd ?? null,
     ...priced,
     budgetCharge: budgetChargeOf(event.hold, priced),
     startTimeUs,
@@ -119,10 +120,9 @@ export function attemptFromEvent(event: UsageEvent, price: Price | undefined): A
   };
 }
 
-/** Beyond what the column holds, it bounds nothing. */
-function chargeMaxOf(hold: BudgetHold | undefined): bigint | null {
-  const most = hold?.chargeMaxNanoUsd;
-  return most === undefined || most > int8Max ? null : most;
+function isHoldStorable(hold: BudgetHold | undefined): boolean {
+  const { leaseIds = [], chargeMaxNanoUsd = 0n } = hold ?? {};
+  return [...leaseIds, chargeMaxNanoUsd].every((number) => number >= 0n && number <= int8Max);
 }
 
 /** A charge that is not known takes all that was set aside: budgets are held to the worst case. */
