@@ -150,13 +150,18 @@ test("a provider that bills on and never ends is an estimate", async () => {
     await using pool = createTestPool(provider.url, billsOn);
     for (const request of [streaming, hello]) {
       const stop = new AbortController();
-      const answer = readAll(
-        pool.run({ ...request, max_tokens: 77 }, { timeouts: { total: ms(300) } }, { signal: stop.signal }),
+      const before = provider.received.length;
+      const messages = pool.run(
+        { ...request, max_tokens: 77 },
+        { timeouts: { total: ms(300) } },
+        { signal: stop.signal },
       );
-      await until(() => provider.received.length > 0);
-      await new Promise((resolve) => setTimeout(resolve, 50));
+      const first = messages.next();
+      first.catch(() => undefined);
+      if (request === streaming) await first;
+      else await until(() => provider.received.length > before);
       stop.abort();
-      await answer;
+      await expect(request === streaming ? messages.next() : first).rejects.toThrow(CallCancelled);
     }
     await until(() => pool.journal.events.length === 2);
     expect(pool.journal.events).toMatchObject([
