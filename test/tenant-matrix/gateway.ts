@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Role } from "@weir/gen/weir/common/v1/access_pb";
 import { createLog } from "@weir/kit/log";
-import { createSimulator, type SimulatorOptions } from "@weir/simulator/simulator";
+import { createSimulator } from "@weir/simulator/simulator";
 import pg from "pg";
 import { type RunningServices, startServices } from "weir/compose";
 import { readSettings, serviceNames } from "weir/settings";
@@ -29,8 +29,11 @@ export interface WholeGateway {
   stop(): Promise<void>;
 }
 
-/** @param providerKey what the provider is called with */
-export async function startWholeGateway(providerKey: string, simulating: SimulatorOptions = {}): Promise<WholeGateway> {
+/** @param providerKey what the provider is called with @param environment more settings */
+export async function startWholeGateway(
+  providerKey: string,
+  environment: Readonly<Record<string, string>> = {},
+): Promise<WholeGateway> {
   const undo: (() => unknown)[] = [];
   const stop = async () => {
     for (const step of undo.splice(0).toReversed()) await step();
@@ -43,8 +46,10 @@ export async function startWholeGateway(providerKey: string, simulating: Simulat
     const database = await createDatabase(postgres.url);
     undo.push(() => database.drop());
     const pool = new pg.Pool({ connectionString: database.url, max: 2 });
+    // The database is dropped under connections that are just ending.
+    pool.on("error", () => undefined);
     undo.push(() => pool.end());
-    const simulator = createSimulator({ receivedMax: 100, ...simulating });
+    const simulator = createSimulator({ receivedMax: 100 });
     const { url: simulatorUrl } = await simulator.listen();
     undo.push(() => simulator.close());
     const configPath = join(folder, "weir.yaml");
@@ -64,6 +69,7 @@ export async function startWholeGateway(providerKey: string, simulating: Simulat
       WEIR_KEY_PEPPER: "test-pepper-".repeat(4),
       WEIR_PORT: "0",
       WEIR_GRPC: "off",
+      ...environment,
     });
     const log = createLog({ service: "weir", level: "debug", destination: { write: (line) => void lines.push(line) } });
     const services = await startServices(serviceNames, settings, { env: {}, log });
@@ -85,7 +91,7 @@ export async function startWholeGateway(providerKey: string, simulating: Simulat
         for (;;) {
           const response = await fetch(`${url}/v1/routes`, { headers, signal: AbortSignal.timeout(10_000) });
           await response.body?.cancel();
-          if (response.status !== 401) return { secret, id: (key?.name ?? "").replace("keys/", "") };
+          if (response.status === 200) return { secret, id: (key?.name ?? "").replace("keys/", "") };
           await new Promise((resolve) => setTimeout(resolve, 50));
         }
       },
