@@ -40,7 +40,9 @@ async function startWithLedger(fail?: () => void) {
   const edge = await startEdge({ deps: { rpc: [rpcService(UsageService, usage)] } });
   const get = (path: string, headers: Record<string, string> = {}) =>
     fetch(`${edge.url}${path}`, { headers: { authorization: `Bearer ${edge.key}`, ...headers } });
-  return { asked, get };
+  const head = (path: string) =>
+    fetch(`${edge.url}${path}`, { method: "HEAD", headers: { authorization: `Bearer ${edge.key}` } });
+  return { asked, get, head };
 }
 
 test("costs are asked for as the parameters say", async () => {
@@ -153,6 +155,17 @@ test("an export ends when its client leaves", async () => {
   await reader?.read();
   leaving.abort();
   await eventually(() => hasEnded);
+});
+
+test("HEAD has the head of the CSV, and exports nothing", async () => {
+  const { asked, head } = await startWithLedger();
+  const response = await head("/v1/attempts?format=csv");
+  expect([response.status, response.headers.get("content-type"), await response.text()]).toEqual([
+    200,
+    "text/csv; charset=utf-8; header=present",
+    "",
+  ]);
+  expect(asked).toEqual([]);
 });
 
 test("nobody asks without a key", async () => {

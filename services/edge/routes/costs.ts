@@ -105,6 +105,11 @@ function dimensionOf(word: string): string {
 }
 
 async function writeCsv(exchange: Exchange, name: string, reply: ReplyStream<Message>): Promise<void> {
+  if (exchange.request.method === "HEAD") {
+    exchange.begin(200, csvHeaders(name), false);
+    exchange.end("");
+    return;
+  }
   exchange.onGone = () => void reply.return();
   // The head waits for the first page, so that a refusal has its own status.
   for await (const message of reply) {

@@ -2,7 +2,6 @@ import type { Message } from "@bufbuild/protobuf";
 import { isUtf8 } from "node:buffer";
 import { Permission } from "@weir/gen/weir/common/v1/access_pb";
 import { prepareValidation, validateRequest } from "@weir/kit/validation";
-import { CallCancelled } from "@weir/kit/weir-error";
 import type { EdgeSettings } from "../config.ts";
 import { type BodyMemory, readJsonBody } from "../http/body.ts";
 import type { Exchange, HeaderList } from "../http/exchange.ts";
@@ -86,7 +85,15 @@ function createHandler(deps: TranscodingDeps, method: PublicMethod, binding: Htt
     const request = await readRequest(call);
     const left = new AbortController();
     exchange.onGone = () => left.abort();
-    const facts: RpcFacts = { ...factsOf(call), signal: left.signal };
+    const facts: RpcFacts = {
+      caller: call.caller,
+      admission: call.admission,
+      requestId: exchange.id,
+      headers: exchange.request.headers,
+      traceParent: exchange.trace?.traceParent,
+      timeoutMs: timeoutOf(exchange) ?? (method.kind === "stream" ? streamTimeoutMs : undefined),
+      signal: left.signal,
+    };
     const answering = form?.answer?.(call, request, facts);
     if (answering !== undefined) return answering;
     if (method.kind === "stream") {
@@ -99,7 +106,6 @@ function createHandler(deps: TranscodingDeps, method: PublicMethod, binding: Htt
       return sendStream(exchange, method.call(request, facts), options);
     }
     const answer = await method.call(request, facts);
-    if (exchange.isOver) throw new CallCancelled();
     exchange.onGone = undefined;
     exchange.answer(200, jsonHeaders, write(answer));
     return undefined;
@@ -129,24 +135,15 @@ async function readBodyText(
   return body.toString("utf8");
 }
 
+/** How long a stream may go on whose client sets no time. */
+const streamTimeoutMs = 3_600_000;
 /** Longest time that a client may set, in seconds. */
 const clientSecondsMax = 86_400;
 const secondsShape = /^\d{1,5}(?:\.\d{1,9})?$/;
 
-function factsOf({ exchange, caller, admission }: RoutedCall): RpcFacts {
-  const { headers } = exchange.request;
-  return {
-    caller,
-    admission,
-    requestId: exchange.id,
-    headers,
-    traceParent: exchange.trace?.traceParent,
-    timeoutMs: timeoutOf(headers["x-server-timeout"]),
-  };
-}
-
-/** Seconds, as https://cloud.google.com/apis/docs/system-parameters has them. */
-function timeoutOf(text: string | readonly string[] | undefined): number | undefined {
+/** The client's own time, in seconds as https://cloud.google.com/apis/docs/system-parameters has them. */
+function timeoutOf({ request }: Exchange): number | undefined {
+  const text = request.headers["x-server-timeout"];
   if (text === undefined) return undefined;
   const seconds = typeof text === "string" && secondsShape.test(text) ? Number(text) : 0;
   if (seconds > 0 && seconds <= clientSecondsMax) return Math.ceil(seconds * 1_000);
