@@ -65,7 +65,7 @@ async function request(limits: Limits, caller: Limited): Promise<void> {
 }
 
 /** @returns microseconds of CPU for each call */
-async function cpuOf(count: number, call: (index: number) => Promise<void> | void, perMs?: number): Promise<number> {
+async function cpuOf(count: number, call: (index: number) => Promise<void>, perMs?: number): Promise<number> {
   const before = process.cpuUsage();
   if (perMs === undefined) for (let index = 0; index < count; index += 1) await call(index);
   else await paced(count, perMs, call);
@@ -73,9 +73,9 @@ async function cpuOf(count: number, call: (index: number) => Promise<void> | voi
   return (user + system) / count;
 }
 
-async function paced(count: number, perMs: number, call: (index: number) => Promise<void> | void): Promise<void> {
+async function paced(count: number, perMs: number, call: (index: number) => Promise<void>): Promise<void> {
   const beginMs = performance.now();
-  const all: (Promise<void> | void)[] = [];
+  const all: Promise<void>[] = [];
   for (let made = 0; made < count; ) {
     const due = Math.min(count, Math.floor((performance.now() - beginMs) * perMs));
     for (; made < due; made += 1) all.push(call(made));

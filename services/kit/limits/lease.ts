@@ -103,7 +103,9 @@ abstract class Leased implements LeasedCounter {
   /** Taken since the message that is under way left. */
   protected flightTaken = 0;
   protected ahead = 0;
+  /** Whether there is something that no message says yet, and whether it cannot wait. */
   protected changed = false;
+  private isHurried = false;
   protected refusedUntilMs = Number.NEGATIVE_INFINITY;
   protected told: Told | undefined;
   protected readonly rate = new Rate();
@@ -139,9 +141,16 @@ abstract class Leased implements LeasedCounter {
     if (this.free >= taken && nowMs < this.expireMs) this.free -= taken;
     if (this.inFlight) this.flightTaken += taken;
     this.rate.add(nowMs, taken);
-    this.changed = true;
-    this.around.touched(this, this.free * 2 < this.ahead);
+    this.tell(this.free * 2 < this.ahead);
     return taken;
+  }
+
+  /** Has the store hear of what is new, once for each message. */
+  protected tell(soon: boolean): void {
+    if (this.changed && (!soon || this.isHurried)) return;
+    this.changed = true;
+    this.isHurried = soon;
+    this.around.touched(this, soon);
   }
 
   dueMs(nowMs: number): number {
@@ -163,7 +172,7 @@ abstract class Leased implements LeasedCounter {
     this.inFlight = true;
     this.flightTaken = 0;
     this.sentMs = nowMs;
-    this.changed = false;
+    this.changed = this.isHurried = false;
     this.messages += 1;
     return [this.holder, this.messages, amount, ...args, want, fixed + need, need === 0 ? 0 : fixed + least];
   }
@@ -237,8 +246,7 @@ class LeasedWindow extends Leased {
     } else if (used < taken) {
       this.giveBack(nowMs, takenMs, taken - used);
     } else return;
-    this.changed = true;
-    this.around.touched(this, false);
+    this.tell(false);
   }
 
   private giveBack(nowMs: number, takenMs: number, amount: number): void {
@@ -269,7 +277,7 @@ class LeasedWindow extends Leased {
   }
 
   idle(nowMs: number): boolean {
-    return this.window.idle(nowMs) && !this.inFlight && !this.changed && (this.free <= 0 || nowMs >= this.expireMs);
+    return this.window.idle(nowMs) && !this.inFlight && (this.free <= 0 || nowMs >= this.expireMs);
   }
 
   protected isHeld(): boolean {
@@ -321,8 +329,7 @@ class LeasedPlaces extends Leased {
     this.used -= back;
     this.free += back;
     if (this.inFlight) this.flightTaken -= back;
-    this.changed = true;
-    this.around.touched(this, false);
+    this.tell(false);
   }
 
   override take(nowMs: number, amount: number): number {
@@ -341,7 +348,7 @@ class LeasedPlaces extends Leased {
   }
 
   idle(nowMs: number): boolean {
-    return this.used === 0 && !this.inFlight && !this.changed && (this.free <= 0 || nowMs >= this.expireMs);
+    return this.used === 0 && !this.inFlight && (this.free <= 0 || nowMs >= this.expireMs);
   }
 
   protected isHeld(): boolean {

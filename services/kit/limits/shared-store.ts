@@ -240,6 +240,8 @@ export function createSharedStore(deps: SharedStoreDeps): SharedStore {
   function tellPresence(): void {
     const nowMs = clock.monotonic();
     cancelPresence = clock.after(presenceMs, tellPresence);
+    // What was taken so long ago that it does not count any more need not be told.
+    if (!isUp) for (const counter of active) if (counter.idle(nowMs)) active.delete(counter);
     // One that is not answered yet says enough.
     if (isPresent) return;
     isPresent = true;
