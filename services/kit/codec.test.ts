@@ -19,6 +19,10 @@ import * as config from "@weir/gen/weir/config/v1/config_pb";
 import * as link from "@weir/gen/weir/link/v1/link_service_pb";
 import * as usageEvent from "@weir/gen/weir/metering/v1/usage_event_pb";
 import * as usageService from "@weir/gen/weir/metering/v1/usage_service_pb";
+import * as forward from "@weir/gen/weir/passthrough/v1/forward_pb";
+import * as forwardAttempt from "@weir/gen/weir/passthrough/v1/forward_attempt_service_pb";
+import * as passthrough from "@weir/gen/weir/passthrough/v1/passthrough_service_pb";
+import * as resource from "@weir/gen/weir/passthrough/v1/resource_service_pb";
 import * as attempt from "@weir/gen/weir/routing/v1/attempt_service_pb";
 import * as route from "@weir/gen/weir/routing/v1/route_service_pb";
 import * as target from "@weir/gen/weir/routing/v1/target_pb";
@@ -40,6 +44,10 @@ const modules = [
   link,
   usageEvent,
   usageService,
+  forward,
+  forwardAttempt,
+  passthrough,
+  resource,
   attempt,
   route,
   target,

@@ -200,6 +200,16 @@ test("a provider that breaks off in a response: the client is told, and the sess
   expect(client.closed()).toMatchObject({ code: 1011 });
 });
 
+test("secrets for browsers are not issued", async () => {
+  const response = await fetch(`${gateway.url}/v1/realtime/client_secrets`, {
+    method: "POST",
+    headers: { authorization: `Bearer ${gateway.key}`, "content-type": "application/json" },
+    body: "{}",
+  });
+  expect(response.status).toBe(404);
+  expect(await response.text()).toContain("connect to /v1/realtime");
+});
+
 test("binary frames and frames that are too large close the session", async () => {
   const binary = await connect();
   binary.socket.send(Buffer.from("x"), { binary: true });
@@ -221,4 +231,17 @@ test("a client that does not read holds its provider back, and gets everything l
   client.socket.resume();
   await until(() => client.types().filter((type) => type === "sim.piece").length === 2_000);
   client.socket.close();
+});
+
+// Last: the edge serves nobody after it.
+test("a gateway that shuts down tells the client why, and what was begun is settled", async () => {
+  const client = await connect();
+  client.say({ type: "response.create" });
+  await until(() => client.types().includes("response.done"));
+  await gateway.edge.edge.drain(50);
+  await until(() => client.closed() !== undefined);
+  expect(client.heard.at(-1)).toMatchObject({ type: "error", error: { code: "overloaded" } });
+  expect(client.closed()).toMatchObject({ code: 1012 });
+  await until(() => gateway.pool.status().openAttempts === 0);
+  expect(gateway.events).toHaveLength(1);
 });

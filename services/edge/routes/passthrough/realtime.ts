@@ -4,9 +4,10 @@ import { callMetadata } from "@weir/kit/call";
 import type { ReplyStream } from "@weir/kit/reply-stream";
 import { toWeirError, WeirError } from "@weir/kit/weir-error";
 import type { RawData, WebSocket } from "ws";
-import { principalHeaderFor } from "../../auth/caller.ts";
+import { type Caller, principalHeaderFor } from "../../auth/caller.ts";
 import { readTags } from "../../auth/tags.ts";
 import type { Exchange } from "../../http/exchange.ts";
+import type { Admission } from "../../limits/limits.ts";
 import { closeCodes, createWebSockets } from "../../http/web-socket.ts";
 import { aliasOf, outputTokensGuess } from "../generate.ts";
 import { callsModels, type KeyedCall, type Route, versioned } from "../route.ts";
@@ -45,6 +46,19 @@ export function createRealtime(deps: PassthroughDeps): Route[] {
     const reserving = admission.reserve(model, outputTokensGuess);
     if (reserving !== undefined) await reserving;
     if (exchange.isOver) return;
+    // What a session used is known when its connection may be gone.
+    const held = admission.handOver();
+    try {
+      await begin(exchange, caller, model, held);
+    } catch (thrown) {
+      held.end();
+      throw thrown;
+    }
+  }
+
+  /** Connects the provider, and then the client. */
+  async function begin(exchange: Exchange, caller: Caller, model: string, held: Admission): Promise<void> {
+    const { request } = exchange;
     const beta = request.headers["openai-beta"];
     let socket: WebSocket | undefined;
     const events = new EventQueue(
@@ -66,17 +80,28 @@ export function createRealtime(deps: PassthroughDeps): Route[] {
     exchange.onGone = () => void reply.return();
     const first = await reply.next();
     if (first.done === true) throw new WeirError(ErrorReason.PROVIDER_UNAVAILABLE);
-    if (exchange.isOver) return;
+    if (exchange.isOver) return held.end();
     try {
       socket = openSocket(exchange, () => undefined);
     } catch (thrown) {
       void reply.return();
       throw thrown;
     }
-    connect(exchange, socket, events, reply, (usedTokens) => admission.settle(usedTokens));
+    connect(exchange, socket, events, reply, held);
   }
 
-  return versioned({ method: "GET", path: "/realtime", access: callsModels("realtime"), handle: open });
+  const access = callsModels("realtime");
+  return [
+    ...versioned({ method: "GET", path: "/realtime", access, handle: open }),
+    ...versioned({ method: "POST", path: "/realtime/client_secrets", access, handle: refuseSecret }),
+  ];
+}
+
+/** A secret of the provider would let its holder talk past the gateway: unmetered, and without limits. */
+function refuseSecret(): never {
+  throw new WeirError(ErrorReason.NOT_FOUND, {
+    text: "Client secrets are not issued here; connect to /v1/realtime with a key of the gateway.",
+  });
 }
 
 /** Browsers name the beta among the sub-protocols. */
@@ -90,7 +115,7 @@ function connect(
   socket: WebSocket,
   events: EventQueue,
   reply: ReplyStream<ForwardResponse>,
-  settle: (usedTokens: number) => void,
+  held: Admission,
 ): void {
   let gone = false;
 
@@ -114,12 +139,18 @@ function connect(
       });
     } else if (payload.case === "end") {
       const { inputTokens = 0, outputTokens = 0 } = payload.value.usage ?? {};
-      settle(inputTokens + outputTokens);
+      held.settle(inputTokens + outputTokens);
+      held.end();
       socket.close(closeCodes.normal);
     }
   }
 
   function fail(error: WeirError): void {
+    held.end();
+    say(error);
+  }
+
+  function say(error: WeirError): void {
     exchange.failure ??= error;
     socket.send(errorEvent(error, exchange.id));
     socket.close(closeCodeOf(error), error.row.openai.code ?? "");
@@ -132,7 +163,7 @@ function connect(
   exchange.onGone = () => {
     gone = true;
     // Nothing is said any more to a client that has left; one that is given up learns why.
-    if (socket.readyState === socket.OPEN) fail(shuttingDown());
+    if (socket.readyState === socket.OPEN) say(shuttingDown());
     events.end();
     read();
   };
