@@ -1,7 +1,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { Role } from "@weir/gen/weir/common/v1/access_pb";
+import type { Role } from "@weir/gen/weir/common/v1/access_pb";
 import { createLog } from "@weir/kit/log";
 import { createSimulator } from "@weir/simulator/simulator";
 import pg from "pg";

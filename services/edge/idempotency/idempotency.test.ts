@@ -194,7 +194,7 @@ test("a stream that broke off, and one whose client left, are made anew", async 
     throw new WeirError(ErrorReason.STREAM_TRUNCATED);
   };
   const { post, ask, store, calls } = await start({ chat });
-  await expect(ask(helloStream)).rejects.toThrow();
+  await expect(ask(helloStream)).rejects.toThrow("terminated");
   await eventually(() => store.rows.size === 0);
   mode = "hang";
   const left = new AbortController();
