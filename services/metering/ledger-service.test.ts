@@ -11,6 +11,7 @@ import { type Client, hostService } from "@weir/kit/call";
 import { createClient } from "@weir/kit/client";
 import { createLocalDoor } from "@weir/kit/local";
 import { createPriceList, type Price, priceId } from "@weir/price/price";
+import fc from "fast-check";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { readAttempts } from "./attempt-list.ts";
 import { readCosts } from "./costs.ts";
@@ -474,6 +475,78 @@ describe.each(["embedded", "postgres"] as const)("%s", (engine) => {
     });
   });
 });
+
+test("books stay in balance and runs change nothing the second time, whatever is told, priced anew and trued up in between", async () => {
+  const ledger = await openLedger("embedded");
+  const rated = (index: number): Price => {
+    const named = { ...testPrice, effectiveTime: day + index * 4 * 3_600_000 };
+    const input = BigInt(index) * 1_234_567_891n;
+    return { ...named, id: priceId(named), nanoUsdPerMillion: { ...testPrice.nanoUsdPerMillion, input } };
+  };
+  const count = fc.bigInt({ min: 0n, max: 20_000n });
+  const step = fc.oneof(
+    fc.record({
+      kind: fc.constant("record" as const),
+      isReported: fc.boolean(),
+      hour: fc.nat(23),
+      input: fc.nat(5_000),
+      most: fc.nat(5_000_000),
+    }),
+    fc.record({
+      kind: fc.constant("tell" as const),
+      lists: fc.uniqueArray(fc.integer({ min: 1, max: 5 }), { maxLength: 3 }),
+    }),
+    fc.record({ kind: fc.constant("rerate" as const), agoMs: fc.constantFrom(0, 5, 50, 60_000) }),
+    fc.record({
+      kind: fc.constant("true_up" as const),
+      inputTokens: count,
+      cachedInputTokens: count,
+      outputTokens: count,
+    }),
+  );
+  try {
+    await fc.assert(
+      fc.asyncProperty(fc.array(step, { minLength: 3, maxLength: 8 }), async (steps) => {
+        await empty(ledger);
+        await ledger.metering.prepare(createPriceList([testPrice]));
+        let number = 0;
+        for (const { kind, ...what } of [
+          { kind: "record", isReported: false, hour: 1, input: 10, most: 5 } as const,
+          ...steps,
+        ]) {
+          if ("hour" in what) {
+            number += 1;
+            await record(
+              ledger,
+              testEvent(number, {
+                startTime: timestampFromMs(day + what.hour * 3_600_000),
+                usage: { inputTokens: what.input, outputTokens: 7 },
+                usageSource: what.isReported ? UsageSource.REPORTED : UsageSource.ESTIMATED,
+                ...(what.most % 2 === 0 ? {} : { hold: { leaseIds: [], chargeMaxNanoUsd: BigInt(what.most) } }),
+              }),
+            );
+          } else if ("lists" in what) {
+            await ledger.metering.prepare(createPriceList([testPrice, ...what.lists.map(rated)]));
+          } else if ("agoMs" in what) {
+            const asOfMs = Date.now() - what.agoMs;
+            await rerate(ledger, { asOfMs, apply: true });
+            const once = await written(ledger);
+            expect((await rerate(ledger, { asOfMs, apply: true })).changed).toBe(0n);
+            expect(await written(ledger)).toBe(once);
+          } else {
+            const asked = { provider: "acme", model: "large", day: "2026-11-20", counts: what };
+            await ledger.client.trueUp(asked);
+            expect(await ledger.client.trueUp(asked), kind).toMatchObject({ adjustedCount: 0n });
+          }
+        }
+        await expectSoundBooks(ledger);
+      }),
+      { numRuns: Math.ceil(Number(process.env["WEIR_PROPERTY_RUNS"] ?? 1000) / 200) },
+    );
+  } finally {
+    await ledger.db.end();
+  }
+}, 120_000);
 
 describe("a run on a copy", () => {
   const open: Ledger[] = [];
