@@ -555,6 +555,30 @@ describe.each(["embedded", "postgres"] as const)("%s", (engine) => {
     expect((await auditor.calls.audit.listAuditRecords({ action: "chat" })).auditRecords).toHaveLength(1);
   });
 
+  test("records are kept for 400 days, and no longer", async () => {
+    const [before] = await records({ action: "tenants.create", resource: "tenants/acme" });
+    const old = (days: number) =>
+      db.query(
+        `insert into audit_records (audit_record_id, time, actor_kind, actor_key, actor_user, actor_role, actor_tenant, action,
+           resource, request_id, record_time)
+         select gen_random_uuid(), t, 'operator', '', '', 'owner', '', 'old', $1::text, '', t
+         from (select now() - make_interval(days => $1::int) as t) s`,
+        [days],
+      );
+    for (const days of [399, 401, 900]) await old(days);
+    const sweeper = metering.startAuditSweeper();
+    await vi.waitFor(
+      async () => {
+        expect(await db.query("select resource from audit_records where action = 'old'")).toEqual([
+          { resource: "399" },
+        ]);
+      },
+      { timeout: 5_000, interval: 20 },
+    );
+    sweeper.stop();
+    expect(await records({ resource: "tenants/acme" })).toMatchObject([{ auditRecordId: before?.auditRecordId }]);
+  });
+
   test("edges learn of roles, owners, limits and ends within a second", async () => {
     await operator.teams.createTeam({ tenant: "tenants/acme", teamId: "a", limits: { requestsPerMinute: 5 } });
     await operator.accounts.updateTenant({ name: "tenants/zeta", disabled: true });
