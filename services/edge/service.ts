@@ -35,6 +35,7 @@ import { createIdempotency } from "./idempotency/idempotency.ts";
 import { createLimits } from "./limits/limits.ts";
 import { appendRateHeaders } from "./limits/rate-headers.ts";
 import { createMeasures } from "./measures.ts";
+import { createPages } from "./openapi/pages.ts";
 import { clientLeft, createReport } from "./report.ts";
 import { createRequestIds } from "./request-id.ts";
 import { createChatSockets } from "./routes/chat-socket/chat-socket.ts";
@@ -204,6 +205,7 @@ export function createEdge(deps: EdgeDeps): Edge {
     }),
     ...versioned({ method: "GET", path: "/metrics", access: "open", handle: metrics.guarded }),
     ...healthRoutes,
+    ...createPages({ routes: () => publicRoutes, methods, version }),
   ];
   const metricsRoutes: Route[] = [
     ...versioned({ method: "GET", path: "/metrics", access: "open", handle: metrics.open }),
