@@ -2,6 +2,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { AccountService } from "@weir/gen/weir/account/v1/account_service_pb";
+import type { Role } from "@weir/gen/weir/common/v1/access_pb";
 import type { Client } from "@weir/kit/call";
 import { bearing } from "@weir/kit/client";
 import { systemClock } from "@weir/kit/clock";
@@ -225,9 +226,14 @@ async function createWeir(
     await accounts.listTenants({}, { timeoutMs });
   });
   await accounts.createTenant({ tenantId: "tests", displayName: "Tests" }, { timeoutMs });
-  const createKey = async (scope: KeyScope = {}) => {
+  const createKey = async (scope: KeyScope = {}, role?: Role) => {
     const answer = await accounts.createKey(
-      { tenant: "tenants/tests", displayName: "test", scope: { ...scope, models: [...(scope.models ?? [])] } },
+      {
+        tenant: "tenants/tests",
+        displayName: "test",
+        scope: { ...scope, models: [...(scope.models ?? [])] },
+        ...(role === undefined ? {} : { role }),
+      },
       { timeoutMs },
     );
     return { id: answer.key?.name.replace("keys/", "") ?? "", secret: answer.secret };

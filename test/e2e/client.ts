@@ -1,3 +1,4 @@
+import type { Role } from "@weir/gen/weir/common/v1/access_pb";
 import type { AttemptRecord, Script } from "@weir/simulator/simulator";
 import OpenAI from "openai";
 import { expect, vi } from "vitest";
@@ -69,8 +70,8 @@ export async function ask(weir: Pick<Weir, "url" | "key">, body: unknown, option
 }
 
 /** A new key, when the edge knows it. Asks seldom: failures with unknown keys are limited. */
-export async function usableKey(weir: Weir, scope: KeyScope): Promise<string> {
-  const { secret } = await weir.createKey(scope);
+export async function usableKey(weir: Weir, scope: KeyScope, role?: Role): Promise<string> {
+  const { secret } = await weir.createKey(scope, role);
   await vi.waitFor(
     async () => {
       const answer = await ask(weir, undefined, { key: secret, method: "GET", path: "/v1/models" });

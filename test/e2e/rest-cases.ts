@@ -1,3 +1,4 @@
+import { Role } from "@weir/gen/weir/common/v1/access_pb";
 import { expect, test } from "vitest";
 import { ask, events, exactRow, usableKey } from "./client.ts";
 import type { Weir } from "./weir.ts";
@@ -51,6 +52,28 @@ export function restCases(weir: () => Weir): void {
     expect(csv.headers.get("content-type")).toContain("text/csv");
     expect(csv.text).toMatch(/^\w+(?:,\w+)+\r\n/);
     expect((await get("/v1/costs?nothing=1")).json).toMatchObject({ code: 3 });
+  });
+
+  test("an admin makes, changes and ends a budget and a key of the tenant", async () => {
+    const key = await usableKey(weir(), {}, Role.ADMIN);
+    const send = (method: string, path: string, body?: object) => ask(weir(), body, { method, path, key });
+    const budget = { budgetId: "tests.rest", limitNanoUsd: "9000000000000000", window: { kind: "WINDOW_KIND_DAY" } };
+    const made = await send("POST", "/v1/budgets", { ...budget, scope: { tenant: "tests" } });
+    expect(made.json).toMatchObject({ budget: { name: "budgets/tests.rest", limitNanoUsd: "9000000000000000" } });
+    expect((await send("POST", "/v1/budgets", { ...budget, scope: { tenant: "tests" } })).status).toBe(409);
+    const changed = await send("PATCH", "/v1/budgets/tests.rest", { soft_limits: { percents: [50] }, disabled: true });
+    expect(changed.json).toMatchObject({ budget: { softPercents: [50], disabled: true } });
+    expect((await send("GET", "/v1/budgets/tests.rest")).json).toEqual(changed.json);
+    expect((await send("DELETE", "/v1/budgets/tests.rest")).json).toEqual({});
+    expect((await send("GET", "/v1/budgets/tests.rest")).json).toMatchObject({
+      code: 5,
+      details: [{ reason: "NOT_FOUND" }, {}],
+    });
+
+    const created = await send("POST", "/v1/keys", { tenant: "tenants/tests", displayName: "by REST" });
+    const { key: resource } = created.json as { key: { name: string } };
+    const revoked = await send("POST", `/v1/${resource.name}:revoke`);
+    expect(revoked.json).toMatchObject({ key: { name: resource.name, revokeTime: expect.any(String) } });
   });
 
   test("what a role may not do is refused", async () => {

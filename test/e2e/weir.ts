@@ -1,4 +1,5 @@
 import type { Simulator } from "@weir/simulator/simulator";
+import type { Role } from "@weir/gen/weir/common/v1/access_pb";
 import type { LedgerReader } from "../ledger.ts";
 
 /** A whole gateway that runs, however its services are spread over processes. */
@@ -11,7 +12,8 @@ export interface Weir {
   readonly simulatorUrl: string;
   readonly simulator: Simulator;
   readonly ledger: LedgerReader;
-  createKey(scope?: KeyScope): Promise<{ readonly id: string; readonly secret: string }>;
+  /** @param role default: a member */
+  createKey(scope?: KeyScope, role?: Role): Promise<{ readonly id: string; readonly secret: string }>;
   revokeKey(id: string): Promise<void>;
   /** Everything that any process has logged or printed so far. */
   output(): string;
