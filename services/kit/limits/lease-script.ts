@@ -25,13 +25,10 @@ local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 local out = { now }
 local leaseMs = tonumber(ARGV[1])
 local deadline = tonumber(ARGV[2])
-if deadline > 0 and now > deadline then return out end
+if deadline > 0 and now > deadline then return cjson.encode(out) end
+local messages = cjson.decode(ARGV[3])
 for i, key in ipairs(KEYS) do
-  local at = 2 + (i - 1) * ${argumentsPerLimit}
-  local holder = ARGV[at + 1]
-  local number, amount, slotMs, slots, taken, back, recent, want, need, least =
-    tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3]), tonumber(ARGV[at + 4]), tonumber(ARGV[at + 5]), tonumber(ARGV[at + 6]),
-    tonumber(ARGV[at + 7]), tonumber(ARGV[at + 8]), tonumber(ARGV[at + 9]), tonumber(ARGV[at + 10]), tonumber(ARGV[at + 11])
+  local holder, number, amount, slotMs, slots, taken, back, recent, want, need, least = unpack(messages[i])
   local isWindow = slots > 0
   local windowMs = slotMs * slots
   local slot = isWindow and math.floor(now / slotMs) or 0
@@ -131,12 +128,25 @@ for i, key in ipairs(KEYS) do
     out[#out + 1] = newest and (newest + slots + 1) * slotMs - now or 0
   end
 end
-return out
+return cjson.encode(out)
 `;
 }
 
-/** Holder, its message's number, amount, slotMs, slots, taken, given back, recent, want, need, least. */
-export const argumentsPerLimit = 11;
+/** What the script is told of one limit; it answers with numbers, as JSON: Redis' time in milliseconds, then `answersPerLimit` of each limit. */
+export type LimitMessage = readonly [
+  holder: string,
+  number: number,
+  amount: number,
+  slotMs: number,
+  slots: number,
+  taken: number,
+  returned: number,
+  recent: number,
+  want: number,
+  need: number,
+  least: number,
+];
+
 /** Granted, left for this holder, wait, reset. All of them -1: the message was not the newest. */
 export const answersPerLimit = 4;
 
@@ -150,5 +160,5 @@ local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 redis.call('ZADD', KEYS[1], now, ARGV[1])
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - tonumber(ARGV[2]))
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
-return { now, redis.call('ZCARD', KEYS[1]) }
+return cjson.encode({ now, redis.call('ZCARD', KEYS[1]) })
 `;

@@ -1,5 +1,6 @@
 import { type Counter, placeWaitMs, type Standing, unknown } from "./counter.ts";
 import { type Limit, limitName } from "./limit.ts";
+import type { LimitMessage } from "./lease-script.ts";
 import { dayShape, minuteShape, RateWindow, type WindowShape } from "./rate-window.ts";
 
 /** What leases know of the store that they come from. */
@@ -24,8 +25,10 @@ export interface LeasedCounter extends Counter {
   readonly inFlight: boolean;
   /** When the store should hear of it next; Infinity: there is nothing to say. */
   dueMs(nowMs: number): number;
+  /** Whether it goes along with others that are due. */
+  mayReport(nowMs: number): boolean;
   /** What the script is told, and from now on only so much is taken as that says. `need`: what calls wait for; `least`: what one of them does. */
-  report(nowMs: number, need: number, least: number): (string | number)[];
+  report(nowMs: number, need: number, least: number): LimitMessage;
   /** @param answer what the script says: granted, left, wait, reset */
   answered(nowMs: number, answer: readonly number[]): void;
   /** No answer came in time. */
@@ -40,9 +43,9 @@ export const answerMsMax = 1_000;
 const endMarginMs = answerMsMax + 500;
 /** Least and greatest time between two reports of what was taken. */
 const soonMs = 20;
-const reportMs = 250;
+const reportMs = 500;
 /** A lease covers what is taken in this time, at the rate of late. */
-const aheadSeconds = 0.5;
+const aheadSeconds = 1;
 /** What all processes together have at hand of a limit without using it is at most this part of it. */
 const idlePart = 4;
 /** Who was refused by the store asks again after this at the earliest. */
@@ -88,6 +91,13 @@ interface Told {
   readonly resetMs: number;
   /** What this counter had taken then. */
   readonly taken: number;
+}
+
+/** What is wanted as a whole, what of it is in use already, and the middle of a message, from slotMs to recent. */
+interface Account {
+  readonly want: number;
+  readonly fixed: number;
+  readonly args: readonly [slotMs: number, slots: number, taken: number, returned: number, recent: number];
 }
 
 abstract class Leased implements LeasedCounter {
@@ -158,10 +168,14 @@ abstract class Leased implements LeasedCounter {
     const isLow = this.ahead > 0 && this.free * 2 < this.ahead;
     if (this.changed) return this.sentMs + (isLow ? soonMs : reportMs);
     if (nowMs >= this.expireMs || !this.isHeld()) return Number.POSITIVE_INFINITY;
-    return Math.min(this.sentMs + reportMs * 4, this.expireMs - this.around.leaseMs / 2);
+    return Math.min(this.sentMs + reportMs * 2, this.expireMs - this.around.leaseMs / 2);
   }
 
-  report(nowMs: number, need: number, least: number): (string | number)[] {
+  mayReport(nowMs: number): boolean {
+    return this.changed && !this.inFlight && nowMs - this.sentMs >= reportMs / 2;
+  }
+
+  report(nowMs: number, need: number, least: number): LimitMessage {
     const amount = this.limit.amount;
     const idleMax = Math.floor(amount / (idlePart * this.around.holders));
     this.ahead = Math.min(this.rate.expect(nowMs, aheadSeconds), idleMax);
@@ -211,11 +225,7 @@ abstract class Leased implements LeasedCounter {
   protected abstract count(nowMs: number, taken: number): void;
   protected abstract takenTotal(): number;
   protected abstract accept(granted: number): void;
-  /** What is wanted as a whole, what of it is in use already, and the script's arguments from slotMs to recent. */
-  protected abstract account(
-    nowMs: number,
-    need: number,
-  ): { readonly want: number; readonly fixed: number; readonly args: number[] };
+  protected abstract account(nowMs: number, need: number): Account;
 }
 
 /** Requests or tokens of a window. */
@@ -303,7 +313,7 @@ class LeasedWindow extends Leased {
     if (this.returned === this.returnedSent) this.returnedMs = undefined;
   }
 
-  protected account(nowMs: number, need: number): { want: number; fixed: number; args: number[] } {
+  protected account(nowMs: number, need: number): Account {
     // What waited too long may have left the store's window by itself.
     if (this.returnedMs !== undefined && nowMs - this.returnedMs > returnStaleMs) {
       this.returned = this.returnedKnown;
@@ -371,7 +381,7 @@ class LeasedPlaces extends Leased {
     this.free = granted - this.used;
   }
 
-  protected account(_nowMs: number, need: number): { want: number; fixed: number; args: number[] } {
+  protected account(_nowMs: number, need: number): Account {
     return { want: this.used + need + this.ahead, fixed: this.used, args: [this.around.leaseMs, 0, 0, 0, 0] };
   }
 }

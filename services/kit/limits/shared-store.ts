@@ -9,7 +9,7 @@ import {
   leaseKey,
   type LeaseSurroundings,
 } from "./lease.ts";
-import { answersPerLimit, leaseScript, presenceScript } from "./lease-script.ts";
+import { answersPerLimit, type LimitMessage, leaseScript, presenceScript } from "./lease-script.ts";
 import type { CounterStore } from "./limiter.ts";
 
 /** Runs a script in Redis. Rejects when it was not run, or when nobody knows; never waits for a connection. */
@@ -118,13 +118,17 @@ export function createSharedStore(deps: SharedStoreDeps): SharedStore {
   function flush(): void {
     const nowMs = clock.monotonic();
     if (!isUp) return;
-    const due: LeasedCounter[] = [];
+    const due = new Set<LeasedCounter>();
     let nextMs = Number.POSITIVE_INFINITY;
     for (const counter of active) {
       const dueMs = asking.has(counter) && !counter.inFlight ? nowMs : counter.dueMs(nowMs);
-      if (dueMs <= nowMs + graceMs) due.push(counter);
+      if (dueMs <= nowMs + graceMs) due.add(counter);
       else if (dueMs !== Number.POSITIVE_INFINITY) nextMs = Math.min(nextMs, dueMs);
       else if (!counter.inFlight) active.delete(counter);
+    }
+    if (due.size > 0) {
+      // One run costs more than one limit more in it.
+      for (const counter of active) if (counter.mayReport(nowMs)) due.add(counter);
     }
     for (const batch of batchesOf(due)) {
       if (runs.size >= runsMax) nextMs = nowMs + graceMs;
@@ -135,7 +139,7 @@ export function createSharedStore(deps: SharedStoreDeps): SharedStore {
 
   async function lease(counters: readonly LeasedCounter[], nowMs: number): Promise<void> {
     const deadlineMs = aheadMs === undefined ? 0 : Math.ceil(nowMs + aheadMs + answerMsMax);
-    const args = [String(leaseMs), String(deadlineMs)];
+    const messages: LimitMessage[] = [];
     const asked: Asking[] = [];
     for (const counter of counters) {
       const ask = asking.get(counter);
@@ -143,12 +147,14 @@ export function createSharedStore(deps: SharedStoreDeps): SharedStore {
         asked.push(ask);
         asking.delete(counter);
       }
-      for (const value of counter.report(nowMs, ask?.amount ?? 0, ask?.least ?? 0)) args.push(String(value));
+      messages.push(counter.report(nowMs, ask?.amount ?? 0, ask?.least ?? 0));
     }
     const keys = counters.map(({ limit }) => leaseKey(limit));
+    const args = [String(leaseMs), String(deadlineMs), JSON.stringify(messages)];
     const answer = await within("lease", nowMs, () => run(script, keys, args));
     const endMs = clock.monotonic();
-    const numbers = readAnswer(answer, counters.length);
+    // One of another length says that Redis took no notice of the message.
+    const numbers = answer?.length === 1 + counters.length * answersPerLimit ? answer : undefined;
     counters.forEach((counter, index) => {
       if (numbers === undefined) counter.unanswered();
       else counter.answered(endMs, numbers.slice(1 + index * answersPerLimit, 1 + (index + 1) * answersPerLimit));
@@ -156,7 +162,7 @@ export function createSharedStore(deps: SharedStoreDeps): SharedStore {
     });
     for (const { answered } of asked) for (const tell of answered) tell();
     // What was asked for while its counter's message was under way.
-    if (asking.size > 0) flush();
+    if (asking.size > 0) flushSoon();
   }
 
   /** Makes a call that is over in time whatever Redis does. @returns undefined when it failed */
@@ -164,7 +170,7 @@ export function createSharedStore(deps: SharedStoreDeps): SharedStore {
     operation: "lease" | "presence",
     sentMs: number,
     call: () => Promise<unknown>,
-  ): Promise<unknown> {
+  ): Promise<readonly number[] | undefined> {
     const mark = { sentMs };
     runs.add(mark);
     let cancel: (() => void) | undefined;
@@ -172,12 +178,13 @@ export function createSharedStore(deps: SharedStoreDeps): SharedStore {
       cancel = clock.after(answerMsMax, () => resolve(late));
     });
     try {
-      const answer = await Promise.race([call(), timeout]);
-      measures.operation(operation, answer === late ? "timeout" : "ok");
-      if (answer === late) {
+      const said = await Promise.race([call(), timeout]);
+      measures.operation(operation, said === late ? "timeout" : "ok");
+      if (said === late) {
         setUp(false, "it does not answer");
         return undefined;
       }
+      const answer = readNumbers(said);
       learnTime(answer, sentMs);
       setUp(true);
       return answer;
@@ -192,11 +199,11 @@ export function createSharedStore(deps: SharedStoreDeps): SharedStore {
   }
 
   /** A quick answer tells Redis' time well; one that took no notice of a message tells that it was not known. */
-  function learnTime(answer: unknown, sentMs: number): void {
-    const [nowMs] = Array.isArray(answer) ? (answer as unknown[]) : [];
-    if (typeof nowMs !== "number") return;
+  function learnTime(answer: readonly number[], sentMs: number): void {
+    const [nowMs] = answer;
+    if (nowMs === undefined) return;
     const isQuick = clock.monotonic() - sentMs <= quickMs;
-    if (aheadMs === undefined || isQuick || (answer as unknown[]).length === 1) aheadMs = nowMs + 1 - sentMs;
+    if (aheadMs === undefined || isQuick || answer.length === 1) aheadMs = nowMs + 1 - sentMs;
   }
 
   function setUp(up: boolean, why?: unknown): void {
@@ -228,10 +235,14 @@ export function createSharedStore(deps: SharedStoreDeps): SharedStore {
       known.answered.push(answered);
     }
     active.add(counter);
+    flushSoon();
+  }
+
+  /** In the next turn of the event loop: what else is asked in this one goes along, and who was just answered has taken. */
+  function flushSoon(): void {
     if (flushing) return;
     flushing = true;
-    // What else is asked in this turn of the event loop goes along.
-    queueMicrotask(() => {
+    setImmediate(() => {
       flushing = false;
       flush();
     });
@@ -248,8 +259,8 @@ export function createSharedStore(deps: SharedStoreDeps): SharedStore {
     const args = [deps.holder, String(absenceMs)];
     void within("presence", nowMs, () => run(presenceScript, [presenceKey], args)).then((answer) => {
       isPresent = false;
-      const count: unknown = Array.isArray(answer) ? answer[1] : undefined;
-      if (typeof count === "number" && count >= 1) holders = count;
+      const count = answer?.[1];
+      if (count !== undefined && count >= 1) holders = count;
     });
   }
 
@@ -307,7 +318,7 @@ const quickMs = 200;
 const late = Symbol("late");
 
 /** What goes to Redis together: counters of one slot of a cluster, and not too many. */
-function batchesOf(counters: readonly LeasedCounter[]): LeasedCounter[][] {
+function batchesOf(counters: Iterable<LeasedCounter>): LeasedCounter[][] {
   const batches: LeasedCounter[][] = [];
   const byBucket = Map.groupBy(counters, ({ limit }) => bucketOf(limit));
   for (const list of byBucket.values()) {
@@ -316,9 +327,9 @@ function batchesOf(counters: readonly LeasedCounter[]): LeasedCounter[][] {
   return batches;
 }
 
-/** @returns undefined when Redis took no notice of the message, or answers otherwise than the script does */
-function readAnswer(answer: unknown, limits: number): number[] | undefined {
-  if (!Array.isArray(answer) || answer.length !== 1 + limits * answersPerLimit) return undefined;
-  const numbers = answer.map(Number);
-  return numbers.every(Number.isFinite) ? numbers : undefined;
+/** @throws Error when Redis answers otherwise than the scripts do */
+function readNumbers(answer: unknown): readonly number[] {
+  const numbers: unknown = typeof answer === "string" ? JSON.parse(answer) : undefined;
+  if (Array.isArray(numbers) && numbers.every((value) => typeof value === "number")) return numbers as number[];
+  throw new Error("Redis answers otherwise than the script does");
 }
