@@ -29,7 +29,9 @@ export const tokenKey = "jwt";
  */
 export function confinementOf(context: HandlerContext): Confinement {
   const principal = principalOf(context);
-  if (principal === undefined || !(principal.everyTenant || isTenant(principal.tenant))) {
+  const isMember = principal !== undefined && isConfinedToKey(principal.role);
+  const seesAll = principal?.everyTenant === true && !isMember;
+  if (principal === undefined || !(seesAll || isTenant(principal.tenant))) {
     throw new WeirError(ErrorReason.FORBIDDEN, {
       text: `The metadata entry ${metadataNames.principal} must say who calls.`,
     });
@@ -41,10 +43,9 @@ export function confinementOf(context: HandlerContext): Confinement {
       metadata: { permission: permissionWords.get(permission) ?? "" },
     });
   }
-  const isMember = isConfinedToKey(role);
   return {
     principal,
-    tenant: everyTenant && !isMember ? undefined : principal.tenant,
+    tenant: seesAll ? undefined : principal.tenant,
     key: isMember ? principal.key : undefined,
     requestId: (requestMetadata(context, metadataNames.requestId) ?? "").slice(0, requestIdLengthMax),
   };

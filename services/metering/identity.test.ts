@@ -131,6 +131,8 @@ describe.each(["embedded", "postgres"] as const)("%s", (engine) => {
     // Nor does a tenant that is none open every tenant's rows.
     for (const tenant of ["", "*", "Acme"]) {
       await expect(as({ tenant, key: "k", role: Role.OWNER }).accounts.listKeys({})).rejects.toEqual(forbidden);
+      const member = { tenant, key: "k", role: Role.MEMBER, everyTenant: true };
+      await expect(as(member).usage.listCosts({})).rejects.toEqual(forbidden);
     }
   });
 
