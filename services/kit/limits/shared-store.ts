@@ -330,6 +330,6 @@ function batchesOf(counters: Iterable<LeasedCounter>): LeasedCounter[][] {
 /** @throws Error when Redis answers otherwise than the scripts do */
 function readNumbers(answer: unknown): readonly number[] {
   const numbers: unknown = typeof answer === "string" ? JSON.parse(answer) : undefined;
-  if (Array.isArray(numbers) && numbers.every((value) => typeof value === "number")) return numbers as number[];
+  if (Array.isArray(numbers) && numbers.every((value) => typeof value === "number")) return numbers;
   throw new Error("Redis answers otherwise than the script does");
 }
