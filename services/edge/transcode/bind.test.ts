@@ -1,214 +1,12 @@
-import { type JsonValue, toJson } from "@bufbuild/protobuf";
+import type { JsonValue } from "@bufbuild/protobuf";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import { WeirError } from "@weir/kit/weir-error";
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { createRouteTable } from "../http/route-table.ts";
-import { bindRequest } from "./bind.ts";
-import { readQuery } from "./query.ts";
-import { resolveHttpMethods } from "./rules.ts";
-import { createTestService, type RuleInit, type SchemaInit } from "./testing/schema.ts";
+import { get, patch, receiveOne } from "./testing/receive.ts";
+import type { SchemaInit } from "./testing/schema.ts";
 
 const numRuns = Number(process.env["WEIR_PROPERTY_RUNS"] ?? 1_000);
-
-/** Sends a call to the one method of a service that answers it. */
-function receive(init: SchemaInit) {
-  const service = createTestService(init);
-  const rows = resolveHttpMethods(service.methods).flatMap(({ method, bindings }) =>
-    bindings.map((binding) => ({
-      method: binding.httpMethod,
-      path: binding.template.text,
-      keepsSlashes: true,
-      desc: method,
-      binding,
-    })),
-  );
-  const table = createRouteTable(rows);
-  return (line: string, body = ""): JsonValue => {
-    const [httpMethod = "", target = ""] = line.split(" ");
-    const found = table.find(target.split("?")[0] ?? "", httpMethod);
-    if (found?.row === undefined) return "not found";
-    const { desc, binding } = found.row;
-    const message = bindRequest(desc, binding, { params: found.params, query: readQuery(target), body });
-    return { [desc.name]: toJson(desc.input, message) };
-  };
-}
-
-function one(messages: SchemaInit["messages"], rule: RuleInit, enums: SchemaInit["enums"] = {}) {
-  return receive({
-    messages: { ...messages, Message: { text: "string" } },
-    enums,
-    methods: { Call: { types: "Request -> Message", rule } },
-  });
-}
-
-const get = (value: string): RuleInit => ({ pattern: { case: "get", value } });
-const patch = (value: string, body: string): RuleInit => ({ pattern: { case: "patch", value }, body });
-
-// The examples of https://github.com/googleapis/googleapis/blob/master/google/api/http.proto, in its order.
-const examples: readonly (readonly [
-  name: string,
-  init: SchemaInit,
-  calls: readonly (readonly [string, string, JsonValue])[],
-])[] = [
-  [
-    "a name in the path",
-    {
-      messages: { GetMessageRequest: { name: "string" }, Message: { text: "string" } },
-      methods: { GetMessage: { types: "GetMessageRequest -> Message", rule: get("/v1/{name=messages/*}") } },
-    },
-    [["GET /v1/messages/123456", "", { GetMessage: { name: "messages/123456" } }]],
-  ],
-  [
-    "other fields in the query",
-    {
-      messages: {
-        GetMessageRequest: { message_id: "string", revision: "int64", sub: "SubMessage" },
-        SubMessage: { subfield: "string" },
-        Message: { text: "string" },
-      },
-      methods: { GetMessage: { types: "GetMessageRequest -> Message", rule: get("/v1/messages/{message_id}") } },
-    },
-    [
-      [
-        "GET /v1/messages/123456?revision=2&sub.subfield=foo",
-        "",
-        { GetMessage: { messageId: "123456", revision: "2", sub: { subfield: "foo" } } },
-      ],
-      ["GET /v1/messages/123456", "", { GetMessage: { messageId: "123456" } }],
-    ],
-  ],
-  [
-    "a repeated parameter and fields of a message",
-    {
-      messages: { Request: { param: "repeated string", foo: "Foo" }, Foo: { a: "string", b: "string", c: "string" } },
-      methods: { Call: { types: "Request -> Foo", rule: get("/v1/call") } },
-    },
-    [
-      ["GET /v1/call?param=A&param=B", "", { Call: { param: ["A", "B"] } }],
-      ["GET /v1/call?foo.a=A&foo.b=B&foo.c=C", "", { Call: { foo: { a: "A", b: "B", c: "C" } } }],
-    ],
-  ],
-  [
-    "a body that is one field",
-    {
-      messages: { UpdateMessageRequest: { message_id: "string", message: "Message" }, Message: { text: "string" } },
-      methods: {
-        UpdateMessage: {
-          types: "UpdateMessageRequest -> Message",
-          rule: patch("/v1/messages/{message_id}", "message"),
-        },
-      },
-    },
-    [
-      [
-        "PATCH /v1/messages/123456",
-        '{ "text": "Hi!" }',
-        { UpdateMessage: { messageId: "123456", message: { text: "Hi!" } } },
-      ],
-    ],
-  ],
-  [
-    "a body that is all the rest",
-    {
-      messages: { Message: { message_id: "string", text: "string" } },
-      methods: { UpdateMessage: { types: "Message -> Message", rule: patch("/v1/messages/{message_id}", "*") } },
-    },
-    [["PATCH /v1/messages/123456", '{ "text": "Hi!" }', { UpdateMessage: { messageId: "123456", text: "Hi!" } }]],
-  ],
-  [
-    "additional bindings",
-    {
-      messages: { GetMessageRequest: { message_id: "string", user_id: "string" }, Message: { text: "string" } },
-      methods: {
-        GetMessage: {
-          types: "GetMessageRequest -> Message",
-          rule: {
-            pattern: { case: "get", value: "/v1/messages/{message_id}" },
-            additionalBindings: [get("/v1/users/{user_id}/messages/{message_id}")],
-          },
-        },
-      },
-    },
-    [
-      ["GET /v1/messages/123456", "", { GetMessage: { messageId: "123456" } }],
-      ["GET /v1/users/me/messages/123456", "", { GetMessage: { userId: "me", messageId: "123456" } }],
-    ],
-  ],
-  [
-    "a path of a nested field",
-    {
-      messages: { Request: { message_id: "string", sub: "Sub" }, Sub: { subfield: "string" }, Message: {} },
-      methods: { GetMessage: { types: "Request -> Message", rule: get("/v1/messages/{message_id}/{sub.subfield}") } },
-    },
-    [["GET /v1/messages/123456/foo", "", { GetMessage: { messageId: "123456", sub: { subfield: "foo" } } }]],
-  ],
-  [
-    "a variable of one segment, in which everything is decoded",
-    {
-      messages: { Request: { var: "string" } },
-      methods: { Call: { types: "Request -> Request", rule: get("/v1/{var}") } },
-    },
-    [
-      ["GET /v1/-_.~09azAZ", "", { Call: { var: "-_.~09azAZ" } }],
-      ["GET /v1/a%2Fb%3Fc%23d%20%C3%A9", "", { Call: { var: "a/b?c#d é" } }],
-      ["GET /v1/a/b", "", "not found"],
-    ],
-  ],
-  [
-    "a variable of several segments, in which %2F and %2f stay",
-    {
-      messages: { Request: { var: "string" } },
-      methods: { Call: { types: "Request -> Request", rule: get("/v1/{var=foo/*}") } },
-    },
-    [
-      ["GET /v1/foo/a%20b", "", { Call: { var: "foo/a b" } }],
-      ["GET /v1/foo/a%2Fb%2fc", "", { Call: { var: "foo/a%2Fb%2fc" } }],
-      ["GET /v1/foo", "", "not found"],
-    ],
-  ],
-  [
-    "`**`, which is zero or more segments",
-    {
-      messages: { Request: { var: "string" } },
-      methods: {
-        Call: { types: "Request -> Request", rule: get("/v1/{var=**}") },
-        Do: { types: "Request -> Request", rule: get("/v2/{var=foo/**}:do") },
-      },
-    },
-    [
-      ["GET /v1", "", { Call: {} }],
-      ["GET /v1/a", "", { Call: { var: "a" } }],
-      ["GET /v1/a/b%2Fc", "", { Call: { var: "a/b%2Fc" } }],
-      ["GET /v2/foo:do", "", { Do: { var: "foo" } }],
-      ["GET /v2/foo/a/b:do", "", { Do: { var: "foo/a/b" } }],
-      ["GET /v2/foo/a", "", "not found"],
-    ],
-  ],
-  [
-    "a method of its own",
-    {
-      messages: { Request: { name: "string" } },
-      methods: {
-        Call: {
-          types: "Request -> Request",
-          rule: { pattern: { case: "custom", value: { kind: "REPORT", path: "/v1/{name=a/*}" } } },
-        },
-      },
-    },
-    [
-      ["REPORT /v1/a/b", "", { Call: { name: "a/b" } }],
-      ["GET /v1/a/b", "", "not found"],
-    ],
-  ],
-];
-
-test.each(examples.flatMap(([name, init, calls]) => calls.map((call) => [name, ...call, init] as const)))(
-  "%s: %s %s",
-  (_, line, body, expected, init) => {
-    expect(receive(init)(line, body)).toEqual(expected);
-  },
-);
 
 /** What a call is refused with. */
 function refusal(call: () => unknown): { readonly param: string | undefined; readonly text: string } {
@@ -249,7 +47,7 @@ const wide: SchemaInit["messages"] = {
   Deeper: { leaf: "repeated string" },
 };
 const enums = { Color: ["COLOR_UNSPECIFIED", "COLOR_RED", "COLOR_BLUE"] };
-const query = one(wide, get("/v1/{name=things/*}"), enums);
+const query = receiveOne(wide, get("/v1/{name=things/*}"), enums);
 
 test.each<[string, JsonValue]>([
   ["text=a+b%2B%26%3D%C3%A9", { text: "a b+&=é" }],
@@ -335,7 +133,7 @@ test("an unknown parameter is told which there are, and not quoted", () => {
   expect(text).not.toContain("secret");
 });
 
-const whole = one(
+const whole = receiveOne(
   {
     ...wide,
     Request: { ...wide["Request"], tags: "map int64", subs: "repeated Sub", any: "google.protobuf.Struct" },
@@ -455,7 +253,7 @@ test.each<[string, string, JsonValue]>([
   ["map int64", '{"a":1}', { a: "1" }],
   ["Color", '"COLOR_BLUE"', "COLOR_BLUE"],
 ])("the body may be a field that is a %s", (type, body, expected) => {
-  const post = one(
+  const post = receiveOne(
     { ...wide, Request: { name: "string", value: type, other: "string" } },
     { pattern: { case: "post", value: "/v1/{name=a/*}" }, body: "value" },
     enums,
@@ -466,7 +264,7 @@ test.each<[string, string, JsonValue]>([
 });
 
 test("the path may name a resource that the body holds; both must agree", () => {
-  const update = one(
+  const update = receiveOne(
     { Request: { book: "Book", mask: "google.protobuf.FieldMask" }, Book: { name: "string", title: "string" } },
     patch("/v1/{book.name=books/*}", "book"),
   );
@@ -479,7 +277,7 @@ test("the path may name a resource that the body holds; both must agree", () => 
 });
 
 test("path variables may be numbers, truth values and enums", () => {
-  const typed = one({ Request: { a: "int64", b: "bool", c: "Color" } }, get("/v1/{a}/{b}/{c}"), enums);
+  const typed = receiveOne({ Request: { a: "int64", b: "bool", c: "Color" } }, get("/v1/{a}/{b}/{c}"), enums);
   expect(typed("GET /v1/-5/true/COLOR_RED")).toEqual({ Call: { a: "-5", b: true, c: "COLOR_RED" } });
   expect(refusal(() => typed("GET /v1/x/true/1")).param).toBe("a");
   expect(refusal(() => typed("GET /v1/99999999999999999999/true/1")).param).toBe("a");
