@@ -38,6 +38,8 @@ const price = (model: string, more: Partial<Price> = {}): Price => ({
 export interface GatewayOptions {
   readonly budgets?: Pick<Budgets, "hold">;
   readonly settings?: Partial<EdgeSettings>;
+  /** Base URL of one more provider, which the alias `elsewhere` leads to. */
+  readonly elsewhere?: string;
 }
 
 /** Edge, router, pool and the records of metering, which meet over a link, before the simulator. */
@@ -50,6 +52,7 @@ export async function startGateway(options: GatewayOptions = {}) {
     providers: {
       down: { kind: ProviderKind.OPENAI, baseUrl: "http://127.0.0.1:1/v1", apiKey: "sk-down" },
       sim: { kind: ProviderKind.OPENAI, baseUrl: `${simulatorUrl}/v1`, apiKey: "sk-secret" },
+      elsewhere: { kind: ProviderKind.OPENAI, baseUrl: options.elsewhere ?? simulatorUrl, apiKey: "sk-elsewhere" },
       other: { kind: ProviderKind.ANTHROPIC, baseUrl: simulatorUrl, apiKey: "sk-other" },
     },
     passthrough: Object.fromEntries(
@@ -64,6 +67,7 @@ export async function startGateway(options: GatewayOptions = {}) {
         ],
         allowUnpriced: true,
       },
+      elsewhere: { targets: [{ provider: "elsewhere", model: "real-model" }], allowUnpriced: true },
       "wrong-kind": { targets: [{ provider: "other", model: "m" }], allowUnpriced: true },
       unpriced: { targets: [{ provider: "sim", model: "nobody-knows" }] },
     },

@@ -114,6 +114,8 @@ export class ForwardCall implements ReplySource<ForwardResponse> {
     const left = new Set(plan.targets);
     deps.budget.request();
     for (let tries = 1; ; tries += 1) {
+      // The caller may have left meanwhile, when there was nothing yet that could be told.
+      if (this.over) throw new CallCancelled();
       const target = this.choose(plan, left);
       if (tries > 1) deps.metrics.fallback(target.provider);
       left.delete(target);

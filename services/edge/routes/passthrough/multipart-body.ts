@@ -96,7 +96,8 @@ export class MultipartBody {
   /** Lets go of what was kept, and of the client's connection. Safe to call twice. */
   async close(): Promise<void> {
     await this.spool.close();
-    if (!this.ended) await this.chunks.return?.();
+    // Not awaited: it waits for the client, from whom nothing may come any more.
+    if (!this.ended) void this.chunks.return?.();
   }
 
   /** @returns false at the end */
