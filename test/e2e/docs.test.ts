@@ -1,4 +1,5 @@
 import { existsSync } from "node:fs";
+import { join } from "node:path";
 import { chromium, type Page } from "playwright-core";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { type StartedGateway, startGateway } from "./started-gateway.ts";
@@ -34,6 +35,8 @@ async function open(path: string, look: (page: Page) => Promise<void>): Promise<
     });
     await page.goto(`${gateway.url}${path}`);
     await look(page);
+    const shots = process.env["WEIR_TEST_SCREENSHOTS"];
+    if (shots !== undefined) await page.screenshot({ path: join(shots, `${path.slice(1)}.png`) });
     expect(complaints).toEqual([]);
   } finally {
     await browser.close();
@@ -45,8 +48,9 @@ test(`/docs lists the operations, and a call that is tried out there is answered
 }, async () => {
   if (missing !== "") return;
   await open("/docs", async (page) => {
-    await page.locator(".opblock").first().waitFor({ timeout: 60_000 });
-    expect(await page.locator(".opblock").count()).toBeGreaterThan(100);
+    const operations = page.locator(".opblock");
+    // It draws one section after another.
+    await expect.poll(() => operations.count(), { timeout: 60_000 }).toBeGreaterThan(100);
     await page.locator("button.authorize").first().click();
     await page.locator(".modal-ux input").first().fill(gateway.key);
     await page.locator(".modal-ux button.authorize").first().click();
