@@ -10,7 +10,6 @@ import {
   type ServerWritableStream,
 } from "@grpc/grpc-js";
 import type { DescMessage, MessageInitShape, MessageShape } from "@bufbuild/protobuf";
-import type { ContextValues } from "@connectrpc/connect";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import { ServerReflection } from "@weir/gen/grpc/reflection/v1/reflection_pb";
 import type { HostedService } from "../call.ts";
@@ -32,7 +31,7 @@ import {
 import { toStatus } from "../status.ts";
 import { toWeirError, WeirError } from "../weir-error.ts";
 import { refusal, serverCredentials, type ServerTlsOptions, standingOf } from "./credentials.ts";
-import { createGateKeeper, type Gate } from "./gate.ts";
+import { createGateKeeper, type Entry, type Gate } from "./gate.ts";
 import { createHealth } from "./health.ts";
 import { fromGrpcMetadata, setStatusDetails, toGrpcMetadata } from "./metadata.ts";
 import { createReflection } from "./reflection.ts";
@@ -94,7 +93,7 @@ export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
   };
 
   if (links !== undefined) server.addService(linkService, { open: links.open });
-  const host: Host = { tls: options.tls, count, valuesOf: (metadata) => gateKeeper?.valuesOf(metadata) };
+  const host: Host = { tls: options.tls, count, entryOf: (metadata) => gateKeeper?.entryOf(metadata) };
   for (const method of methods.values()) addMethod(server, method, host);
   const reflection = createReflection([
     ...options.hosted.map(({ service }) => service),
@@ -178,7 +177,7 @@ interface Host {
   readonly tls: ServerTlsOptions | undefined;
   readonly count: (change: 1 | -1) => void;
   /** What the gate said of the call with this metadata; undefined where there is no gate. */
-  readonly valuesOf: (metadata: GrpcMetadata) => ContextValues | undefined;
+  readonly entryOf: (metadata: GrpcMetadata) => Entry | undefined;
 }
 
 /** A streaming handler that first looks at who calls. */
@@ -243,14 +242,20 @@ type IncomingCall = Pick<
   "request" | "metadata" | "getDeadline" | "sendMetadata"
 > & { on(event: "cancelled", listener: () => void): unknown };
 
-function serve(method: ServedMethod, call: IncomingCall, { count, valuesOf }: Host, reply: GrpcReply): Serving {
+function serve(method: ServedMethod, call: IncomingCall, { count, entryOf }: Host, reply: GrpcReply): Serving {
   const { messageBytesMax } = method.settings;
   let headersSent = false;
   const sendHeaders = (): void => {
     if (headersSent) return;
     headersSent = true;
     const metadata = serving.context.responseMetadata();
-    if (metadata !== noMetadata) call.sendMetadata(toGrpcMetadata(metadata));
+    const ofHandler = metadata === noMetadata ? undefined : toGrpcMetadata(metadata);
+    if (entry === undefined) {
+      if (ofHandler !== undefined) call.sendMetadata(ofHandler);
+      return;
+    }
+    if (ofHandler !== undefined) entry.headers.merge(ofHandler);
+    call.sendMetadata(entry.headers);
   };
   const sink: ReplySink = {
     message(message: MessageInitShape<DescMessage>) {
@@ -284,10 +289,10 @@ function serve(method: ServedMethod, call: IncomingCall, { count, valuesOf }: Ho
   };
   const deadline = Number(call.getDeadline());
   const timeoutMs = Number.isFinite(deadline) ? Math.max(1, deadline - Date.now()) : undefined;
-  const values = valuesOf(call.metadata);
+  const entry = entryOf(call.metadata);
   // What came from outside the mesh was for the gate, and nobody behind it reads it again.
-  const metadata = values === undefined ? fromGrpcMetadata(call.metadata) : noMetadata;
-  const serving = new Serving(method, "grpc", metadata, timeoutMs, sink, values);
+  const metadata = entry === undefined ? fromGrpcMetadata(call.metadata) : noMetadata;
+  const serving = new Serving(method, "grpc", metadata, timeoutMs, sink, entry?.values);
   call.on("cancelled", () => serving.abort());
   if (method.streamsRequests) {
     count(1);
