@@ -335,7 +335,7 @@ describe.each(["embedded", "postgres"] as const)("%s", (engine) => {
     ]);
     expect((await rerate(ledger, {})).changed).toBe(0n);
     await expectSoundBooks(ledger);
-  });
+  }, 60_000);
 
   test("a time to come, an empty range and another question's page are refused", async () => {
     const refused = (asked: Asked) =>

@@ -189,7 +189,7 @@ test("what cannot be compared ends with 2, and with a sentence that quotes nothi
   truncateSync(file, 67_108_865);
   const large = await weir("--provider", "acme", "--file", file);
   expect([large.code, large.stderr]).toEqual([2, expect.stringContaining("cannot be read (EFBIG)")]);
-});
+}, 60_000);
 
 test("metering that does not yet tell all classes is no ledger without them", async () => {
   const older = createMesh({ name: "older", listen: "127.0.0.1:0" });
