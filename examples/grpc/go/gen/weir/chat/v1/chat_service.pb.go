@@ -8,8 +8,8 @@ package chatv1
 
 import (
 	_ "example.com/weir-client/gen/buf/validate"
-	_ "example.com/weir-client/gen/google/api"
 	_ "example.com/weir-client/gen/weir/common/v1"
+	_ "google.golang.org/genproto/googleapis/api/annotations"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	structpb "google.golang.org/protobuf/types/known/structpb"

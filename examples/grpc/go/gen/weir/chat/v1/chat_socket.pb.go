@@ -8,7 +8,7 @@ package chatv1
 
 import (
 	_ "example.com/weir-client/gen/buf/validate"
-	rpc "example.com/weir-client/gen/google/rpc"
+	status "google.golang.org/genproto/googleapis/rpc/status"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	reflect "reflect"
@@ -213,7 +213,7 @@ func (x *ChatSocketResponse) GetEvent() *GenerateEvent {
 	return nil
 }
 
-func (x *ChatSocketResponse) GetError() *rpc.Status {
+func (x *ChatSocketResponse) GetError() *status.Status {
 	if x != nil {
 		if x, ok := x.Kind.(*ChatSocketResponse_Error); ok {
 			return x.Error
@@ -258,7 +258,7 @@ type ChatSocketResponse_Event struct {
 
 type ChatSocketResponse_Error struct {
 	// It failed: as an RPC would, with the same codes and details.
-	Error *rpc.Status `protobuf:"bytes,3,opt,name=error,proto3,oneof"`
+	Error *status.Status `protobuf:"bytes,3,opt,name=error,proto3,oneof"`
 }
 
 type ChatSocketResponse_Cancelled struct {
@@ -408,7 +408,7 @@ var file_weir_chat_v1_chat_socket_proto_goTypes = []any{
 	(*Ping)(nil),               // 3: weir.chat.v1.Ping
 	(*GenerateRequest)(nil),    // 4: weir.chat.v1.GenerateRequest
 	(*GenerateEvent)(nil),      // 5: weir.chat.v1.GenerateEvent
-	(*rpc.Status)(nil),         // 6: google.rpc.Status
+	(*status.Status)(nil),      // 6: google.rpc.Status
 }
 var file_weir_chat_v1_chat_socket_proto_depIdxs = []int32{
 	4, // 0: weir.chat.v1.ChatSocketRequest.generate:type_name -> weir.chat.v1.GenerateRequest
