@@ -1,3 +1,4 @@
+import { get } from "node:http";
 import { setTimeout as pause } from "node:timers/promises";
 import { imageBase64, formParts, speechBytes } from "@weir/simulator/endpoints";
 import { UsageSource } from "@weir/gen/weir/common/v1/usage_pb";
@@ -163,6 +164,21 @@ describe("what providers keep", () => {
     );
     expect((await stranger.files.list()).data).toEqual([]);
     expect((await stranger.vectorStores.list()).data).toEqual([]);
+    expect(gateway.simulator.endpointCalls()).toHaveLength(before);
+  });
+
+  test.each(["..", "..%2F..%2Fvs_other", "%2e%2e", "a%00b", "a%20b"])("an id is no path: %s", async (id) => {
+    const store = await client.vectorStores.create({ name: "s" });
+    const before = gateway.simulator.endpointCalls().length;
+    // By hand, since libraries and fetch resolve paths themselves.
+    const status = await new Promise<number | undefined>((resolve, reject) => {
+      const path = `/v1/vector_stores/${store.id}/file_batches/${id}/files`;
+      get({ port: gateway.port, path, headers: { authorization: `Bearer ${gateway.key}` } }, (response) => {
+        response.resume();
+        resolve(response.statusCode);
+      }).on("error", reject);
+    });
+    expect(status).toBe(404);
     expect(gateway.simulator.endpointCalls()).toHaveLength(before);
   });
 

@@ -59,6 +59,7 @@ export function createPassthrough(deps: PassthroughDeps, operation: Operation): 
 
   return async (call) => {
     const { exchange, caller } = call;
+    checkIds(call.params);
     const tags = readTags(exchange.request.headers);
     const metadataFor = (user: string | undefined) =>
       callMetadata(principalHeaderFor(caller, user, tags), exchange.id, exchange.trace?.traceParent);
@@ -97,6 +98,14 @@ export function createPassthrough(deps: PassthroughDeps, operation: Operation): 
     if (effect === "deletes") await forget(resources, id, metadata);
     else await recordMade(resources, answer, { kind, isNew: effect === "creates", alias }, metadata);
   }
+}
+
+/** Ids of providers; anything else could be read as another path by somebody on the way. */
+const idShape = /^[\w-]{1,256}$/;
+
+/** @throws WeirError NOT_FOUND */
+function checkIds(params: KeyedCall["params"]): void {
+  for (const id of Object.values(params)) if (!idShape.test(id)) throw new WeirError(ErrorReason.NOT_FOUND);
 }
 
 /** Asks whether the caller may call the model, and sets aside what the call may use of its limits. */
