@@ -177,9 +177,9 @@ class Edge {
     const { waitMs, take, settle } = counter;
     const entries: Entry[] = [];
     let isAlone = false;
-    counter.waitMs = (nowMs, amount) => {
+    counter.waitMs = (nowMs, amount, alone) => {
       this.wasAlone = false;
-      const wait = waitMs.call(counter, nowMs, amount);
+      const wait = waitMs.call(counter, nowMs, amount, alone);
       isAlone = this.wasAlone;
       return wait;
     };

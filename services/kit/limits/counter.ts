@@ -18,8 +18,11 @@ export interface Counter {
   limit: Limit;
   /** Takings that are not over; a counter that has any is not forgotten. */
   open: number;
-  /** @returns 0 when the amount can be taken now; `unknown` when a store has to be asked; otherwise milliseconds to wait */
-  waitMs(nowMs: number, amount: number): number;
+  /**
+   * @param alone whether no store can be asked any more
+   * @returns 0 when the amount can be taken now; `unknown` when a store has to be asked; otherwise milliseconds to wait
+   */
+  waitMs(nowMs: number, amount: number, alone?: boolean): number;
   /** Takes, whether or not there is room. @returns what was counted: the amount, or the limit when that is less */
   take(nowMs: number, amount: number): number;
   /** Corrects what was taken at `takenMs` to what was used; of a place nothing is used once it is free. */

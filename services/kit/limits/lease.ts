@@ -134,14 +134,14 @@ abstract class Leased implements LeasedCounter {
     return Math.max(1, Math.floor(this.limit.amount / this.around.holders));
   }
 
-  waitMs(nowMs: number, amount: number): number {
+  waitMs(nowMs: number, amount: number, alone = false): number {
     const wanted = Math.min(amount, this.limit.amount);
     if (this.free >= wanted && nowMs < this.expireMs) return 0;
-    if (this.around.isAway(nowMs)) {
+    if (nowMs < this.refusedUntilMs) return Math.max(1, this.refusedMs + this.refusedWaitMs - nowMs);
+    if (alone || this.around.isAway(nowMs)) {
       this.around.judgedAlone();
       return this.aloneMs(nowMs, Math.min(wanted, this.share));
     }
-    if (nowMs < this.refusedUntilMs) return Math.max(1, this.refusedMs + this.refusedWaitMs - nowMs);
     return unknown;
   }
 

@@ -13,11 +13,10 @@ export interface Refusal {
 /** Where counters come from that several processes share. */
 export interface CounterStore {
   counter(limit: Limit): Counter;
-  /**
-   * Asks for what a call lacks, for all its counters at once. Resolves, and never rejects, when each of them knows, which
-   * is within a short time whatever the store does.
-   */
-  ask(counters: readonly Counter[], amounts: readonly number[]): Promise<void>;
+  /** Longest that a call waits for the store; then it is judged without. */
+  readonly patienceMs: number;
+  /** Asks for what a call lacks, for all its counters at once. Resolves, and never rejects, when there is an answer, or at `endMs`. */
+  ask(counters: readonly Counter[], amounts: readonly number[], endMs: number): Promise<void>;
 }
 
 /** Takes from several limits at once. */
@@ -72,12 +71,12 @@ export function createLimiter({ clock, store }: LimiterDeps): Limiter {
   }
 
   /** @returns the first counter that has to ask its store, when nothing is refused without */
-  function tryTake(list: readonly Counter[], tokens: number): Taking | Refusal | Counter {
+  function tryTake(list: readonly Counter[], tokens: number, alone: boolean): Taking | Refusal | Counter {
     const nowMs = clock.monotonic();
     let refusal: Refusal | undefined;
     let lacking: Counter | undefined;
     for (const counter of list) {
-      const waitMs = counter.waitMs(nowMs, amountOf(counter, tokens));
+      const waitMs = counter.waitMs(nowMs, amountOf(counter, tokens), alone);
       if (waitMs === unknown) lacking ??= counter;
       else if (waitMs > (refusal?.waitMs ?? 0)) refusal = { limit: counter.limit, waitMs };
     }
@@ -86,12 +85,13 @@ export function createLimiter({ clock, store }: LimiterDeps): Limiter {
 
   async function askAndTake(asked: CounterStore, list: readonly Counter[], tokens: number): Promise<Taking | Refusal> {
     const amounts = list.map((counter) => amountOf(counter, tokens));
+    const endMs = clock.monotonic() + asked.patienceMs;
     for (let round = 1; ; round += 1) {
-      await asked.ask(list, amounts);
-      const outcome = tryTake(list, tokens);
+      await asked.ask(list, amounts, endMs);
+      // Others may have taken what the store gave.
+      const alone = round === asksMax || clock.monotonic() >= endMs - graceMs;
+      const outcome = tryTake(list, tokens, alone);
       if (!isCounter(outcome)) return outcome;
-      // Others took what the store had given.
-      if (round === asksMax) return { limit: outcome.limit, waitMs: askAgainMs };
     }
   }
 
@@ -109,9 +109,8 @@ export function createLimiter({ clock, store }: LimiterDeps): Limiter {
       return counter;
     },
     take(list, tokens) {
-      const outcome = tryTake(list, tokens);
-      if (!isCounter(outcome)) return outcome;
-      return store === undefined ? { limit: outcome.limit, waitMs: askAgainMs } : askAndTake(store, list, tokens);
+      const outcome = tryTake(list, tokens, store === undefined);
+      return isCounter(outcome) ? askAndTake(store as CounterStore, list, tokens) : outcome;
     },
     knows: (counter) => !forgotten.has(counter),
     get size() {
@@ -124,9 +123,10 @@ export function createLimiter({ clock, store }: LimiterDeps): Limiter {
   };
 }
 
-/** Times that one call asks the store. */
-const asksMax = 3;
-const askAgainMs = 100;
+/** Times that one call asks the store, if each answer comes at once. */
+const asksMax = 10;
+/** A timer may be early by as much. */
+const graceMs = 1;
 
 function isCounter(outcome: Taking | Refusal | Counter): outcome is Counter {
   return "standing" in outcome;

@@ -85,7 +85,7 @@ export function createSharedStore(deps: SharedStoreDeps): SharedStore {
 
   const around: LeaseSurroundings = {
     isAway(nowMs) {
-      if (!isUp) return true;
+      if (!isUp || closed) return true;
       for (const { sentMs } of runs) return nowMs - sentMs >= patienceMs - graceMs;
       return false;
     },
@@ -269,9 +269,10 @@ export function createSharedStore(deps: SharedStoreDeps): SharedStore {
       serial += 1;
       return createLeasedCounter(limit, `${deps.holder}.${serial}`, around);
     },
-    ask(counters, amounts) {
+    patienceMs,
+    ask(counters, amounts, endMs) {
       const nowMs = clock.monotonic();
-      if (closed || around.isAway(nowMs)) return Promise.resolve();
+      if (around.isAway(nowMs)) return Promise.resolve();
       return new Promise((resolve) => {
         let left = 1;
         const answered = () => {
@@ -280,7 +281,7 @@ export function createSharedStore(deps: SharedStoreDeps): SharedStore {
           cancel();
           resolve();
         };
-        const cancel = clock.after(patienceMs, resolve);
+        const cancel = clock.after(Math.max(0, endMs - nowMs), resolve);
         counters.forEach((counter, index) => {
           const leased = counter as LeasedCounter;
           const amount = Math.min(amounts[index] as number, counter.limit.amount);
