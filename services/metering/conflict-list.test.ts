@@ -2,8 +2,9 @@ import { create } from "@bufbuild/protobuf";
 import { UsageBatchSchema } from "@weir/gen/weir/metering/v1/usage_event_pb";
 import { UsageService } from "@weir/gen/weir/metering/v1/usage_service_pb";
 import { hostService } from "@weir/kit/call";
-import { createClient } from "@weir/kit/client";
+import { bearing, createClient } from "@weir/kit/client";
 import { createLocalDoor } from "@weir/kit/local";
+import { operatorMetadata } from "@weir/kit/operator";
 import { createPriceList } from "@weir/price/price";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import {
@@ -26,7 +27,8 @@ describe.each(["embedded", "postgres"] as const)("%s", (engine) => {
   test("events that are kept aside are listed, the newest first, and counted", async () => {
     const metering = meteringOn(db.database);
     await metering.prepare(createPriceList([testPrice]));
-    const usage = createClient(UsageService, createLocalDoor([hostService(UsageService, metering.usage)]));
+    const door = createLocalDoor([hostService(UsageService, metering.usage)]);
+    const usage = bearing(createClient(UsageService, door), operatorMetadata);
     expect(await metering.conflicts.count()).toBe(0);
     expect((await usage.listConflicts({})).conflicts).toEqual([]);
 
