@@ -318,6 +318,31 @@ function unreadable({ desc }: ServedMethod): WeirError {
 /** Messages that are read ahead of a handler. */
 const queuedMax = 16;
 
+/**
+ * Whether a stream was reset rather than half-closed; grpc-js tells both as its end, and that it was cancelled at some time after.
+ * Only the stream of HTTP/2 under it knows at once.
+ */
+function wasReset(call: object): boolean {
+  const { rstCode = 0 } = http2StreamOf(call) ?? {};
+  return rstCode !== 0;
+}
+
+function http2StreamOf(call: object): { readonly rstCode?: number } | undefined {
+  let layer: UnderCall | undefined = call;
+  for (let depth = 0; layer !== undefined && depth < 8; depth += 1) {
+    if (layer.stream !== undefined) return layer.stream;
+    layer = layer.call ?? layer.nextCall;
+  }
+  return undefined;
+}
+
+/** What lies under a call of grpc-js: interceptors, then the stream. */
+interface UnderCall {
+  readonly call?: UnderCall;
+  readonly nextCall?: UnderCall;
+  readonly stream?: { readonly rstCode?: number };
+}
+
 /** What a caller streams, read from its connection as the handler reads. */
 function requestsOf(
   call: ServerDuplexStream<Buffer, Buffer>,
@@ -361,7 +386,7 @@ function requestsOf(
   });
   // A stream that was reset, by its caller or at its deadline, ends first; that it was given up is told only then.
   const settle = (): void => {
-    if (Date.now() < Number(call.getDeadline())) requests.end();
+    if (Date.now() < Number(call.getDeadline()) && !wasReset(call)) requests.end();
   };
   call.on("end", () => setImmediate(settle));
   return requests;
