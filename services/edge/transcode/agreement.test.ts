@@ -7,7 +7,6 @@ import {
   type DescMethod,
   type DescService,
   equals,
-  fromJsonString,
   getOption,
   type JsonObject,
   type JsonValue,
@@ -21,6 +20,8 @@ import { expect, test } from "vitest";
 import { createRouteTable } from "../http/route-table.ts";
 import { createAnswerWriter } from "./answer.ts";
 import { bindRequest } from "./bind.ts";
+import { parseStrict } from "./json.ts";
+import { readMessage } from "./message-json.ts";
 import { readQuery } from "./query.ts";
 import { type HttpBinding, resolveHttpMethods } from "./rules.ts";
 import { createRandom, type Random, randomMessage, randomText } from "./testing/random-message.ts";
@@ -175,7 +176,7 @@ test.each(ways.map(({ label, desc, binding }) => [label, desc, binding] as const
         const message = randomMessage(output, createRandom(seed));
         const text = write(message);
         const whole = responseBody === undefined ? text : `{${JSON.stringify(responseBody.jsonName)}:${text}}`;
-        expectSame(output, fromJsonString(output, whole), message);
+        expectSame(output, readMessage(output, parseStrict(whole)), message);
       }),
       { numRuns },
     );

@@ -240,6 +240,13 @@ test("nesting and the number of values are bounded before anything is built", ()
   expect(refusal(() => whole("POST /v1/things/x:do", many)).text).toContain("1000000 values");
 });
 
+test("names with escapes are read as they are, whatever earlier bodies had in their place", () => {
+  const tags = (name: string) => whole("POST /v1/things/x:do", `{"tags":{"a":"1",${JSON.stringify(name)}:"2"}}`);
+  for (const name of ["\\", '"', "\n", "\u0000", "\\", '"', "\\u0022", '"']) {
+    expect(tags(name)).toEqual({ Call: { name: "things/x", tags: { a: "1", [name]: "2" } } });
+  }
+});
+
 test("where all is in the body the query is empty, and without a body rule so is the body", () => {
   expect(refusal(() => whole("POST /v1/things/x:do?text=a")).text).toContain("in the body");
   expect(refusal(() => query("GET /v1/things/x", "{}")).text).toContain("no body");

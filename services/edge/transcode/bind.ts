@@ -1,7 +1,7 @@
 import type { DescField, DescMethod, JsonObject, JsonValue, Message } from "@bufbuild/protobuf";
 import { invalid } from "./faults.ts";
-import { type ExactJson, LongNumber, parseStrict } from "./json.ts";
-import { isObject, put, readMessage } from "./message-json.ts";
+import { type ExactJson, isObject, LongNumber, parseStrict, put } from "./json.ts";
+import { readMessage } from "./message-json.ts";
 import type { QueryPair } from "./query.ts";
 import type { HttpBinding } from "./rules.ts";
 import { readText } from "./text-value.ts";

@@ -2,14 +2,13 @@ import {
   type DescField,
   type DescMessage,
   fromJson,
-  type JsonObject,
   type JsonValue,
   type Message,
   ScalarType,
 } from "@bufbuild/protobuf";
 import { invalid } from "./faults.ts";
 import { isLeafMessage, isOpenMessage } from "./fields.ts";
-import { type ExactJson, LongNumber, pathOf } from "./json.ts";
+import { type ExactJson, isObject, LongNumber, pathOf, put } from "./json.ts";
 
 /**
  * Reads a message from its proto JSON, strictly: names in both spellings, each once; 64-bit integers as texts or numbers, whatever
@@ -181,13 +180,4 @@ function fits(schema: DescMessage, json: JsonValue): boolean {
   } catch {
     return false;
   }
-}
-
-export function isObject(json: ExactJson | undefined): json is JsonObject {
-  return typeof json === "object" && json !== null && !Array.isArray(json) && !(json instanceof LongNumber);
-}
-
-/** Sets a member, also one that is named `__proto__`. */
-export function put(json: JsonObject, name: string, value: JsonValue): void {
-  Object.defineProperty(json, name, { value, enumerable: true, writable: true, configurable: true });
 }
