@@ -197,7 +197,7 @@ test(
         }
         return judged(context, source);
       },
-      { atOnce: lanes },
+      { atOnce: lanes, sharesBroken: true },
     );
   },
   scenarioTimeoutMs(),

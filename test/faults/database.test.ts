@@ -8,7 +8,7 @@ import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import { brokenLaws, createLedgerReader, differences, type LedgerReader } from "../ledger.ts";
 import { createDatabaseServer, type DatabaseServer } from "./database-server.ts";
 import { type RunningMetering, startMetering } from "./metering.ts";
-import { runScenario, scenarioTimeoutMs, type TrialContext } from "./scenario.ts";
+import { runScenario, scenarioTimeoutMs, type Trial, type TrialContext } from "./scenario.ts";
 import { createSource, type Source, sourcePriceOf } from "./usage-source.ts";
 
 // Faults of the database under the ledger. Real: journal, drain, metering (in the test's process, called over a link), and
@@ -144,7 +144,7 @@ async function verdict({ tag }: TrialContext, source: Source): Promise<string[]>
 test(
   "F6 whatever happens to the database, no usage is lost and none is written twice",
   async () => {
-    await runScenario("F6", async (context) => {
+    const trial: Trial = async (context) => {
       const { random, seed, tag } = context;
       // After a killed session the server recovers; on a busy machine that takes its time.
       await vi.waitFor(() => ask(url, "SELECT"), { timeout: 20_000, interval: 10 });
@@ -164,7 +164,8 @@ test(
         clearInterval(produce);
       }
       return () => verdict(context, source);
-    });
+    };
+    await runScenario("F6", trial, { sharesBroken: true });
     expect(await ledger.query("SELECT count(*)::int AS count FROM attempts")).not.toEqual([{ count: 0 }]);
   },
   scenarioTimeoutMs(),

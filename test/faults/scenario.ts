@@ -27,8 +27,10 @@ export interface ScenarioOptions {
   readonly trials?: number;
   /** Called when all trials are over; no verdict is asked before. Default: each is asked as soon as its trial is over. */
   readonly beforeVerdicts?: () => Promise<void>;
-  /** How long a verdict may take to become good, in milliseconds. Default 30,000. */
+  /** How long a verdict may take to become good, in milliseconds. Default 60,000. */
   readonly settleMs?: number;
+  /** Trials break what those before them still wait for: the time to settle begins when all are over. Default false. */
+  readonly sharesBroken?: boolean;
 }
 
 const seedFile = join(import.meta.dirname, "failing-seeds.json");
@@ -53,7 +55,7 @@ export function scenarioTimeoutMs(trials: number = trialsByDefault): number {
  * @param id as docs/failure-modes.md names the scenario: `F4`
  */
 export async function runScenario(id: string, trial: Trial, options: ScenarioOptions = {}): Promise<void> {
-  const { atOnce = 1, settleMs = 30_000, beforeVerdicts } = options;
+  const { atOnce = 1, settleMs = 60_000, sharesBroken = false, beforeVerdicts } = options;
   const asked = process.env["WEIR_FAULT_TRIALS"];
   const count = Number(asked ?? options.trials ?? trialsByDefault);
   const given = process.env["WEIR_FAULT_SEED"];
@@ -71,13 +73,15 @@ export async function runScenario(id: string, trial: Trial, options: ScenarioOpt
     if (seed !== undefined) begun++;
     return seed;
   };
+  let allOver = false;
   const over = Promise.withResolvers<void>();
   if (beforeVerdicts === undefined) over.resolve();
 
   const judge = async (seed: number, check: Awaited<ReturnType<Trial>>): Promise<void> => {
     await over.promise;
-    const deadline = performance.now() + settleMs;
+    let deadline = performance.now() + settleMs;
     for (;;) {
+      if (sharesBroken && !allOver) deadline = performance.now() + settleMs;
       const faults = await Promise.resolve()
         .then(check)
         .catch((error: unknown) => [String(error)]);
@@ -101,6 +105,7 @@ export async function runScenario(id: string, trial: Trial, options: ScenarioOpt
     }
   };
   await Promise.all(Array.from({ length: Math.min(atOnce, seeds.length) }, (_, lane) => work(lane)));
+  allOver = true;
   await beforeVerdicts?.().finally(over.resolve);
   await Promise.all(verdicts);
 
