@@ -48,6 +48,8 @@ export interface SharedStore extends CounterStore {
 const leaseMs = 5_000;
 /** Longest that a call waits for Redis; then it is judged by the share. */
 const patienceMs = 50;
+/** Least time between messages that no call waits for: many counters then go in one. A lease is asked for in time for more than that. */
+const flushMs = 200;
 /** Limits of one run of the script, so that Redis is never busy for long: some 15 us each. */
 const batchMax = 64;
 /** Runs that are under way at once. */
@@ -79,6 +81,7 @@ export function createSharedStore(deps: SharedStoreDeps): SharedStore {
   let aheadMs: number | undefined;
   let cancelBeat: (() => void) | undefined;
   let beatMs = Number.POSITIVE_INFINITY;
+  let flushedMs = Number.NEGATIVE_INFINITY;
   let flushing = false;
   let isPresent = false;
   let cancelPresence = clock.after(0, tellPresence);
@@ -102,10 +105,11 @@ export function createSharedStore(deps: SharedStoreDeps): SharedStore {
   };
 
   function schedule(dueMs: number): void {
-    if (closed || dueMs >= beatMs || dueMs === Number.POSITIVE_INFINITY) return;
+    const atMs = Math.max(dueMs, flushedMs + flushMs);
+    if (closed || atMs >= beatMs || dueMs === Number.POSITIVE_INFINITY) return;
     cancelBeat?.();
-    beatMs = dueMs;
-    cancelBeat = clock.after(Math.max(0, dueMs - clock.monotonic()), beat);
+    beatMs = atMs;
+    cancelBeat = clock.after(Math.max(0, atMs - clock.monotonic()), beat);
   }
 
   function beat(): void {
@@ -118,6 +122,7 @@ export function createSharedStore(deps: SharedStoreDeps): SharedStore {
   function flush(): void {
     const nowMs = clock.monotonic();
     if (!isUp) return;
+    flushedMs = nowMs;
     const due = new Set<LeasedCounter>();
     let nextMs = Number.POSITIVE_INFINITY;
     for (const counter of active) {
