@@ -7,7 +7,7 @@ SwaggerUIBundle({
   persistAuthorization: false,
   // The validator's badge would send the document's address to another host.
   validatorUrl: null,
-  docExpansion: "list",
+  docExpansion: "none",
   defaultModelsExpandDepth: 0,
   filter: true,
 });

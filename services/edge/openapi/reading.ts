@@ -41,7 +41,7 @@ export function readingPage(document: OpenApiDocument): string {
     .join("");
   return `<!doctype html>
 <html lang="en">
-<head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>Weir API</title><link rel="stylesheet" href="/docs/reading.css"></head>
+<head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>Weir API</title><link rel="icon" href="data:,"><link rel="stylesheet" href="/docs/reading.css"></head>
 <body>
 <nav><h1>${escaped(textOf(info, "title"))} <small>${escaped(textOf(info, "version"))}</small></h1><p><a href="/docs">Try it out</a> · <a href="/openapi.json">openapi.json</a></p>${contents}<details><summary><a href="#schemas">Schemas</a></summary></details></nav>
 <main><p>${prose(textOf(info, "description"))}</p>${main}<section><h2 id="schemas">Schemas</h2>${types}</section></main>
