@@ -14,6 +14,7 @@ import type { LimitAmounts } from "@weir/kit/limits/limit";
 import type { CounterStore } from "@weir/kit/limits/limiter";
 import { createSharedStore } from "@weir/kit/limits/shared-store";
 import { silentLog } from "@weir/kit/log";
+import { findProgram } from "weir/local-servers";
 import { startRedis } from "weir/redis";
 
 // CPU of limits for one request: `node bench/limits.ts [--rounds 5]`. Counted in memory, for 1 to 5 scopes; and shared in a real Redis at
@@ -95,7 +96,9 @@ async function startServer(): Promise<{ readonly url: string; stop(): void }> {
   await once(probe, "close");
   const folder = mkdtempSync(join(tmpdir(), "weir-bench-redis-"));
   const args = ["--port", String(port), "--bind", "127.0.0.1", "--dir", folder, "--save", "", "--appendonly", "no"];
-  const child = spawn("redis-server", args, { stdio: "ignore" });
+  const program = findProgram("redis-server");
+  if (program === undefined) throw new Error("redis-server is not installed");
+  const child = spawn(program, args, { stdio: "ignore" });
   return {
     url: `redis://127.0.0.1:${port}`,
     stop() {
