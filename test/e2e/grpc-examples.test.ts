@@ -51,7 +51,7 @@ function attempt(file: string, args: readonly string[], timeout: number): Promis
 
 const venv = join(folder, "venv");
 const python = join(venv, "bin/python");
-const hasPython = (await attempt("python3", ["-m", "venv", venv], 30_000)) !== undefined;
+const hasPython = (await attempt("python3", ["--version"], 10_000)) !== undefined;
 const pip = [
   "-m",
   "pip",
@@ -61,7 +61,8 @@ const pip = [
   "-r",
   join(examples, "python/requirements.txt"),
 ];
-const hasGrpcio = hasPython && (await attempt(python, pip, 60_000)) !== undefined;
+const hasVenv = hasPython && (await attempt("python3", ["-m", "venv", venv], 90_000)) !== undefined;
+const hasGrpcio = hasVenv && (await attempt(python, pip, 90_000)) !== undefined;
 const pythonLacks = hasGrpcio
   ? ""
   : hasPython
@@ -72,7 +73,7 @@ test(`Python: client.py prints a reply${pythonLacks}`, { timeout: 120_000 }, asy
   const client = join(examples, "python/client.py");
   if (!hasPython) return;
   if (!hasGrpcio) {
-    await output(python, ["-c", `compile(open(${JSON.stringify(client)}).read(), "client.py", "exec")`]);
+    await output("python3", ["-c", `compile(open(${JSON.stringify(client)}).read(), "client.py", "exec")`]);
     return;
   }
   const generated = join(folder, "python");
