@@ -311,12 +311,9 @@ test("reflection tells who has a key what is served, and nobody else", async () 
   };
   const [answer] = await ask(auth);
   const services = answer?.messageResponse.case === "listServicesResponse" ? answer.messageResponse.value.service : [];
-  expect(services.map(({ name }) => name).toSorted()).toEqual([
-    "grpc.health.v1.Health",
-    "grpc.reflection.v1.ServerReflection",
-    "weir.chat.v1.ChatService",
-    "weir.routing.v1.RouteService",
-  ]);
+  const names = services.map(({ name }) => name);
+  for (const { typeName } of [ChatService, RouteService, Health]) expect(names).toContain(typeName);
+  expect(names.filter((name) => /Link|Attempt|Conversation/.test(name))).toEqual([]);
   expect((await failure(ask({}))).reason).toBe(ErrorReason.API_KEY_INVALID);
 });
 
