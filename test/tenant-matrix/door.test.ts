@@ -149,7 +149,9 @@ test("what is open to everyone is the few pages that operators and clients read 
   const open = harness.edge.routes
     .filter(({ access }) => access === "open")
     .map(({ method, path }) => `${method} ${path}`);
-  expect(open.filter((route) => !/^GET (?:\/v1)?\/(?:health|metrics|openapi|docs|redoc)(?:[./]|$)/.test(route))).toEqual([]);
+  expect(
+    open.filter((route) => !/^GET (?:\/v1)?\/(?:health|metrics|openapi|docs|redoc)(?:[./]|$)/.test(route)),
+  ).toEqual([]);
 });
 
 test("every kind of caller is let in or refused at every route as the route's rule says", async () => {
