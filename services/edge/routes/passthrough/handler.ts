@@ -17,7 +17,7 @@ import { aliasOf, outputTokensGuess } from "../generate.ts";
 import type { KeyedCall } from "../route.ts";
 import { answerWhole, readWhole, relay, type WholeAnswer } from "./answer.ts";
 import { type BodyItem, toPieces } from "./call-body.ts";
-import { imageCount, type JsonBody, readJsonCall, resourcesIn, unitsOf } from "./json-body.ts";
+import { imageCount, type JsonBody, readJsonCall, readUser, resourcesIn, unitsOf, writtenAnew } from "./json-body.ts";
 import { answerList } from "./list.ts";
 import { MultipartBody } from "./multipart-body.ts";
 import type { Operation } from "./operations.ts";
@@ -143,18 +143,22 @@ const noBody: Outgoing = {
 
 async function readJson(deps: PassthroughDeps, operation: Operation, { exchange }: KeyedCall): Promise<Outgoing> {
   const { bodyBytesMax, bodyStallMs, bodyBytesPerSecondMin } = deps.settings();
-  const sent = await readJsonBody(exchange, {
+  const received = await readJsonBody(exchange, {
     bytesMax: bodyBytesMax,
     stallMs: bodyStallMs,
     bytesPerSecondMin: bodyBytesPerSecondMin,
     memory: deps.memory,
   });
+  // Pictures may be files that were uploaded; whatever else models see is no reference.
+  const isForModels = operation.model !== "none" && operation.kind === undefined;
+  const mayName = !isForModels || operation.path === "/images/edits";
+  const sent = mayName ? writtenAnew(received) : received;
   const body: JsonBody = readJsonCall(sent);
   const namesModel = operation.model !== "none" && body.model !== "";
   const user = body.json["safety_identifier"] ?? body.json["user"];
   return {
     alias: namesModel ? aliasOf(body.model) : "",
-    user: typeof user === "string" ? user : undefined,
+    user: readUser(user),
     head: {
       contentType: "application/json",
       bodyBytes: BigInt(namesModel ? body.bytes : sent.length),
@@ -164,8 +168,7 @@ async function readJson(deps: PassthroughDeps, operation: Operation, { exchange 
       units: unitsOf(operation.path, body),
     },
     items: namesModel ? body.items : [sent],
-    // What models see is no reference.
-    named: operation.model === "none" || operation.kind !== undefined ? resourcesIn(body.json) : [],
+    named: mayName ? resourcesIn(body.json, isForModels) : [],
     inputTokens: Math.ceil(sent.length * tokensPerByte),
     close: async () => {},
   };

@@ -1,7 +1,7 @@
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { readJsonCall, resourcesIn, unitsOf } from "./json-body.ts";
+import { readJsonCall, readUser, resourcesIn, unitsOf, writtenAnew } from "./json-body.ts";
 
 const read = (text: string) => readJsonCall(Buffer.from(text));
 
@@ -71,6 +71,19 @@ describe("resources that a body names", () => {
     ]);
     expect(named({ metadata: { note: "file-abc123" }, query: "file-abc123", name: "file-abc123" })).toEqual([]);
   });
+
+  test("are found in what models see only where a member says that it is one", () => {
+    const json = { prompt: "file-abc123", images: [{ file_id: "file-def456" }], mask: { file_id: "file-ghi789" } };
+    expect(resourcesIn(json, true)).toEqual(["file-def456", "file-ghi789"]);
+  });
+
+  test("are those that the provider reads, where a name stands twice", () => {
+    const text =
+      '{"model":"m","file_id":"file-other","files":[{"file_id":"file-other","file_id":"file-own"}],"file_id":"file-own"}';
+    const written = writtenAnew(Buffer.from(text)).toString();
+    expect(written).not.toContain("file-other");
+    expect(resourcesIn(JSON.parse(written))).toEqual(["file-own"]);
+  });
 });
 
 test.each([
@@ -82,4 +95,11 @@ test.each([
   ["/rerank", '{"model":"m"}', {}],
 ])("%s of %s is billed by %o", (path, text, units) => {
   expect(unitsOf(path, read(text))).toEqual(units);
+});
+
+test("an end user goes into headers, and so has a length", () => {
+  expect(readUser("u".repeat(256))).toBe("u".repeat(256));
+  expect(readUser(7)).toBeUndefined();
+  const expected = { reason: ErrorReason.INVALID_REQUEST, metadata: { param: "user" } };
+  expect(() => readUser("u".repeat(257))).toThrow(expect.objectContaining(expected));
 });

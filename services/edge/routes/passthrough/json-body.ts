@@ -64,6 +64,20 @@ export function imageCount(n: unknown): number {
   return Number.isInteger(count) && count >= 1 && count <= 1_000 ? count : 1;
 }
 
+/** As for chat; it travels in headers, which have a bound for all calls of a connection. */
+const userLengthMax = 256;
+
+/**
+ * The end user that a body names.
+ * @param user what stands there
+ * @throws WeirError INVALID_REQUEST when it is too long
+ */
+export function readUser(user: unknown): string | undefined {
+  if (typeof user !== "string") return undefined;
+  if (user.length > userLengthMax) throw invalid(`The end user has more than ${userLengthMax} characters.`, "user");
+  return user;
+}
+
 /** Members that name resources, anywhere in a body. */
 const referring: ReadonlySet<string> = new Set([
   "file_id",
@@ -79,14 +93,23 @@ const free: ReadonlySet<string> = new Set(["metadata", "attributes", "query", "n
 const idShape = /^(?:file|vs|batch|ftjob)[-_][\w-]{4,}$/;
 
 /**
- * The ids of resources that a body names, so that nobody reaches another tenant's by naming it: what stands under a member that
- * names resources, and whatever looks like an id of one.
+ * A body as it was read here, for calls whose references are looked at: of two members of one name, at any depth, the provider
+ * might take the other one.
+ * @throws WeirError as readJsonCall
  */
-export function resourcesIn(json: JsonObject): string[] {
+export function writtenAnew(body: Buffer): Buffer {
+  return Buffer.from(JSON.stringify(readJsonCall(body).json));
+}
+
+/**
+ * The ids of resources that a body names, so that nobody reaches another tenant's by naming it: what stands under a member that
+ * names resources and, unless its texts are what models see, whatever looks like an id of one.
+ */
+export function resourcesIn(json: JsonObject, isForModels = false): string[] {
   const found = new Set<string>();
   const look = (value: unknown, isReference: boolean): void => {
     if (typeof value === "string") {
-      if (isReference || idShape.test(value)) found.add(value);
+      if (isReference || (!isForModels && idShape.test(value))) found.add(value);
     } else if (Array.isArray(value)) {
       for (const item of value) look(item, isReference);
     } else if (isObject(value)) {
