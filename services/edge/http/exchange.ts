@@ -187,7 +187,10 @@ export class Exchange implements Alarm {
     const { keeper } = this;
     if (keeper !== undefined) {
       this.keeper = undefined;
-      void keeper.answered(status, headers, body).then((added) => this.answer(status, [...headers, ...added], body));
+      keeper
+        .answered(status, headers, body)
+        .then((added) => this.answer(status, [...headers, ...added], body))
+        .catch((thrown: unknown) => this.giveUp(thrown));
       return;
     }
     const all: HeaderList = [];
@@ -272,7 +275,10 @@ export class Exchange implements Alarm {
     const { keeper } = this;
     if (keeper !== undefined) {
       this.keeper = undefined;
-      void keeper.ended(data).then(() => this.end(data));
+      keeper
+        .ended(data)
+        .then(() => this.end(data))
+        .catch((thrown: unknown) => this.giveUp(thrown));
       return;
     }
     this.expectDeparture();
@@ -334,6 +340,12 @@ export class Exchange implements Alarm {
     this.keeper = undefined;
     this.resume();
     this.host.closed(this);
+  }
+
+  /** For what is thrown when nobody waits for it any more: it would end the process. */
+  private giveUp(thrown: unknown): void {
+    if (this.failure === undefined) this.fail(thrown);
+    else this.reset();
   }
 
   private breakOff(error: WeirError): void {
