@@ -192,7 +192,7 @@ export function createEdge(deps: EdgeDeps): Edge {
     ...dialects,
     ...responses.routes,
     ...createPassthroughRoutes({ ...deps, memory }),
-    ...createRealtime({ ...deps, memory }),
+    ...createRealtime({ ...deps, memory, authenticate }),
     ...chatSockets.routes,
     ...versioned({ method: "GET", path: "/models", access: callsModels("models"), handle: models.list }),
     ...versioned({ method: "GET", path: "/models/{id=**}", access: callsModels("models"), handle: models.get }),

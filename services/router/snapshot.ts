@@ -124,7 +124,7 @@ function passthroughFromConfig(config: Config, common: Pick<Route, "timeouts" | 
   const usual = config.providers["openai"]?.kind === ProviderKind.OPENAI ? "openai" : ofKind;
   return {
     providerOf: (endpoint) => config.passthrough[endpoint] ?? usual,
-    route: createRoute("", { targets: [], allowUnpriced: true, attemptsMax: undefined } as AliasSettings, common),
+    route: createRoute("", { targets: [], allowUnpriced: true, attemptsMax: undefined }, common),
   };
 }
 

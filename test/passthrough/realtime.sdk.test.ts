@@ -4,6 +4,7 @@ import { connect as netConnect } from "node:net";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import { UsageSource } from "@weir/gen/weir/common/v1/usage_pb";
 import { AttemptOutcome } from "@weir/gen/weir/metering/v1/usage_event_pb";
+import { parseKeyText } from "@weir/kit/api-key";
 import { WeirError } from "@weir/kit/weir-error";
 import OpenAI from "openai";
 import { OpenAIRealtimeWS } from "openai/realtime/ws";
@@ -231,6 +232,19 @@ test("a client that does not read holds its provider back, and gets everything l
   client.socket.resume();
   await until(() => client.types().filter((type) => type === "sim.piece").length === 2_000);
   client.socket.close();
+});
+
+test("a key that is revoked ends its session, which asks for nothing more", async () => {
+  const key = gateway.addKey("acme");
+  const [revoked, other] = [await connect("my-model", key), await connect()];
+  gateway.edge.feed({ removed: [parseKeyText(key)?.id ?? ""] });
+  await until(() => revoked.closed() !== undefined);
+  expect(revoked.heard.at(-1)).toMatchObject({ type: "error", error: { code: "invalid_api_key" } });
+  expect(revoked.closed()).toMatchObject({ code: 1008 });
+  await until(() => gateway.pool.status().openAttempts === 1);
+  other.say({ type: "response.create" });
+  await until(() => other.types().includes("response.done"));
+  other.socket.close();
 });
 
 // Last: the edge serves nobody after it.

@@ -1,5 +1,6 @@
 import { create, fromBinary } from "@bufbuild/protobuf";
 import { type Timestamp, timestampFromMs } from "@bufbuild/protobuf/wkt";
+import { Role } from "@weir/gen/weir/common/v1/access_pb";
 import { type Usage, UsageSchema, UsageSource } from "@weir/gen/weir/common/v1/usage_pb";
 import {
   AttemptOutcome,
@@ -34,9 +35,7 @@ export function writeIntent(cursor: Cursor, intent: Intent): void {
   const textLength =
     intent.attemptId.length +
     intent.requestId.length +
-    principal.tenant.length +
-    principal.key.length +
-    principal.user.length +
+    principalTextLength(principal) +
     intent.alias.length +
     target.provider.length +
     target.model.length +
@@ -139,7 +138,7 @@ export function writeEvent(cursor: Cursor, event: UsageEvent): void {
   const textLength =
     event.attemptId.length +
     event.requestId.length +
-    (principal ? principal.tenant.length + principal.key.length + principal.user.length : 0) +
+    (principal ? principalTextLength(principal) : 0) +
     event.alias.length +
     (target ? target.provider.length + target.model.length : 0) +
     event.priceId.length +
@@ -195,7 +194,16 @@ function writePrincipal(cursor: Cursor, principal: NonNullable<UsageEvent["princ
     writeBytesOf(cursor, principal.tags[name] as string);
     endMessage(cursor, tag);
   }
+  if (principal.role !== Role.UNSPECIFIED) writeUint(cursor, 0x28, principal.role);
+  if (principal.everyTenant) writeUint(cursor, 0x30, 1);
+  writeText(cursor, 0x3a, principal.team);
+  writeText(cursor, 0x42, principal.accountUser);
+  if (principal.scoped) writeUint(cursor, 0x48, 1);
   endMessage(cursor, start);
+}
+
+function principalTextLength({ tenant, key, user, team, accountUser }: NonNullable<UsageEvent["principal"]>): number {
+  return tenant.length + key.length + user.length + team.length + accountUser.length;
 }
 
 function tagBytesMax({ tags }: NonNullable<UsageEvent["principal"]>): number {

@@ -30,7 +30,8 @@ test("there are services", () => {
 test.each(methods)("%s says who may call it, and has an HTTP rule unless it is the mesh's own", (_, method) => {
   const { permission, endpoint } = getOption(method, access);
   expect(permission).not.toBe(Permission.UNSPECIFIED);
-  const isOpen = [Permission.PUBLIC, Permission.KNOWN, Permission.MESH].includes(permission);
+  const open: readonly Permission[] = [Permission.PUBLIC, Permission.KNOWN, Permission.MESH];
+  const isOpen = open.includes(permission);
   expect(endpoint === "").toBe(isOpen);
   expect(getOption(method, http).pattern.case !== undefined).toBe(permission !== Permission.MESH);
 });

@@ -4,6 +4,7 @@ import { callMetadata } from "@weir/kit/call";
 import type { ReplyStream } from "@weir/kit/reply-stream";
 import { toWeirError, WeirError } from "@weir/kit/weir-error";
 import type { RawData, WebSocket } from "ws";
+import type { Authenticate } from "../../auth/authenticate.ts";
 import { type Caller, principalHeaderFor } from "../../auth/caller.ts";
 import { readTags } from "../../auth/tags.ts";
 import type { Exchange } from "../../http/exchange.ts";
@@ -14,6 +15,12 @@ import { callsModels, type KeyedCall, type Route, versioned } from "../route.ts"
 import { EventQueue } from "./event-queue.ts";
 import type { PassthroughDeps } from "./handler.ts";
 
+export interface RealtimeDeps extends PassthroughDeps {
+  readonly authenticate: Authenticate;
+}
+
+/** How often it is asked whether the caller of a session is still one: a session may last for an hour. */
+const askMs = 2_000;
 /** Largest event of a client: OpenAI takes 15 MiB of sound in one. */
 const eventBytesMax = 16 * 1024 * 1024;
 /** What may wait for either side before the other one is not read any more. */
@@ -27,7 +34,7 @@ const serverFault = 1011;
  * before the client's handshake is answered, so that a refusal has its own status.
  * https://platform.openai.com/docs/guides/realtime-websocket
  */
-export function createRealtime(deps: PassthroughDeps): Route[] {
+export function createRealtime(deps: RealtimeDeps): Route[] {
   const openSocket = createWebSockets({
     protocol: "realtime",
     messageBytesMax: eventBytesMax,
@@ -61,6 +68,7 @@ export function createRealtime(deps: PassthroughDeps): Route[] {
     const { request } = exchange;
     const beta = request.headers["openai-beta"];
     let socket: WebSocket | undefined;
+    let refuse: (error: WeirError) => void = () => undefined;
     const events = new EventQueue(
       {
         endpoint: "realtime",
@@ -82,12 +90,15 @@ export function createRealtime(deps: PassthroughDeps): Route[] {
     if (first.done === true) throw new WeirError(ErrorReason.PROVIDER_UNAVAILABLE);
     if (exchange.isOver) return held.end();
     try {
-      socket = openSocket(exchange, () => undefined);
+      socket = openSocket(
+        exchange,
+        asking(exchange, deps.authenticate, (error) => refuse(error)),
+      );
     } catch (thrown) {
       void reply.return();
       throw thrown;
     }
-    connect(exchange, socket, events, reply, held);
+    refuse = connect(exchange, socket, events, reply, held);
   }
 
   const access = callsModels("realtime");
@@ -109,14 +120,44 @@ function offersBeta(headers: Exchange["request"]["headers"]): boolean {
   return /(?:^|,) *openai-beta\.realtime-v1(?: *,|$)/.test(headers["sec-websocket-protocol"] ?? "");
 }
 
-/** Hands events both ways, each as fast as its reader takes it, until either side ends. */
+/**
+ * Asks now and then whether whoever has called may still: the key may have been revoked, its owner disabled, the token expired.
+ * What cannot be known for the moment ends no session.
+ * @param onRefused called once
+ * @returns what to call every second
+ */
+function asking(exchange: Exchange, authenticate: Authenticate, onRefused: (error: WeirError) => void): () => void {
+  const { request, socket } = exchange;
+  let dueMs = exchange.nowMs + askMs;
+  const judge = (thrown: unknown): void => {
+    const error = toWeirError(thrown);
+    if (error.reason !== ErrorReason.API_KEY_INVALID && error.reason !== ErrorReason.FORBIDDEN) return;
+    dueMs = Number.POSITIVE_INFINITY;
+    onRefused(error);
+  };
+  return () => {
+    if (exchange.nowMs < dueMs) return;
+    dueMs = exchange.nowMs + askMs;
+    try {
+      const found = authenticate(request.headers, socket.remoteAddress);
+      if (found instanceof Promise) found.catch(judge);
+    } catch (thrown) {
+      judge(thrown);
+    }
+  };
+}
+
+/**
+ * Hands events both ways, each as fast as its reader takes it, until either side ends.
+ * @returns ends the session, and tells the client why
+ */
 function connect(
   exchange: Exchange,
   socket: WebSocket,
   events: EventQueue,
   reply: ReplyStream<ForwardResponse>,
   held: Admission,
-): void {
+): (error: WeirError) => void {
   let gone = false;
 
   const read = (): void => {
@@ -160,15 +201,19 @@ function connect(
     if (isBinary) socket.close(unsupportedData, "events are texts of JSON");
     else if (!gone && events.push(data as Buffer) > waitingBytesMax) socket.pause();
   });
-  exchange.onGone = () => {
+  function leave(error: WeirError): void {
+    if (gone) return;
     gone = true;
     // Nothing is said any more to a client that has left; one that is given up learns why.
-    if (socket.readyState === socket.OPEN) say(shuttingDown());
+    if (socket.readyState === socket.OPEN) say(error);
     events.end();
     read();
-  };
+  }
+
+  exchange.onGone = () => leave(shuttingDown());
   reply.onReady = read;
   read();
+  return leave;
 }
 
 function shuttingDown(): WeirError {
@@ -180,9 +225,16 @@ function shuttingDown(): WeirError {
 
 function closeCodeOf({ reason }: WeirError): number {
   if (reason === ErrorReason.OVERLOADED) return closeCodes.serviceRestart;
-  const spent = reason === ErrorReason.BUDGET_EXHAUSTED || reason === ErrorReason.RATE_LIMITED;
-  return spent ? closeCodes.policyViolation : serverFault;
+  return refusals.has(reason) ? closeCodes.policyViolation : serverFault;
 }
+
+/** What a client has itself to answer for. */
+const refusals: ReadonlySet<ErrorReason> = new Set([
+  ErrorReason.BUDGET_EXHAUSTED,
+  ErrorReason.RATE_LIMITED,
+  ErrorReason.API_KEY_INVALID,
+  ErrorReason.FORBIDDEN,
+]);
 
 /** https://platform.openai.com/docs/api-reference/realtime-server-events/error */
 function errorEvent(error: WeirError, requestId: string): string {
