@@ -2,6 +2,7 @@ import { generateKeyPairSync } from "node:crypto";
 import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { createChatSockets } from "@weir/edge/routes/chat-socket/chat-socket";
 import { createDialectRoutes } from "@weir/edge/routes/dialects";
 import { createResponses } from "@weir/edge/routes/responses/responses";
 import { type Config, ProviderKind, ProviderKindSchema } from "@weir/gen/weir/config/v1/config_pb";
@@ -150,13 +151,15 @@ test("the ids and kinds that work on when one hangs up are those that the page n
 });
 
 test("the paths that the README names for clients are served", () => {
-  const routes = [...createDialectRoutes({} as never), ...createResponses({} as never).routes];
+  // None of it is called.
+  const deps = { chat: {}, methods: [] } as never;
+  const routes = [...createDialectRoutes(deps), ...createResponses(deps).routes, ...createChatSockets(deps).routes];
   const served = routes.map(({ path }) => path);
   const named = rowsOf("README.md", /^(OpenAI|Anthropic|Gemini|nobody)$/).flatMap(([, paths]) => wordsOf(paths));
   expect(named.length).toBeGreaterThanOrEqual(8);
   for (const path of named) {
     // A verb alone is one of the models' path before it.
-    const template = path.replace(/^:.*/, "/v1beta/models/$&").replace(/\/models\/.*/, "/models/{id=**}");
+    const template = path.replace(/^:.*/, "/v1beta/models/$&").replace(/\/models\/[^:]*/, "/models/{id=**}");
     expect(served).toContain(template);
   }
 });

@@ -104,7 +104,7 @@ export async function recordDeed(client: ClientBase, by: Confinement, deed: Deed
   await client.query(
     `insert into audit_records (audit_record_id, time, tenant_id, actor_kind, actor_key, actor_user, actor_role, actor_tenant,
        action, resource, request_id, changes)
-     values ($1, now(), $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,
+     values ($1, clock_timestamp(), $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,
     [
       randomUUIDv7(),
       deed.tenantId,

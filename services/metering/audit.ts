@@ -21,6 +21,9 @@ import { readRange } from "./usage-question.ts";
 const pageSizeDefault = 100;
 const pageSizeMax = 1_000;
 
+/** The database tells the time of a record, and its clock may be ahead of this one. */
+const clockSkewMs = 60_000;
+
 export function createAudit({
   store,
   clock,
@@ -34,7 +37,7 @@ export function createAudit({
       const { actor, action, resource, outcome } = request;
       const tenantId = request.tenant.replace(/^tenants\//, "");
       const question = ["audit", tenantId, actor, action, resource, outcome];
-      const range = readRange(request, question, 2, clock.now());
+      const range = readRange(request, question, 2, clock.now() + clockSkewMs);
       const countMax = Math.min(request.pageSize || pageSizeDefault, pageSizeMax);
       const isRefused = outcome === AuditOutcome.UNSPECIFIED ? undefined : outcome === AuditOutcome.REFUSED;
       const found = await store.list(by, { ...range, tenantId, actor, action, resource, isRefused }, countMax);

@@ -153,7 +153,7 @@ test("the README's curl and JavaScript answer, and its command lines are right",
   const commands = [...textOf("README.md").matchAll(/`npm run weir -- ([^`]+)`/g)].map(([, line = ""]) =>
     line.replaceAll(/\s+/g, " "),
   );
-  expect(commands).toHaveLength(5);
+  expect(commands).toHaveLength(6);
   // Of a provider that served nothing.
   const usage = join(dataDir, "usage.json");
   writeFileSync(usage, JSON.stringify([{ day: "2026-11-01", model: "gpt-4o", input_tokens: 0, output_tokens: 0 }]));

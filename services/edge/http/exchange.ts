@@ -158,6 +158,11 @@ export class Exchange implements Alarm {
     return this.host.alarms.nowMs;
   }
 
+  /** Where those that must hold beside the exchange's own are set. */
+  get alarms(): Alarms {
+    return this.host.alarms;
+  }
+
   /** Calls once after a delay, unless another alarm is set before. */
   alarm(delayMs: number, onDue: () => void): void {
     this.onDue = onDue;

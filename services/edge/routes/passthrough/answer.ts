@@ -50,7 +50,10 @@ export async function relay(exchange: Exchange, reply: ReplyStream<ForwardRespon
       const { status, contentType } = payload.value;
       exchange.begin(status, headersOf(payload.value), contentType.startsWith("text/event-stream"));
     } else if (payload.case === "data") {
-      if (!exchange.write(payload.value)) await exchange.writable();
+      if (exchange.write(payload.value)) continue;
+      await exchange.writable();
+      // A provider may pause for longer than a client. What has failed meanwhile keeps its alarm.
+      if (!exchange.isOver) exchange.clearAlarm();
     } else if (payload.case === "end") {
       exchange.onGone = undefined;
       exchange.end("");

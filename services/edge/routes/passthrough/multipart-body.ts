@@ -1,5 +1,6 @@
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import { WeirError } from "@weir/kit/weir-error";
+import type { Alarm } from "../../alarms.ts";
 import { BodyAborted } from "../../http/body.ts";
 import type { Exchange } from "../../http/exchange.ts";
 import type { BodyItem } from "./call-body.ts";
@@ -17,7 +18,8 @@ export interface MultipartLimits {
 
 /**
  * A body of multipart/form-data on its way through. What comes before the model's name is kept aside, since nobody knows yet where
- * the call goes; from then on the client is read only as fast as the provider takes it. Uses the alarm of the exchange.
+ * the call goes; from then on the client is read only as fast as the provider takes it. Has an alarm of its own: that of the exchange may watch over a client
+ * that does not read an answer that has begun meanwhile.
  */
 export class MultipartBody {
   private readonly exchange: Exchange;
@@ -120,17 +122,26 @@ export class MultipartBody {
 
   /** The next bytes of the client, if they come in time. */
   private within(waitMs: number): Promise<IteratorResult<Buffer, unknown>> {
+    const { exchange } = this;
+    const { alarms } = exchange;
     return new Promise((resolve, reject) => {
-      this.exchange.alarm(Math.max(0, waitMs), () => {
-        this.exchange.bodyEnded = true;
-        reject(new WeirError(ErrorReason.REQUEST_TIMEOUT));
-      });
+      const late: Alarm = {
+        dueMs: alarms.nowMs + Math.max(0, waitMs),
+        ring() {
+          exchange.bodyEnded = true;
+          reject(new WeirError(ErrorReason.REQUEST_TIMEOUT));
+        },
+      };
+      alarms.add(late);
       this.chunks.next().then(
         (result) => {
-          this.exchange.clearAlarm();
+          alarms.delete(late);
           resolve(result);
         },
-        () => reject(new BodyAborted()),
+        () => {
+          alarms.delete(late);
+          reject(new BodyAborted());
+        },
       );
     });
   }
