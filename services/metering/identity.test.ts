@@ -452,11 +452,12 @@ describe.each(["embedded", "postgres"] as const)("%s", (engine) => {
     await budgets.updateBudget({ name: "budgets/acme.b", limitNanoUsd: 6n });
     await budgets.deleteBudget({ name: "budgets/acme.b" });
     const found = (await records({ actor: owner.id })).toReversed();
-    expect(found.map(({ action }) => action)).toEqual([
+    const actions = found.map(({ action }) => action);
+    // Two records of one transaction, which may have one time.
+    expect(actions.splice(2, 2).toSorted()).toEqual(["keys.create", "keys.rotate"]);
+    expect(actions).toEqual([
       "keys.create",
       "keys.update",
-      "keys.rotate",
-      "keys.create",
       "keys.revoke",
       "teams.create",
       "teams.update",
