@@ -18,8 +18,8 @@ export interface MultipartLimits {
 
 /**
  * A body of multipart/form-data on its way through. What comes before the model's name is kept aside, since nobody knows yet where
- * the call goes; from then on the client is read only as fast as the provider takes it. Has an alarm of its own: that of the exchange may watch over a client
- * that does not read an answer that has begun meanwhile.
+ * the call goes; from then on the client is read only as fast as the provider takes it. Has an alarm of its own, since that of the
+ * exchange may watch over a client that does not read: an answer can begin before the body has ended.
  */
 export class MultipartBody {
   private readonly exchange: Exchange;
