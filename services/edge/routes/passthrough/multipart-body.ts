@@ -4,8 +4,12 @@ import type { Alarm } from "../../alarms.ts";
 import { BodyAborted } from "../../http/body.ts";
 import type { Exchange } from "../../http/exchange.ts";
 import type { BodyItem } from "./call-body.ts";
+import { DiskQuota } from "./disk-quota.ts";
 import { boundaryOf, MultipartReader } from "./multipart.ts";
 import { Spool } from "./spool.ts";
+
+/** What all bodies may hold on disk. */
+const disk = new DiskQuota(4 * 1024 * 1024 * 1024);
 
 export interface MultipartLimits {
   /** Largest body, in bytes. */
@@ -26,7 +30,7 @@ export class MultipartBody {
   private readonly limits: MultipartLimits;
   private readonly reader: MultipartReader;
   private readonly chunks: AsyncIterator<Buffer>;
-  private readonly spool = new Spool();
+  private readonly spool: Spool;
   private readonly beganMs: number;
   /** What was read and has not gone on. */
   private ready: BodyItem[] = [];
@@ -43,6 +47,7 @@ export class MultipartBody {
     if (boundary === undefined || encoding !== "identity") throw new WeirError(ErrorReason.UNSUPPORTED_MEDIA_TYPE);
     this.exchange = exchange;
     this.limits = limits;
+    this.spool = new Spool(disk, exchange.caller?.tenant ?? "");
     this.beganMs = exchange.nowMs;
     if (Number(headers["content-length"] ?? 0) > limits.bytesMax) throw this.tooLarge();
     this.reader = new MultipartReader(boundary, {

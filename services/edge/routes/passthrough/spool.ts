@@ -4,34 +4,38 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import { WeirError } from "@weir/kit/weir-error";
+import type { DiskQuota } from "./disk-quota.ts";
 
 /** What one body may hold in memory. */
 const memoryBytesMax = 1_048_576;
-/** What all bodies may hold on disk. */
-const diskBytesMax = 4 * 1024 * 1024 * 1024;
 const readBytes = 65_536;
-
-let diskBytes = 0;
 
 /**
  * Keeps the bytes of one body until it is known where they go: the first MiB in memory, the rest in a file that has no name any
  * more, so that it goes with the process, however that ends.
  */
 export class Spool {
+  private readonly quota: DiskQuota;
+  private readonly tenant: string;
   private readonly memory: Buffer[] = [];
   private memoryBytes = 0;
   private file: FileHandle | undefined;
   private fileBytes = 0;
 
-  /** @throws WeirError OVERLOADED when all bodies together are too large for the disk's share */
+  /** @param tenant whose body it is */
+  constructor(quota: DiskQuota, tenant: string) {
+    this.quota = quota;
+    this.tenant = tenant;
+  }
+
+  /** @throws WeirError RATE_LIMITED, OVERLOADED when the quota is used up */
   async add(bytes: Buffer): Promise<void> {
     if (this.file === undefined && this.memoryBytes + bytes.length <= memoryBytesMax) {
       this.memory.push(bytes);
       this.memoryBytes += bytes.length;
       return;
     }
-    if (diskBytes + bytes.length > diskBytesMax) throw new WeirError(ErrorReason.OVERLOADED, { retryAfterMs: 1_000 });
-    diskBytes += bytes.length;
+    this.quota.take(this.tenant, bytes.length);
     this.fileBytes += bytes.length;
     this.file ??= await openUnnamed();
     await this.file.write(bytes, 0, bytes.length);
@@ -54,7 +58,7 @@ export class Spool {
   /** Gives memory and disk back. Safe to call twice. */
   async close(): Promise<void> {
     this.memory.length = 0;
-    diskBytes -= this.fileBytes;
+    this.quota.give(this.tenant, this.fileBytes);
     this.fileBytes = 0;
     const { file } = this;
     this.file = undefined;

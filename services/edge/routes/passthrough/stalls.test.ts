@@ -23,6 +23,8 @@ const head = message({ case: "head", value: create(AnswerHeadSchema, { status: 2
 const piece = message({ case: "data", value: new Uint8Array(pieceBytes) });
 const end = message({ case: "end", value: create(AnswerEndSchema, {}) });
 
+const until = <T>(found: () => T) => vi.waitUntil(found, { timeout: 10_000, interval: 10 });
+
 const closers: (() => Promise<void> | void)[] = [];
 afterEach(async () => {
   for (const close of closers.splice(0).reverse()) await close();
@@ -40,6 +42,8 @@ async function start(limits: { readonly writeStallMs: number; readonly bodyStall
     letEnd = resolve;
   });
   async function* answer() {
+    // More of the body is waited for by then.
+    await until(() => receivedBytes > 0);
     yield head;
     yield piece;
     await mayEnd;
@@ -81,7 +85,7 @@ async function start(limits: { readonly writeStallMs: number; readonly bodyStall
     "POST / HTTP/1.1\r\nHost: edge\r\nContent-Type: multipart/form-data; boundary=B\r\nContent-Length: 1000\r\n\r\n" +
       '--B\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n',
   );
-  const stalled = await vi.waitUntil(() => (exchange?.isStalled === true ? exchange : undefined));
+  const stalled = await until(() => (exchange?.isStalled === true ? exchange : undefined));
   return {
     clock,
     client,
@@ -98,16 +102,16 @@ test("a client that sends on and does not read its answer is cut when it has not
     const before = received();
     // Longer than a delimiter, so that it is handed on.
     client.write("x".repeat(16));
-    await vi.waitUntil(() => received() > before || exchange.isClosed);
+    await until(() => received() > before || exchange.isClosed);
     clock.advance(500);
   }
-  await vi.waitUntil(() => exchange.isClosed);
+  await until(() => exchange.isClosed);
 });
 
 test("a client that stops sending is told so while its answer waits to be read", async () => {
   const { clock, exchange, readFailure } = await start({ writeStallMs: 60_000, bodyStallMs: 1_000 });
   clock.advance(1_200);
-  await vi.waitUntil(() => readFailure() !== undefined);
+  await until(() => readFailure() !== undefined);
   expect(readFailure()).toMatchObject({ reason: ErrorReason.REQUEST_TIMEOUT });
   expect(exchange.isClosed).toBe(false);
 });
@@ -121,9 +125,9 @@ test("a client that was slow once is not cut when its provider pauses", async ()
     text = chunk.subarray(-16).toString("latin1");
   });
   client.resume();
-  await vi.waitUntil(() => bytes > pieceBytes && !exchange.isStalled);
+  await until(() => bytes > pieceBytes && !exchange.isStalled);
   clock.advance(30_000);
   expect(exchange.isClosed).toBe(false);
   letEnd();
-  await vi.waitUntil(() => text.endsWith("0\r\n\r\n"));
+  await until(() => text.endsWith("0\r\n\r\n"));
 });
