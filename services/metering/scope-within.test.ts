@@ -78,6 +78,8 @@ test.each([
   ["models", { models: ["gpt-4"] }, { models: ["gpt-4*"] }],
   ["endpoints", { endpoints: ["keys"] }, { endpoints: ["keys", "chat"] }],
   ["endpoints", { endpoints: ["keys"] }, {}],
+  ["endpoints", { models: ["gpt-4"] }, { models: ["gpt-4"], endpoints: ["chat", "batches"] }],
+  ["endpoints", { models: ["gpt-4"] }, { models: ["gpt-4"], endpoints: ["fine_tuning"] }],
   ["collections", { collections: ["docs-*"] }, { collections: ["*"] }],
   ["networks", { networks: ["10.0.0.0/8"] }, { networks: ["0.0.0.0/0"] }],
   ["networks", { networks: ["10.0.0.0/8"] }, { networks: ["11.0.0.0/8"] }],
@@ -94,6 +96,7 @@ test.each([
   [{ models: ["gpt-*"] }, { models: ["gpt-4o", "gpt-4*"] }],
   [{ networks: ["10.0.0.0/8", "2001:db8::/32"] }, { networks: ["10.2.0.0/16", "10.1.1.1", "2001:db8:1::/48"] }],
   [{ requestsPerMinute: 60 }, { requestsPerMinute: 60, tokensPerDay: 5n }],
+  [{ endpoints: ["batches"] }, { models: ["gpt-4"], endpoints: ["batches"] }],
 ] as const)("%o has room for %o", (outer, inner) => {
   expect(
     widerField(scope(inner as unknown as Partial<Scope>), scope(outer as unknown as Partial<Scope>)),

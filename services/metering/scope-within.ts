@@ -1,5 +1,6 @@
 import { BlockList, isIP, isIPv4 } from "node:net";
 import type { KeyScope } from "@weir/gen/weir/account/v1/account_service_pb";
+import { namedEndpoints } from "@weir/kit/named-endpoints";
 
 /** What a scope confines, and an absence of it does not. */
 export type Scope = Pick<
@@ -30,6 +31,8 @@ const limits = [
 export function widerField(inner: Scope, outer: Scope): keyof Scope | undefined {
   if (!isListWithin(inner.models, outer.models, covers)) return "models";
   if (!isListWithin(inner.endpoints, outer.endpoints, (one, other) => one === other)) return "endpoints";
+  const lacksNamed = outer.models.length > 0 && outer.endpoints.length === 0;
+  if (lacksNamed && inner.endpoints.some((endpoint) => namedEndpoints.has(endpoint))) return "endpoints";
   if (!isListWithin(inner.collections, outer.collections, covers)) return "collections";
   if (!isListWithin(inner.networks, outer.networks, holds)) return "networks";
   return limits.find((limit) => {

@@ -255,6 +255,21 @@ describe("refusals", () => {
     await generate(scoped, "my-model");
   });
 
+  test("a key whose scope names models makes no batch, unless its endpoints name them", async () => {
+    const file = await client.files.create({ file: await toFile(Buffer.from("{}"), "b.jsonl"), purpose: "batch" });
+    const ask = { input_file_id: file.id, endpoint: "/v1/chat/completions", completion_window: "24h" } as const;
+    const asked = gateway.simulator.endpointCalls().length;
+    const confined = clientOf(gateway.addKey("acme", { models: ["my-model"] }));
+    await expect(confined.batches.create(ask)).rejects.toMatchObject({ status: 403 });
+    await expect(confined.fineTuning.jobs.create({ model: "my-model", training_file: file.id })).rejects.toMatchObject({
+      status: 403,
+    });
+    expect(gateway.simulator.endpointCalls().length).toBe(asked);
+    await generate(confined, "my-model");
+    const trusted = clientOf(gateway.addKey("acme", { models: ["my-model"], endpoints: ["batches"] }));
+    expect((await trusted.batches.create(ask)).input_file_id).toBe(file.id);
+  });
+
   test("a body without a model is refused where a model is billed", async () => {
     await expect(client.images.generate({ prompt: "p" })).rejects.toMatchObject({ status: 400, param: "model" });
     const response = await fetch(`${gateway.url}/v1/audio/transcriptions`, {

@@ -3,6 +3,7 @@ import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
 import type { KeyScope } from "@weir/gen/weir/account/v1/account_service_pb";
 import type { Permission, Role } from "@weir/gen/weir/common/v1/access_pb";
 import { PrincipalSchema } from "@weir/gen/weir/common/v1/principal_pb";
+import { namedEndpoints } from "@weir/kit/named-endpoints";
 import { permissionsOf } from "@weir/kit/roles";
 import type { Limited } from "../limits/limits.ts";
 import { createNetworks, type Networks } from "./networks.ts";
@@ -57,9 +58,10 @@ export interface Identity {
 export function createCaller(identity: Identity): Caller {
   const { id, tenant, key, role, everyTenant, team, user, scope, expireMs } = identity;
   const endpoints = scope?.endpoints ?? [];
+  const models = scope?.models ?? [];
   const networks = scope?.networks ?? [];
   // What a key is confined to stands in the accounts; of a token nobody else knows.
-  const scoped = key !== id && endpoints.length + networks.length + (scope?.models.length ?? 0) > 0;
+  const scoped = key !== id && endpoints.length + networks.length + models.length > 0;
   const principal = toBinary(
     PrincipalSchema,
     create(PrincipalSchema, { tenant, key, role, everyTenant, team, accountUser: user, scoped }),
@@ -81,8 +83,8 @@ export function createCaller(identity: Identity): Caller {
     principal,
     principalHeader: base64(principal),
     permissions: permissionsOf(role, everyTenant),
-    mayUse: endpoints.length === 0 ? () => true : (endpoint) => endpoints.includes(endpoint),
-    mayCall: scopeOf(scope?.models ?? []),
+    mayUse: usesOf(endpoints, models),
+    mayCall: scopeOf(models),
     // A network that cannot be read lets nobody in: whoever made the key meant to confine it.
     networks: networks.length === 0 ? undefined : createNetworks(networks, () => undefined),
     isLive: true,
@@ -100,6 +102,11 @@ export function principalHeaderFor(caller: Caller, user: string | undefined, tag
 
 function base64(bytes: Uint8Array): string {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("base64");
+}
+
+function usesOf(endpoints: readonly string[], models: readonly string[]): (endpoint: string) => boolean {
+  if (endpoints.length > 0) return (endpoint) => endpoints.includes(endpoint);
+  return models.length === 0 ? () => true : (endpoint) => !namedEndpoints.has(endpoint);
 }
 
 /** @param models names, and prefixes that end in `*`; none: everything */

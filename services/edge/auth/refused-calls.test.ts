@@ -47,3 +47,26 @@ test("what the door refuses is in the audit log: unknown keys, scopes, models an
     { action: "chat", reason: "RATE_LIMITED", detail: "requests", key: keyId, address: "127.0.0.1", count: 1n },
   ]);
 });
+
+test("a key whose scope names models is refused what runs models of files, and the audit log has it", async () => {
+  const { url, told, key, keyId } = await startAudited({ scope: { models: ["small"] } });
+  for (const path of ["/v1/batches", "/v1/fine_tuning/jobs"]) {
+    const response = await fetch(`${url}${path}`, {
+      method: "POST",
+      headers: { authorization: `Bearer ${key}`, "content-type": "application/json" },
+      body: "{}",
+    });
+    expect(response.status).toBe(403);
+  }
+  await eventually(() => told.length >= 2);
+  expect(told).toEqual(
+    ["batches", "fine_tuning"].map((endpoint) => ({
+      action: endpoint,
+      reason: "FORBIDDEN",
+      detail: endpoint,
+      key: keyId,
+      address: "127.0.0.1",
+      count: 1n,
+    })),
+  );
+});
