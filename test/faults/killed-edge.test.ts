@@ -4,7 +4,7 @@ import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import type { Weir } from "../e2e/weir.ts";
 import { processes } from "../runners.ts";
 
-// A process that is killed while it makes a response in the background.
+// A process that is killed while it makes a response in the background, or answers under an idempotency key.
 
 let weir: Weir;
 let hanging: Awaited<ReturnType<typeof createFaultyListener>>;
@@ -49,3 +49,37 @@ test("kill -9 of the edge: what was stored is there, and what it was making has 
   const next = await openai.responses.create({ model: "chat", input: "on", previous_response_id: kept.id });
   expect(next.status).toBe("completed");
 });
+
+test("kill -9 of the edge: a request under an idempotency key is refused until the claim's lease has run out, then answered once", async () => {
+  const ask = async () => {
+    const response = await fetch(`${weir.url}/v1/chat/completions`, {
+      method: "POST",
+      headers: { authorization: `Bearer ${weir.key}`, "content-type": "application/json", "idempotency-key": "k-1" },
+      body: JSON.stringify({ model: "chat", messages: [{ role: "user", content: "hi" }] }),
+    });
+    return {
+      status: response.status,
+      replayed: response.headers.get("idempotency-replayed"),
+      text: await response.text(),
+    };
+  };
+  const served = () => weir.simulator.counts().attempts;
+  const before = served();
+  weir.simulator.script({ headMs: 600_000 }, { times: 1 });
+  const broken = expect(ask()).rejects.toThrow("fetch failed");
+  await vi.waitUntil(() => weir.simulator.counts().open === 1, { timeout: 10_000 });
+  weir.kill("edge");
+  await broken;
+  await weir.ready();
+  expect(await ask()).toMatchObject({ status: 409, text: expect.stringContaining("idempotency_key_in_use") });
+  const answered = await vi.waitUntil(
+    async () => {
+      const answer = await ask();
+      return answer.status === 409 ? undefined : answer;
+    },
+    { timeout: 60_000, interval: 500 },
+  );
+  expect(answered).toMatchObject({ status: 200, replayed: null });
+  expect(await ask()).toEqual({ ...answered, replayed: "true" });
+  expect(served() - before).toBe(2);
+}, 120_000);
