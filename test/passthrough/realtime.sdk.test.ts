@@ -177,6 +177,99 @@ test("a budget that ends cuts the session with an error event; one that is spent
   expect(await refusal("my-model")).toBe(429);
 });
 
+describe("responses that run at once", () => {
+  const aside = { type: "response.create", response: { conversation: "none" } };
+  const settled = (id: string) => gateway.events.filter(({ providerReplyId }) => providerReplyId === id);
+  const countOf = (types: readonly string[], type: string) => types.filter((one) => one === type).length;
+  const unsettled = () => gateway.intents.size - gateway.events.length;
+
+  test("each has its own attempt, on record before it was asked for, and settled with what it used", async () => {
+    const client = await connect();
+    for (let count = 0; count < 3; count += 1) client.say(aside);
+    await until(() => countOf(client.types(), "response.created") === 3);
+    expect([gateway.events.length, gateway.intents.size]).toEqual([0, 3]);
+    client.say({ type: "sim.end" });
+    await until(() => countOf(client.types(), "response.done") === 3);
+    expect(gateway.events.map(({ providerReplyId }) => providerReplyId)).toEqual(["resp_3", "resp_2", "resp_1"]);
+    const used = { outcome: AttemptOutcome.COMPLETED, usage: { inputTokens: 10, outputTokens: 5 } };
+    expect(gateway.events).toMatchObject([used, used, used]);
+    client.socket.close();
+  });
+
+  test("money is set aside for each", async () => {
+    budgetLeft = 2;
+    const client = await connect();
+    for (let count = 0; count < 3; count += 1) client.say(aside);
+    await until(() => client.closed() !== undefined);
+    expect(client.closed()).toMatchObject({ code: 1008 });
+    expect(lastSession().events).toHaveLength(2);
+  });
+
+  test("those that did not end when the session did are on record, and nobody knows what they used", async () => {
+    const client = await connect();
+    for (let count = 0; count < 2; count += 1) client.say(aside);
+    await until(() => countOf(client.types(), "response.created") === 2);
+    client.socket.terminate();
+    await until(() => gateway.events.length === 2);
+    for (const id of ["resp_1", "resp_2"]) {
+      expect(settled(id)).toMatchObject([{ outcome: AttemptOutcome.CANCELLED, usageSource: UsageSource.COUNTED }]);
+      expect(settled(id)[0]?.usage?.inputTokens).toBeUndefined();
+    }
+  });
+
+  test("are at most 16: another one is refused, and the session goes on", async () => {
+    const client = await connect();
+    for (let count = 0; count < 17; count += 1) client.say({ ...aside, event_id: `ask_${count}` });
+    await until(() => client.types().includes("error") && countOf(client.types(), "response.created") === 16);
+    expect(client.heard.find(({ type }) => type === "error")).toMatchObject({
+      error: { type: "invalid_request_error", code: "too_many_responses", event_id: "ask_16" },
+    });
+    expect(lastSession().events).toHaveLength(16);
+    client.say({ type: "sim.end" });
+    await until(() => countOf(client.types(), "response.done") === 16);
+    client.say({ type: "response.create" });
+    await until(() => countOf(client.types(), "response.done") === 17);
+    client.socket.close();
+  });
+
+  test("one that the provider does not take leaves its place to the next", async () => {
+    const client = await connect();
+    for (let count = 0; count < 20; count += 1) {
+      client.say({ type: "response.create", response: { conversation: "unknown" } });
+      await until(() => countOf(client.types(), "error") === count + 1);
+    }
+    expect(lastSession().events).toHaveLength(20);
+    expect(unsettled()).toBe(1);
+    client.say({ type: "response.create" });
+    await until(() => client.types().includes("response.done"));
+    expect(gateway.events).toHaveLength(1);
+    client.socket.close();
+  });
+
+  test("one that nobody asked for is on record once, and one that does not end as well", async () => {
+    const client = await connect();
+    client.say({ type: "sim.unasked" });
+    await until(() => settled("resp_a").length + settled("resp_b").length === 2);
+    expect([...settled("resp_a"), ...settled("resp_b")]).toMatchObject([
+      { usage: { inputTokens: 10 } },
+      { usage: { inputTokens: 10 } },
+    ]);
+    client.socket.close();
+    await until(() => settled("resp_c").length === 1 && unsettled() === 0);
+    expect(gateway.events).toHaveLength(3);
+  });
+
+  test("one that nobody asked for and for which no money is left is on record, and the session ends", async () => {
+    budgetLeft = 1;
+    const client = await connect();
+    client.say({ type: "sim.unasked" });
+    await until(() => client.closed() !== undefined);
+    expect(client.heard.at(-1)).toMatchObject({ type: "error", error: { code: "insufficient_quota" } });
+    await until(() => gateway.events.length === 3 && unsettled() === 0);
+    expect(settled("resp_b")).toMatchObject([{ usage: { inputTokens: 10, outputTokens: 5 } }]);
+  });
+});
+
 test("refusals have their own status: model, scope, provider, form", async () => {
   expect(await refusal("none")).toBe(404);
   expect(await refusal("unpriced")).toBe(400);

@@ -20,7 +20,11 @@ const usage = {
   output_token_details: { text_tokens: 1, audio_tokens: 4 },
 };
 
-/** Answers `response.create` with one response; `sim.begin` with one that does not end, `sim.flood` with very much, `sim.cut` by breaking off. */
+/**
+ * Answers `response.create` with one response, and one of `conversation: "none"` with one that ends at `sim.end`, the last first; an
+ * unknown conversation with an error; `sim.begin` with one that does not end, `sim.unasked` with two that did not begin and one
+ * that does not end, `sim.flood` with very much, `sim.cut` by breaking off.
+ */
 export function createRealtime() {
   const calls: RealtimeCall[] = [];
   const server = new WebSocketServer({ noServer: true, perMessageDeflate: false });
@@ -34,6 +38,7 @@ export function createRealtime() {
     server.handleUpgrade(request, socket, head, (webSocket) => {
       const call: RealtimeCall = { url, headers: request.headers, events: [], closeCode: undefined };
       calls.push(call);
+      const aside: object[] = [];
       const say = (event: object) => webSocket.send(JSON.stringify({ event_id: `event_${calls.length}`, ...event }));
       webSocket.on("close", (code) => {
         call.closeCode = code;
@@ -43,12 +48,30 @@ export function createRealtime() {
         const event = JSON.parse((data as Buffer).toString()) as Record<string, unknown>;
         call.events.push(event);
         const response = { object: "realtime.response", id: `resp_${call.events.length}` };
+        const conversation = (event["response"] as { conversation?: string } | undefined)?.conversation ?? "auto";
+        if (conversation === "unknown") {
+          say({ type: "error", error: { type: "invalid_request_error", event_id: event["event_id"] ?? null } });
+          return;
+        }
         if (event["type"] === "response.create" || event["type"] === "sim.begin") {
           say({ type: "response.created", response: { ...response, status: "in_progress" } });
         }
-        if (event["type"] === "response.create") {
+        if (conversation === "none") {
+          aside.push(response);
+        } else if (event["type"] === "response.create") {
           say({ type: "response.output_text.delta", delta: 'he said "response.done"', response_id: response.id });
           say({ type: "response.done", response: { ...response, status: "completed", usage } });
+        }
+        if (event["type"] === "sim.end") {
+          for (const one of aside.splice(0).reverse()) {
+            say({ type: "response.done", response: { ...one, status: "completed", usage } });
+          }
+        }
+        if (event["type"] === "sim.unasked") {
+          for (const id of ["resp_a", "resp_b"]) {
+            say({ type: "response.done", response: { ...response, id, status: "completed", usage } });
+          }
+          say({ type: "response.created", response: { ...response, id: "resp_c", status: "in_progress" } });
         }
         if (event["type"] === "sim.flood") {
           for (let count = 0; count < 2_000; count += 1) say({ type: "sim.piece", text: "x".repeat(10_000) });

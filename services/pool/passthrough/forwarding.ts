@@ -32,7 +32,8 @@ import type { AccountUse, Keys } from "../providers/key-use.ts";
 import type { AnswerBox } from "./answer-box.ts";
 import { bodyLength, bodyStream } from "./body.ts";
 import { ForwardAttempt } from "./forward-attempt.ts";
-import { type OpenAttempt, RealtimeSession } from "./realtime-session.ts";
+import type { OpenAttempt } from "./realtime-responses.ts";
+import { RealtimeSession } from "./realtime-session.ts";
 
 export interface ForwardingDeps {
   readonly clock: Clock;
@@ -199,6 +200,18 @@ export function createForwarding(deps: ForwardingDeps): Forwarding {
       startMs: beganMs,
       settle: (end) => settle(of, end, key),
     });
+    const begin = async (hold: CallHold | undefined, beganMs: number): Promise<OpenAttempt> => {
+      const next: RecordedPlan = { ...plan, attemptId: deps.newAttemptId(), hold, startTimeMs: clock.now() };
+      try {
+        await intend(next);
+      } catch (thrown) {
+        hold?.giveUp();
+        throw thrown;
+      }
+      return openAttempt(next, beganMs);
+    };
+    const beginHeld = async (beganMs: number): Promise<OpenAttempt> =>
+      begin(await holdFor(head, principal, price, context), beganMs);
     const session: RealtimeSession = new RealtimeSession(
       {
         provider: provider.id,
@@ -211,21 +224,28 @@ export function createForwarding(deps: ForwardingDeps): Forwarding {
       },
       {
         clock,
-        async begin() {
+        begin: () => beginHeld(clock.monotonic()),
+        beginLate(begun) {
           const beganMs = clock.monotonic();
-          const next: RecordedPlan = {
-            ...plan,
-            attemptId: deps.newAttemptId(),
-            hold: await holdFor(head, principal, price, context),
-            startTimeMs: clock.now(),
+          const beginning = beginHeld(beganMs).then(
+            (attempt) => {
+              begun(undefined);
+              return attempt;
+            },
+            (thrown: unknown) => {
+              begun(asError(thrown));
+              return begin(undefined, beganMs);
+            },
+          );
+          return {
+            startMs: beganMs,
+            settle(end) {
+              beginning.then(
+                (attempt) => attempt.settle(end),
+                (failure: unknown) => log.error({ failure }, "a response that nobody announced is not on record"),
+              );
+            },
           };
-          try {
-            await intend(next);
-          } catch (thrown) {
-            next.hold?.giveUp();
-            throw thrown;
-          }
-          return openAttempt(next, beganMs);
         },
         judgeCredential: (failure) => key.failed(failure),
         over(usage) {

@@ -1,5 +1,4 @@
 import type { IncomingMessage } from "node:http";
-import { isObject, type JsonObject } from "@weir/dialect/json";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import { type Usage, UsageSource } from "@weir/gen/weir/common/v1/usage_pb";
 import { AttemptOutcome } from "@weir/gen/weir/metering/v1/usage_event_pb";
@@ -9,12 +8,13 @@ import type { Clock } from "@weir/kit/clock";
 import type { ReplyStream } from "@weir/kit/reply-stream";
 import { asError, CallCancelled, WeirError } from "@weir/kit/weir-error";
 import { type RawData, WebSocket } from "ws";
-import { type AttemptEnd, closing } from "../attempt.ts";
+import { closing } from "../attempt.ts";
 import type { AttemptTimeouts } from "../attempt-timer.ts";
 import { judgeStatus, rejected, timedOut, truncated, unavailable } from "../classify.ts";
 import { type Metered, unused } from "../usage-counts.ts";
 import { AnswerBox } from "./answer-box.ts";
-import { readUsage } from "./usage-watch.ts";
+import { type ClientEvent, readClientEvent, readResponseEvent, tooManyResponses, unknown } from "./realtime-events.ts";
+import { type OpenAttempt, Responses, responsesMax } from "./realtime-responses.ts";
 
 /** One session of Realtime, ready to begin. */
 export interface SessionPlan {
@@ -28,17 +28,16 @@ export interface SessionPlan {
   readonly pieces: ReplyStream<ForwardAttemptRequest>;
 }
 
-/** An attempt whose intent is on record. */
-export interface OpenAttempt {
-  /** By the monotonic clock. */
-  readonly startMs: number;
-  settle(end: AttemptEnd): void;
-}
-
 export interface SessionSurroundings {
   readonly clock: Clock;
   /** Sets money aside for one response, and puts its intent on record. @throws WeirError as for every attempt */
   begin(): Promise<OpenAttempt>;
+  /**
+   * An attempt for a response that the provider began unasked: as `begin`, but it is on record whatever happens, without money
+   * when none is left.
+   * @param begun called once; with what `begin` threw
+   */
+  beginLate(begun: (failure: Error | undefined) => void): OpenAttempt;
   judgeCredential(failure: WeirError): WeirError;
   /** Told once; nothing of the session is under way then. @param usage of all responses that were reported */
   over(usage: Usage): void;
@@ -53,7 +52,8 @@ const idleMs = 900_000;
 
 /**
  * One session: hands events both ways, each as fast as its reader takes it, and settles an attempt for each response with what
- * `response.done` reports. An attempt is on record before any event of the client leaves that could lead to a response.
+ * `response.done` reports. An attempt is on record before any event of the client leaves that could lead to a response; a
+ * `response.create` beyond `responsesMax` open ones is refused.
  * https://platform.openai.com/docs/guides/realtime
  */
 export class RealtimeSession {
@@ -64,13 +64,12 @@ export class RealtimeSession {
   private readonly cancelTotal: () => void;
   private cancelIdle: () => void;
   private heardMs: number;
-  /** For the response that is under way, or comes next. */
-  private attempt: OpenAttempt | undefined;
+  private readonly responses = new Responses();
   private beginning = false;
+  /** Attempts for responses that the provider began unasked which are not on record yet. */
+  private late = 0;
   /** An event of the client that waits for its attempt. */
-  private next: ForwardAttemptRequest | undefined;
-  /** Whether the provider has begun a response that has not ended. */
-  private responding = false;
+  private next: { readonly data: Buffer; readonly event: ClientEvent } | undefined;
   private isOpen = false;
   private over = false;
   private total: Usage = { $typeName: "weir.common.v1.Usage", serverToolUses: {}, inputTokens: 0, outputTokens: 0 };
@@ -80,9 +79,10 @@ export class RealtimeSession {
     const { clock } = around;
     this.plan = plan;
     this.around = around;
-    this.attempt = first;
+    this.responses.add(first);
     this.box = new AnswerBox(() => {
-      if (this.socket.isPaused) this.socket.resume();
+      this.resume();
+      if (!this.over) this.listen();
     });
     this.socket = new WebSocket(plan.url, {
       headers: { ...plan.headers },
@@ -129,20 +129,27 @@ export class RealtimeSession {
   /** Hands on what the client says. */
   private listen(): void {
     const { pieces } = this.plan;
+    const { responses, socket } = this;
     try {
-      while (!this.over && !this.beginning && this.socket.bufferedAmount <= waitingBytesMax) {
-        this.next ??= pieces.poll();
-        const { next } = this;
-        if (next === undefined) break;
-        if (next.payload.case !== "piece") throw new WeirError(ErrorReason.INVALID_REQUEST);
-        if (this.attempt === undefined) {
+      while (!this.over && !this.beginning && socket.bufferedAmount <= waitingBytesMax) {
+        this.next ??= readPiece(pieces.poll());
+        if (this.next === undefined) break;
+        const { data, event } = this.next;
+        const isRefused = event.cause === "asks" && responses.isFull;
+        if (isRefused && this.box.bytes > waitingBytesMax) break;
+        if (!isRefused && responses.lacks(event)) {
           this.beginNext();
           return;
         }
         this.next = undefined;
         this.touch();
-        this.socket.send(next.payload.value.data, { binary: false }, () => {
-          if (this.socket.bufferedAmount <= waitingBytesMax) this.listen();
+        if (isRefused) {
+          this.box.data(tooManyResponses(event, responsesMax));
+          continue;
+        }
+        responses.sent(event);
+        socket.send(data, { binary: false }, () => {
+          if (socket.bufferedAmount <= waitingBytesMax) this.listen();
         });
       }
       if (pieces.ended && this.next === undefined) this.end();
@@ -151,15 +158,15 @@ export class RealtimeSession {
     }
   }
 
-  /** Whatever the client says next may lead to a response: its attempt comes first. */
+  /** What the client says next may lead to a response: its attempt comes first. */
   private beginNext(): void {
     this.beginning = true;
     this.around.begin().then(
       (attempt) => {
         this.beginning = false;
-        this.attempt = attempt;
-        if (this.over) this.settle(AttemptOutcome.CANCELLED, unused);
-        else this.listen();
+        if (this.over) return this.settle(attempt, AttemptOutcome.CANCELLED, unused);
+        this.responses.add(attempt);
+        this.listen();
       },
       (thrown: unknown) => {
         this.beginning = false;
@@ -173,31 +180,43 @@ export class RealtimeSession {
     if (this.over) return;
     if (isBinary) return this.fail(unavailable(this.plan.provider, "protocol"));
     this.touch();
-    if (data.includes('"response.')) this.watch(data);
+    this.watch(data);
     this.box.data(data);
     if (this.box.bytes > waitingBytesMax) this.socket.pause();
   }
 
   private watch(data: Buffer): void {
-    if (data.includes('"response.created"')) this.responding ||= typeOf(data)?.["type"] === "response.created";
-    if (!data.includes('"response.done"')) return;
-    const event = typeOf(data);
-    const response = event?.["response"];
-    if (event?.["type"] !== "response.done" || !isObject(response)) return;
-    this.responding = false;
-    const usage = isObject(response["usage"]) ? readUsage(response["usage"], "realtime") : undefined;
-    const outcome = outcomes.get(response["status"]) ?? AttemptOutcome.COMPLETED;
-    const replyId = typeof response["id"] === "string" ? response["id"].slice(0, 128) : "";
-    if (usage === undefined) {
-      this.settle(outcome, unknown, replyId);
-      return;
+    const { responses } = this;
+    const event = readResponseEvent(data);
+    if (event?.type === "refused") responses.refused(event.eventId);
+    if (event?.type === "created") {
+      responses.created(event.responseId, this.beginLate);
+      if (responses.isFlooded) this.fail(unavailable(this.plan.provider, "protocol"));
     }
+    if (event?.type !== "done") return;
+    const { responseId, outcome, usage } = event;
+    const attempt = responses.done(responseId, this.beginLate);
+    this.settle(attempt, outcome, usage === undefined ? unknown : { usage, source: UsageSource.REPORTED }, responseId);
     this.total = {
       ...this.total,
-      inputTokens: (this.total.inputTokens ?? 0) + (usage.inputTokens ?? 0),
-      outputTokens: (this.total.outputTokens ?? 0) + (usage.outputTokens ?? 0),
+      inputTokens: (this.total.inputTokens ?? 0) + (usage?.inputTokens ?? 0),
+      outputTokens: (this.total.outputTokens ?? 0) + (usage?.outputTokens ?? 0),
     };
-    this.settle(outcome, { usage, source: UsageSource.REPORTED }, replyId);
+  }
+
+  /** Nothing is read of a provider that begins too much unasked, until it is on record. */
+  private readonly beginLate = (): OpenAttempt => {
+    this.late += 1;
+    if (this.late >= responsesMax) this.socket.pause();
+    return this.around.beginLate((failure) => {
+      this.late -= 1;
+      this.resume();
+      if (failure !== undefined) this.fail(failure);
+    });
+  };
+
+  private resume(): void {
+    if (this.socket.isPaused && this.late < responsesMax && this.box.bytes <= waitingBytesMax) this.socket.resume();
   }
 
   /** The provider answered the handshake with another status. */
@@ -215,13 +234,13 @@ export class RealtimeSession {
     const { provider } = this.plan;
     if (this.over) return;
     if (!this.isOpen) this.fail(unavailable(provider, "connect"));
-    else if (this.responding) this.fail(truncated(provider));
+    else if (this.responses.isAny) this.fail(truncated(provider));
     else this.end();
   }
 
   private end(): void {
     if (this.over) return;
-    this.finish(this.responding ? AttemptOutcome.CANCELLED : AttemptOutcome.COMPLETED);
+    this.finish(AttemptOutcome.COMPLETED);
     this.box.end(this.total);
   }
 
@@ -232,12 +251,15 @@ export class RealtimeSession {
     this.box.fail(failure);
   }
 
-  private finish(outcome: AttemptOutcome, failure?: Error): void {
+  /** @param unusedOutcome of attempts that stand for no response */
+  private finish(unusedOutcome: AttemptOutcome, failure?: Error): void {
     this.over = true;
     this.cancelTotal();
     this.cancelIdle();
+    const { cut, unused: rest } = this.responses.close();
     // What a response that was cut off used is known to nobody here.
-    this.settle(outcome, this.responding ? unknown : unused, "", failure);
+    for (const [id, attempt] of cut) this.settle(attempt, AttemptOutcome.CANCELLED, unknown, id, failure);
+    for (const attempt of rest) this.settle(attempt, unusedOutcome, unused, "", failure);
     this.plan.pieces.onReady = undefined;
     void this.plan.pieces.return();
     if (this.socket.readyState === WebSocket.OPEN) this.socket.close(1000);
@@ -245,10 +267,8 @@ export class RealtimeSession {
     this.around.over(this.total);
   }
 
-  private settle(outcome: AttemptOutcome, metered: Metered, replyId = "", failure?: Error): void {
-    const { attempt } = this;
-    this.attempt = undefined;
-    attempt?.settle({
+  private settle(attempt: OpenAttempt, outcome: AttemptOutcome, metered: Metered, replyId = "", failure?: Error): void {
+    attempt.settle({
       ...metered,
       outcome,
       failure,
@@ -274,24 +294,11 @@ export class RealtimeSession {
   };
 }
 
-const unknown: Metered = {
-  usage: { $typeName: "weir.common.v1.Usage", serverToolUses: {} },
-  source: UsageSource.COUNTED,
-};
-
-/** By the status of a response; one that failed on the way is billed for what came. */
-const outcomes: ReadonlyMap<unknown, AttemptOutcome> = new Map([
-  ["completed", AttemptOutcome.COMPLETED],
-  ["incomplete", AttemptOutcome.COMPLETED],
-  ["cancelled", AttemptOutcome.CANCELLED],
-  ["failed", AttemptOutcome.TRUNCATED],
-]);
-
-function typeOf(data: Buffer): JsonObject | undefined {
-  try {
-    const json: unknown = JSON.parse(data.toString());
-    return isObject(json) ? json : undefined;
-  } catch {
-    return undefined;
-  }
+/** @throws WeirError INVALID_REQUEST */
+function readPiece(message: ForwardAttemptRequest | undefined): { data: Buffer; event: ClientEvent } | undefined {
+  if (message === undefined) return undefined;
+  if (message.payload.case !== "piece") throw new WeirError(ErrorReason.INVALID_REQUEST);
+  const { buffer, byteOffset, byteLength } = message.payload.value.data;
+  const data = Buffer.from(buffer, byteOffset, byteLength);
+  return { data, event: readClientEvent(data) };
 }
