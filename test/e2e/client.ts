@@ -75,7 +75,8 @@ export async function usableKey(weir: Weir, scope: KeyScope, role?: Role): Promi
   await vi.waitFor(
     async () => {
       const answer = await ask(weir, undefined, { key: secret, method: "GET", path: "/v1/models" });
-      expect(answer.status).not.toBe(401);
+      // 401: not known yet; 429: the same, after other tests have guessed too often.
+      expect([200, 403]).toContain(answer.status);
     },
     { timeout: 3000, interval: 250 },
   );
