@@ -10,6 +10,8 @@ export interface RealtimeCall {
   readonly events: Readonly<Record<string, unknown>>[];
   /** How it was closed; undefined while it is open. */
   closeCode: number | undefined;
+  /** What waits here because the other end does not take it. */
+  readonly unsentBytes: () => number;
 }
 
 const usage = {
@@ -19,6 +21,9 @@ const usage = {
   input_token_details: { cached_tokens: 2, text_tokens: 4, audio_tokens: 6 },
   output_token_details: { text_tokens: 1, audio_tokens: 4 },
 };
+
+/** A hundred megabytes: more than the buffers of the system on the way. */
+export const floodPieces = 10_000;
 
 /**
  * Answers `response.create` with one response, and one of `conversation: "none"` with one that ends at `sim.end`, the last first; an
@@ -36,7 +41,13 @@ export function createRealtime() {
       return;
     }
     server.handleUpgrade(request, socket, head, (webSocket) => {
-      const call: RealtimeCall = { url, headers: request.headers, events: [], closeCode: undefined };
+      const call: RealtimeCall = {
+        url,
+        headers: request.headers,
+        events: [],
+        closeCode: undefined,
+        unsentBytes: () => webSocket.bufferedAmount,
+      };
       calls.push(call);
       const aside: object[] = [];
       const say = (event: object) => webSocket.send(JSON.stringify({ event_id: `event_${calls.length}`, ...event }));
@@ -74,7 +85,7 @@ export function createRealtime() {
           say({ type: "response.created", response: { ...response, id: "resp_c", status: "in_progress" } });
         }
         if (event["type"] === "sim.flood") {
-          for (let count = 0; count < 2_000; count += 1) say({ type: "sim.piece", text: "x".repeat(10_000) });
+          for (let count = 0; count < floodPieces; count += 1) say({ type: "sim.piece", text: "x".repeat(10_000) });
         }
         if (event["type"] === "sim.cut") socket.destroy();
       });
