@@ -7,9 +7,9 @@ import { readError } from "./provider-error.ts";
 
 const reasons = Object.keys(errorTable).map((key) => Number(key) as Reason);
 
-// https://platform.claude.com/docs/en/api/errors, and 405, 408 and 415, which every server may answer.
+// https://platform.claude.com/docs/en/api/errors, and 405, 408, 415 and 422, which every server may answer.
 const types = new Map([
-  ["invalid_request_error", [400, 405, 408, 409, 415]],
+  ["invalid_request_error", [400, 405, 408, 409, 415, 422]],
   ["authentication_error", [401]],
   ["billing_error", [402]],
   ["permission_error", [403]],

@@ -2,6 +2,7 @@ import { GoogleGenAI } from "@google/genai";
 import { OpenAIEmbeddings } from "@langchain/openai";
 import OpenAI, { APIError, AzureOpenAI } from "openai";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { usableKey } from "../../e2e/client.ts";
 import { joinedInputsMax, joining, type Setting, startSetting, vendorNames } from "./setting.ts";
 import { ownLength, tokensOf, vectorOf } from "./vendors.ts";
 
@@ -113,7 +114,7 @@ describe("the official OpenAI client", () => {
 
   test("is held to the limits of its key, with no output reserved", async () => {
     const { weir } = running();
-    const { secret: apiKey } = await weir.createKey({ tokensPerMinute: 100 });
+    const apiKey = await usableKey(weir, { tokensPerMinute: 100 });
     const client = new OpenAI({ baseURL: `${weir.url}/v1`, apiKey, maxRetries: 0 });
     const short = await client.embeddings.create({ model: "openai/embed", input: "one" }).withResponse();
     expect(short.response.headers.get("x-ratelimit-remaining-tokens")).toBe("99");

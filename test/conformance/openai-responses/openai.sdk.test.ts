@@ -225,7 +225,8 @@ test.each(Object.keys(errorTable).map((key) => Number(key) as Reason))(
     expect(failure).toBeInstanceOf(APIError);
     expect(failure).toMatchObject({ status, code, type, param: "input" });
     expect((failure as Error).message).toContain("what to change");
-    const retried = errorTable[reason].retry !== "never" && (status === 408 || status === 429 || status >= 500);
+    const retried =
+      errorTable[reason].retry !== "never" && (status === 408 || status === 409 || status === 429 || status >= 500);
     expect(server?.bodies).toHaveLength(retried ? 2 : 1);
   },
 );

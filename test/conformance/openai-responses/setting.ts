@@ -29,7 +29,7 @@ export async function startSetting(): Promise<Setting> {
       edge: {
         requests_per_minute: 1_000_000,
         tokens_per_minute: 1_000_000_000,
-        responses: { bytes_max: storedBytesMax, background_max: 3 },
+        responses: { bytes_max: storedBytesMax, background_max: 4 },
       },
       discovery: { environment: false, local: false, demo: false },
       providers: Object.fromEntries(vendorNames.map((name) => [name, vendorKinds[name].config(vendor(name).url)])),

@@ -230,10 +230,14 @@ test("a response in the background fails as its provider does", async () => {
   });
 });
 
-test("more in the background than may be is refused, until there is room", async () => {
+test("more in the background than a key may have is refused, until there is room", async () => {
   const { create: ask } = model("openai-chat", silent);
-  const queued = await Promise.all([1, 2, 3].map(() => ask({ input: "go", background: true })));
-  await expect(ask({ input: "go", background: true })).rejects.toMatchObject({ status: 503, code: "overloaded" });
+  // Half of the places of the edge.
+  const queued = await Promise.all([1, 2].map(() => ask({ input: "go", background: true })));
+  await expect(ask({ input: "go", background: true })).rejects.toMatchObject({
+    status: 429,
+    code: "rate_limit_exceeded",
+  });
   for (const { id } of queued) await openai.responses.cancel(id);
   await vi.waitFor(async () => openai.responses.cancel((await ask({ input: "go", background: true })).id), {
     timeout: 5_000,
