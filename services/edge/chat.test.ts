@@ -339,7 +339,6 @@ describe("a stream", () => {
 describe("a client that leaves", () => {
   test("before the first message cancels the call", async () => {
     const edge = await startEdge({
-      // oxlint-disable-next-line require-yield
       async *chat({ signal }) {
         await untilCancelled(signal);
       },
@@ -370,7 +369,6 @@ describe("a client that leaves", () => {
 
   test("behind another request of its connection cancels both calls", async () => {
     const edge = await startEdge({
-      // oxlint-disable-next-line require-yield
       async *chat({ signal }) {
         await untilCancelled(signal);
       },

@@ -145,7 +145,6 @@ test("a reply that ends inside an event is not whole", async () => {
 
 test("a failure before the first item has a status of its own", async () => {
   const edge = await startEdge({
-    // oxlint-disable-next-line require-yield
     async *chat() {
       throw new WeirError(ErrorReason.PROVIDER_UNAVAILABLE);
     },

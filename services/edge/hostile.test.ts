@@ -286,7 +286,6 @@ describe("connections", () => {
 
   test("with too many requests at once are refused the rest", async () => {
     const edge = await startEdge({
-      // oxlint-disable-next-line require-yield
       async *chat({ signal }) {
         await untilCancelled(signal);
       },

@@ -46,7 +46,6 @@ const ways: readonly (readonly [string, FakeChat, (edge: Harness) => Promise<unk
   ],
   [
     "a failure before the answer",
-    // biome-ignore lint/correctness/useYield: it fails before
     async function* () {
       throw new WeirError(ErrorReason.PROVIDER_UNAVAILABLE);
     },

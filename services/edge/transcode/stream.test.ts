@@ -53,7 +53,6 @@ test("a stream brings each message as it is made", async () => {
 
 test("a stream that fails before its first message has a status of its own", async () => {
   const { call } = await startMessaging({
-    // oxlint-disable-next-line require-yield
     async *list() {
       throw new WeirError(ErrorReason.STORE_UNAVAILABLE, { retryAfterMs: 1_000 });
     },

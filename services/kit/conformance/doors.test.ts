@@ -442,7 +442,6 @@ describe.each(ways)("%s", (_, door, openWay) => {
 
     test("return settles a pending next", async () => {
       const { chat } = await open({
-        // biome-ignore lint/correctness/useYield: it never answers
         async *generate(_request, { signal }) {
           await whenAborted(signal);
         },

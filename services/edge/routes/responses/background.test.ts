@@ -83,7 +83,6 @@ test("a response in the background holds its place to its end, and settles what 
 });
 
 test("one that fails before its answer begins used nothing", async () => {
-  // biome-ignore lint/correctness/useYield: it fails before
   const { limits, background, order, admit } = setUp(8, async function* () {
     throw new WeirError(ErrorReason.PROVIDER_UNAVAILABLE);
   });
