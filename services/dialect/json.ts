@@ -1,3 +1,5 @@
+import { parseJson } from "./parse-json.ts";
+
 // Part of the language since 2025; TypeScript's library does not know it yet.
 declare global {
   interface JSON {
@@ -14,7 +16,7 @@ export function isObject(value: unknown): value is JsonObject {
 /** Parses a JSON object; undefined when the text is not one. */
 export function parseObject(text: string): JsonObject | undefined {
   try {
-    const json: unknown = JSON.parse(text);
+    const json = parseJson(text);
     return isObject(json) ? json : undefined;
   } catch {
     return undefined;
@@ -64,8 +66,8 @@ function markNumber(source: string): string {
   return held && (digits <= 15 || String(value) === source) ? source : `"${mark}${source}"`;
 }
 
-/** The offset after the quote that closes a string. */
-function stringEnd(text: string, open: number): number {
+/** The offset after the quote that closes a string. @param open where its first quote stands */
+export function stringEnd(text: string, open: number): number {
   for (let at = open + 1; ; ) {
     const next = text.indexOf('"', at);
     if (next < 0) return text.length;

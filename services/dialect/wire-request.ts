@@ -5,6 +5,7 @@ import { WeirError } from "@weir/kit/weir-error";
 import type { Codec, Envelope } from "./codec.ts";
 import { type Members, scanMembers } from "./json-scan.ts";
 import { isObject, type JsonObject } from "./json.ts";
+import { parseJson } from "./parse-json.ts";
 
 /** A request of a public dialect as the door that received it knows it. */
 export interface WireReading {
@@ -58,7 +59,7 @@ const ownMembers: ReadonlySet<string> = new Set([
 const streamOptionMembers: ReadonlySet<string> = new Set(["include_usage"]);
 
 /**
- * Reads a request body: one linear scan and one `JSON.parse`. Only its envelope is checked.
+ * Reads a request body: one linear scan and one parse. Only its envelope is checked.
  * @param pathModel the model that the path names; put into a body that lacks it, in dialects that have it there
  * @throws WeirError INVALID_REQUEST with `param`, the member at fault; never quotes the body
  */
@@ -160,7 +161,7 @@ function refuseDoubledUsage(bytes: Buffer): void {
 function parseBody(body: Buffer): JsonObject | undefined {
   let json: unknown;
   try {
-    json = JSON.parse(body.toString());
+    json = parseJson(body.toString());
   } catch (error) {
     // The engine's text quotes the body; only its position may be told.
     const position = /at position (\d+)/.exec(error instanceof Error ? error.message : "")?.[1];

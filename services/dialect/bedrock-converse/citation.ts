@@ -1,6 +1,7 @@
 import type { JsonObject as Struct } from "@bufbuild/protobuf";
 import type { Citation } from "@weir/gen/weir/chat/v1/conversation_pb";
 import { isObject, type JsonObject, writeJson } from "../json.ts";
+import { parseJson } from "../parse-json.ts";
 
 // https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_CitationLocation.html
 const locations = ["web", "documentChar", "documentPage", "documentChunk", "searchResultLocation"] as const;
@@ -85,5 +86,5 @@ export function codePoints(text: string): number {
 
 /** A record for a protobuf Struct, in which every number is a double. */
 export function asStruct(value: JsonObject): Struct {
-  return JSON.parse(writeJson(value)) as Struct;
+  return parseJson(writeJson(value)) as Struct;
 }

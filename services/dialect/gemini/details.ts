@@ -1,5 +1,6 @@
 import type { JsonObject as Struct } from "@bufbuild/protobuf";
 import { isObject, type JsonObject } from "../json.ts";
+import { parseJson } from "../parse-json.ts";
 import { dialectName } from "./name.ts";
 
 /** What Gemini says of an answer and no canonical field holds. */
@@ -21,7 +22,7 @@ export function holdDetails({ response, candidates }: Details): Struct | undefin
     ...(list.length === 0 ? {} : { candidates: list.map(([index, members]) => ({ ...members, index })) }),
   };
   // Numbers that `parseExact` kept as they stood become doubles, which is all that a Struct holds.
-  return { [dialectName]: JSON.parse(JSON.stringify(held)) as Struct };
+  return { [dialectName]: parseJson(JSON.stringify(held)) as Struct };
 }
 
 /** The details that {@link holdDetails} kept; none of other dialects. */

@@ -1,4 +1,6 @@
 import type { JsonObject, JsonValue } from "@bufbuild/protobuf";
+import { stringEnd } from "@weir/dialect/json";
+import { parseJson, type ReviverContext } from "@weir/dialect/parse-json";
 import { invalid } from "./faults.ts";
 
 /** Deepest nesting of a body; messages are read no deeper either. */
@@ -25,12 +27,12 @@ export type ExactJson = JsonValue | LongNumber;
  *   members of one name in one object, with the path of the second as `param`
  */
 export function parseStrict(text: string): ExactJson {
-  const { excess, doubled, hasLongNumber, escapedNames } = scan(text);
+  const { excess, doubled, hasLongNumber } = scan(text);
   // Before the parse, which would build it.
   if (excess !== undefined) throw invalid(`The body ${excess}.`);
   let json: ExactJson;
   try {
-    json = JSON.parse(markNames(text, escapedNames), hasLongNumber ? (keepLong as Reviver) : undefined) as ExactJson;
+    json = parseJson(text, hasLongNumber ? keepLong : undefined) as ExactJson;
   } catch {
     throw invalid("The body is not JSON.");
   }
@@ -40,43 +42,7 @@ export function parseStrict(text: string): ExactJson {
       doubled,
     );
   }
-  return escapedNames.length === 0 ? json : unmarkNames(json);
-}
-
-/** A name of a member that is written with escapes. */
-interface EscapedName {
-  /** Where it stands in the text, with its quotes. */
-  readonly start: number;
-  readonly end: number;
-  readonly name: string;
-}
-
-// Drawn once for each process, so that no name of a caller can be taken for it.
-const mark = `name:${crypto.randomUUID()}:`;
-
-/**
- * Writes names without escapes. V8 14.6 (Node 26) reads some names with escapes as others that earlier texts had in the same place: after
- * `{"a":1,"\\\\":2}` it takes the second name of `{"a":1,"\\n":2}` for a backslash.
- */
-function markNames(text: string, names: readonly EscapedName[]): string {
-  let marked = "";
-  let at = 0;
-  for (const { start, end, name } of names) {
-    marked += `${text.slice(at, start)}"${mark}${Buffer.from(name, "utf16le").toString("hex")}"`;
-    at = end;
-  }
-  return names.length === 0 ? text : marked + text.slice(at);
-}
-
-function unmarkNames(json: ExactJson): ExactJson {
-  if (Array.isArray(json)) return json.map((item) => unmarkNames(item) as JsonValue);
-  if (!isObject(json)) return json;
-  const whole: JsonObject = {};
-  for (const [name, value] of Object.entries(json)) {
-    const own = name.startsWith(mark) ? Buffer.from(name.slice(mark.length), "hex").toString("utf16le") : name;
-    put(whole, own, unmarkNames(value) as JsonValue);
-  }
-  return whole;
+  return json;
 }
 
 export function isObject(json: ExactJson | undefined): json is JsonObject {
@@ -101,10 +67,7 @@ export function pathOf(names: readonly (string | number)[]): string {
 
 const wordShape = /^\w{1,64}$/;
 
-type Reviver = (name: string, value: unknown) => unknown;
-
-/** Called by the language with the text of each value as well, of which TypeScript's library does not know yet. */
-function keepLong(_name: string, value: unknown, { source = "" }: { readonly source?: string }): unknown {
+function keepLong(_name: string, value: unknown, { source = "" }: ReviverContext): unknown {
   return typeof value === "number" && isLong(value) ? new LongNumber(source) : value;
 }
 
@@ -124,7 +87,6 @@ interface Scan {
   readonly doubled: string | undefined;
   /** Whether there may be a number that is more than a double holds. */
   readonly hasLongNumber: boolean;
-  readonly escapedNames: readonly EscapedName[];
 }
 
 /** An object or a list that the walk is in. */
@@ -142,7 +104,6 @@ function scan(text: string): Scan {
   const levels: Level[] = [];
   let level: Level | undefined;
   let hasLongNumber = false;
-  const escapedNames: EscapedName[] = [];
   let doubled: string | undefined;
   let isName = false;
   let values = 0;
@@ -155,7 +116,7 @@ function scan(text: string): Scan {
         level = isName ? { names: new Set(), at: "" } : { names: undefined, at: 0 };
         levels.push(level);
         if (levels.length > depthMax) {
-          return { excess: `nests deeper than ${depthMax} levels`, doubled, hasLongNumber, escapedNames };
+          return { excess: `nests deeper than ${depthMax} levels`, doubled, hasLongNumber };
         }
         break;
       case 0x7d: // }
@@ -166,8 +127,7 @@ function scan(text: string): Scan {
         break;
       case 0x2c: // ,
         values += 1;
-        if (values >= valuesMax)
-          return { excess: `has more than ${valuesMax} values`, doubled, hasLongNumber, escapedNames };
+        if (values >= valuesMax) return { excess: `has more than ${valuesMax} values`, doubled, hasLongNumber };
         isName = level?.names !== undefined;
         if (typeof level?.at === "number") level.at += 1;
         break;
@@ -177,7 +137,7 @@ function scan(text: string): Scan {
       case 0x22: {
         const end = stringEnd(text, at);
         if (isName && level?.names !== undefined) {
-          level.at = readName(text, at, end, escapedNames);
+          level.at = nameIn(text.slice(at, end));
           if (level.names.has(level.at)) doubled ??= pathOf(levels.map((each) => each.at));
           level.names.add(level.at);
         }
@@ -192,17 +152,14 @@ function scan(text: string): Scan {
         }
     }
   }
-  return { excess: undefined, doubled, hasLongNumber, escapedNames };
+  return { excess: undefined, doubled, hasLongNumber };
 }
 
 /** The name of a member, which stands between quotes. */
-function readName(text: string, start: number, end: number, escapedNames: EscapedName[]): string {
-  const quoted = text.slice(start, end);
+function nameIn(quoted: string): string {
   if (!quoted.includes("\\")) return quoted.slice(1, -1);
   try {
-    const name = JSON.parse(quoted) as string;
-    escapedNames.push({ start, end, name });
-    return name;
+    return JSON.parse(quoted) as string;
   } catch {
     return quoted; // not JSON; the parse of the whole will say so
   }
@@ -214,15 +171,3 @@ function numberEnd(text: string, start: number): number {
 }
 
 const numberCharacters = /[-+.\deE]+/y;
-
-/** The offset after the quote that closes a string. */
-function stringEnd(text: string, start: number): number {
-  for (let at = start + 1; ; ) {
-    const next = text.indexOf('"', at);
-    if (next < 0) return text.length;
-    let slashes = 0;
-    while (text.charCodeAt(next - 1 - slashes) === 0x5c && next - 1 - slashes > start) slashes += 1;
-    if (slashes % 2 === 0) return next + 1;
-    at = next + 1;
-  }
-}

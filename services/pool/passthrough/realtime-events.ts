@@ -1,4 +1,5 @@
 import { isObject, type JsonObject } from "@weir/dialect/json";
+import { parseJson } from "@weir/dialect/parse-json";
 import { type Usage, UsageSource } from "@weir/gen/weir/common/v1/usage_pb";
 import { AttemptOutcome } from "@weir/gen/weir/metering/v1/usage_event_pb";
 import type { Metered } from "../usage-counts.ts";
@@ -109,7 +110,7 @@ function idOf(value: unknown): string {
 
 function parse(data: Buffer): JsonObject | undefined {
   try {
-    const json: unknown = JSON.parse(data.toString());
+    const json = parseJson(data.toString());
     return isObject(json) ? json : undefined;
   } catch {
     return undefined;

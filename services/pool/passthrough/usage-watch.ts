@@ -1,5 +1,6 @@
 import type { Usage } from "@weir/gen/weir/common/v1/usage_pb";
 import { isObject, type JsonObject } from "@weir/dialect/json";
+import { parseJson } from "@weir/dialect/parse-json";
 
 /**
  * Looks for what a provider reports of usage in an answer that passes, of any length, JSON or events: the last object under
@@ -49,7 +50,7 @@ export class UsageWatch {
   private take(bytes: Buffer): void {
     let json: unknown;
     try {
-      json = JSON.parse(bytes.toString());
+      json = parseJson(bytes.toString());
     } catch {
       return;
     }

@@ -1,6 +1,7 @@
 import { isUtf8 } from "node:buffer";
 import { scanMembers } from "@weir/dialect/json-scan";
 import { isObject, type JsonObject } from "@weir/dialect/json";
+import { parseJson } from "@weir/dialect/parse-json";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import { WeirError } from "@weir/kit/weir-error";
 import type { BodyItem } from "./call-body.ts";
@@ -42,7 +43,7 @@ export function readJsonCall(body: Buffer): JsonBody {
 
 function parse(body: Buffer): JsonObject | undefined {
   try {
-    const json: unknown = JSON.parse(body.toString());
+    const json = parseJson(body.toString());
     return isObject(json) ? json : undefined;
   } catch {
     return undefined;
@@ -90,7 +91,7 @@ const referring: ReadonlySet<string> = new Set([
 ]);
 /** Texts of the client's own making, in which nothing is named. */
 const free: ReadonlySet<string> = new Set(["metadata", "attributes", "query", "name", "suffix"]);
-const idShape = /^(?:file|vs|batch|ftjob)[-_][\w-]{4,}$/;
+const idShape = /^(?:file|upload|vs|batch|ftjob)[-_][\w-]{4,}$/;
 
 /**
  * A body as it was read here, for calls whose references are looked at: of two members of one name, at any depth, the provider

@@ -1,4 +1,5 @@
 import { isObject } from "@weir/dialect/json";
+import { parseJson } from "@weir/dialect/parse-json";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import type { Resource } from "@weir/gen/weir/passthrough/v1/resource_service_pb";
 import type { Metadata } from "@weir/kit/call";
@@ -65,7 +66,7 @@ function pageOf(asked: URLSearchParams): { readonly pageSize: number; readonly a
 
 function fits(object: string, purpose: string | null): boolean {
   if (purpose === null) return true;
-  const json: unknown = JSON.parse(object);
+  const json = parseJson(object);
   return isObject(json) && json["purpose"] === purpose;
 }
 

@@ -1,4 +1,5 @@
 import { isObject } from "@weir/dialect/json";
+import { parseJson } from "@weir/dialect/parse-json";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import type { Place } from "@weir/gen/weir/passthrough/v1/forward_pb";
 import type { Resource, ResourceService } from "@weir/gen/weir/passthrough/v1/resource_service_pb";
@@ -35,7 +36,7 @@ export async function placeOf(
   return first;
 }
 
-/** Files that a batch or a fine-tuning job made. */
+/** Files that a batch or a fine-tuning job made; an upload that is complete has its file as an object. */
 const madeFiles = ["output_file_id", "error_file_id", "result_files"];
 
 /**
@@ -64,6 +65,7 @@ export async function recordMade(
           })
       : undefined;
   if (made.isNew) await record(json["id"], made.kind, made.alias);
+  if (made.kind === "upload" && isObject(json["file"])) await record(json["file"]["id"], "file");
   if (made.kind === "batch" || made.kind === "fine_tuning_job") {
     for (const id of madeFiles.flatMap((name) => json[name])) await record(id, "file");
   }
@@ -90,7 +92,7 @@ export async function forget(resources: Resources, resourceId: string, metadata:
 
 function parse(body: Buffer): unknown {
   try {
-    return JSON.parse(body.toString());
+    return parseJson(body.toString());
   } catch {
     return undefined;
   }
