@@ -1,6 +1,7 @@
 import { create } from "@bufbuild/protobuf";
 import { Code, ConnectError, createClient, type Transport } from "@connectrpc/connect";
 import { createConnectTransport, createGrpcWebTransport } from "@connectrpc/connect-node";
+import { type RecordRefusalsRequest, RecordRefusalsResponseSchema } from "@weir/gen/weir/account/v1/audit_service_pb";
 import { ErrorInfoSchema, RetryInfoSchema } from "@weir/gen/google/rpc/error_details_pb";
 import { ChatService, type GenerateResponse, GenerateResponseSchema } from "@weir/gen/weir/chat/v1/chat_service_pb";
 import { Role } from "@weir/gen/weir/chat/v1/conversation_pb";
@@ -11,6 +12,7 @@ import {
   eventually,
   type FakeCall,
   type HarnessOptions,
+  openRaw,
   startEdge,
   stopEdges,
   untilCancelled,
@@ -168,6 +170,48 @@ describe.each(Object.entries(transports))("%s", (_, open) => {
     await edge.drain(100);
     expect([Code.Unavailable, Code.Aborted, Code.Internal]).toContain((await rest).code);
   });
+});
+
+test("what is refused behind the protocol's handler is in the audit log, as it is behind every door", async () => {
+  const reasons: string[] = [];
+  const audit: HarnessOptions["deps"] = {
+    audit: {
+      recordRefusals(request) {
+        for (const { reason } of (request as RecordRefusalsRequest).refusals) reasons.push(reason);
+        return Promise.resolve(create(RecordRefusalsResponseSchema, {}));
+      },
+    },
+  };
+  const { url, key } = await startEdge({ scope: { models: ["small"] }, deps: audit });
+  for (const open of Object.values(transports)) {
+    const chat = createClient(ChatService, open(url));
+    const call = collect(chat.generate({ ...hello, model: "large" }, { headers: { authorization: `Bearer ${key}` } }));
+    expect((await failure(call)).code).toBe(Code.PermissionDenied);
+  }
+  await eventually(() => reasons.length > 0);
+  expect(new Set(reasons)).toEqual(new Set(["MODEL_FORBIDDEN"]));
+});
+
+test("a defect behind the protocol's handler is logged with the request that met it", async () => {
+  const { url, key, logs } = await startEdge({
+    async *chat() {
+      throw new Error("a defect");
+    },
+  });
+  const chat = createClient(ChatService, transports["gRPC-Web"]?.(url) as Transport);
+  const call = failure(collect(chat.generate(hello, { headers: { authorization: `Bearer ${key}` } })));
+  expect((await call).code).toBe(Code.Internal);
+  await eventually(() => logs.some((line) => /"level":"error".*"requestId"|"requestId".*"level":"error"/.test(line)));
+});
+
+test("a target in absolute form is answered, whatever its authority", async () => {
+  const { port, key } = await startEdge();
+  const raw = await openRaw(port);
+  raw.socket.write(
+    `POST http://[::/weir.routing.v1.RouteService/ListRoutes HTTP/1.1\r\nHost: [::\r\nAuthorization: Bearer ${key}\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}`,
+  );
+  expect(await raw.until(/\r\n\r\n/)).toMatch(/^HTTP\/1\.1 200 /);
+  raw.socket.destroy();
 });
 
 test("gRPC-Web in base 64 is answered in base 64", async () => {

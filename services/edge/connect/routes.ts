@@ -9,7 +9,7 @@ import {
 } from "@connectrpc/connect";
 import type { UniversalHandler, UniversalServerResponse } from "@connectrpc/connect/protocol";
 import { validateRequest } from "@weir/kit/validation";
-import { CallCancelled, toConnectError, toWeirError } from "@weir/kit/weir-error";
+import { CallCancelled, toConnectError, toWeirError, type WeirError } from "@weir/kit/weir-error";
 import { type BodyMemory, readBody } from "../http/body.ts";
 import type { Exchange, HeaderList } from "../http/exchange.ts";
 import type { EdgeSettings } from "../config.ts";
@@ -22,13 +22,18 @@ export interface ConnectDeps {
   readonly methods: readonly PublicMethod[];
   readonly settings: () => EdgeSettings;
   readonly memory: BodyMemory;
-  readonly onDefect: (defect: { readonly method: string; readonly thrown: unknown }) => void;
 }
 
 /** A call of either kind of route. */
 type RoutedCall = OpenCall & Partial<Pick<KeyedCall, "caller" | "admission">>;
 
-const callKey = createContextKey<RoutedCall | undefined>(undefined);
+/** A call on its way through its protocol's handler, which tells nobody how the call ended. */
+interface Underway extends RoutedCall {
+  /** Why the answer tells of a failure, if it does. */
+  failure: WeirError | undefined;
+}
+
+const callKey = createContextKey<Underway | undefined>(undefined);
 /** The longest time that a client may set, in milliseconds. */
 const timeoutMaxMs = 86_400_000;
 
@@ -46,7 +51,7 @@ export function createConnectRoutes(deps: ConnectDeps): Route[] {
   });
   return deps.methods.flatMap((method): Route[] => {
     // What a descriptor says at run time is what its handler gets; no type can say so of all methods at once.
-    router.rpc(method.desc, implementationOf(method, deps) as never);
+    router.rpc(method.desc, implementationOf(method) as never);
     const handler = router.handlers.at(-1);
     if (handler === undefined) throw new Error(`${method.path} was not taken`);
     const answer = (call: RoutedCall) => serve(call, method, handler, deps);
@@ -63,12 +68,17 @@ export function createConnectRoutes(deps: ConnectDeps): Route[] {
 type Implementation = (request: Message, context: HandlerContext) => Promise<Message> | AsyncGenerator<Message>;
 
 /** What the handler of one method calls; failures become those that its protocol knows. */
-function implementationOf(method: PublicMethod, { onDefect }: ConnectDeps): Implementation {
-  const told = (thrown: unknown): ConnectError => {
-    if (thrown instanceof CallCancelled) return new ConnectError("the call was given up", Code.Canceled);
-    const error = toWeirError(thrown);
-    if (error !== thrown && !(thrown instanceof ConnectError)) onDefect({ method: method.path, thrown });
-    return toConnectError(error);
+function implementationOf(method: PublicMethod): Implementation {
+  const told = (thrown: unknown, context: HandlerContext): ConnectError => {
+    const call = underway(context);
+    if (thrown instanceof CallCancelled) {
+      // Its time was over, which the handler tells, or its client left.
+      call.failure = toWeirError(context.signal.reason);
+      return new ConnectError("the call was given up", Code.Canceled);
+    }
+    call.failure = toWeirError(thrown);
+    if (call.failure !== thrown && !(thrown instanceof ConnectError)) call.exchange.defect = thrown;
+    return toConnectError(call.failure);
   };
   if (method.kind === "unary") {
     return async (request: Message, context: HandlerContext) => {
@@ -76,7 +86,7 @@ function implementationOf(method: PublicMethod, { onDefect }: ConnectDeps): Impl
         validateRequest(method.desc.input, request);
         return await method.call(request, factsOf(context));
       } catch (thrown) {
-        throw told(thrown);
+        throw told(thrown, context);
       }
     };
   }
@@ -90,15 +100,19 @@ function implementationOf(method: PublicMethod, { onDefect }: ConnectDeps): Impl
       yield* reply;
       if (signal.aborted) throw signal.reason;
     } catch (thrown) {
-      throw told(thrown);
+      throw told(thrown, context);
     }
   };
 }
 
-function factsOf(context: HandlerContext): RpcFacts {
+function underway(context: HandlerContext): Underway {
   const call = context.values.get(callKey);
   if (call === undefined) throw new Error("the call did not come through its route");
-  const { exchange, caller, admission } = call;
+  return call;
+}
+
+function factsOf(context: HandlerContext): RpcFacts {
+  const { exchange, caller, admission } = underway(context);
   return {
     caller,
     admission,
@@ -131,27 +145,31 @@ async function serve(
       : Buffer.alloc(0);
   const left = new AbortController();
   exchange.onGone = () => left.abort(new ConnectError("the client left", Code.Canceled));
+  const underwayCall: Underway = { ...call, failure: undefined };
   const response = await handler({
     httpVersion: request.httpVersion,
     method: request.method ?? "",
-    url: new URL(request.url ?? "", "http://edge").toString(),
+    url: `http://edge/${method.path}${queryOf(request.url ?? "")}`,
     header: headersOf(exchange, text),
     body: once(text ? fromText(sent) : sent),
     signal: left.signal,
-    contextValues: createContextValues().set(callKey, call),
+    contextValues: createContextValues().set(callKey, underwayCall),
   });
-  await (method.kind === "unary" ? answerWhole : answerStream)(exchange, response, text);
+  await (method.kind === "unary" ? answerWhole : answerStream)(underwayCall, response, text);
 }
 
-async function answerWhole(exchange: Exchange, response: UniversalServerResponse, text: boolean): Promise<void> {
+async function answerWhole(call: Underway, response: UniversalServerResponse, text: boolean): Promise<void> {
+  const { exchange } = call;
   const parts: Uint8Array[] = [];
   for await (const part of response.body ?? []) parts.push(part);
   const body = Buffer.concat(parts);
   exchange.onGone = undefined;
+  exchange.failure ??= call.failure;
   exchange.answer(response.status, headerList(response, text), text ? toText(body) : body);
 }
 
-async function answerStream(exchange: Exchange, response: UniversalServerResponse, text: boolean): Promise<void> {
+async function answerStream(call: Underway, response: UniversalServerResponse, text: boolean): Promise<void> {
+  const { exchange } = call;
   // The head of the answer is here once its first bytes are.
   exchange.begin(response.status, headerList(response, text), true);
   for await (const part of response.body ?? []) {
@@ -159,7 +177,14 @@ async function answerStream(exchange: Exchange, response: UniversalServerRespons
     if (!exchange.write(text ? toText(part) : part)) await exchange.writable();
   }
   exchange.onGone = undefined;
+  exchange.failure ??= call.failure;
   exchange.end("");
+}
+
+/** With its question mark; empty: there is none. */
+function queryOf(target: string): string {
+  const start = target.indexOf("?");
+  return start < 0 ? "" : target.slice(start);
 }
 
 async function* once(bytes: Uint8Array): AsyncGenerator<Uint8Array, void, undefined> {

@@ -51,10 +51,10 @@ export function readJsonBody(exchange: Exchange, limits: BodyLimits): Promise<Bu
  */
 export function readBody(exchange: Exchange, limits: BodyLimits): Promise<Buffer> {
   const { request, body: known } = exchange;
-  if (known !== undefined) return Promise.resolve(known);
   const { headers } = request;
-  const announced = headers["content-length"];
+  const announced = known?.length ?? headers["content-length"];
   if (announced !== undefined && Number(announced) > limits.bytesMax) throw tooLarge(limits.bytesMax);
+  if (known !== undefined) return Promise.resolve(known);
   return new Promise((resolve, reject) => {
     const parts: Buffer[] = [];
     let bytes = 0;

@@ -1,5 +1,13 @@
 import { randomBytes } from "node:crypto";
-import { create } from "@bufbuild/protobuf";
+import { create, fromJson, type JsonObject, toBinary } from "@bufbuild/protobuf";
+import { encodeEnvelope } from "@connectrpc/connect/protocol";
+import { BudgetService } from "@weir/gen/weir/account/v1/budget_service_pb";
+import {
+  GenerateRequestSchema,
+  type GenerateResponse,
+  GenerateResponseSchema,
+} from "@weir/gen/weir/chat/v1/chat_service_pb";
+import { Role } from "@weir/gen/weir/common/v1/access_pb";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import {
   ClaimState,
@@ -12,6 +20,7 @@ import { createClient } from "@weir/kit/client";
 import { createLocalDoor } from "@weir/kit/local";
 import { WeirError } from "@weir/kit/weir-error";
 import { afterEach, expect, test } from "vitest";
+import { rpcService } from "../rpc/public-methods.ts";
 import {
   eventHead,
   event,
@@ -39,6 +48,15 @@ interface Row {
   claimId: string;
   outcome: Buffer | undefined;
 }
+
+const rpcEvents = (["start", "end"] as const).map((kind) =>
+  create(GenerateResponseSchema, {
+    payload: {
+      case: "event",
+      value: { kind: kind === "start" ? { case: kind, value: { model: "small" } } : { case: kind, value: {} } },
+    },
+  }),
+) as [GenerateResponse, GenerateResponse];
 
 /** A store in memory, which several edges may share. */
 function createStore() {
@@ -183,6 +201,62 @@ test("what the request is at fault for is repeated, and what may go well the nex
   const retried = await ask(hello, "k-2");
   expect([retried.status, retried.headers.get("idempotency-replayed")]).toEqual([200, null]);
   expect(calls).toHaveLength(2);
+});
+
+const rpcRequest: JsonObject = {
+  model: "small",
+  messages: [{ role: "ROLE_USER", parts: [{ text: { text: "hi" } }] }],
+};
+const rpcForms = {
+  "application/connect+json": Buffer.from(JSON.stringify(rpcRequest)),
+  "application/grpc-web+proto": Buffer.from(
+    toBinary(GenerateRequestSchema, fromJson(GenerateRequestSchema, rpcRequest)),
+  ),
+};
+
+test.each(
+  Object.entries(rpcForms).flatMap(([type, message]) => [[type, message, 0] as const, [type, message, 1] as const]),
+)("a failure that %s tells of in an answer of status 200 is made anew", async (type, message, eventCount) => {
+  let isAway = true;
+  const chat: FakeChat = async function* () {
+    const [start, end] = rpcEvents;
+    if (!isAway || eventCount > 0) yield start;
+    if (isAway) throw new WeirError(ErrorReason.PROVIDER_UNAVAILABLE);
+    yield end;
+  };
+  const { url, key, calls } = await start({ chat });
+  const send = async () => {
+    const response = await fetch(`${url}/weir.chat.v1.ChatService/Generate`, {
+      method: "POST",
+      headers: { authorization: `Bearer ${key}`, "content-type": type, "idempotency-key": "k-1" },
+      body: encodeEnvelope(0, message),
+    });
+    const failed = /unavailable|grpc-status: 14/.test(await response.text());
+    const { headers } = response;
+    return {
+      status: response.status,
+      failed: failed || headers.get("grpc-status") === "14",
+      replayed: headers.get("idempotency-replayed"),
+    };
+  };
+  expect(await send()).toEqual({ status: 200, failed: true, replayed: null });
+  isAway = false;
+  expect(await send()).toEqual({ status: 200, failed: false, replayed: null });
+  expect(await send()).toEqual({ status: 200, failed: false, replayed: "true" });
+  expect(calls).toHaveLength(2);
+});
+
+test("a body beyond what its method takes is refused with an idempotency key as without", async () => {
+  const budgets = createClient(BudgetService, createLocalDoor([]));
+  const { url, key } = await start({ deps: { rpc: [rpcService(BudgetService, budgets)] }, role: Role.OWNER });
+  for (const extra of [{}, { "idempotency-key": "k-1" }]) {
+    const response = await fetch(`${url}/v1/budgets`, {
+      method: "POST",
+      headers: { authorization: `Bearer ${key}`, "content-type": "application/json", ...extra },
+      body: JSON.stringify({ displayName: "x".repeat(4_200_000) }),
+    });
+    expect([response.status, await response.json()]).toMatchObject([413, { code: 8 }]);
+  }
 });
 
 test("a stream that broke off, and one whose client left, are made anew", async () => {

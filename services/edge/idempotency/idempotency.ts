@@ -81,8 +81,10 @@ export function createIdempotency(deps: IdempotencyDeps): Idempotency {
     async function store(): Promise<boolean> {
       held.delete(claimId);
       const { status, headers, body, tooLong } = copy.whole();
+      // gRPC-Web and Connect's streams tell of failures in answers of status 200.
+      const meaning = exchange.failure?.row.openai.status ?? status;
       try {
-        if ((status < 200 || status > 299) && !finalStatuses.has(status)) {
+        if ((meaning < 200 || meaning > 299) && !finalStatuses.has(meaning)) {
           await claims.releaseClaim({ claimId }, options);
           return true;
         }
