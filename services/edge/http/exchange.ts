@@ -201,7 +201,8 @@ export class Exchange implements Alarm {
     const all: HeaderList = [];
     this.host.appendHeaders(this, all);
     for (const item of headers) all.push(item);
-    if (status !== 204) all.push("content-length", String(Buffer.byteLength(body)));
+    // Of 304 it would be the length of what the client has.
+    if (status !== 204 && status !== 304) all.push("content-length", String(Buffer.byteLength(body)));
     const unread = this.unreadBody();
     if (unread !== "none") all.push("connection", "close");
     this.response.writeHead(status, all);

@@ -30,6 +30,10 @@ function streamable(schema: Schema): Readonly<Record<string, MediaFacts>> {
   return { ...json(schema), "text/event-stream": { schema: text } };
 }
 
+function parameter(name: string, schema: Schema, description?: string): ParameterFacts {
+  return { name, in: "query", schema, description };
+}
+
 function call(
   tag: string,
   summary: string,
@@ -95,6 +99,7 @@ const embeddingAnswer = json(
 );
 const modelObject = object({ id: text, object: { const: "model" }, created: { type: "integer" }, owned_by: text });
 const stored = object({ id: text, object: { const: "response" }, status: text, output: list(anyObject) });
+const include = parameter("include", list(text), "Harmless: what a response holds is there unasked.");
 const contents = list(object({ role: text, parts: list(anyObject) }));
 const geminiRequest = json(
   object({ contents, generationConfig: anyObject, systemInstruction: anyObject, tools: list(anyObject) }, ["contents"]),
@@ -168,24 +173,30 @@ const table: Readonly<Record<string, DialectFacts>> = {
     ),
     streamable(stored),
   ),
-  "GET /responses/{id}": read(
-    "OpenAI",
-    "Get a stored response",
-    `${openaiDocs}/resources/responses`,
-    streamable(stored),
-  ),
+  "GET /responses/{id}": {
+    ...read("OpenAI", "Get a stored response", `${openaiDocs}/resources/responses`, json(stored)),
+    query: [include],
+  },
   "DELETE /responses/{id}": read(
     "OpenAI",
     "Delete a stored response",
     `${openaiDocs}/resources/responses`,
     json(anyObject),
   ),
-  "GET /responses/{id}/input_items": read(
-    "OpenAI",
-    "List the input of a stored response",
-    `${openaiDocs}/resources/responses`,
-    json(anyObject),
-  ),
+  "GET /responses/{id}/input_items": {
+    ...read(
+      "OpenAI",
+      "List the input of a stored response",
+      `${openaiDocs}/resources/responses`,
+      json(object({ object: { const: "list" }, data: list(anyObject), has_more: { type: "boolean" } })),
+    ),
+    query: [
+      parameter("order", { type: "string", enum: ["asc", "desc"], default: "desc" }),
+      parameter("limit", { type: "integer", minimum: 1, maximum: 100, default: 20 }),
+      parameter("after", text, "The id of the item before the first."),
+      include,
+    ],
+  },
   "POST /responses/{id}/cancel": read(
     "OpenAI",
     "Cancel a response in the background",
@@ -250,6 +261,7 @@ const table: Readonly<Record<string, DialectFacts>> = {
       messages: [{ role: "ROLE_USER", parts: [{ text: { text: "Hello" } }] }],
     }),
     streamable(anyObject),
+    "weir",
   ),
   "GET /chat/ws": {
     ...read(
@@ -286,7 +298,7 @@ const table: Readonly<Record<string, DialectFacts>> = {
     "https://ai.google.dev/api/generate-content",
     geminiRequest,
     json(geminiAnswer),
-    "status",
+    "gemini",
   ),
   "POST /models/{id=**}:streamGenerateContent": {
     ...call(
@@ -295,16 +307,9 @@ const table: Readonly<Record<string, DialectFacts>> = {
       "https://ai.google.dev/api/generate-content",
       geminiRequest,
       { "application/json": { schema: list(geminiAnswer) }, "text/event-stream": { schema: geminiAnswer } },
-      "status",
+      "gemini",
     ),
-    query: [
-      {
-        name: "alt",
-        in: "query",
-        schema: { type: "string", enum: ["sse", "json"], default: "json" },
-        description: "The form of the stream.",
-      },
-    ],
+    query: [parameter("alt", { type: "string", enum: ["sse", "json"], default: "json" }, "The form of the stream.")],
   },
   "POST /models/{id=**}:countTokens": call(
     "Gemini",
@@ -312,7 +317,7 @@ const table: Readonly<Record<string, DialectFacts>> = {
     "https://ai.google.dev/api/tokens",
     geminiRequest,
     json(object({ totalTokens: { type: "integer" } })),
-    "status",
+    "gemini",
   ),
   "POST /models/{id=**}:embedContent": call(
     "Gemini",
@@ -322,7 +327,7 @@ const table: Readonly<Record<string, DialectFacts>> = {
       content: { parts: [{ text: "Hello" }] },
     }),
     json(anyObject),
-    "status",
+    "gemini",
   ),
   "POST /models/{id=**}:batchEmbedContents": call(
     "Gemini",
@@ -330,7 +335,7 @@ const table: Readonly<Record<string, DialectFacts>> = {
     "https://ai.google.dev/api/embeddings",
     json(object({ requests: list(anyObject) }, ["requests"])),
     json(anyObject),
-    "status",
+    "gemini",
   ),
   "POST /v2/rerank": call(
     "Cohere",
@@ -385,7 +390,7 @@ const passed: ReadonlyMap<string, DialectFacts> = new Map(
         types.length === 0
           ? undefined
           : { required: true, content: Object.fromEntries(types.map((type) => [type, { schema }])) },
-      query: query.map((name) => ({ name, in: "query", schema: text })),
+      query: query.map((name) => parameter(name, text)),
       responseText: "The provider's answer.",
       response: { "*/*": { schema: {} } },
       failures: "openai",

@@ -15,6 +15,7 @@ import { rpcService } from "../rpc/public-methods.ts";
 import { startEdge, stopEdges } from "../testing/harness.ts";
 import type { OpenApiDocument } from "./document.ts";
 import { documentPath } from "./paths.ts";
+import type { Schema } from "./schema.ts";
 
 afterEach(stopEdges);
 
@@ -85,6 +86,35 @@ test("operations have names of their own, words, and refer to nothing that is no
   }
 });
 
+test("a refusal of any operation is what the document says of its failures", async () => {
+  const { document, url } = await fetchDocument();
+  const { schemas, responses } = document.components as Record<string, Record<string, Schema>>;
+  const keyed = operationsOf(document).filter(({ operation }) => operation["security"] === undefined);
+  for (const { path, method, operation } of keyed) {
+    const answer = await fetch(`${url}${path.replaceAll(/\{[^}]+\}/g, "x")}`, {
+      method: method.toUpperCase(),
+      ...(operation["requestBody"] !== undefined && { headers: { "content-type": "application/json" }, body: "{}" }),
+    });
+    const [failure] = Object.values(operation["responses"] as Record<string, Schema>).slice(-1);
+    const form = responses?.[nameOf(failure)] as { content: Record<string, { schema: Schema }> } | undefined;
+    const schema = schemas?.[nameOf(form?.content["application/json"]?.schema)];
+    expectMembers(await answer.json(), schema ?? {}, `${method} ${path}`);
+  }
+});
+
+/** What a reference refers to. */
+function nameOf(reference: Schema | undefined): string {
+  return String(reference?.["$ref"]).split("/").at(-1) ?? "";
+}
+
+/** Whether an object has all members that are required, and no others. */
+function expectMembers(value: unknown, { properties, required }: Schema, place: string): void {
+  expect(Object.keys(value as object).sort(), place).toEqual([...(required as string[])].sort());
+  for (const [name, schema] of Object.entries(properties as Record<string, Schema>)) {
+    if ("properties" in schema) expectMembers((value as Record<string, unknown>)[name], schema, `${place}: ${name}`);
+  }
+}
+
 test("comments and rules of the protos are in it", async () => {
   const { document } = await fetchDocument();
   const schemas = document.components["schemas"] as Record<
@@ -117,8 +147,12 @@ test("pages and their files come from this machine, run no inline script, and ar
     expect(policy).not.toMatch(/script-src[^;]*unsafe/);
     const text = await answer.text();
     if (!path.includes(".")) expect(text).not.toMatch(/(?:src|href)="(?:https?:)?\/\/[^"]*\.(?:js|css)|<script>/);
-    const again = await fetch(`${url}${path}`, { headers: { "if-none-match": answer.headers.get("etag") ?? "" } });
-    expect(again.status).toBe(304);
+    const tag = answer.headers.get("etag") ?? "";
+    for (const known of [tag, `W/${tag}`, `"x", W/${tag}`]) {
+      const again = await fetch(`${url}${path}`, { headers: { "if-none-match": known } });
+      // A length would be taken for that of what is kept.
+      expect([again.status, again.headers.get("content-length")]).toEqual([304, null]);
+    }
   }
   expect((await fetch(`${url}/docs/..%2f..%2fpackage.json`)).status).toBe(404);
 });

@@ -144,48 +144,41 @@ function serviceText(
 }
 
 const string = { type: "string" };
+const details = { type: "array", items: { type: "object" } };
+
+function members(properties: Readonly<Record<string, Schema>>): Schema {
+  return { type: "object", properties, required: Object.keys(properties) };
+}
+
+const status = members({ code: { type: "integer" }, message: string, details });
+
 const failureSchemas: Readonly<Record<string, Schema>> = {
-  OpenAiError: {
-    type: "object",
-    properties: {
-      error: {
-        type: "object",
-        properties: {
-          message: string,
-          type: string,
-          param: { type: ["string", "null"] },
-          code: { type: ["string", "null"] },
-        },
-      },
-    },
+  OpenAiError: members({
+    error: members({
+      message: string,
+      type: string,
+      param: { type: ["string", "null"] },
+      code: { type: ["string", "null"] },
+    }),
+  }),
+  AnthropicError: members({
+    type: { const: "error" },
+    error: members({ type: string, message: string }),
+    request_id: string,
+  }),
+  GeminiError: {
+    ...members({ error: members({ code: { type: "integer" }, message: string, status: string, details }) }),
+    description: "A failure as Google's APIs tell it: https://google.aip.dev/193",
   },
-  AnthropicError: {
-    type: "object",
-    properties: {
-      type: { const: "error" },
-      error: { type: "object", properties: { type: string, message: string } },
-      request_id: string,
-    },
-  },
+  WeirError: { ...members({ error: status }), description: "google.rpc.Status under `error`." },
   Status: {
-    type: "object",
-    description: "google.rpc.Status in the form of Google's APIs: https://google.aip.dev/193",
-    properties: {
-      error: {
-        type: "object",
-        properties: {
-          code: { type: "integer" },
-          message: string,
-          status: string,
-          details: { type: "array", items: { type: "object" } },
-        },
-      },
-    },
+    ...status,
+    description:
+      "google.rpc.Status in proto JSON; `code` is that of gRPC. A stream of lines that fails ends with an object whose one member `error` is a Status, and one of events with an event `error`.",
   },
   ConnectError: {
-    type: "object",
+    ...members({ code: string, message: string, details }),
     description: "https://connectrpc.com/docs/protocol/#error-end-stream",
-    properties: { code: string, message: string, details: { type: "array", items: { type: "object" } } },
   },
 };
 
@@ -199,6 +192,8 @@ function failed(schema: string): Schema {
 const failureResponses: Schema = {
   openai: failed("OpenAiError"),
   anthropic: failed("AnthropicError"),
+  gemini: failed("GeminiError"),
+  weir: failed("WeirError"),
   status: failed("Status"),
   connect: failed("ConnectError"),
 };

@@ -1,7 +1,7 @@
 import type { Schema } from "./schema.ts";
 
 /** One of the ways in which failures are told; each is a response among the components. */
-export type FailureForm = "openai" | "anthropic" | "status" | "connect";
+export type FailureForm = "openai" | "anthropic" | "gemini" | "weir" | "status" | "connect";
 
 /** What is said of one operation; the document puts it into OpenAPI's words. */
 export interface OperationFacts {

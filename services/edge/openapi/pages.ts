@@ -69,9 +69,11 @@ export function createPages(deps: PagesDeps): Route[] {
       if (made === undefined) {
         made = Promise.resolve().then(make);
         once.set(name, made);
+        // Whoever asks next tries again.
+        made.catch(() => once.delete(name));
       }
       const { headers, body, tag } = await made;
-      const isKnown = exchange.request.headers["if-none-match"] === tag;
+      const isKnown = hasTag(exchange.request.headers["if-none-match"], tag);
       exchange.answer(isKnown ? 304 : 200, headers, isKnown ? "" : body);
     };
   }
@@ -108,6 +110,11 @@ export function createPages(deps: PagesDeps): Route[] {
       }),
     ),
   ];
+}
+
+/** Whether a client has what it asks for, which a proxy may have compressed. https://www.rfc-editor.org/rfc/rfc9110#section-13.1.2 */
+function hasTag(known: string | undefined, tag: string): boolean {
+  return (known ?? "").split(",").some((each) => each.trim().replace(/^W\//, "") === tag);
 }
 
 function served(type: string, policy: string, body: Buffer): Served {
