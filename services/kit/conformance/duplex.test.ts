@@ -1,11 +1,12 @@
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import { PassthroughService } from "@weir/gen/weir/passthrough/v1/passthrough_service_pb";
-import { afterEach, describe, expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { requestMetadata } from "../call.ts";
 import { createMesh } from "../mesh.ts";
 import { ReplyStream } from "../reply-stream.ts";
 import { CallCancelled, WeirError } from "../weir-error.ts";
-import { failure, type Handlers, until, type Way, type WayOptions, ways, whenAborted } from "./ways.ts";
+import { opening } from "./opening.ts";
+import { failure, until, ways, whenAborted } from "./ways.ts";
 
 const piece = (text: string) => ({ payload: { case: "piece" as const, value: { data: Buffer.from(text) } } });
 const answer = (text: string) => ({ payload: { case: "data" as const, value: Buffer.from(text) } });
@@ -100,15 +101,7 @@ test("after drain an open call still sends and gets, and the drain ends with it"
 
 // What every door owes to calls in which both sides send streams.
 describe.each(ways)("%s", (_, door, openWay) => {
-  const opened: Way[] = [];
-  const open = async (handlers: Handlers, options?: WayOptions): Promise<Way> => {
-    const way = await openWay(handlers, options);
-    opened.push(way);
-    return way;
-  };
-  afterEach(async () => {
-    for (const way of opened.splice(0)) await way.close();
-  });
+  const open = opening(openWay);
 
   test("messages go both ways in turns, then both sides end", async () => {
     const { passthrough } = await open({

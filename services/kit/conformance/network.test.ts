@@ -1,5 +1,5 @@
-import { type ChildProcess, execFileSync, fork, spawnSync } from "node:child_process";
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { fork, spawnSync } from "node:child_process";
+import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Client as GrpcClient, credentials } from "@grpc/grpc-js";
@@ -14,81 +14,17 @@ import { ChatService } from "@weir/gen/weir/chat/v1/chat_service_pb";
 import { Dialect } from "@weir/gen/weir/chat/v1/wire_pb";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import { RouteService } from "@weir/gen/weir/routing/v1/route_service_pb";
-import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
-import type { Client } from "../call.ts";
+import { afterEach, describe, expect, test } from "vitest";
 import { createClient } from "../client.ts";
 import { createGrpcDoor } from "../grpc/client.ts";
-import type { TlsOptions } from "../grpc/credentials.ts";
-import type { PeerEvent } from "../link/peers.ts";
-import { createMesh, type Mesh, type MeshOptions } from "../mesh.ts";
+import { createMesh } from "../mesh.ts";
 import { WeirError } from "../weir-error.ts";
-import { all, chunk, failure, textOf, until, whenAborted } from "./ways.ts";
+import { call, cleanUp, cleanups, serve, spawn } from "./network.ts";
+import { all, failure, textOf, until } from "./ways.ts";
 
-const cleanups: (() => unknown)[] = [];
-afterEach(async () => {
-  for (const clean of cleanups.splice(0).toReversed()) await clean();
-});
+afterEach(cleanUp);
 
 const overloaded = { reason: ErrorReason.OVERLOADED, retryAfterMs: 1000 };
-
-/** A process that serves; its name comes back in its answers. */
-async function spawn(name: string, address = "127.0.0.1:0"): Promise<{ child: ChildProcess; address: string }> {
-  const child = fork(join(import.meta.dirname, "serve.ts"), [name, address], { execArgv: [] });
-  cleanups.push(() => child.kill("SIGKILL"));
-  const bound = await new Promise<string>((resolve, reject) => {
-    child.once("message", resolve as (message: unknown) => void);
-    child.once("exit", () => reject(new Error("the server did not start")));
-  });
-  return { child, address: bound };
-}
-
-interface Caller {
-  readonly mesh: Mesh;
-  readonly chat: Client<typeof ChatService>;
-  readonly routes: Client<typeof RouteService>;
-}
-
-async function call(addresses: readonly string[], options: Partial<MeshOptions> = {}): Promise<Caller> {
-  const mesh = createMesh({ name: "caller", peers: { router: addresses }, ...options });
-  cleanups.push(() => mesh.close());
-  const chat = mesh.client(ChatService, "router");
-  const routes = mesh.client(RouteService, "router");
-  await mesh.start();
-  return { mesh, chat, routes };
-}
-
-interface Server {
-  readonly mesh: Mesh;
-  readonly address: string;
-  /** How often the finally of a handler ran. */
-  readonly closed: () => number;
-  /** Lets the streams end. */
-  readonly finish: () => void;
-}
-
-async function serve(name: string, options: Partial<MeshOptions> = {}): Promise<Server> {
-  const mesh = createMesh({ name, listen: "127.0.0.1:0", ...options });
-  cleanups.push(() => mesh.close());
-  let closed = 0;
-  let finish = (): void => undefined;
-  const finished = new Promise<void>((resolve) => {
-    finish = resolve;
-  });
-  mesh.host("router", ChatService, {
-    async *generate({ wire }, { signal }) {
-      try {
-        yield chunk(name);
-        if (wire === undefined) await Promise.race([finished, whenAborted(signal)]);
-        yield chunk("end");
-      } finally {
-        closed += 1;
-      }
-    },
-  });
-  mesh.host("router", RouteService, { getRoute: (request) => ({ route: { name: request.name, alias: name } }) });
-  await mesh.start();
-  return { mesh, address: mesh.status().address ?? "", closed: () => closed, finish };
-}
 
 describe("a peer that is killed", () => {
   test("link: open calls fail at once, and a new process at the same address is found", async () => {
@@ -310,144 +246,6 @@ test("a unix socket that a killed process left behind is taken over; one that is
   await expect(serve("second", { listen: `unix:${path}` })).rejects.toThrow("EADDRINUSE");
   const { routes } = await call([server.address]);
   expect((await routes.getRoute({ name: "routes/a" })).route?.alias).toBe("server");
-});
-
-describe("mutual TLS", () => {
-  let folder = "";
-  const openssl = (...args: string[]): void => {
-    execFileSync("openssl", args, { cwd: folder, stdio: "ignore" });
-  };
-  const authority = (name: string): void =>
-    openssl(
-      "req",
-      "-x509",
-      "-newkey",
-      "ec",
-      "-pkeyopt",
-      "ec_paramgen_curve:P-256",
-      "-nodes",
-      "-days",
-      "2",
-      "-subj",
-      `/CN=${name}`,
-      "-keyout",
-      `${name}.key`,
-      "-out",
-      `${name}.crt`,
-    );
-  const certificate = (name: string, issuer: string, names: string): void => {
-    openssl(
-      "req",
-      "-newkey",
-      "ec",
-      "-pkeyopt",
-      "ec_paramgen_curve:P-256",
-      "-nodes",
-      "-subj",
-      `/CN=${name}`,
-      "-keyout",
-      `${name}.key`,
-      "-out",
-      `${name}.csr`,
-    );
-    writeFileSync(join(folder, `${name}.ext`), `subjectAltName=${names}`);
-    openssl(
-      "x509",
-      "-req",
-      "-in",
-      `${name}.csr`,
-      "-CA",
-      `${issuer}.crt`,
-      "-CAkey",
-      `${issuer}.key`,
-      "-CAcreateserial",
-      "-days",
-      "2",
-      "-extfile",
-      `${name}.ext`,
-      "-out",
-      `${name}.crt`,
-    );
-  };
-  const tls = (name: string, ca = "ca"): TlsOptions => ({
-    ca: readFileSync(join(folder, `${ca}.crt`)),
-    cert: readFileSync(join(folder, `${name}.crt`)),
-    key: readFileSync(join(folder, `${name}.key`)),
-    serverName: "router",
-  });
-
-  beforeAll(() => {
-    folder = mkdtempSync(join(tmpdir(), "weir-tls-"));
-    authority("ca");
-    authority("other-ca");
-    certificate("router", "ca", "DNS:router,IP:127.0.0.1");
-    certificate("edge", "ca", "DNS:edge,URI:spiffe://weir/edge");
-    certificate("stranger", "ca", "DNS:stranger");
-    certificate("forged", "other-ca", "DNS:edge");
-  });
-  afterAll(() => rmSync(folder, { recursive: true }));
-
-  const start = (): Promise<Server> =>
-    serve("router", { tls: { ...tls("router"), callers: ["spiffe://weir/edge", "router"] } });
-
-  test("the right certificate: link and plain gRPC", async () => {
-    const server = await start();
-    const { routes } = await call([server.address], { tls: tls("edge") });
-    expect((await routes.getRoute({ name: "routes/a" })).route?.alias).toBe("router");
-    const door = createGrpcDoor({ address: server.address, tls: tls("edge") });
-    cleanups.push(() => door.close());
-    expect((await createClient(RouteService, door).getRoute({ name: "routes/a" })).route?.alias).toBe("router");
-  });
-
-  test("a server is known by its address when no name is given", async () => {
-    const server = await start();
-    const { routes } = await call([server.address], { tls: { ...tls("edge"), serverName: undefined } });
-    expect((await routes.getRoute({ name: "routes/a" })).route?.alias).toBe("router");
-    const door = createGrpcDoor({ address: server.address, tls: { ...tls("edge"), serverName: undefined } });
-    cleanups.push(() => door.close());
-    expect((await createClient(RouteService, door).getRoute({ name: "routes/a" })).route?.alias).toBe("router");
-    // The router's certificate has this address, the edge's has none.
-    const other = await serve("edge", { tls: tls("edge") });
-    expect(await refused(other.address, { ...tls("edge"), serverName: undefined })).toMatch(/IP|certificate/);
-  });
-
-  const refused = async (address: string, callerTls: TlsOptions | undefined): Promise<string> => {
-    const events: PeerEvent[] = [];
-    const { routes, mesh } = await call([address], {
-      tls: callerTls,
-      connectWaitMs: 500,
-      onPeer: (event) => events.push(event),
-    });
-    expect(await failure(routes.getRoute({ name: "routes/a" }))).toMatchObject(overloaded);
-    expect(events.some(({ kind }) => kind === "ready")).toBe(false);
-    return mesh.status().peers["router"]?.[0]?.lastError ?? "";
-  };
-
-  test("a certificate of the right authority with a name that may not call", async () => {
-    const server = await start();
-    expect(await refused(server.address, tls("stranger"))).toContain("names no peer that may call");
-    const door = createGrpcDoor({ address: server.address, tls: tls("stranger") });
-    cleanups.push(() => door.close());
-    const error = await failure(createClient(RouteService, door).getRoute({ name: "routes/a" }));
-    expect(error).toMatchObject({ reason: ErrorReason.API_KEY_INVALID });
-    const streaming = await failure(all(createClient(ChatService, door).generate({ model: "m" })));
-    expect(streaming).toMatchObject({ reason: ErrorReason.API_KEY_INVALID });
-  });
-
-  test("a certificate of another authority, none at all, and no TLS", async () => {
-    const server = await start();
-    expect(await refused(server.address, { ...tls("forged"), ca: tls("edge").ca })).not.toBe("");
-    expect(await refused(server.address, undefined)).not.toBe("");
-    expect(server.mesh.status().served.links).toBe(0);
-  });
-
-  test("a server that is not who it should be", async () => {
-    const server = await start();
-    expect(await refused(server.address, { ...tls("edge"), serverName: "metering" })).toMatch(/altname|certificate/i);
-    expect(await refused(server.address, { ...tls("edge"), ca: tls("edge", "other-ca").ca })).toMatch(
-      /certificate|verify/i,
-    );
-  });
 });
 
 describe("for other people's clients", () => {

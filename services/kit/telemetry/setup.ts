@@ -55,6 +55,7 @@ export async function startTelemetry(options: TelemetryOptions): Promise<Telemet
     async shutdown() {
       stopObserving();
       await traces?.shutdown();
+      // Nothing is sent any more; what it could not let go of ends with the process.
       await metrics.shutdown({ timeoutMillis: shutdownTimeoutMs }).catch(() => undefined);
     },
   };
@@ -83,6 +84,7 @@ async function startTraces(endpoint: string, sampleRatio: number, resource: Reso
     tracer: trace.getTracer("weir"),
     async shutdown() {
       const late = new Promise<void>((resolve) => setTimeout(resolve, shutdownTimeoutMs).unref());
+      // Without its collector the spans of the last seconds are lost, and nothing else is.
       await Promise.race([sdk.shutdown().catch(() => undefined), late]);
       trace.disable();
     },
