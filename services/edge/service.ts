@@ -197,12 +197,7 @@ export function createEdge(deps: EdgeDeps): Edge {
     ...versioned({ method: "GET", path: "/models", access: callsModels("models"), handle: models.list }),
     ...versioned({ method: "GET", path: "/models/{id=**}", access: callsModels("models"), handle: models.get }),
     ...createTranscodedRoutes({ methods, settings, memory, measures, forms: createCostForms(methods) }),
-    ...createConnectRoutes({
-      methods,
-      settings,
-      memory,
-      onDefect: ({ method, thrown }) => log.error({ method, error: thrown }, "a call failed"),
-    }),
+    ...createConnectRoutes({ methods, settings, memory }),
     ...versioned({ method: "GET", path: "/metrics", access: "open", handle: metrics.guarded }),
     ...healthRoutes,
     ...createPages({ routes: () => publicRoutes, methods, version }),
