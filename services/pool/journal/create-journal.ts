@@ -250,7 +250,11 @@ export async function createJournal(
       for (const event of events) again(event);
       at += events.length;
     }
-    if (lastSequence > sequence && appender.flush()) await appender.synced().catch(() => undefined);
+    if (lastSequence > sequence) {
+      // Until they are on disk under their new numbers, what they have under the old ones is kept.
+      if (!appender.flush()) throw unavailable(appender.failure ?? "not written");
+      if (appender.syncedSequence < lastSequence) await appender.synced();
+    }
     committedSequence = sequence;
     planWatermark();
     planRemoval();

@@ -193,6 +193,30 @@ test("in strict mode a failed sync refuses the attempts that wait for it, and th
   });
 });
 
+test("an older copy keeps events under their old numbers until they are on disk under the new ones", async () => {
+  await withDirectory(async (directory) => {
+    const { disk, files } = createDisk();
+    const journal = await openJournal({ ...base, directory, files });
+    const ids: string[] = [];
+    for (let i = 0; i < 3; i += 1) attempt(journal, ids);
+    for (const id of ids) journal.settle(exampleEvent(id));
+    await vi.waitFor(() => expect(journal.readableSequence).toBe(3));
+    disk.syncFails = true;
+    await expect(journal.continueAfter(1_000)).rejects.toThrow("EIO");
+    expect(journal.committedSequence).toBe(0);
+    expect(journal.lastSequence).toBe(1_003);
+    journal.trim(1_000);
+    expect(journal.committedSequence).toBe(0);
+    disk.syncFails = false;
+    await vi.waitFor(() => expect(journal.readableSequence).toBe(1_003), { timeout: 5_000 });
+    journal.trim(1_000);
+    expect(journal.committedSequence).toBe(1_000);
+    const { events } = await journal.read(1_000, { eventsMax: 10, bytesMax: 1e9 });
+    expect(events.map((event) => event.attemptId)).toEqual(ids);
+    await journal.close();
+  });
+});
+
 test("closing on a disk that is still full says so in time and gives the directory up", async () => {
   await withDirectory(async (directory) => {
     const { disk, files } = createDisk();

@@ -116,6 +116,8 @@ export interface Journal {
    * For a ledger that has more of this journal than the journal itself, because the directory is an older copy: goes on
    * after the ledger's number, under which settled events get new numbers if the ledger did not confirm them under their own.
    * A crash before this resolves may cost those events.
+   * @throws WeirError STORE_UNAVAILABLE, or what the file system throws, when they cannot be written: they have their new
+   *   numbers then, nothing is deleted, and `trim` takes the ledger's number once they are on disk
    */
   continueAfter(committedSequence: number): Promise<void>;
   /** Called whenever `readableSequence` grew. One listener at a time; undefined removes it. */
