@@ -1,11 +1,12 @@
 import { create } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { PriceConfigSchema } from "@weir/gen/weir/config/v1/config_pb";
+import fc from "fast-check";
 import { expect, test } from "vitest";
 import { builtInPrices, localPrice } from "./built-in.ts";
 import { nanoUsdFromText } from "./decimal.ts";
 import { priceListFromConfig, pricesFromConfig } from "./from-config.ts";
-import { createPriceList, type Price } from "./price.ts";
+import { createPriceList, type Price, priceId } from "./price.ts";
 
 const builtIn: Price = {
   id: "acme/large@2026-01-01",
@@ -122,6 +123,53 @@ test("a later moment takes over from the built-in price when it comes", () => {
   const list = priceListFromConfig([configured(Date.UTC(2026, 6, 1))], [builtIn]);
   expect(list.find({ provider: "acme", model: "large" }, at)?.id).toBe("acme/large@2026-01-01");
   expect(list.find({ provider: "acme", model: "large" }, Date.UTC(2026, 6, 1))?.id).toBe("acme/large@2026-07-01");
+});
+
+test("what an operator writes for a pattern goes before built-in prices of exact models, from its time on", () => {
+  const always = priceListFromConfig([configured(undefined, "*")], [builtIn]);
+  expect(always.find({ provider: "acme", model: "large" }, at)?.id).toBe("acme/*@always");
+  const dated = priceListFromConfig([configured(Date.UTC(2026, 6, 1), "la*")], [builtIn]);
+  expect(dated.find({ provider: "acme", model: "large" }, at)?.id).toBe(builtIn.id);
+  expect(dated.find({ provider: "acme", model: "large" }, Date.UTC(2026, 6, 1))).toMatchObject({
+    id: "acme/large@2026-07-01+la*",
+    nanoUsdPerMillion: { input: 2_500_000_000n },
+  });
+});
+
+test("a built-in price that comes later does not take over from what an operator wrote", () => {
+  const later = { ...builtIn, id: "acme/large@2026-09-01", effectiveTime: Date.UTC(2026, 8, 1) };
+  const list = priceListFromConfig([configured(Date.UTC(2026, 2, 1))], [builtIn, later]);
+  expect(list.find({ provider: "acme", model: "large" }, Date.UTC(2026, 9, 1))?.id).toBe("acme/large@2026-03-01");
+});
+
+test("the list is what an operator wrote, and behind it what is built in, for every model and time", () => {
+  const names = ["a", "ab", "abc", "*", "a*", "ab*", "abc*"];
+  const entry = fc.record({ model: fc.constantFrom(...names), day: fc.option(fc.nat(5), { nil: undefined }) });
+  const entries = fc.uniqueArray(entry, { selector: ({ model, day }) => `${model} ${day}`, maxLength: 8 });
+  const timeOf = (day: number | undefined) => (day === undefined ? undefined : at + day * 86_400_000);
+  fc.assert(
+    fc.property(entries, entries, (written, known) => {
+      const builtIns = known.map(({ model, day }): Price => {
+        const named = { provider: "acme", model, effectiveTime: timeOf(day) };
+        return { ...builtIn, ...named, id: priceId(named) };
+      });
+      const config = written.map(({ model, day }) => configured(timeOf(day), model));
+      const list = priceListFromConfig(config, builtIns);
+      const own = createPriceList(pricesFromConfig(config, builtIns));
+      const behind = createPriceList(builtIns);
+      for (const model of ["a", "ab", "abc", "abcd", "b"]) {
+        for (let day = -1; day <= 6; day += 1) {
+          const target = { provider: "acme", model };
+          const timeMs = at + day * 86_400_000;
+          const expected = own.find(target, timeMs) ?? behind.find(target, timeMs);
+          const found = list.find(target, timeMs);
+          expect(found?.nanoUsdPerMillion).toEqual(expected?.nanoUsdPerMillion);
+          expect(found?.effectiveTime).toBe(expected?.effectiveTime);
+        }
+      }
+    }),
+    { numRuns: Number(process.env["WEIR_PROPERTY_RUNS"] ?? 1000) },
+  );
 });
 
 test("the same entry twice is refused", () => {

@@ -61,18 +61,46 @@ function ratesFromConfig(entry: PriceConfig | PriceTierConfig, price: PriceConfi
 type RateText = Extract<keyof PriceConfig & keyof PriceTierConfig, `${string}UsdPerMillion`>;
 
 /**
- * The whole price list: a configured price replaces the built-in one of the same provider, model and moment; one that
- * holds always replaces every built-in one of its provider and model.
+ * The whole price list. What an operator writes goes before what is built in: of a model that a configured price is about,
+ * also by a pattern, built-in prices count only before the first of these holds.
+ * @throws as `pricesFromConfig`
  */
 export function priceListFromConfig(configured: readonly PriceConfig[], builtIn: readonly Price[]): PriceList {
   const own = pricesFromConfig(configured, builtIn);
-  const replaced = new Set(own.map(nameAndTime));
-  const kept = builtIn.filter(
-    (price) => !replaced.has(nameAndTime(price)) && !replaced.has(nameAndTime({ ...price, effectiveTime: undefined })),
-  );
-  return createPriceList([...kept, ...own]);
+  const all = [...own];
+  for (const versions of Map.groupBy(builtIn, nameOf).values()) {
+    const [named] = versions as [Price, ...Price[]];
+    const about = own.filter((price) => isAbout(price, named));
+    const beginMs = Math.min(Infinity, ...about.map(timeOf));
+    const kept = versions.filter((price) => timeOf(price) < beginMs);
+    all.push(...kept);
+    if (kept.length > 0) all.push(...about.flatMap((price) => inPlaceOf(named, price, about)));
+  }
+  return createPriceList(all);
 }
 
-function nameAndTime(price: Pick<Price, "provider" | "model" | "effectiveTime">): string {
-  return JSON.stringify([price.provider, price.model, price.effectiveTime ?? null]);
+/**
+ * A pattern under the longer name of a built-in price that stays for the time before it: of that name the newest counts.
+ * Nothing when another configured price goes before the pattern then.
+ */
+function inPlaceOf({ model }: Price, pattern: Price, about: readonly Price[]): Price[] {
+  if (pattern.model === model || pattern.effectiveTime === undefined) return [];
+  const closeness = (price: Price) => (price.model === model ? Infinity : price.model.length);
+  const inForce = about.filter((price) => timeOf(price) <= timeOf(pattern));
+  if (inForce.some((price) => closeness(price) > closeness(pattern))) return [];
+  return [{ ...pattern, id: `${priceId({ ...pattern, model })}+${pattern.model}`, model }];
+}
+
+/** Whether a price is about every model that another one is about. */
+function isAbout(price: Price, other: Price): boolean {
+  if (price.provider !== other.provider) return false;
+  return price.model === other.model || (price.model.endsWith("*") && other.model.startsWith(price.model.slice(0, -1)));
+}
+
+function nameOf({ provider, model }: Price): string {
+  return JSON.stringify([provider, model]);
+}
+
+function timeOf({ effectiveTime = -Infinity }: Price): number {
+  return effectiveTime;
 }
