@@ -1,6 +1,7 @@
 import { create } from "@bufbuild/protobuf";
 import { dropped } from "@weir/dialect/events";
 import { gemini } from "@weir/dialect/gemini/codec";
+import { ollama } from "@weir/dialect/ollama/codec";
 import { openaiChat } from "@weir/dialect/openai-chat/codec";
 import { weirGenerate } from "@weir/dialect/weir-generate/codec";
 import { GenerateRequestSchema } from "@weir/gen/weir/chat/v1/chat_service_pb";
@@ -51,4 +52,9 @@ test("a path below what a dialect knows is named by its longest known beginning"
   expect(paramIn(openaiChat, "sampling.top_p")).toBe("top_p");
   expect(paramIn(openaiChat, "messages[3].parts[1].image")).toBe("messages[3]");
   expect(paramIn(openaiChat, "nothing.of.it")).toBe("nothing.of.it");
+});
+
+test("what asks for probabilities is told by the member that every such request has", () => {
+  expect(openaiChat.readRequest({ model: "m", messages, logprobs: true }).topLogprobs).toBe(0);
+  expect([openaiChat, ollama].map((client) => paramIn(client, "top_logprobs"))).toEqual(["logprobs", "logprobs"]);
 });

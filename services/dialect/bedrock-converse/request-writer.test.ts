@@ -1,63 +1,34 @@
-import { create, type DescMessage, type MessageInitShape } from "@bufbuild/protobuf";
+import { create } from "@bufbuild/protobuf";
 import { GenerateRequestSchema } from "@weir/gen/weir/chat/v1/chat_service_pb";
 import {
   MediaSchema,
   MessageSchema,
   PartSchema,
-  ReasoningOptionsSchema,
   ReasoningSchema,
   Role,
   SamplingOptionsSchema,
   ToolCallSchema,
   ToolChoice_Mode,
 } from "@weir/gen/weir/chat/v1/conversation_pb";
-import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
-import { WeirError } from "@weir/kit/weir-error";
 import { expect, test } from "vitest";
-import { type JsonObject, parseExact, writeJson } from "../json.ts";
+import { writeJson } from "../json.ts";
 import { writeRequest } from "./request-writer.ts";
-
-type RequestInit = MessageInitShape<typeof GenerateRequestSchema>;
-type PartInit = MessageInitShape<typeof PartSchema>;
-type Content = NonNullable<PartInit["content"]>;
-
-const claude = "us.anthropic.claude-sonnet-4-6";
-const newest = "anthropic.claude-opus-4-8-v1";
-const oldest = "anthropic.claude-3-7-sonnet-20250219-v1:0";
-const nova = "us.amazon.nova-pro-v1:0";
-const llama = "meta.llama3-3-70b-instruct-v1:0";
-const profile = "arn:aws:bedrock:us-east-1:111122223333:application-inference-profile/abc";
-
-interface Written {
-  readonly body: JsonObject;
-  readonly warnings: readonly string[];
-}
-
-function write(init: RequestInit, model = claude): Written {
-  const options = { model, stream: false, maxOutputTokensDefault: 4_096 };
-  const { body, warnings } = writeRequest(create(GenerateRequestSchema, init), options);
-  return { body: parseExact(writeJson(body)) ?? {}, warnings: warnings.map(({ code, param }) => `${code} ${param}`) };
-}
-
-function refused(init: RequestInit, model = claude): string | undefined {
-  try {
-    write(init, model);
-  } catch (error) {
-    if (error instanceof WeirError && error.reason === ErrorReason.TARGET_UNSUPPORTED) return error.metadata["param"];
-    throw error;
-  }
-  return undefined;
-}
-
-const add = { kind: { case: "function" as const, value: { name: "add" } } };
-
-function user(...contents: Content[]): RequestInit {
-  return { messages: [{ role: Role.USER, parts: contents.map((content) => ({ content })) }] };
-}
-
-function contentOf({ body }: Written, index = 0): unknown {
-  return (body["messages"] as JsonObject[])[index]?.["content"];
-}
+import {
+  type RequestInit,
+  type PartInit,
+  type Content,
+  claude,
+  newest,
+  nova,
+  llama,
+  profile,
+  write,
+  refused,
+  add,
+  user,
+  contentOf,
+  names,
+} from "./testing/written.ts";
 
 /** What becomes of a field: where it stands in the body, which warning it leaves, or which field is refused. */
 type Rule = { readonly at: string } | { readonly dropped: string } | { readonly refused: string };
@@ -71,11 +42,6 @@ function check({ init, rule }: FieldCase): void {
   if ("refused" in rule) expect(refused(init)).toBe(rule.refused);
   else if ("dropped" in rule) expect(write(init).warnings).toEqual([`field_dropped ${rule.dropped}`]);
   else expect(write(init)).toEqual({ body: { [rule.at]: expect.anything() as unknown }, warnings: [] });
-}
-
-/** Every field of a message has a rule, so that a new one cannot be forgotten. */
-function names(schema: DescMessage): string[] {
-  return schema.fields.map(({ name }) => name).toSorted();
 }
 
 const fields: Readonly<Record<string, FieldCase>> = {
@@ -417,103 +383,6 @@ test("one call at a time is asked of Anthropic's models in their own words", () 
   expect(write({ parallelToolCalls: false }, llama)).toEqual({ body: {}, warnings: [] });
 });
 
-const high = { effort: "high" };
-const budget = { budgetTokens: 2_000 };
-
-test("how much to think has no fields but these", () => {
-  expect(names(ReasoningOptionsSchema)).toEqual(["budget_tokens", "effort", "summary"]);
-});
-
-test.each<[string, MessageInitShape<typeof ReasoningOptionsSchema>, string, JsonObject, readonly string[]]>([
-  [
-    "an effort",
-    high,
-    claude,
-    { additionalModelRequestFields: { thinking: { type: "adaptive" } }, outputConfig: high },
-    [],
-  ],
-  [
-    "a budget",
-    budget,
-    claude,
-    { additionalModelRequestFields: { thinking: { type: "enabled", budget_tokens: 2_000 } } },
-    [],
-  ],
-  [
-    "a budget of a newer model",
-    budget,
-    newest,
-    { additionalModelRequestFields: { thinking: { type: "adaptive" } } },
-    ["field_approximated reasoning.budget_tokens"],
-  ],
-  [
-    "an effort of an older model",
-    high,
-    oldest,
-    { additionalModelRequestFields: { thinking: { type: "enabled", budget_tokens: 3_276 } } },
-    ["field_approximated reasoning.effort"],
-  ],
-  ["a summary of an older model", { summary: "auto" }, oldest, {}, ["field_dropped reasoning.summary"]],
-  ["no thinking", { effort: "none" }, claude, { additionalModelRequestFields: { thinking: { type: "disabled" } } }, []],
-  ["an effort of a hidden model", high, profile, { outputConfig: high }, []],
-  [
-    "a budget of a hidden model",
-    budget,
-    profile,
-    { additionalModelRequestFields: { thinking: { type: "enabled", budget_tokens: 2_000 } } },
-    [],
-  ],
-  [
-    "no thinking of a hidden model",
-    { budgetTokens: 0 },
-    profile,
-    { additionalModelRequestFields: { thinking: { type: "disabled" } } },
-    [],
-  ],
-  [
-    "an effort elsewhere",
-    { effort: "minimal", summary: "auto" },
-    nova,
-    { outputConfig: { effort: "low" } },
-    ["field_dropped reasoning.summary", "field_approximated reasoning.effort"],
-  ],
-  ["no thinking elsewhere", { effort: "none" }, llama, {}, ["field_dropped reasoning.effort"]],
-  ["a budget of none elsewhere", { budgetTokens: 0 }, llama, {}, ["field_dropped reasoning.budget_tokens"]],
-])("%s", (_, reasoning, model, body, warnings) => {
-  expect(write({ reasoning }, model)).toEqual({ body, warnings });
-});
-
-test("a budget is refused where no model takes one", () => {
-  expect(refused({ reasoning: budget }, llama)).toBe("reasoning.budget_tokens");
-});
-
-test("top_k goes where the model's is known, and the newest models take no sampler at all", () => {
-  const init = { sampling: { topK: 5, temperature: 0.5, topP: 0.5 } };
-  expect(write(init, nova).body["additionalModelRequestFields"]).toEqual({ inferenceConfig: { topK: 5 } });
-  expect(write(init, llama)).toEqual({
-    body: { inferenceConfig: { temperature: 0.5, topP: 0.5 } },
-    warnings: ["field_dropped sampling.top_k"],
-  });
-  expect(write(init, newest)).toEqual({
-    body: {},
-    warnings: ["field_dropped sampling.top_k", "field_dropped sampling.temperature", "field_dropped sampling.top_p"],
-  });
-});
-
-test("a Claude that thinks gets no sampling that it refuses then, and does not think when it must call a tool", () => {
-  const reasoning = { effort: "high" };
-  const sampling = { temperature: 0.5, topP: 0.9, topK: 5 };
-  expect(write({ reasoning, sampling })).toEqual({
-    body: { additionalModelRequestFields: { thinking: { type: "adaptive" } }, outputConfig: { effort: "high" } },
-    warnings: ["field_dropped sampling.temperature", "field_dropped sampling.top_p", "field_dropped sampling.top_k"],
-  });
-  const must = { tools: [add], toolChoice: { mode: ToolChoice_Mode.REQUIRED } };
-  expect(write({ reasoning, sampling, ...must })).toMatchObject({
-    body: { additionalModelRequestFields: { top_k: 5 }, inferenceConfig: { temperature: 0.5, topP: 0.9 } },
-    warnings: ["field_dropped reasoning"],
-  });
-});
-
 test("a schema that need not be followed is told apart; one choice and plain text are the default", () => {
   const strict = { outputFormat: { kind: { case: "jsonSchema" as const, value: { schema: "{}", strict: false } } } };
   expect(write(strict).warnings).toEqual(["field_dropped output_format.json_schema.strict"]);
@@ -535,7 +404,7 @@ test("metadata that Bedrock does not take is left out, and told once", () => {
 test("an extension of this dialect joins the body, and changes nothing that is set", () => {
   const { body } = write({
     maxOutputTokens: 5,
-    reasoning: high,
+    reasoning: { effort: "high" },
     extensions: {
       "bedrock-converse": {
         inferenceConfig: { future: 1 },

@@ -62,5 +62,6 @@ export const params: Readonly<Record<string, string>> = {
   "sampling.frequency_penalty": "options.frequency_penalty",
   "sampling.seed": "options.seed",
   stop_sequences: "options.stop",
-  top_logprobs: "top_logprobs",
+  // Asks for them; `top_logprobs` need not be there.
+  top_logprobs: "logprobs",
 };

@@ -29,7 +29,8 @@ export const params: Readonly<Record<string, string>> = {
   "sampling.logit_bias": "logit_bias",
   stop_sequences: "stop",
   choice_count: "n",
-  top_logprobs: "top_logprobs",
+  // Asks for them; `top_logprobs` need not be there.
+  top_logprobs: "logprobs",
   service_tier: "service_tier",
   metadata: "metadata",
   user: "safety_identifier",
