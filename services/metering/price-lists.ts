@@ -3,22 +3,27 @@ import { WeirError } from "@weir/kit/weir-error";
 import { createPriceList, type Price, type PriceList } from "@weir/price/price";
 import type { ClientBase } from "pg";
 import type { Database } from "./database.ts";
+import { recordPrices } from "./ledger-deeds.ts";
 import { selectPrices } from "./price-rows.ts";
 
 /**
  * Writes that these prices are the list from now on; nothing when they were already. Lists are written one after another,
- * each with a time behind that of the one before. Called in a transaction that does nothing slow behind it.
+ * each with a time behind that of the one before, also when the database's clock went back. Called in a transaction that does nothing slow behind it.
  * @param prices stand in the ledger
  */
 export async function recordPriceList(client: ClientBase, prices: readonly Price[]): Promise<void> {
   const ids = prices.map((price) => price.id).toSorted();
   await client.query("lock table price_lists in share row exclusive mode");
-  await client.query(
+  const last = await client.query<{ price_ids: readonly string[] }>(
+    "select price_ids from price_lists order by list_number desc limit 1",
+  );
+  const { rowCount } = await client.query(
     `insert into price_lists (told_time, price_ids)
-     select clock_timestamp(), $1::jsonb
+     select greatest(clock_timestamp(), (select max(told_time) + interval '1 microsecond' from price_lists)), $1::jsonb
      where $1::jsonb is distinct from (select price_ids from price_lists order by list_number desc limit 1)`,
     [JSON.stringify(ids)],
   );
+  if (rowCount === 1) await recordPrices(client, last.rows[0]?.price_ids, ids);
 }
 
 /** The price book as of a time. Its prices are known to `find` by the times from which they hold. */

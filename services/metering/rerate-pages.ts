@@ -10,6 +10,7 @@ import {
 } from "./adjustments.ts";
 import { attemptsAsAdjusted } from "./attempts-as-adjusted.ts";
 import type { Database } from "./database.ts";
+import { recordAdjusted } from "./ledger-deeds.ts";
 import type { PriceBookAsOf } from "./price-lists.ts";
 import { type Rerating, rerate } from "./rerate.ts";
 
@@ -71,13 +72,15 @@ export async function reratePage(
     if (apply) {
       const changed = rated.flatMap(({ rating }) => (rating.kind === "changed" ? [rating.adjustment] : []));
       await writeAdjustments(client, runOf(question), changed);
+      await recordAdjusted(client, runOf(question), changed);
     }
     return rated;
   });
   const last = ratings.at(-1);
-  if (ratings.length === reratePageRows && last !== undefined && span.endTimeMs - span.startTimeMs === 1) {
-    // A millisecond that holds more than a page.
-    return { ratings, next: { timeMs: span.startTimeMs, attemptId: last.standing.attemptId, spanMs: 1 } };
+  if (ratings.length === reratePageRows && last !== undefined) {
+    // Of a millisecond that holds more than a page, or of attempts that came since they were counted.
+    const { startTimeMs: timeMs, attemptId } = last.standing;
+    return { ratings, next: { timeMs, attemptId, spanMs: span.endTimeMs - span.startTimeMs } };
   }
   const isLast = span.endTimeMs >= question.endTimeMs;
   const spanMs = span.endTimeMs - span.startTimeMs;
