@@ -309,6 +309,10 @@ export const resources = pgTable(
     account: text("account").notNull(),
     alias: text("alias").notNull(),
     createTime: instant("create_time").notNull().defaultNow(),
+    endUser: text("end_user").notNull().default(""),
+    tags: jsonb("tags").$type<Record<string, string>>(),
+    lookTime: instant("look_time").notNull().defaultNow(),
+    settleTime: instant("settle_time"),
   },
   (table) => [primaryKey({ columns: [table.provider, table.resourceId] })],
 );

@@ -6,6 +6,7 @@ import type { ConversationService } from "@weir/gen/weir/conversation/v1/convers
 import type { IdempotencyService } from "@weir/gen/weir/idempotency/v1/idempotency_service_pb";
 import type { LedgerService } from "@weir/gen/weir/metering/v1/ledger_service_pb";
 import { UsageService } from "@weir/gen/weir/metering/v1/usage_service_pb";
+import type { BatchService } from "@weir/gen/weir/passthrough/v1/batch_service_pb";
 import type { ResourceService } from "@weir/gen/weir/passthrough/v1/resource_service_pb";
 import type { RandomBytes } from "@weir/kit/api-key";
 import type { Clock } from "@weir/kit/clock";
@@ -31,6 +32,8 @@ import { createPriceBook } from "./price-book.ts";
 import { createPriceStore } from "./price-store.ts";
 import { createRecorder, type Recorder } from "./recorder.ts";
 import { createLedgerStore, type LedgerStore } from "./store.ts";
+import { createBatchStore } from "./resources/batch-store.ts";
+import { createBatches } from "./resources/batches.ts";
 import { createResourceStore } from "./resources/resource-store.ts";
 import { createResources } from "./resources/resources.ts";
 import { createUsageService } from "./usage.ts";
@@ -54,6 +57,7 @@ export interface Metering extends Pick<Identity, "accounts" | "teams" | "users" 
   readonly ledger: ServiceImpl<typeof LedgerService>;
   readonly conversations: ServiceImpl<typeof ConversationService>;
   readonly resources: ServiceImpl<typeof ResourceService>;
+  readonly batches: ServiceImpl<typeof BatchService>;
   readonly idempotency: ServiceImpl<typeof IdempotencyService>;
   /** For the JetStream consumer. */
   readonly recorder: Recorder;
@@ -94,6 +98,8 @@ export function createMetering(dependencies: MeteringDependencies): Metering {
   const conflicts = createConflictList(database);
   const keyWaiting = createWaiting(clock);
   const budgetWaiting = createWaiting(clock);
+  /** The list that was prepared last; undefined: none was. */
+  let priceList: PriceList | undefined;
   const identity = createIdentity({ database, pepper, clock, random, waiting: keyWaiting, log });
   const { accounts, teams, users, audit, refusedCalls } = identity;
   return {
@@ -121,6 +127,11 @@ export function createMetering(dependencies: MeteringDependencies): Metering {
     conflicts,
     conversations: createConversations(responses),
     resources: createResources(createResourceStore(database)),
+    batches: createBatches({
+      store: createBatchStore(database),
+      recorder,
+      priceOf: (target, atMs) => priceList?.find(target, atMs),
+    }),
     idempotency: createIdempotencyService(claims),
     startMonthKeeper: (keptMonths) => startMonthKeeper({ database, keptMonths, clock, log }),
     startBudgetSweeper: () => startBudgetSweeper({ database, clock, log }),
@@ -141,6 +152,7 @@ export function createMetering(dependencies: MeteringDependencies): Metering {
         log.warn({ error }, "the ledger's months could not be made; trying again later");
       });
       const settledCount = await prices.add(list.prices);
+      priceList = list;
       if (settledCount > 0) log.info({ count: settledCount }, "attempts that waited for their price have it now");
       const filledCount = await prices.backfill(list);
       if (filledCount > 0) log.info({ count: filledCount }, "attempts that had no price have one now");

@@ -8,9 +8,10 @@ import type {
   RunAttemptRequest,
   RunAttemptResponse,
 } from "@weir/gen/weir/routing/v1/attempt_service_pb";
+import type { BatchService } from "@weir/gen/weir/passthrough/v1/batch_service_pb";
 import type { ForwardAttemptService } from "@weir/gen/weir/passthrough/v1/forward_attempt_service_pb";
 import type { Target } from "@weir/gen/weir/routing/v1/target_pb";
-import { hasEnded, metadataNames, onCallEnd, requestMetadata } from "@weir/kit/call";
+import { type Client, hasEnded, metadataNames, onCallEnd, requestMetadata } from "@weir/kit/call";
 import type { Clock } from "@weir/kit/clock";
 import type { CounterStore } from "@weir/kit/limits/limiter";
 import type { Log } from "@weir/kit/log";
@@ -29,6 +30,7 @@ import type { CallHold } from "./budgets/call-hold.ts";
 import { createBatches } from "./embeddings/batches.ts";
 import type { Journal } from "./journal/journal.ts";
 import { createMeasures, outcomeWord } from "./measures.ts";
+import { startBatchKeeper } from "./passthrough/batch-keeper.ts";
 import { createForwarding } from "./passthrough/forwarding.ts";
 import { createPrincipalReader } from "./principals.ts";
 import type { ProviderSet, ProviderSettings } from "./provider-set.ts";
@@ -68,6 +70,8 @@ export interface Pool {
   readonly service: ServiceImpl<typeof AttemptService>;
   readonly forwarding: ServiceImpl<typeof ForwardAttemptService>;
   status(): PoolStatus;
+  /** Settles batches that have ended, from now until `close`. Called again it begins anew. */
+  keepBatches(service: Pick<Client<typeof BatchService>, "claimBatches" | "settleBatch">): void;
   /**
    * Ends all attempts, each with its settlement, and closes all connections. Call it when the doors have drained and before
    * the journal is closed.
@@ -104,6 +108,7 @@ export function createPool(options: PoolOptions): Pool {
   let draining = 0;
   let lastSet: ProviderSet | undefined;
   let closed = false;
+  let stopBatchKeeper = () => {};
   const measures = createMeasures(options.meter, {
     openStreams: () => openStreams,
     draining: () => draining,
@@ -333,8 +338,21 @@ export function createPool(options: PoolOptions): Pool {
       draining,
       providers: Array.from(limits, ([id, { calls, waiting }]) => ({ id, calls, waiting })),
     }),
+    keepBatches(service) {
+      stopBatchKeeper();
+      const keeper = startBatchKeeper({
+        service,
+        providers: providerSet,
+        keys,
+        dispatcherOf: (origin) => connections.of(origin),
+        clock,
+        log,
+      });
+      stopBatchKeeper = () => keeper.stop();
+    },
     async close() {
       closed = true;
+      stopBatchKeeper();
       batches.close();
       for (const attempt of attempts) attempt.giveUp();
       forwarding.close();

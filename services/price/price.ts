@@ -175,13 +175,17 @@ export function allRates(rates: Rates): AllRates {
   };
 }
 
+/** The service tier of batches. What one used is the sum of its many requests. */
+export const batchTier = "batch";
+
 /**
  * The rates of an attempt: those of its tier, or the standard ones when the price does not know the tier, and of these the
- * ones for the longest input that it reaches.
- * @param inputTotal tokens
+ * ones for the longest input that it reaches. Of a batch nobody tells how long its requests were: they are taken for short.
+ * @param total tokens of input
  */
-export function ratesFor(price: Price, serviceTier: string, inputTotal: number): Rates {
+export function ratesFor(price: Price, serviceTier: string, total: number): Rates {
   const { tiers } = price;
+  const inputTotal = serviceTier === batchTier ? 0 : total;
   if (tiers === undefined) return price.nanoUsdPerMillion;
   const name = tiers.some((tier) => tier.serviceTier === serviceTier) ? serviceTier : "";
   let found: PriceTier | undefined;
@@ -270,14 +274,22 @@ export function billableTokens(usage: Usage): BillableTokens {
 export function costNanoUsd(usage: Usage, price: Price): bigint {
   const tokens = billableTokens(usage);
   const rates = allRates(ratesFor(price, usage.serviceTier ?? "", tokens.inputTotal));
-  let amount = 0n;
+  let amount = feesTimesMillion(usage.serverToolUses, price);
   for (const name of rateNames) if (tokens[name] !== 0) amount += BigInt(tokens[name]) * rates[name];
-  if (price.nanoUsdPerThousandUses !== undefined) {
-    for (const [tool, uses] of Object.entries(usage.serverToolUses)) {
-      amount += BigInt(uses) * (feeOf(price.nanoUsdPerThousandUses, tool) * 1_000n);
-    }
-  }
   return dividedByMillion(amount);
+}
+
+/** What units cost, in nano-USD: uses of tools, seconds of sound, characters, images. Rounded once, half to even. */
+export function unitsNanoUsd(units: Readonly<Record<string, number>>, price: Price): bigint {
+  return dividedByMillion(feesTimesMillion(units, price));
+}
+
+function feesTimesMillion(units: Readonly<Record<string, number>>, { nanoUsdPerThousandUses }: Price): bigint {
+  if (nanoUsdPerThousandUses === undefined) return 0n;
+  return Object.entries(units).reduce(
+    (sum, [unit, count]) => sum + BigInt(count) * (feeOf(nanoUsdPerThousandUses, unit) * 1_000n),
+    0n,
+  );
 }
 
 function feeOf(fees: Readonly<Record<string, bigint>>, tool: string): bigint {

@@ -10,6 +10,7 @@ import { ConversationService } from "@weir/gen/weir/conversation/v1/conversation
 import { IdempotencyService } from "@weir/gen/weir/idempotency/v1/idempotency_service_pb";
 import { LedgerService } from "@weir/gen/weir/metering/v1/ledger_service_pb";
 import { UsageService } from "@weir/gen/weir/metering/v1/usage_service_pb";
+import { BatchService } from "@weir/gen/weir/passthrough/v1/batch_service_pb";
 import { ForwardAttemptService } from "@weir/gen/weir/passthrough/v1/forward_attempt_service_pb";
 import { PassthroughService } from "@weir/gen/weir/passthrough/v1/passthrough_service_pb";
 import { ResourceService } from "@weir/gen/weir/passthrough/v1/resource_service_pb";
@@ -24,6 +25,7 @@ export type MeshIdentity = "edge" | "router" | "pool" | "metering" | "operator";
 const services: readonly (readonly [service: DescService, meshCallers: readonly MeshIdentity[]])[] = [
   [AccountService, ["edge"]],
   [AuditService, ["edge"]],
+  [BatchService, ["pool"]],
   [BudgetService, ["pool"]],
   [TeamService, []],
   [UserService, []],

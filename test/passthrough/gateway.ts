@@ -3,6 +3,7 @@ import { create } from "@bufbuild/protobuf";
 import type { EdgeSettings } from "@weir/edge/config";
 import { pepper, startEdge, stopEdges } from "@weir/edge/testing/harness";
 import { ConfigSchema, ProviderKind } from "@weir/gen/weir/config/v1/config_pb";
+import { BatchService } from "@weir/gen/weir/passthrough/v1/batch_service_pb";
 import { ForwardAttemptService } from "@weir/gen/weir/passthrough/v1/forward_attempt_service_pb";
 import { PassthroughService } from "@weir/gen/weir/passthrough/v1/passthrough_service_pb";
 import { ResourceService } from "@weir/gen/weir/passthrough/v1/resource_service_pb";
@@ -11,9 +12,7 @@ import { createKeyText, keyDigest } from "@weir/kit/api-key";
 import { systemClock } from "@weir/kit/clock";
 import { createMesh } from "@weir/kit/mesh";
 import { noTelemetry } from "@weir/kit/telemetry/none";
-import { migrate } from "@weir/metering/migrate";
-import { createResourceStore } from "@weir/metering/resources/resource-store";
-import { createResources } from "@weir/metering/resources/resources";
+import { createMetering } from "@weir/metering/service";
 import { openTestDatabase } from "@weir/metering/testing";
 import type { Budgets } from "@weir/pool/budgets/budgets";
 import { createFakeJournal, silent } from "@weir/pool/testing/pool-under-test";
@@ -47,7 +46,6 @@ export async function startGateway(options: GatewayOptions = {}) {
   const simulator = createSimulator();
   const { url: simulatorUrl } = await simulator.listen();
   const database = await openTestDatabase("embedded");
-  await migrate(database.database);
   const config = create(ConfigSchema, {
     providers: {
       down: { kind: ProviderKind.OPENAI, baseUrl: "http://127.0.0.1:1/v1", apiKey: "sk-down" },
@@ -72,7 +70,20 @@ export async function startGateway(options: GatewayOptions = {}) {
       unpriced: { targets: [{ provider: "sim", model: "nobody-knows" }] },
     },
   });
-  const prices = createPriceList([price("real-model")]);
+  const halved = { input: 500_000n, cachedInput: 50_000n, cacheWrite: 500_000n, output: 1_000_000n };
+  const prices = createPriceList([
+    price("real-model", {
+      tiers: [{ serviceTier: "batch", inputTokensAbove: 0, nanoUsdPerMillion: halved }],
+    }),
+  ]);
+  const metering = createMetering({
+    database: database.database,
+    pepper,
+    clock: systemClock,
+    ...noTelemetry,
+    log: silent,
+  });
+  await metering.prepare(prices);
   const journal = createFakeJournal();
   const pool = createPool({
     providers: () => providers,
@@ -100,7 +111,9 @@ export async function startGateway(options: GatewayOptions = {}) {
   backend.host("pool", AttemptService, pool.service);
   backend.host("pool", ForwardAttemptService, pool.forwarding, { trustsMesh: true });
   backend.host("router", PassthroughService, router.passthrough, { trustsMesh: true });
-  backend.host("metering", ResourceService, createResources(createResourceStore(database.database)));
+  backend.host("metering", ResourceService, metering.resources);
+  backend.host("metering", BatchService, metering.batches, { trustsMesh: true });
+  const batches = backend.client(BatchService, "metering");
   await backend.start();
   const address = backend.status().address ?? "";
   const front = createMesh({ name: "edge", peers: { router: [address], metering: [address] } });
@@ -124,6 +137,9 @@ export async function startGateway(options: GatewayOptions = {}) {
     intents: journal.intents,
     pool,
     front,
+    /** Looks at the batches that are due, now. */
+    keepBatches: () => pool.keepBatches(batches),
+    query: database.query,
     /** Adds a key of a tenant. */
     addKey(tenant: string, scope: { models?: string[]; endpoints?: string[] } = {}): string {
       const { id, text } = createKeyText(randomBytes);

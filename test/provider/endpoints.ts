@@ -52,6 +52,26 @@ const usageOfImage = {
 export const imageBase64 = Buffer.from("an image").toString("base64");
 export const speechBytes = Buffer.alloc(200_000, "sound ");
 
+/** https://platform.openai.com/docs/api-reference/batch/object */
+const usageOfBatch = {
+  input_tokens: 400_000,
+  input_tokens_details: { cached_tokens: 100_000 },
+  output_tokens: 50_000,
+  output_tokens_details: { reasoning_tokens: 0 },
+  total_tokens: 450_000,
+};
+/** Two answers, and one request that was refused. */
+const batchLines = [
+  { model: "real-model-2026-01-31", usage: { prompt_tokens: 30, completion_tokens: 5, total_tokens: 35 } },
+  { error: { message: "no" } },
+  { model: "real-model-2026-01-31", usage: { prompt_tokens: 12, completion_tokens: 4, total_tokens: 16 } },
+].map((body, at) => ({
+  id: `batch_req_${at}`,
+  custom_id: `request-${at}`,
+  response: { status_code: "error" in body ? 400 : 200, request_id: "r", body },
+  error: null,
+}));
+
 /** The endpoints of OpenAI's API beside chat, as far as tests need them; what is made is kept until the simulator is gone. */
 export function createEndpoints() {
   const kept = new Map<string, Kept>();
@@ -65,6 +85,21 @@ export function createEndpoints() {
     const made = { id, created_at: 1_700_000_000, ...object };
     kept.set(id, { object: made, content });
     return made;
+  }
+
+  /** A batch ends when it is looked at; its metadata says how (`never`: not yet), and where its usage stands. */
+  function endBatch(batch: Kept): void {
+    const { ends = "completed", usage = "lines" } = (batch.object["metadata"] ?? {}) as Record<string, string>;
+    if (batch.object["output_file_id"] !== undefined || ends === "never") return;
+    const content = usage === "lines" ? batchLines.map((line) => `${JSON.stringify(line)}\n`).join("") : "{}\n";
+    const output = keep("file-", { object: "file", purpose: "batch_output" }, Buffer.from(content));
+    batch.object = {
+      ...batch.object,
+      status: ends,
+      [`${ends}_at`]: 1_700_003_600,
+      output_file_id: output["id"],
+      ...(usage === "object" ? { model: "real-model-2026-01-31", usage: usageOfBatch } : {}),
+    };
   }
 
   /** @returns whether there is such an endpoint */
@@ -151,15 +186,11 @@ export function createEndpoints() {
       kept.delete(id);
       return json({ id, object: `${String(found.object["object"])}.deleted`, deleted: true });
     }
-    // A batch is done when it is looked at.
-    if (collection === "batches" && found.object["output_file_id"] === undefined) {
-      const output = keep("file-", { object: "file", purpose: "batch_output" }, Buffer.from("{}\n"));
-      found.object = { ...found.object, status: "completed", output_file_id: output["id"] };
-    }
+    if (collection === "batches") endBatch(found);
     return json(found.object);
   }
 
-  return { answer, calls };
+  return { answer, calls, forget: () => kept.clear() };
 }
 
 function streamImages(response: ServerResponse): true {

@@ -66,6 +66,8 @@ export interface Simulator {
   received(): readonly ReceivedRequest[];
   /** Requests to other endpoints than chat, the oldest first. */
   endpointCalls(): readonly EndpointCall[];
+  /** Loses the files, batches and all else that was made there. */
+  forgetEndpointObjects(): void;
   /** Sessions of Realtime, the oldest first. */
   realtimeCalls(): readonly RealtimeCall[];
   /** Lays a script over the next requests that match. */
@@ -334,6 +336,7 @@ export function createSimulator(options: SimulatorOptions = {}): Simulator {
     attempt: (id) => book.find(id),
     received: () => received,
     endpointCalls: () => endpoints.calls,
+    forgetEndpointObjects: () => endpoints.forget(),
     realtimeCalls: () => realtime.calls,
     script: (script, match) => queue.add({ script: readScript(script), model: match?.model, times: match?.times ?? 1 }),
     clearScripts: () => queue.clear(),

@@ -1,4 +1,4 @@
-import { and, desc, eq, inArray, lt } from "drizzle-orm";
+import { and, desc, eq, inArray, isNotNull, lt, ne, or } from "drizzle-orm";
 import { drizzle } from "drizzle-orm/node-postgres";
 import type { Database } from "../database.ts";
 import { resources } from "../schema.ts";
@@ -13,10 +13,19 @@ export interface ResourceRow {
   readonly createTime: Date;
 }
 
+/** Whose call made a resource. */
+export interface ResourceMaker {
+  readonly tenant: string;
+  readonly key: string;
+  /** Empty: none. */
+  readonly endUser: string;
+  readonly tags: Readonly<Record<string, string>>;
+}
+
 /** Failures are WeirError STORE_UNAVAILABLE. */
 export interface ResourceStore {
   /** @returns false when the id is another tenant's; the same again changes nothing */
-  record(tenant: string, key: string, row: Omit<ResourceRow, "createTime">): Promise<boolean>;
+  record(maker: ResourceMaker, row: Omit<ResourceRow, "createTime">): Promise<boolean>;
   /** Those of the ids that are there, in no order. */
   find(tenant: string, resourceIds: readonly string[]): Promise<readonly ResourceRow[]>;
   /** The newest first. @returns undefined when `after` is not there */
@@ -24,6 +33,7 @@ export interface ResourceStore {
     tenant: string,
     page: { readonly kind: string; readonly countMax: number; readonly after: string },
   ): Promise<readonly ResourceRow[] | undefined>;
+  /** A batch stays until what it used is in the ledger. */
   forget(tenant: string, resourceId: string): Promise<void>;
 }
 
@@ -38,12 +48,12 @@ const columns = {
 
 export function createResourceStore(database: Database): ResourceStore {
   return {
-    record: (tenant, key, row) =>
+    record: ({ tenant, key, endUser, tags }, row) =>
       database.of(tenant).transaction(async (client) => {
         const queries = drizzle(client);
         const added = await queries
           .insert(resources)
-          .values({ ...row, tenant, key })
+          .values({ ...row, tenant, key, endUser, tags: Object.keys(tags).length === 0 ? null : tags })
           .onConflictDoNothing()
           .returning({ resourceId: resources.resourceId });
         if (added.length > 0) return true;
@@ -82,7 +92,7 @@ export function createResourceStore(database: Database): ResourceStore {
       database.of(tenant).transaction(async (client) => {
         await drizzle(client)
           .delete(resources)
-          .where(isOf(tenant, [resourceId]));
+          .where(and(isOf(tenant, [resourceId]), or(ne(resources.kind, "batch"), isNotNull(resources.settleTime))));
       }),
   };
 }

@@ -11,11 +11,11 @@ import type { ResourceRow, ResourceStore } from "./resource-store.ts";
 export function createResources(store: ResourceStore): ServiceImpl<typeof ResourceService> {
   return {
     async recordResource({ resource }, context) {
-      const { tenant, key } = callerOf(context);
+      const { tenant, key, user: endUser, tags } = callerOf(context);
       const place = resource?.place;
       if (resource === undefined || place === undefined) throw new WeirError(ErrorReason.INVALID_REQUEST);
       const { resourceId, kind, alias } = resource;
-      const recorded = await store.record(tenant, key, { resourceId, kind, alias, ...place });
+      const recorded = await store.record({ tenant, key, endUser, tags }, { resourceId, kind, alias, ...place });
       if (!recorded) throw new WeirError(ErrorReason.ALREADY_EXISTS, { metadata: { resource: resourceId } });
       return {};
     },

@@ -128,6 +128,7 @@ export function readUsage(json: JsonObject, endpoint: string): Usage | undefined
     ...present("cachedInputTokens", count(input["cached_tokens"])),
     ...present("audioInputTokens", count(input["audio_tokens"])),
     ...present("imageInputTokens", count(input["image_tokens"])),
+    ...present("reasoningTokens", count(output["reasoning_tokens"])),
     ...present("audioOutputTokens", count(output["audio_tokens"])),
     // "The number of image tokens in the output image", unless the details tell more.
     ...present(

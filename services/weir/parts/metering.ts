@@ -8,6 +8,7 @@ import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import { ConversationService } from "@weir/gen/weir/conversation/v1/conversation_service_pb";
 import { IdempotencyService } from "@weir/gen/weir/idempotency/v1/idempotency_service_pb";
 import { LedgerService } from "@weir/gen/weir/metering/v1/ledger_service_pb";
+import { BatchService } from "@weir/gen/weir/passthrough/v1/batch_service_pb";
 import { ResourceService } from "@weir/gen/weir/passthrough/v1/resource_service_pb";
 import { UsageService } from "@weir/gen/weir/metering/v1/usage_service_pb";
 import { WeirError } from "@weir/kit/weir-error";
@@ -44,6 +45,7 @@ export async function startMetering(root: Root): Promise<Part> {
     mesh.host("metering", LedgerService, metering.ledger);
     mesh.host("metering", ConversationService, metering.conversations);
     mesh.host("metering", ResourceService, metering.resources);
+    mesh.host("metering", BatchService, metering.batches);
     mesh.host("metering", IdempotencyService, metering.idempotency);
     root.stopping.addEventListener("abort", () => metering.endWatches());
     const sweeper = metering.startSweeper();

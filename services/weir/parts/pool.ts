@@ -3,6 +3,7 @@ import { durationMs } from "@bufbuild/protobuf/wkt";
 import type { DependencyHealth } from "@weir/edge/service";
 import { BudgetService } from "@weir/gen/weir/account/v1/budget_service_pb";
 import { UsageService } from "@weir/gen/weir/metering/v1/usage_service_pb";
+import { BatchService } from "@weir/gen/weir/passthrough/v1/batch_service_pb";
 import { ForwardAttemptService } from "@weir/gen/weir/passthrough/v1/forward_attempt_service_pb";
 import { AttemptService } from "@weir/gen/weir/routing/v1/attempt_service_pb";
 import { createBudgets } from "@weir/pool/budgets/budgets";
@@ -63,6 +64,7 @@ export async function startPool(root: Root): Promise<Part> {
       tracer: telemetry.tracer,
       log,
     });
+    const batches = mesh.client(BatchService, "metering");
     mesh.host("pool", AttemptService, pool.service, { trustsMesh: true });
     mesh.host("pool", ForwardAttemptService, pool.forwarding, { trustsMesh: true });
 
@@ -75,6 +77,7 @@ export async function startPool(root: Root): Promise<Part> {
       begin() {
         budgets.begin();
         carriage.begin();
+        pool.keepBatches(batches);
       },
       async stop(timeoutMs) {
         await pool.close();
