@@ -156,10 +156,11 @@ export function createBudgetService({
     async renewLeases({ holder, leases: returns }) {
       const answer = await leases.renew(
         holder,
-        returns.map(({ leaseId, returnedTotalNanoUsd, forgotten }) => ({
+        returns.map(({ leaseId, returnedTotalNanoUsd, forgotten, grantedTotalNanoUsd }) => ({
           leaseId,
           returnedTotal: returnedTotalNanoUsd,
           forgotten,
+          grantedTotal: grantedTotalNanoUsd,
         })),
       );
       return { leases: answer.leases.map(toProtoLease), ended: [...answer.ended] };

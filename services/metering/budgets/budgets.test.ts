@@ -159,6 +159,31 @@ describe.each(["embedded", "postgres"] as const)("%s", (engine) => {
     expect(await standing("a")).toEqual({ spent: 60n, leased: 10n });
   });
 
+  test("a lease that was added to after its pool forgot it stays the pool's", async () => {
+    await create("a", 1_000n);
+    const { leases } = await acquire(holder, { a: 100n });
+    const leaseId = leases[0]?.leaseId ?? 0n;
+    const more = await acquire(holder, { a: 10n });
+    expect(more.leases[0]).toMatchObject({ leaseId, grantedTotalNanoUsd: 110n });
+    const forget = (grantedTotalNanoUsd: bigint) =>
+      service.renewLeases({ holder, leases: [{ leaseId, forgotten: true, grantedTotalNanoUsd }] });
+    expect(await forget(100n)).toMatchObject({ leases: [{ grantedTotalNanoUsd: 110n }], ended: [] });
+    expect((await acquire(holder, { a: 10n })).leases[0]).toMatchObject({ leaseId, grantedTotalNanoUsd: 120n });
+    expect((await forget(120n)).ended).toEqual([]);
+    expect((await acquire(holder, { a: 10n })).leases[0]?.leaseId).not.toBe(leaseId);
+    expect((await forget(120n)).ended).toEqual([leaseId]);
+  });
+
+  test("that a lease has ended does not say that its budget is gone", async () => {
+    await create("a", 100n);
+    const { leases } = await acquire(holder, { a: 100n });
+    await db.query("update budget_leases set expire_time = now() - interval '61 seconds'");
+    await acquire(other, { a: 1n });
+    const ask = { account: { budget: "a", subject: "" }, leaseId: leases[0]?.leaseId ?? 0n, neededNanoUsd: 1n };
+    const { results } = await service.acquireLeases({ holder, keep: durationFromMs(30_000), groups: [{ asks: [ask] }] });
+    expect(results).toMatchObject([{ outcome: LeaseOutcome.HELD }]);
+  });
+
   test("a recorded attempt moves its charge from its leases to what is spent", async () => {
     await create("a", 1_000n, { softPercents: [50, 90] });
     await create("b", 1_000n);

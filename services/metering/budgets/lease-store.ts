@@ -54,8 +54,18 @@ export interface LeaseStore {
   /** Keeps leases alive, and takes what is given back. A forgotten one is nobody's from then on. */
   renew(
     holder: string,
-    returns: readonly { readonly leaseId: bigint; readonly returnedTotal: bigint; readonly forgotten: boolean }[],
+    returns: readonly LeaseReturn[],
   ): Promise<{ readonly leases: readonly LeaseState[]; readonly ended: readonly bigint[] }>;
+}
+
+/** What a holder says of one of its leases. Amounts in nano-USD, since the lease began. */
+export interface LeaseReturn {
+  readonly leaseId: bigint;
+  readonly returnedTotal: bigint;
+  /** Whether the holder has nothing more to do with it, provided that no more was granted than `grantedTotal`. */
+  readonly forgotten: boolean;
+  /** Undefined: whatever was granted. */
+  readonly grantedTotal: bigint | undefined;
 }
 
 /** How long a lease lives without a renewal. */
@@ -85,23 +95,25 @@ export function createLeaseStore(database: Database): LeaseStore {
           true,
         );
         const windows = await lockWindows(client, windowOf.values());
-        const back = new Map(returns.map(({ leaseId, returnedTotal }) => [String(leaseId), returnedTotal]));
-        const forgotten = new Set(returns.filter((one) => one.forgotten).map(({ leaseId }) => String(leaseId)));
+        const said = new Map(returns.map((one) => [String(one.leaseId), one]));
         const { rows } = await client.query<LeaseRow>({
           name: "lock-own-leases",
           text: `select lease_id, window_id, holder, outstanding_nano_usd, granted_total_nano_usd, returned_total_nano_usd
                  from budget_leases where lease_id = any($1::int8[]) and holder = $2 and not ended
                  order by lease_id for update`,
-          values: [[...back.keys()], holder],
+          values: [[...said.keys()], holder],
         });
         const kept = rows.map((row) => {
           const outstanding = BigInt(row.outstanding_nano_usd);
+          const granted = BigInt(row.granted_total_nano_usd);
           const before = BigInt(row.returned_total_nano_usd);
-          const total = back.get(row.lease_id) ?? 0n;
+          const { returnedTotal: total = 0n, forgotten = false, grantedTotal } = said.get(row.lease_id) ?? {};
+          const isForgotten = forgotten && (grantedTotal ?? granted) === granted;
           const amount = decideReturn(outstanding, before, total);
           const window = windows.get(row.window_id);
           if (window !== undefined) window.leased -= amount;
-          return { row, outstanding: outstanding - amount, returnedTotal: total > before ? total : before };
+          const returnedTotal = total > before ? total : before;
+          return { row, granted, outstanding: outstanding - amount, returnedTotal, isForgotten };
         });
         await client.query({
           name: "renew-leases",
@@ -114,15 +126,13 @@ export function createLeaseStore(database: Database): LeaseStore {
             kept.map(({ row }) => row.lease_id),
             kept.map(({ outstanding }) => String(outstanding)),
             kept.map(({ returnedTotal }) => String(returnedTotal)),
-            kept.map(({ row }) => forgotten.has(row.lease_id)),
+            kept.map(({ isForgotten }) => isForgotten),
           ],
         });
         await writeWindows(client, windows.values());
         const alive = new Set(kept.map(({ row }) => row.lease_id));
         return {
-          leases: kept.flatMap(({ row }) =>
-            stateOf(row.lease_id, BigInt(row.granted_total_nano_usd), windows, row.window_id),
-          ),
+          leases: kept.flatMap(({ row, granted }) => stateOf(row.lease_id, granted, windows, row.window_id)),
           ended: returns.map(({ leaseId }) => leaseId).filter((id) => !alive.has(String(id))),
         };
       }),
@@ -138,7 +148,7 @@ interface LeaseRow {
   readonly returned_total_nano_usd: string;
 }
 
-/** The window of each ask; those that are not there belong to a budget that is not enforced. */
+/** The window of each ask; those that are not there belong to a budget that is not enforced, or to a lease that has ended. */
 async function resolve(client: ClientBase, asks: readonly LeaseAsk[]): Promise<ReadonlyMap<LeaseAsk, string>> {
   const windowOf = new Map<LeaseAsk, string>();
   const fresh = asks.filter(({ leaseId }) => leaseId === 0n);
@@ -193,6 +203,10 @@ function decideGroup(
   const amounts: { readonly window: LockedWindow; readonly amount: bigint }[] = [];
   for (const ask of group) {
     const window = windows.get(windowOf.get(ask) ?? "");
+    if (window === undefined && ask.leaseId !== 0n) {
+      // The lease has ended, which says nothing of its budget.
+      return { outcome: "held", account: ask.account, unspent: 0n, windowEndsInMs: null };
+    }
     if (window === undefined || !window.enforced) return { outcome: "gone", account: ask.account };
     const holders = new Set((live.get(window.windowId) ?? []).map((lease) => lease.holder)).add(holder).size;
     const amount = decideGrant(standingOf(window), { needed: ask.needed, preferred: ask.preferred, holders });

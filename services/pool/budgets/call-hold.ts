@@ -33,7 +33,7 @@ export class CallHold {
   /** More is not asked for again before so much output has come. */
   private askAgainAt = 0;
   private growing: "can" | "waits" | "need-not" = "can";
-  /** A budget that it was for is not enforced any more. */
+  /** None of the budgets that it was for is enforced any more. */
   private unbounded = false;
   /** Whether the intent is on record, so that a settlement will follow. */
   private kept = false;

@@ -42,6 +42,8 @@ export interface Held {
   readonly leases: readonly Lease[];
   amount: number;
   over: boolean;
+  /** What it has of leases whose budget is not enforced any more: it grows without them. */
+  readonly frozen: Map<Lease, number>;
 }
 
 /**
@@ -117,7 +119,7 @@ export class LeaseBook {
       lease.holds += 1;
       lease.used = true;
     }
-    return { leases, amount, over: false };
+    return { leases, amount, over: false, frozen: new Map() };
   }
 
   /** How much of an amount a hold's lease lacks now, whichever window it is of; 0: nothing. */
@@ -128,7 +130,7 @@ export class LeaseBook {
   /** Adds to a hold, in every lease or in none. */
   extend(held: Held, amount: number, nowMs: number): boolean {
     if (held.over) return false;
-    for (const lease of held.leases) if (this.lacksMore(lease, amount, nowMs) > 0) return false;
+    for (const lease of growing(held)) if (this.lacksMore(lease, amount, nowMs) > 0) return false;
     this.grow(held, amount);
     return true;
   }
@@ -141,17 +143,23 @@ export class LeaseBook {
     if (held.over) return 0;
     const beyond = charge - held.amount;
     if (beyond > 0) {
-      const free = Math.min(...held.leases.map((lease) => (nowMs < lease.expireMs ? lease.free : 0)));
-      this.grow(held, Math.min(beyond, free));
+      const free = Math.min(beyond, ...growing(held).map((lease) => (nowMs < lease.expireMs ? lease.free : 0)));
+      this.grow(held, free);
     }
     held.over = true;
     const covered = Math.min(charge, held.amount);
     for (const lease of held.leases) {
       // One that the store has ended is not in the book any more.
-      if (lease.expireMs > 0) lease.free += held.amount - covered;
+      const has = held.frozen.get(lease) ?? held.amount;
+      if (lease.expireMs > 0) lease.free += Math.max(0, has - covered);
       lease.holds -= 1;
     }
     return covered;
+  }
+
+  /** A budget is not enforced any more: the hold grows without its leases from now on. */
+  freeze(held: Held, budget: string): void {
+    for (const lease of growing(held)) if (lease.account.budget === budget) held.frozen.set(lease, held.amount);
   }
 
   /** Takes out of hand what is to be given back. */
@@ -172,10 +180,15 @@ export class LeaseBook {
   }
 
   private grow(held: Held, amount: number): void {
-    for (const lease of held.leases) {
+    for (const lease of growing(held)) {
       lease.free -= amount;
       lease.used = true;
     }
     held.amount += amount;
   }
+}
+
+/** The leases of which a hold takes more when it grows. */
+export function growing({ leases, frozen }: Held): readonly Lease[] {
+  return frozen.size === 0 ? leases : leases.filter((lease) => !frozen.has(lease));
 }

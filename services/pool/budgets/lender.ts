@@ -12,7 +12,7 @@ import type { Client } from "@weir/kit/call";
 import type { Clock } from "@weir/kit/clock";
 import type { Log } from "@weir/kit/log";
 import { CallCancelled, WeirError } from "@weir/kit/weir-error";
-import type { Account, Held, Lease, LeaseBook } from "./lease-book.ts";
+import { type Account, growing, type Held, type Lease, type LeaseBook } from "./lease-book.ts";
 import { Line, type Turn, type Waiter } from "./line.ts";
 
 export interface LenderDeps {
@@ -56,6 +56,8 @@ const askAgainMaxMs = 250;
 const giveBackDelayMs = 10;
 /** The store takes no more in one call. */
 const leasesAtOnce = 10_000;
+/** The most that is asked for ahead, in nano-USD: the store takes no larger number. */
+const askedMax = 9_000_000_000_000_000;
 /** Accounts of one call to the store, and calls that one question is about. */
 const groupsMax = 32;
 
@@ -126,7 +128,7 @@ export class Lender {
    * @param told how it ended; may be called before this returns
    */
   extend(held: Held, amount: number, told: (kind: Turn["kind"]) => void): void {
-    const accounts = held.leases.map(({ account }) => account);
+    const accounts = growing(held).map(({ account }) => account);
     const isFree = !this.line.isAwaited(accounts);
     if (isFree && this.deps.book.extend(held, amount, this.deps.clock.monotonic())) {
       told("held");
@@ -251,13 +253,13 @@ export class Lender {
         account: { budget: account.budget, subject: account.subject },
         leaseId,
         neededNanoUsd: BigInt(needed),
-        preferredNanoUsd: BigInt(Math.max(needed, ahead)),
+        preferredNanoUsd: BigInt(Math.max(needed, Math.min(ahead, askedMax))),
       });
     };
     const asks =
       held === undefined
         ? accounts.map((account) => ask(account, 0n, book.lacks(account, amount, nowMs)))
-        : held.leases.map((lease) => ask(lease.account, lease.id, book.lacksMore(lease, amount, nowMs)));
+        : growing(held).map((lease) => ask(lease.account, lease.id, book.lacksMore(lease, amount, nowMs)));
     return asks.filter(({ neededNanoUsd }) => neededNanoUsd > 0n);
   }
 
@@ -306,13 +308,11 @@ export class Lender {
     for (const [account, { untilMs }] of this.pauses) if (untilMs + renewEveryMs <= nowMs) this.pauses.delete(account);
     const { book } = this.deps;
     if (this.renewing) return;
-    const leases: Lease[] = [];
-    for (const lease of book.all) {
-      if (leases.length >= leasesAtOnce) break;
+    const leases = [...book.all];
+    for (const lease of leases) {
       const isIdle = !lease.used || nowMs >= lease.windowEndMs || this.isTight(lease.account);
       lease.used = false;
       if (isIdle) book.giveBack(lease, lease.free);
-      leases.push(lease);
     }
     if (leases.length > 0) void this.renew(leases);
   }
@@ -328,33 +328,47 @@ export class Lender {
   }
 
   private async renew(leases: readonly Lease[]): Promise<void> {
-    const { service, holder, clock, book, log } = this.deps;
-    const askedMs = clock.monotonic();
     this.renewing = true;
-    const forgotten = new Set(leases.filter((lease) => lease.free === 0 && lease.holds === 0 && !lease.used));
     try {
-      const answer = await service.renewLeases(
-        {
-          holder,
-          leases: leases.map((lease) => ({
-            leaseId: lease.id,
-            returnedTotalNanoUsd: BigInt(lease.returnedTotal),
-            forgotten: forgotten.has(lease),
-          })),
-        },
-        { timeoutMs: callTimeoutMs },
-      );
-      for (const lease of answer.leases) if (book.get(lease.leaseId) !== undefined) this.learn(lease, askedMs);
-      for (const lease of forgotten) book.drop(lease);
-      for (const id of answer.ended) book.end(id);
-      if (answer.ended.length > 0)
-        log.warn({ count: answer.ended.length }, "leases of budgets ended before their calls did");
+      for (let at = 0; at < leases.length; at += leasesAtOnce)
+        await this.renewSome(leases.slice(at, at + leasesAtOnce));
     } catch (thrown) {
       // What was given back is told again the next time.
-      log.debug({ error: thrown }, "leases of budgets could not be renewed");
+      this.deps.log.debug({ error: thrown }, "leases of budgets could not be renewed");
     } finally {
       this.renewing = false;
     }
+  }
+
+  private async renewSome(leases: readonly Lease[]): Promise<void> {
+    const { service, holder, clock, book, log } = this.deps;
+    const askedMs = clock.monotonic();
+    const idle = leases.filter((lease) => lease.free === 0 && lease.holds === 0 && !lease.used);
+    const forgotten = new Map(idle.map((lease) => [lease.id, BigInt(lease.grantedTotal)]));
+    const answer = await service.renewLeases(
+      {
+        holder,
+        leases: leases.map(({ id, returnedTotal }) => {
+          const grantedTotalNanoUsd = forgotten.get(id);
+          return {
+            leaseId: id,
+            returnedTotalNanoUsd: BigInt(returnedTotal),
+            ...(grantedTotalNanoUsd === undefined ? {} : { forgotten: true, grantedTotalNanoUsd }),
+          };
+        }),
+      },
+      { timeoutMs: callTimeoutMs },
+    );
+    for (const word of answer.leases) {
+      const lease = book.get(word.leaseId);
+      if (lease === undefined) continue;
+      this.learn(word, askedMs);
+      // One that was added to meanwhile stays ours.
+      if (forgotten.get(lease.id) === word.grantedTotalNanoUsd) book.drop(lease);
+    }
+    for (const id of answer.ended) book.end(id);
+    if (answer.ended.length > 0)
+      log.warn({ count: answer.ended.length }, "leases of budgets ended before their calls did");
   }
 
   private isTight(account: Account): boolean {

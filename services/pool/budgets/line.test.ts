@@ -67,3 +67,37 @@ test("a budget that is gone lets those go who waited for nothing else", () => {
   line.serve(1);
   expect(told).toEqual(["one free", "both held"]);
 });
+
+test("a call under way that waits when one of its budgets is gone goes on within the others, and not beyond them", () => {
+  const book = new LeaseBook();
+  const line = new Line(book);
+  const [a, b] = [accountOf("a"), accountOf("b")];
+  const told: string[] = [];
+  grant(book, a, 10);
+  grant(book, b, 10);
+  const held = book.take([a, b], 10, 1);
+  const leases = held?.leases ?? [];
+  line.add({ accounts: [a, b], held, amount: 5, turn: ({ kind }) => told.push(kind) });
+  line.leaveOut("a");
+  line.serve(1);
+  expect(told).toEqual([]);
+  grant(book, b, 15);
+  line.serve(1);
+  expect(told).toEqual(["held"]);
+  expect(held?.amount).toBe(15);
+  if (held !== undefined) expect(book.settle(held, 12, 1)).toBe(12);
+  // Of the first it had ten, all of which were spent; of the second fifteen.
+  expect(leases.map(({ free }) => free)).toEqual([0, 3]);
+});
+
+test("a call under way of whose budgets none is left needs no more of them", () => {
+  const book = new LeaseBook();
+  const line = new Line(book);
+  const a = accountOf("a");
+  const told: string[] = [];
+  grant(book, a, 10);
+  const held = book.take([a], 10, 1);
+  line.add({ accounts: [a], held, amount: 5, turn: ({ kind }) => told.push(kind) });
+  line.leaveOut("a");
+  expect(told).toEqual(["free"]);
+});

@@ -96,7 +96,8 @@ export class Line {
     for (const waiter of this.all()) {
       if (!waiter.accounts.some((account) => account.budget === budget)) continue;
       this.count(waiter, -1);
-      waiter.accounts = waiter.held === undefined ? waiter.accounts.filter((account) => account.budget !== budget) : [];
+      waiter.accounts = waiter.accounts.filter((account) => account.budget !== budget);
+      if (waiter.held !== undefined) this.book.freeze(waiter.held, budget);
       this.count(waiter, 1);
       if (waiter.accounts.length > 0) continue;
       this.remove(waiter);

@@ -51,8 +51,8 @@ export type Config = Message<"weir.config.v1.Config"> & {
   aliases: { [key: string]: AliasConfig };
 
   /**
-   * Prices beside the built-in list; one that names the same provider, model and effective date
-   * replaces the built-in one.
+   * Prices before the built-in list: built-in prices of a model count only before the first of these
+   * that is about it, be it by a pattern.
    *
    * @generated from field: repeated weir.config.v1.PriceConfig prices = 4;
    */
