@@ -21,6 +21,7 @@ import { ensureFirstKey, type FirstKey } from "./first-key.ts";
 import { findProgram, freePorts, isFree, preparePostgres, waitForPort } from "./local-servers.ts";
 import type { Environment } from "./settings.ts";
 import { type ProcessPlan, supervise, type Supervised } from "./supervisor.ts";
+import { waitUntilKnown, waitUntilReady } from "./readiness.ts";
 import { pickModel } from "./welcome.ts";
 import { OperatorError } from "./operator-error.ts";
 
@@ -61,7 +62,6 @@ export interface LocalMesh {
 const main = join(import.meta.dirname, "main.ts");
 const tether = join(import.meta.dirname, "tether.ts");
 const serverTimeoutMs = 60_000;
-const readyTimeoutMs = 120_000;
 const serviceStopMs = 60_000;
 const serverStopMs = 15_000;
 /** A process that ends so often before the mesh is ready will not get there. */
@@ -149,7 +149,10 @@ export async function startLocalMesh(options: LocalMeshOptions): Promise<LocalMe
     const url = `http://127.0.0.1:${environmentOf("edge")["WEIR_PORT"]}`;
     const metering = environmentOf("metering")["WEIR_LISTEN"] ?? "";
     const router = environmentOf("router")["WEIR_LISTEN"] ?? "";
-    await waitUntilReady(`${url}/health/ready`, signal, () => [...ends].find(([, count]) => count >= endsMax)?.[0]);
+    await waitUntilReady(url, signal, () => {
+      const name = [...ends].find(([, count]) => count >= endsMax)?.[0];
+      return name && `${name} does not start; its own lines above say why`;
+    });
     writePrivateFile(folder.meteringAddress, `${metering}\n`);
 
     const client = createMesh({ name: "weir-mesh", peers: { metering: [metering], router: [router] } });
@@ -158,6 +161,7 @@ export async function startLocalMesh(options: LocalMeshOptions): Promise<LocalMe
     try {
       await client.start();
       const key = await ensureFirstKey(accounts, folder);
+      await waitUntilKnown(url, key, signal);
       const { routes } = await routing.listRoutes({}, { timeoutMs: 10_000 });
       return {
         url,
@@ -279,22 +283,4 @@ async function serverPlan(
     return { command, args: [tether, "SIGINT", owner, program, "-D", folder, "-p", port, ...settings] };
   }
   throw new Error(`${service.name}: no program of this machine stands for the image ${service.image}`);
-}
-
-async function waitUntilReady(url: string, signal: AbortSignal, failing: () => string | undefined): Promise<void> {
-  const end = performance.now() + readyTimeoutMs;
-  while (!signal.aborted) {
-    try {
-      const response = await fetch(url, { signal: AbortSignal.timeout(2_000) });
-      await response.body?.cancel();
-      if (response.ok) return;
-    } catch {
-      // Not yet; what keeps it from starting is in its own log.
-    }
-    const name = failing();
-    if (name !== undefined) throw new OperatorError(`${name} does not start; its own lines above say why`);
-    if (performance.now() > end) throw new OperatorError(`the edge is not ready after ${readyTimeoutMs / 1_000} s`);
-    await new Promise((resolve) => setTimeout(resolve, 100));
-  }
-  throw new Error("given up");
 }

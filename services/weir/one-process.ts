@@ -13,6 +13,7 @@ import {
 import { refuseFolderInUse } from "./folder-in-use.ts";
 import { ensureFirstKey, type FirstKey } from "./first-key.ts";
 import { type Environment, environmentOf, type Settings, withoutSettings } from "./settings.ts";
+import { waitUntilKnown, waitUntilReady } from "./readiness.ts";
 import { supervise, type Supervised } from "./supervisor.ts";
 import { pickModel } from "./welcome.ts";
 import { OperatorError } from "./operator-error.ts";
@@ -43,10 +44,12 @@ const main = join(import.meta.dirname, "main.ts");
 /** The first start creates a database: a few seconds, on a slow machine more. */
 const readyTimeoutMs = 120_000;
 const meteringStopMs = 15_000;
+/** Whoever stops a gateway that starts ends its process. */
+const neverStopped = new AbortController().signal;
 
 /**
  * Starts a gateway that needs no other server. Metering runs as a child process, reached over a socket that only this user
- * can open; it ends when this process does, however that ends.
+ * can open; it ends when this process does, however that ends. Resolves when the edge is ready, and knows a key that was made now.
  * @throws Error that names the fix when the data folder is in use or the port is taken; nothing is left running then
  */
 export async function startOneProcess(options: OneProcessOptions): Promise<OneProcess> {
@@ -82,6 +85,8 @@ export async function startOneProcess(options: OneProcessOptions): Promise<OnePr
     if (running.url === undefined) throw new Error("the edge has no address");
     writePrivateFile(folder.meteringAddress, `${address}\n`);
     const key = await ensureFirstKey(running.clients.accounts, folder);
+    await waitUntilReady(running.url, neverStopped);
+    await waitUntilKnown(running.url, key, neverStopped);
     const { routes } = await running.clients.routes.listRoutes({}, { timeoutMs: 5_000 });
     return {
       ...running,
