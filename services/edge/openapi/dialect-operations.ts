@@ -1,4 +1,5 @@
 import { operations } from "../routes/passthrough/operations.ts";
+import { secretPaths } from "../routes/passthrough/realtime.ts";
 import type { FailureForm, MediaFacts, OperationFacts, ParameterFacts } from "./operation.ts";
 import type { Schema } from "./schema.ts";
 
@@ -285,12 +286,14 @@ const table: Readonly<Record<string, DialectFacts>> = {
     status: "101",
     responseText: "The connection is a WebSocket now.",
   },
-  "POST /realtime/client_secrets": call(
-    "OpenAI",
-    "Create a secret for a Realtime client",
-    `${openaiDocs}/resources/realtime`,
-    json(object({ session: object({ model }) }), { session: { type: "realtime", model: "weir-demo" } }),
-    json(object({ value: text, expires_at: { type: "integer" } })),
+  ...Object.fromEntries(
+    secretPaths.map((path): [string, DialectFacts] => [
+      `POST ${path}`,
+      {
+        ...call("OpenAI", "Not served", `${openaiDocs}/resources/realtime`, json(anyObject), json(anyObject)),
+        description: "Refused: clients connect to `/v1/realtime` with a key of the gateway.",
+      },
+    ]),
   ),
   "POST /models/{id=**}:generateContent": call(
     "Gemini",

@@ -127,6 +127,16 @@ test("comments and rules of the protos are in it", async () => {
   expect(generate?.properties["model"]).toMatchObject({ minLength: 1, maxLength: 512 });
 });
 
+test("headers that operations read are told, and shown on the page to read", async () => {
+  const { document, url } = await fetchDocument();
+  const parametersOf = (path: string, method: string) => JSON.stringify(document.paths[path]?.[method]?.["parameters"]);
+  expect(parametersOf("/v1/teams", "post")).toMatch(/IdempotencyKey.*ServerTimeout/);
+  expect(parametersOf("/v1/teams", "get")).not.toContain("IdempotencyKey");
+  expect(parametersOf("/v1/chat/completions", "post")).not.toContain("ServerTimeout");
+  const page = await (await fetch(`${url}/redoc`)).text();
+  expect(page.match(/Idempotency-Key/g)?.length).toBeGreaterThan(50);
+});
+
 test.each([
   ["/v1/{name=teams/*}", "/v1/teams/{team}"],
   ["/v1/{model=models/**}:generate", "/v1/models/{model}:generate"],

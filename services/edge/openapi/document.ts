@@ -2,7 +2,7 @@ import type { Route } from "../routes/route.ts";
 import type { PublicMethod } from "../rpc/public-methods.ts";
 import { resolveHttpMethods } from "../transcode/rules.ts";
 import { dialectFacts } from "./dialect-operations.ts";
-import { type OperationFacts, operationObject } from "./operation.ts";
+import { type CommonHeader, type OperationFacts, operationObject } from "./operation.ts";
 import { documentPath } from "./paths.ts";
 import { connectOperation, restOperation } from "./rpc-operations.ts";
 import { createSchemas, type Schema } from "./schema.ts";
@@ -83,6 +83,11 @@ export function buildDocument({ routes, methods, comments, version }: DocumentDe
     };
   }
 
+  function headersOf({ method, path, access }: Route): CommonHeader[] {
+    const headers: CommonHeader[] = byRule.has(`${method} ${path}`) ? ["ServerTimeout"] : [];
+    return method === "POST" && access !== "open" ? ["IdempotencyKey", ...headers] : headers;
+  }
+
   for (const route of routes) {
     const key = documentKey(route, routes);
     if (key.isTwin) continue;
@@ -91,7 +96,7 @@ export function buildDocument({ routes, methods, comments, version }: DocumentDe
     const methodsOfPath = (paths[key.path] ??= {});
     const method = route.method.toLowerCase();
     if (method in methodsOfPath) throw new Error(`two routes are ${route.method} ${key.path}`);
-    methodsOfPath[method] = operationObject(facts);
+    methodsOfPath[method] = operationObject(facts, headersOf(route));
   }
   return {
     openapi: "3.1.0",
@@ -110,6 +115,7 @@ export function buildDocument({ routes, methods, comments, version }: DocumentDe
     components: {
       schemas: { ...failureSchemas, ...Object.fromEntries(schemas.components) },
       responses: failureResponses,
+      parameters: commonHeaders,
       securitySchemes: {
         bearer: {
           type: "http",
@@ -142,6 +148,22 @@ function serviceText(
   const service = methods.find(({ desc }) => desc.parent.name === name)?.desc.parent;
   return (service && comments[service.typeName]) ?? name;
 }
+
+const commonHeaders: Readonly<Record<CommonHeader, Schema>> = {
+  IdempotencyKey: {
+    name: "Idempotency-Key",
+    in: "header",
+    schema: { type: "string", pattern: "^[!-~]{1,255}$" },
+    description:
+      "The same request under the same key is answered again in the same words, with `idempotency-replayed: true`, for 24 hours. Not with multipart bodies.",
+  },
+  ServerTimeout: {
+    name: "X-Server-Timeout",
+    in: "header",
+    schema: { type: "number", exclusiveMinimum: 0, maximum: 86_400 },
+    description: "Seconds that the call may take, at most 35 where nothing streams.",
+  },
+};
 
 const string = { type: "string" };
 const details = { type: "array", items: { type: "object" } };

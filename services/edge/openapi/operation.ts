@@ -36,9 +36,16 @@ export interface ParameterFacts {
   readonly description?: string | undefined;
 }
 
+/** Headers that many operations read; each is a parameter among the components. */
+export type CommonHeader = "IdempotencyKey" | "ServerTimeout";
+
 /** The operation as OpenAPI 3.1 has it. https://spec.openapis.org/oas/v3.1.1.html#operation-object */
-export function operationObject(facts: OperationFacts): Schema {
+export function operationObject(facts: OperationFacts, headers: readonly CommonHeader[]): Schema {
   const { tag, operationId, summary, description, docsUrl, parameters = [], request, response, failures } = facts;
+  const own = [
+    ...parameters.map(parameterObject),
+    ...headers.map((header) => ({ $ref: `#/components/parameters/${header}` })),
+  ];
   const failure = { $ref: `#/components/responses/${failures}` };
   return {
     tags: [tag],
@@ -46,7 +53,7 @@ export function operationObject(facts: OperationFacts): Schema {
     summary,
     ...(description !== undefined && { description }),
     ...(docsUrl !== undefined && { externalDocs: { url: docsUrl, description: "The vendor's own page." } }),
-    ...(parameters.length > 0 && { parameters: parameters.map(parameterObject) }),
+    ...(own.length > 0 && { parameters: own }),
     ...(request !== undefined && { requestBody: { required: request.required, content: request.content } }),
     responses: {
       [facts.status ?? "200"]: {

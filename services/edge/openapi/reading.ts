@@ -16,6 +16,7 @@ export function readingPage(document: OpenApiDocument): string {
     operations: operations.filter(({ operation }) => (operation["tags"] as readonly string[]).includes(name)),
   }));
   const schemas = Object.entries((components["schemas"] ?? {}) as Record<string, Schema>);
+  const common = (components["parameters"] ?? {}) as Record<string, Schema>;
   const contents = sections
     .map(
       ({ name, operations: own }) =>
@@ -30,7 +31,7 @@ export function readingPage(document: OpenApiDocument): string {
   const main = sections
     .map(
       ({ name, description, operations: own }) =>
-        `<section><h2 id="${anchor(name)}">${escaped(name)}</h2><p>${prose(description)}</p>${own.map(operationHtml).join("")}</section>`,
+        `<section><h2 id="${anchor(name)}">${escaped(name)}</h2><p>${prose(description)}</p>${own.map((each) => operationHtml(each, common)).join("")}</section>`,
     )
     .join("");
   const types = schemas
@@ -50,10 +51,19 @@ export function readingPage(document: OpenApiDocument): string {
 `;
 }
 
-function operationHtml({ path, method, operation }: { path: string; method: string; operation: Schema }): string {
+interface Operation {
+  readonly path: string;
+  readonly method: string;
+  readonly operation: Schema;
+}
+
+/** @param common parameters that operations refer to */
+function operationHtml({ path, method, operation }: Operation, common: Readonly<Record<string, Schema>>): string {
   const docs = operation["externalDocs"] as Schema | undefined;
   const request = operation["requestBody"] as Schema | undefined;
-  const parameters = (operation["parameters"] ?? []) as readonly Schema[];
+  const parameters = ((operation["parameters"] ?? []) as readonly Schema[]).map(
+    (each) => common[textOf(each, "$ref").split("/").at(-1) ?? ""] ?? each,
+  );
   return `<article>
 <h3 id="${anchor(textOf(operation, "operationId"))}">${escaped(textOf(operation, "summary"))}</h3>
 <p class="path">${badge(method)} <code>${escaped(path)}</code></p>
