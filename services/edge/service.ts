@@ -155,8 +155,8 @@ export function createEdge(deps: EdgeDeps): Edge {
     isOverloaded: () => openRequests() > settings().requestsMax || alarms.lagMs > lagMaxMs,
   });
   const methods = createPublicMethods(deps.rpc, createModelRules());
-  const grpc = createGrpcDoor({ methods, admit, settings, report, newRequestId, tracer: deps.tracer, clock });
   const memory = createBodyMemory(() => settings().bodiesBytesMax);
+  const grpc = createGrpcDoor({ methods, admit, settings, memory, report, newRequestId, tracer: deps.tracer, clock });
   const idempotency = createIdempotency({
     claims: deps.idempotency,
     secret: deps.pepper,

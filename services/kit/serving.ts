@@ -115,6 +115,11 @@ export function requestTooLarge(bytesMax: number): WeirError {
   return new WeirError(ErrorReason.REQUEST_TOO_LARGE, { metadata: { bytes_max: String(bytesMax) } });
 }
 
+/** The answer to bytes that are no request of the method. */
+export function unreadableRequest({ desc }: ServedMethod): WeirError {
+  return new WeirError(ErrorReason.INVALID_REQUEST, { text: `The request is no ${desc.input.typeName}.` });
+}
+
 /** The failure of a handler whose answer is larger than one message may be. */
 export function replyTooLarge(path: string, bytesMax: number): WeirError {
   return new WeirError(ErrorReason.INTERNAL, {

@@ -214,7 +214,8 @@ test("a client that does not read holds the source back", async () => {
   const { grpcAddress, key } = await serve({
     async *chat() {
       const text = "x".repeat(65_536);
-      for (; made < 2_000; made += 1) {
+      while (made < 2_000) {
+        made += 1;
         yield create(GenerateResponseSchema, {
           payload: { case: "event", value: { kind: { case: "warning", value: { code: "long", text } } } },
         });
@@ -256,6 +257,63 @@ test("a message that announces more than is allowed is refused", async () => {
     Buffer.from([0, 0, 0, 64, 0]),
   );
   expect(status).toBe("8");
+});
+
+test("the bytes of all calls' messages have one bound, which is free again when they end", async () => {
+  const { grpcAddress, key, chat, routes, auth } = await serve({ settings: { bodiesBytesMax: 100_000 } });
+  const path = "/weir.chat.v1.ChatService/Generate";
+  const headers = { authorization: `Bearer ${key}` };
+  const announced = Buffer.concat([Buffer.from([0, 0, 1, 0, 0]), Buffer.alloc(60_000)]);
+  const session = connectHttp2(`http://${grpcAddress}`);
+  const stream = session.request(grpcHead(path, headers));
+  stream.on("error", () => undefined);
+  stream.write(announced);
+  await new Promise((resolve) => session.once("connect", resolve));
+  await new Promise((resolve) => session.ping(() => resolve(undefined)));
+  expect(await statusOf(grpcAddress, path, headers, announced)).toBe("8");
+  expect(await routes.listRoutes({}, auth)).toMatchObject({ routes: [] });
+  session.destroy();
+  const parts = [{ content: { case: "text" as const, value: { text: "x".repeat(60_000) } } }];
+  await eventually(() =>
+    collect(chat.generate({ ...hello, messages: [{ role: Role.USER, parts }] }, auth)).then(
+      () => true,
+      () => false,
+    ),
+  );
+});
+
+test("answers that nobody reads count as well", async () => {
+  const large = create(GenerateResponseSchema, {
+    payload: {
+      case: "event",
+      value: { kind: { case: "warning", value: { code: "long", text: "x".repeat(80_000) } } },
+    },
+  });
+  const { chat, auth, grpcAddress, key } = await serve({
+    settings: { bodiesBytesMax: 200_000 },
+    async *chat() {
+      for (let sent = 0; sent < 4; sent += 1) yield large;
+    },
+  });
+  const session = connectHttp2(`http://${grpcAddress}`, { settings: { initialWindowSize: 0 } });
+  const request = frame(toBinary(GenerateRequestSchema, create(GenerateRequestSchema, hello)));
+  const unread = [0, 1].map(() => {
+    const stream = session.request(grpcHead("/weir.chat.v1.ChatService/Generate", { authorization: `Bearer ${key}` }));
+    stream.end(request);
+    return stream;
+  });
+  await Promise.all(unread.map((stream) => new Promise((resolve) => stream.once("response", resolve))));
+  await eventually(async () => {
+    const error = await failure(collect(chat.generate(hello, auth)));
+    return error.reason === ErrorReason.OVERLOADED && error.retryAfterMs === 1_000;
+  });
+  session.destroy();
+  await eventually(() =>
+    collect(chat.generate(hello, auth)).then(
+      (replies) => replies.length === 4,
+      () => false,
+    ),
+  );
 });
 
 test("bytes that are no HTTP/2 end their connection and nothing else", async () => {

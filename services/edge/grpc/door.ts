@@ -1,23 +1,23 @@
 import type { Message } from "@bufbuild/protobuf";
 import { type ContextValues, createContextKey, createContextValues, type HandlerContext } from "@connectrpc/connect";
-import { Metadata } from "@grpc/grpc-js";
 import type { Tracer } from "@opentelemetry/api";
 import { Permission } from "@weir/gen/weir/common/v1/access_pb";
 import { Health } from "@weir/gen/grpc/health/v1/health_pb";
 import { ServerReflection } from "@weir/gen/grpc/reflection/v1/reflection_pb";
-import { type HostedService, hostService, onCallEnd } from "@weir/kit/call";
+import { type HostedService, hostService, type Metadata, onCallEnd } from "@weir/kit/call";
 import type { Clock } from "@weir/kit/clock";
 import { methodPath } from "@weir/kit/context";
 import type { ServerTlsOptions } from "@weir/kit/grpc/credentials";
 import type { Entry, GateCall } from "@weir/kit/grpc/gate";
 import { createGrpcServer, type GrpcServer } from "@weir/kit/grpc/server";
 import type { ReplyStream } from "@weir/kit/reply-stream";
-import { beginTrace } from "@weir/kit/telemetry/trace-context";
+import { beginTrace, type TraceStep } from "@weir/kit/telemetry/trace-context";
 import { CallCancelled, toWeirError } from "@weir/kit/weir-error";
 import type { Admit, Admitted } from "../admission.ts";
 import { clientAddress } from "../auth/client-address.ts";
 import type { Caller } from "../auth/caller.ts";
 import type { EdgeSettings } from "../config.ts";
+import type { BodyMemory } from "../http/body.ts";
 import { sourceOf } from "../http/source.ts";
 import { clientLeft, type Outcome } from "../report.ts";
 import type { Access } from "../routes/route.ts";
@@ -28,6 +28,8 @@ export interface GrpcDoorDeps {
   readonly methods: readonly PublicMethod[];
   readonly admit: Admit;
   readonly settings: () => EdgeSettings;
+  /** Where the bytes of messages are counted, with those of all other doors. */
+  readonly memory: BodyMemory;
   readonly report: (outcome: Outcome) => void;
   readonly newRequestId: () => string;
   readonly tracer: Tracer;
@@ -54,34 +56,74 @@ export interface GrpcDoor {
 /** Connections at once, of everybody. */
 const connectionsMax = 20_000;
 const callsPerConnectionMax = 100;
+/** As a head of HTTP. */
+const headBytesMax = 16 * 1024;
 const idleMs = 600_000;
+/** So that clients come to know of edges that were added, behind a balancer that spreads connections. */
+const ageMs = 3_600_000;
 /** As for a whole request over HTTP; a client that is so slow holds little. */
 const receiveTimeoutMs = 300_000;
 
-/** A call that is under way. */
-interface Call {
+/** In the place of what was thrown. */
+const clientGone = Symbol("the client has gone");
+
+/** A call that is under way, as the port and as its handler see it. */
+class Call implements Entry {
+  readonly values: ContextValues;
+  readonly headers: Metadata;
   readonly id: string;
   readonly label: string;
   readonly startMs: number;
-  readonly trace: ReturnType<typeof beginTrace>;
-  readonly headers: GateCall["metadata"];
+  readonly trace: TraceStep;
+  readonly asked: GateCall;
   readonly action: string;
-  readonly address: string | undefined;
+  /** What it holds of the memory for messages. */
+  bodyBytes = 0;
   caller: Caller | undefined;
   admitted: Admitted | undefined;
   /** What it failed with; undefined: it ended well. Until its handler knows better, its client has left. */
-  outcome: unknown;
-}
+  outcome: unknown = clientGone;
+  private readonly memory: BodyMemory;
+  private readonly ended: (call: Call) => void;
 
-/** In the place of what was thrown. */
-const clientGone = Symbol("the client has gone");
+  constructor(
+    asked: GateCall,
+    action: string,
+    { newRequestId, tracer, clock, memory }: GrpcDoorDeps,
+    ended: (call: Call) => void,
+  ) {
+    this.asked = asked;
+    this.action = action;
+    this.memory = memory;
+    this.ended = ended;
+    this.id = newRequestId();
+    this.label = `/${asked.path}`;
+    this.startMs = clock.monotonic();
+    const { traceparent } = asked.headers;
+    this.trace = beginTrace(tracer, `POST ${this.label}`, typeof traceparent === "string" ? traceparent : undefined);
+    this.values = createContextValues().set(callKey, this);
+    this.headers = { "x-request-id": this.id };
+  }
+
+  take(bytes: number): boolean {
+    return this.memory.take(this, bytes);
+  }
+
+  give(bytes: number): void {
+    this.memory.give(this, bytes);
+  }
+
+  over(): void {
+    this.ended(this);
+  }
+}
 
 type Handler = (request: Message, context: HandlerContext) => Promise<Message> | ReplyStream<Message>;
 
 const callKey = createContextKey<Call | undefined>(undefined);
 
 export function createGrpcDoor(deps: GrpcDoorDeps): GrpcDoor {
-  const { methods, admit, settings, report, clock, tracer } = deps;
+  const { methods, admit, settings, memory, report, clock } = deps;
   const accesses = new Map<string, Access | "open">([
     ...methods.map(({ path, access }): [string, Access | "open"] => [path, access]),
     ...Health.methods.map((method): [string, "open"] => [methodPath(method), "open"]),
@@ -107,27 +149,14 @@ export function createGrpcDoor(deps: GrpcDoorDeps): GrpcDoor {
     };
   }
 
-  function arrive({ path, metadata, address }: GateCall): Entry | Promise<Entry> {
-    const label = `/${path}`;
-    const call: Call = {
-      id: deps.newRequestId(),
-      label,
-      startMs: clock.monotonic(),
-      trace: beginTrace(tracer, `POST ${label}`, metadata["traceparent"]),
-      headers: metadata,
-      action: actions.get(path) ?? "none",
-      address,
-      caller: undefined,
-      admitted: undefined,
-      outcome: clientGone,
-    };
+  function arrive(asked: GateCall): Entry | Promise<Entry> {
+    const { path, headers, address } = asked;
+    const call = new Call(asked, actions.get(path) ?? "none", deps, over);
     const access = accesses.get(path);
     const enter = (admitted: Admitted | undefined): Entry => {
       call.admitted = admitted;
       openCount += 1;
-      const headers = new Metadata();
-      headers.set("x-request-id", call.id);
-      return { values: createContextValues().set(callKey, call), headers };
+      return call;
     };
     if (access === undefined || access === "open") return enter(undefined);
     const refuse = (thrown: unknown): never => {
@@ -136,7 +165,7 @@ export function createGrpcDoor(deps: GrpcDoorDeps): GrpcDoor {
       throw thrown;
     };
     try {
-      const admitted = admit({ headers: metadata, address }, access, (caller) => {
+      const admitted = admit({ headers, address }, access, (caller) => {
         call.caller = caller;
       });
       return admitted instanceof Promise ? admitted.then(enter, refuse) : enter(admitted);
@@ -145,9 +174,10 @@ export function createGrpcDoor(deps: GrpcDoorDeps): GrpcDoor {
     }
   }
 
-  function over({ values }: Entry): void {
+  function over(call: Call): void {
     openCount -= 1;
-    end(callOf(values));
+    memory.release(call);
+    end(call);
   }
 
   function end(call: Call): void {
@@ -167,7 +197,7 @@ export function createGrpcDoor(deps: GrpcDoorDeps): GrpcDoor {
       defect: failure === thrown ? undefined : thrown,
       span: call.trace.span,
       action: call.action,
-      source: () => sourceOf(clientAddress(call.headers, call.address, settings().trustedProxies)),
+      source: () => sourceOf(clientAddress(call.asked.headers, call.asked.address, settings().trustedProxies)),
     });
   }
 
@@ -224,7 +254,7 @@ export function createGrpcDoor(deps: GrpcDoorDeps): GrpcDoor {
         hosted: hosted(),
         tls,
         link: false,
-        gate: { admit: arrive, over, connect, callsPerConnectionMax, idleMs, receiveTimeoutMs },
+        gate: { admit: arrive, connect, callsPerConnectionMax, headBytesMax, idleMs, ageMs, receiveTimeoutMs },
         clock,
         messageBytesMax: settings().bodyBytesMax,
       });
@@ -246,7 +276,7 @@ function factsOf(call: Call, context: HandlerContext, signal: AbortSignal | unde
     caller: call.caller,
     admission: call.admitted?.admission,
     requestId: call.id,
-    headers: call.headers,
+    headers: call.asked.headers,
     traceParent: call.trace.traceParent,
     timeoutMs: context.timeoutMs(),
     signal,

@@ -12,26 +12,35 @@ export interface BodyLimits {
   readonly memory: BodyMemory;
 }
 
+/** A request, whatever it speaks, by what it holds of the memory for bodies. */
+type BodyHolder = Pick<Exchange, "bodyBytes">;
+
 /** Bytes of bodies in memory, over all requests. */
 export interface BodyMemory {
   /** @returns false when there is no room; nothing is taken then */
-  take(exchange: Exchange, bytes: number): boolean;
-  /** Gives back all that an exchange took. */
-  release(exchange: Exchange): void;
+  take(holder: BodyHolder, bytes: number): boolean;
+  /** Gives back some of what a request took. */
+  give(holder: BodyHolder, bytes: number): void;
+  /** Gives back all that a request took. */
+  release(holder: BodyHolder): void;
 }
 
 export function createBodyMemory(bytesMax: () => number): BodyMemory {
   let total = 0;
   return {
-    take(exchange, bytes) {
+    take(holder, bytes) {
       if (total + bytes > bytesMax()) return false;
       total += bytes;
-      exchange.bodyBytes += bytes;
+      holder.bodyBytes += bytes;
       return true;
     },
-    release(exchange) {
-      total -= exchange.bodyBytes;
-      exchange.bodyBytes = 0;
+    give(holder, bytes) {
+      total -= bytes;
+      holder.bodyBytes -= bytes;
+    },
+    release(holder) {
+      total -= holder.bodyBytes;
+      holder.bodyBytes = 0;
     },
   };
 }

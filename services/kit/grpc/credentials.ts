@@ -1,13 +1,7 @@
 import { isIP } from "node:net";
 import { checkServerIdentity, type ConnectionOptions } from "node:tls";
-import {
-  ChannelCredentials,
-  type ChannelOptions,
-  logVerbosity,
-  ServerCredentials,
-  setLogVerbosity,
-  status,
-} from "@grpc/grpc-js";
+import { Code } from "@connectrpc/connect";
+import { ChannelCredentials, type ChannelOptions, logVerbosity, setLogVerbosity } from "@grpc/grpc-js";
 
 // grpc-js writes plain lines to stderr of what it also says by errors and states, which are logged as all else is.
 setLogVerbosity(logVerbosity.NONE);
@@ -48,25 +42,8 @@ export interface ServerTlsOptions extends Pick<TlsOptions, "cert" | "key" | "cal
   readonly ca?: Buffer | undefined;
 }
 
-/** The server's side; callers must show a certificate where there are authorities to sign it. */
-export function serverCredentials(tls: ServerTlsOptions | undefined): ServerCredentials {
-  if (tls === undefined) return ServerCredentials.createInsecure();
-  return new RenewableCredentials(tls);
-}
-
-/** Those of `ServerCredentials.createSsl`, for certificates that are replaced while the server runs. */
-class RenewableCredentials extends ServerCredentials {
-  constructor(tls: ServerTlsOptions) {
-    super({ requestCert: tls.ca !== undefined }, contextOf(tls));
-    tls.onRenewed?.(() => this.updateSecureContextOptions(contextOf(tls)));
-  }
-
-  override _equals(other: ServerCredentials): boolean {
-    return other === this;
-  }
-}
-
-function contextOf({ ca, cert, key }: ServerTlsOptions) {
+/** What a server shows, and whom it asks for a certificate. */
+export function contextOf({ ca, cert, key }: ServerTlsOptions) {
   return { ca, cert, key };
 }
 
@@ -119,14 +96,9 @@ function checkService({ trustDomain }: MeshIdentities, names: string | undefined
   return new Error(`the certificate is not that of spiffe://${trustDomain}/${service}`);
 }
 
-/** What grpc-js calls give of the caller's certificate. */
-export interface Authenticated {
-  getAuthContext(): { sslPeerCertificate?: { subjectaltname?: string } };
-}
-
 /** A gRPC status that refuses a caller. */
 export interface Refusal {
-  readonly code: status;
+  readonly code: Code;
   readonly details: string;
 }
 
@@ -140,15 +112,15 @@ export interface Standing {
 
 const welcome: Standing = { refused: undefined, mayCall: () => true };
 const unknownPeer: Standing = {
-  refused: { code: status.UNAUTHENTICATED, details: "the certificate names no peer that may call" },
+  refused: { code: Code.Unauthenticated, details: "the certificate names no peer that may call" },
   mayCall: () => false,
 };
 
-/** Judges a caller by its certificate. */
-export function standingOf(tls: ServerTlsOptions | undefined, call: Authenticated): Standing {
+/** Judges a caller by its certificate. @param alternativeNames the subject alternative names in it, as Node writes them; undefined: none */
+export function standingOf(tls: ServerTlsOptions | undefined, alternativeNames: string | undefined): Standing {
   if (tls === undefined || (tls.callers === undefined && tls.identities === undefined)) return welcome;
   const { callers, identities } = tls;
-  const names = subjectNames(call.getAuthContext().sslPeerCertificate?.subjectaltname ?? "");
+  const names = subjectNames(alternativeNames ?? "");
   if (callers !== undefined && !names.some((name) => callers.includes(name))) return unknownPeer;
   if (identities === undefined) return welcome;
   const services = servicesOf(names, identities.trustDomain);
@@ -157,10 +129,9 @@ export function standingOf(tls: ServerTlsOptions | undefined, call: Authenticate
 }
 
 /** Why a caller may not call a method; undefined when it may. */
-export function refusal(tls: ServerTlsOptions | undefined, call: Authenticated, method: string): Refusal | undefined {
-  const { refused, mayCall } = standingOf(tls, call);
+export function refusal({ refused, mayCall }: Standing, method: string): Refusal | undefined {
   if (refused !== undefined || mayCall(method)) return refused;
-  return { code: status.PERMISSION_DENIED, details: notForThisPeer };
+  return { code: Code.PermissionDenied, details: notForThisPeer };
 }
 
 /** What a caller reads that is of the mesh, and not among those that a method is for. */

@@ -1,9 +1,6 @@
-import { BinaryReader, BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
 import { Metadata as GrpcMetadata } from "@grpc/grpc-js";
 import type { Metadata } from "../call.ts";
-import type { Status } from "../status.ts";
-
-const statusDetails = "grpc-status-details-bin";
+import { decodeStatusDetails, statusDetailsName } from "./status-details.ts";
 
 /** Values of `-bin` names become base64, several values of one name one text. */
 export function fromGrpcMetadata(metadata: GrpcMetadata): Metadata {
@@ -25,29 +22,8 @@ export function toGrpcMetadata(metadata: Metadata): GrpcMetadata {
   return result;
 }
 
-/** Puts a status with its details into trailers, as an encoded google.rpc.Status. */
-export function setStatusDetails(metadata: GrpcMetadata, { code, message, details }: Status): void {
-  if (details.length === 0) return;
-  const writer = new BinaryWriter().tag(1, WireType.Varint).int32(code);
-  writer.tag(2, WireType.LengthDelimited).string(message);
-  for (const detail of details) writer.tag(3, WireType.LengthDelimited).bytes(detail);
-  metadata.set(statusDetails, Buffer.from(writer.finish()));
-}
-
 /** The details in a server's trailers; none when they are missing or not valid. */
 export function getStatusDetails(metadata: GrpcMetadata): Uint8Array[] {
-  const [value] = metadata.get(statusDetails);
-  if (value === undefined || typeof value === "string") return [];
-  const details: Uint8Array[] = [];
-  try {
-    const reader = new BinaryReader(value);
-    while (reader.pos < reader.len) {
-      const [field, wireType] = reader.tag();
-      if (field === 3 && wireType === WireType.LengthDelimited) details.push(reader.bytes());
-      else reader.skip(wireType, field);
-    }
-  } catch {
-    return [];
-  }
-  return details;
+  const [value] = metadata.get(statusDetailsName);
+  return value === undefined || typeof value === "string" ? [] : decodeStatusDetails(value);
 }

@@ -1,36 +1,30 @@
-import { type DescFile, type DescService, fromBinary, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
+import { type DescFile, type DescService, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
 import { nestedTypes } from "@bufbuild/protobuf/reflect";
 import { FileDescriptorProtoSchema } from "@bufbuild/protobuf/wkt";
-import { type handleBidiStreamingCall, status } from "@grpc/grpc-js";
+import { Code } from "@connectrpc/connect";
 import {
   type ServerReflectionRequest,
-  ServerReflectionRequestSchema,
   type ServerReflectionResponseSchema,
   ServerReflection,
 } from "@weir/gen/grpc/reflection/v1/reflection_pb";
-import { encodeToBytes } from "../codec.ts";
+import { type HostedService, hostService } from "../call.ts";
 
-/** Tells generic clients such as grpcurl what is served: https://grpc.io/docs/guides/reflection/ */
-export function createReflection(services: readonly DescService[]): handleBidiStreamingCall<Buffer, Buffer> {
-  const index = indexFiles(services);
-  return (call) => {
-    call.on("data", (bytes: Buffer) => {
-      let request: ServerReflectionRequest;
-      try {
-        request = fromBinary(ServerReflectionRequestSchema, bytes);
-      } catch {
-        call.emit("error", { code: status.INVALID_ARGUMENT, details: "not a ServerReflectionRequest" });
-        return;
+/** The path of the one method as generic clients of before 2023 call it; its messages are the same. */
+export const earlierReflectionPath = "grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo";
+
+/**
+ * Tells generic clients such as grpcurl what is served: https://grpc.io/docs/guides/reflection/
+ * @param services beside reflection itself
+ */
+export function createReflection(services: readonly DescService[]): HostedService {
+  const index = indexFiles([...services, ServerReflection]);
+  return hostService(ServerReflection, {
+    async *serverReflectionInfo(requests) {
+      for await (const request of requests) {
+        yield { validHost: request.host, originalRequest: request, messageResponse: answer(index, request) };
       }
-      const response = { validHost: request.host, originalRequest: request, messageResponse: answer(index, request) };
-      if (!call.write(encodeToBytes(ServerReflection.method.serverReflectionInfo.output, response))) {
-        call.pause();
-        call.once("drain", () => call.resume());
-      }
-    });
-    call.on("end", () => call.end());
-    call.on("error", () => undefined);
-  };
+    },
+  });
 }
 
 interface FileIndex {
@@ -57,14 +51,14 @@ function answer(index: FileIndex, { messageRequest }: ServerReflectionRequest): 
     case undefined:
       return {
         case: "errorResponse",
-        value: { errorCode: status.UNIMPLEMENTED, errorMessage: "extensions are not indexed" },
+        value: { errorCode: Code.Unimplemented, errorMessage: "extensions are not indexed" },
       };
   }
 }
 
 function fileAnswer(file: DescFile | undefined): Answer {
   if (file === undefined) {
-    return { case: "errorResponse", value: { errorCode: status.NOT_FOUND, errorMessage: "not found" } };
+    return { case: "errorResponse", value: { errorCode: Code.NotFound, errorMessage: "not found" } };
   }
   const files = [...withImports(file, new Map()).values()];
   return {

@@ -23,7 +23,6 @@ import { encodeToBytes } from "../codec.ts";
 import { createMesh, type Mesh } from "../mesh.ts";
 import { ReplyStream } from "../reply-stream.ts";
 import { WeirError } from "../weir-error.ts";
-import { linkService } from "./server.ts";
 import { asIs, openPath } from "./settings.ts";
 
 type FrameInit = MessageInitShape<typeof FrameSchema>;
@@ -56,6 +55,19 @@ const holding = encodeToBytes(PassthroughService.method.forward.input, {
 });
 const routeRequest = encodeToBytes(RouteService.method.getRoute.input, { name: "routes/a" });
 const chatRequest = encodeToBytes(ChatService.method.generate.input, { model: "m" });
+
+/** For grpc-js: the one method of the link service, with messages as bytes. */
+const linkService = {
+  open: {
+    path: openPath,
+    requestStream: true,
+    responseStream: true,
+    requestSerialize: asIs,
+    requestDeserialize: asIs,
+    responseSerialize: asIs,
+    responseDeserialize: asIs,
+  },
+} as const;
 
 /** Whoever speaks to a server of ours without our client. */
 interface Caller {

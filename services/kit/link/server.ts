@@ -1,5 +1,4 @@
 import { Code } from "@connectrpc/connect";
-import type { handleBidiStreamingCall, ServerDuplexStream } from "@grpc/grpc-js";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import type { Hello } from "@weir/gen/weir/link/v1/link_service_pb";
 import { notForThisPeer, type Standing } from "../grpc/credentials.ts";
@@ -8,10 +7,11 @@ import { WeirError } from "../weir-error.ts";
 import { LinkFault } from "./fault.ts";
 import { type FrameReader, linkVersion, readFrames, type StartFrame } from "./frame.ts";
 import { Keepalive } from "./keepalive.ts";
-import { prefixBytes } from "./message-splitter.ts";
+import { MessageSplitter } from "./message-splitter.ts";
 import { Outbox } from "./outbox.ts";
 import { type CallHost, sendError, ServedCall } from "./served-call.ts";
-import { asIs, batchBytesMax, type LinkSettings, openPath, unreadBytesMax } from "./settings.ts";
+import type { ServedStream } from "./served-stream.ts";
+import { batchBytesMax, type LinkSettings, openPath, unreadBytesMax } from "./settings.ts";
 
 export interface LinkServerOptions {
   readonly methods: ReadonlyMap<string, ServedMethod>;
@@ -19,13 +19,12 @@ export interface LinkServerOptions {
   readonly link: LinkSettings;
   /** Name of this process, for logs. */
   readonly name: string;
-  /** How this side stands to a peer. */
-  readonly standing: (call: ServerDuplexStream<Buffer, Buffer>) => Standing;
 }
 
 /** The serving side of all links to this process. */
 export interface LinkServer {
-  readonly open: handleBidiStreamingCall<Buffer, Buffer>;
+  /** Takes a stream that was opened for a link, from a peer to which this side stands so. */
+  open(stream: ServedStream, standing: Standing): void;
   /** Asks the clients to make no new calls and to close their links when the open calls are done. */
   drain(): void;
   /** Breaks every link. */
@@ -33,27 +32,13 @@ export interface LinkServer {
   status(): { readonly links: number; readonly calls: number };
 }
 
-/** For grpc-js: the one method of the link service, with messages as bytes. */
-export const linkService = {
-  open: {
-    path: openPath,
-    requestStream: true,
-    responseStream: true,
-    requestSerialize: asIs,
-    requestDeserialize: asIs,
-    responseSerialize: asIs,
-    responseDeserialize: asIs,
-  },
-} as const;
-
 export function createLinkServer(options: LinkServerOptions): LinkServer {
   const links = new Set<ServerLink>();
   let draining = false;
   return {
-    open(stream) {
-      const { refused, mayCall } = options.standing(stream);
+    open(stream, { refused, mayCall }) {
       if (refused !== undefined) {
-        stream.emit("error", refused);
+        stream.fail(refused.code, refused.details);
         return;
       }
       const link = new ServerLink(stream, options, mayCall, () => links.delete(link));
@@ -84,7 +69,8 @@ class ServerLink implements FrameReader, CallHost {
   running = 0;
   replyBytesMax = 0;
   private readonly options: LinkServerOptions;
-  private readonly stream: ServerDuplexStream<Buffer, Buffer>;
+  private readonly stream: ServedStream;
+  private readonly splitter = new MessageSplitter(batchBytesMax, (message) => this.read(message));
   private readonly mayCall: Standing["mayCall"];
   private readonly onClosed: () => void;
   private readonly keepalive: Keepalive;
@@ -92,12 +78,7 @@ class ServerLink implements FrameReader, CallHost {
   private greeted = false;
   private closed = false;
 
-  constructor(
-    stream: ServerDuplexStream<Buffer, Buffer>,
-    options: LinkServerOptions,
-    mayCall: Standing["mayCall"],
-    onClosed: () => void,
-  ) {
+  constructor(stream: ServedStream, options: LinkServerOptions, mayCall: Standing["mayCall"], onClosed: () => void) {
     this.stream = stream;
     this.options = options;
     this.mayCall = mayCall;
@@ -106,7 +87,7 @@ class ServerLink implements FrameReader, CallHost {
     this.onClosed = onClosed;
     this.outbox = new Outbox({
       write: (message) => {
-        stream.write(message.subarray(prefixBytes), () => this.outbox.drained());
+        stream.write(message, () => this.outbox.drained());
         return false;
       },
     });
@@ -119,10 +100,11 @@ class ServerLink implements FrameReader, CallHost {
       },
       dead: () => this.break("the peer does not answer"),
     });
-    stream.on("data", (bytes: Buffer) => this.receive(bytes));
-    stream.on("end", () => this.leave());
-    stream.on("cancelled", () => this.gone());
-    stream.on("error", () => this.gone());
+    stream.listen({
+      onBytes: (bytes) => this.receive(bytes),
+      onEnd: () => this.leave(),
+      onGone: () => this.gone(),
+    });
     this.outbox.batch.frame(0, {
       case: "hello",
       value: {
@@ -150,11 +132,7 @@ class ServerLink implements FrameReader, CallHost {
     if (this.closed) return;
     this.keepalive.heard();
     try {
-      if (bytes.length > batchBytesMax) throw new LinkFault("a batch is too large", Code.ResourceExhausted);
-      readFrames(bytes, this);
-      if (this.outbox.batch.length > unreadBytesMax) {
-        throw new LinkFault("the peer sends and does not read", Code.ResourceExhausted);
-      }
+      this.splitter.write(bytes);
     } catch (thrown) {
       if (thrown instanceof LinkFault) {
         this.refuse(thrown);
@@ -165,10 +143,18 @@ class ServerLink implements FrameReader, CallHost {
     }
   }
 
+  private read(message: Buffer): void {
+    if (this.closed) return;
+    readFrames(message, this);
+    if (this.outbox.batch.length > unreadBytesMax) {
+      throw new LinkFault("the peer sends and does not read", Code.ResourceExhausted);
+    }
+  }
+
   private refuse(fault: LinkFault): void {
     if (this.closed) return;
     this.gone();
-    this.stream.emit("error", Object.assign(fault, { details: fault.message }));
+    this.stream.fail(fault.code, fault.message);
   }
 
   /** The client has said its last word. */
