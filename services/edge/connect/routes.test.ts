@@ -1,5 +1,6 @@
 import { create } from "@bufbuild/protobuf";
 import { Code, ConnectError, createClient, type Transport } from "@connectrpc/connect";
+import { encodeEnvelope } from "@connectrpc/connect/protocol";
 import { createConnectTransport, createGrpcWebTransport } from "@connectrpc/connect-node";
 import { type RecordRefusalsRequest, RecordRefusalsResponseSchema } from "@weir/gen/weir/account/v1/audit_service_pb";
 import { ErrorInfoSchema, RetryInfoSchema } from "@weir/gen/google/rpc/error_details_pb";
@@ -202,6 +203,25 @@ test("a defect behind the protocol's handler is logged with the request that met
   const call = failure(collect(chat.generate(hello, { headers: { authorization: `Bearer ${key}` } })));
   expect((await call).code).toBe(Code.Internal);
   await eventually(() => logs.some((line) => /"level":"error".*"requestId"|"requestId".*"level":"error"/.test(line)));
+});
+
+test.each([
+  ["application/json", "CountTokens", false],
+  ["application/connect+json", "Generate", true],
+  ["application/grpc-web+json", "CountTokens", true],
+])("a message in %s that cannot be read is refused in words that do not quote it", async (type, method, framed) => {
+  const { url, key } = await startEdge();
+  for (const message of ['{"model": CANARY}', '{"maxOutputTokens":"CANARY","request":{"maxOutputTokens":"CANARY"}}']) {
+    const bytes = Buffer.from(message);
+    const answer = await fetch(`${url}/weir.chat.v1.ChatService/${method}`, {
+      method: "POST",
+      headers: { authorization: `Bearer ${key}`, "content-type": type },
+      body: framed ? encodeEnvelope(0, bytes) : bytes,
+    });
+    const words = decodeURIComponent(`${answer.headers.get("grpc-message") ?? ""}${await answer.text()}`);
+    expect(words).toContain(`The request is no weir.chat.v1.${method}Request.`);
+    expect(words).not.toContain("CANARY");
+  }
 });
 
 test("a target in absolute form is answered, whatever its authority", async () => {

@@ -8,8 +8,9 @@ import {
   type HandlerContext,
 } from "@connectrpc/connect";
 import type { UniversalHandler, UniversalServerResponse } from "@connectrpc/connect/protocol";
+import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import { validateRequest } from "@weir/kit/validation";
-import { CallCancelled, toConnectError, toWeirError, type WeirError } from "@weir/kit/weir-error";
+import { CallCancelled, toConnectError, toWeirError, WeirError } from "@weir/kit/weir-error";
 import { type BodyMemory, readBody } from "../http/body.ts";
 import type { Exchange, HeaderList } from "../http/exchange.ts";
 import type { EdgeSettings } from "../config.ts";
@@ -29,6 +30,8 @@ type RoutedCall = OpenCall & Partial<Pick<KeyedCall, "caller" | "admission">>;
 
 /** A call on its way through its protocol's handler, which tells nobody how the call ended. */
 interface Underway extends RoutedCall {
+  /** Whether the request was read, and the call made. */
+  isMade: boolean;
   /** Why the answer tells of a failure, if it does. */
   failure: WeirError | undefined;
 }
@@ -82,6 +85,7 @@ function implementationOf(method: PublicMethod): Implementation {
   };
   if (method.kind === "unary") {
     return async (request: Message, context: HandlerContext) => {
+      underway(context).isMade = true;
       try {
         validateRequest(method.desc.input, request);
         return await method.call(request, factsOf(context));
@@ -91,6 +95,7 @@ function implementationOf(method: PublicMethod): Implementation {
     };
   }
   return async function* (request: Message, context: HandlerContext) {
+    underway(context).isMade = true;
     try {
       validateRequest(method.desc.input, request);
       const { signal } = context;
@@ -145,7 +150,7 @@ async function serve(
       : Buffer.alloc(0);
   const left = new AbortController();
   exchange.onGone = () => left.abort(new ConnectError("the client left", Code.Canceled));
-  const underwayCall: Underway = { ...call, failure: undefined };
+  const underwayCall: Underway = { ...call, isMade: false, failure: undefined };
   const response = await handler({
     httpVersion: request.httpVersion,
     method: request.method ?? "",
@@ -155,26 +160,56 @@ async function serve(
     signal: left.signal,
     contextValues: createContextValues().set(callKey, underwayCall),
   });
-  await (method.kind === "unary" ? answerWhole : answerStream)(underwayCall, response, text);
+  const parts = response.body?.[Symbol.asyncIterator]() ?? none();
+  const first = await parts.next();
+  if (!underwayCall.isMade) checkTold(response, first.value, method);
+  await (method.kind === "unary" ? answerWhole : answerStream)(underwayCall, response, first, parts, text);
 }
 
-async function answerWhole(call: Underway, response: UniversalServerResponse, text: boolean): Promise<void> {
+type Part = IteratorResult<Uint8Array, undefined>;
+type Parts = AsyncIterator<Uint8Array, undefined>;
+
+async function* none(): AsyncGenerator<Uint8Array, undefined, undefined> {}
+
+/** @throws WeirError INVALID_REQUEST in the place of the handler's own words for a message that it cannot read, which quote the message */
+function checkTold({ header }: UniversalServerResponse, body: Uint8Array | undefined, { desc }: PublicMethod): void {
+  const words = `${header?.get("grpc-message") ?? ""} ${Buffer.from(body ?? []).toString("latin1")}`;
+  if (!/cannot(?: |%20)decode/.test(words)) return;
+  throw new WeirError(ErrorReason.INVALID_REQUEST, { text: `The request is no ${desc.input.typeName}.` });
+}
+
+async function answerWhole(
+  call: Underway,
+  response: UniversalServerResponse,
+  first: Part,
+  rest: Parts,
+  text: boolean,
+): Promise<void> {
   const { exchange } = call;
   const parts: Uint8Array[] = [];
-  for await (const part of response.body ?? []) parts.push(part);
+  for (let part = first; part.done !== true; part = await rest.next()) parts.push(part.value);
   const body = Buffer.concat(parts);
   exchange.onGone = undefined;
   exchange.failure ??= call.failure;
   exchange.answer(response.status, headerList(response, text), text ? toText(body) : body);
 }
 
-async function answerStream(call: Underway, response: UniversalServerResponse, text: boolean): Promise<void> {
+async function answerStream(
+  call: Underway,
+  response: UniversalServerResponse,
+  first: Part,
+  rest: Parts,
+  text: boolean,
+): Promise<void> {
   const { exchange } = call;
-  // The head of the answer is here once its first bytes are.
-  exchange.begin(response.status, headerList(response, text), true);
-  for await (const part of response.body ?? []) {
-    if (exchange.isOver) return;
-    if (!exchange.write(text ? toText(part) : part)) await exchange.writable();
+  try {
+    exchange.begin(response.status, headerList(response, text), true);
+    for (let part = first; part.done !== true; part = await rest.next()) {
+      if (exchange.isOver) return;
+      if (!exchange.write(text ? toText(part.value) : part.value)) await exchange.writable();
+    }
+  } finally {
+    await rest.return?.();
   }
   exchange.onGone = undefined;
   exchange.failure ??= call.failure;

@@ -128,8 +128,19 @@ function readLeaf(schema: DescMessage, json: ExactJson, path: Path): JsonValue {
   if (schema.typeName === "google.protobuf.Duration" && !(typeof json === "string" && durationShape.test(json))) {
     throw blame(path);
   }
+  if (schema.typeName === "google.protobuf.Timestamp" && !(typeof json === "string" && isOfCalendar(json))) {
+    throw blame(path);
+  }
   const [value] = schema.fields;
   return json instanceof LongNumber ? readScalar(value?.scalar ?? ScalarType.BOOL, json) : json;
+}
+
+/** Whether a time's day and hour are there; fromJson takes February 30 for March 2, and 24:00 for the next day. Its form is left to fromJson. */
+function isOfCalendar(text: string): boolean {
+  const [, year, month, day, hour] = /^(\d{4})-(\d{2})-(\d{2})T(\d{2}):/.exec(text) ?? [];
+  // Years repeat after 400; those below 100 would be of the last century.
+  const lastDay = new Date(Date.UTC(2000 + (Number(year) % 400), Number(month), 0)).getUTCDate();
+  return Number(day) <= lastDay && Number(hour) <= 23;
 }
 
 /** Free-form JSON knows no numbers but doubles. */

@@ -308,7 +308,15 @@ test("items are listed page by page, in either order, with what came before", as
     include: ["message.input_image.image_url", "reasoning.encrypted_content"],
   });
   expect(said(after.data)).toEqual(expected.slice(3));
-  const wrong = [{ limit: 0 }, { limit: 101 }, { order: "up" }, { after: "msg_none" }, { include: ["everything"] }];
+  const wrong = [
+    { limit: 0 },
+    { limit: 101 },
+    { limit: 1.5 },
+    { limit: "0x10" },
+    { order: "up" },
+    { after: "msg_none" },
+    { include: ["everything"] },
+  ];
   for (const query of wrong) {
     await expect(openai.responses.inputItems.list(second.id, query as object)).rejects.toBeInstanceOf(BadRequestError);
   }

@@ -117,8 +117,10 @@ function readPage(call: KeyedCall): ItemPage {
   const query = queryOf(call);
   const order = query.get("order") ?? "desc";
   if (order !== "asc" && order !== "desc") throw invalid("`order` must be `asc` or `desc`.", "order");
-  const limit = Number(query.get("limit") ?? 20);
-  if (!Number.isInteger(limit) || limit < 1 || limit > 100) throw invalid("`limit` must be from 1 to 100.", "limit");
+  const limitText = query.get("limit") ?? "20";
+  const limit = Number(limitText);
+  if (!/^\d{1,3}$/.test(limitText) || limit < 1 || limit > 100)
+    throw invalid("`limit` must be from 1 to 100.", "limit");
   return { order, limit, after: query.get("after") ?? undefined };
 }
 
