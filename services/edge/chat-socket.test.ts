@@ -1,6 +1,8 @@
 import { create, fromBinary, type JsonObject, toBinary } from "@bufbuild/protobuf";
+import { type RecordRefusalsRequest, RecordRefusalsResponseSchema } from "@weir/gen/weir/account/v1/audit_service_pb";
 import { GenerateResponseSchema } from "@weir/gen/weir/chat/v1/chat_service_pb";
 import { ChatSocketRequestSchema, ChatSocketResponseSchema } from "@weir/gen/weir/chat/v1/chat_socket_pb";
+import { keyDigest } from "@weir/kit/api-key";
 import { afterEach, expect, test } from "vitest";
 import { WebSocket } from "ws";
 import {
@@ -8,6 +10,7 @@ import {
   type FakeChat,
   type Harness,
   openRaw,
+  pepper,
   startEdge,
   stopEdges,
   untilCancelled,
@@ -263,6 +266,51 @@ test("browsers give the key as a sub-protocol, and may connect from allowed orig
   expect(socket.protocol).toBe("weir.chat.v1");
   socket.close();
   await expect(connect(edge, { origin: "https://evil.example" })).rejects.toThrow("refused with 403");
+});
+
+test("a page of another origin is in the audit log with its key", async () => {
+  const told: { detail: string; key: string | undefined }[] = [];
+  const edge = await startEdge({
+    deps: {
+      audit: {
+        recordRefusals(request) {
+          for (const { detail, actor } of (request as RecordRefusalsRequest).refusals) {
+            told.push({ detail, key: actor?.key });
+          }
+          return Promise.resolve(create(RecordRefusalsResponseSchema, {}));
+        },
+      },
+    },
+  });
+  await expect(connect(edge, { origin: "https://evil.example" })).rejects.toThrow("refused with 403");
+  await edge.edge.close();
+  expect(told).toEqual([{ detail: "origin", key: edge.keyId }]);
+});
+
+test.each<[string, (edge: Harness) => Parameters<Harness["feed"]>[0]]>([
+  ["is revoked", ({ keyId }) => ({ removed: [keyId] })],
+  [
+    "is confined to something else",
+    ({ key, keyId }) => ({
+      records: [{ id: keyId, digest: keyDigest(pepper, key), tenant: "acme", scope: { endpoints: ["embeddings"] } }],
+    }),
+  ],
+  ["is of a tenant that was disabled", () => ({ subjects: [{ name: "tenants/acme", disabled: true }] })],
+])("a key that %s ends its connection and what goes on there", async (_name, change) => {
+  const edge = await startEdge({
+    async *chat({ signal }) {
+      yield say("begins");
+      await untilCancelled(signal);
+    },
+  });
+  const client = await connect(edge);
+  client.ask(generate("a"));
+  await eventually(() => client.of("a").length === 1);
+  edge.feed(change(edge));
+  await eventually(() => client.closed() !== undefined);
+  expect(client.closed()).toMatchObject({ code: 1008 });
+  expect(client.of("a").at(-1)).toMatchObject({ error: { message: expect.any(String) } });
+  expect(edge.calls[0]?.signal.aborted).toBe(true);
 });
 
 test("what is refused before there is a WebSocket is refused over HTTP, in JSON", async () => {

@@ -89,7 +89,7 @@ export function createEndpoints() {
 
   /** A batch ends when it is looked at; its metadata says how (`never`: not yet), and where its usage stands. */
   function endBatch(batch: Kept): void {
-    const { ends = "completed", usage = "lines" } = (batch.object["metadata"] ?? {}) as Record<string, string>;
+    const { ends = "completed", usage = "nowhere" } = (batch.object["metadata"] ?? {}) as Record<string, string>;
     if (batch.object["output_file_id"] !== undefined || ends === "never") return;
     const content = usage === "lines" ? batchLines.map((line) => `${JSON.stringify(line)}\n`).join("") : "{}\n";
     const output = keep("file-", { object: "file", purpose: "batch_output" }, Buffer.from(content));
@@ -158,6 +158,9 @@ export function createEndpoints() {
       const bytes = file?.content.length ?? 0;
       return json(keep("file-", { object: "file", bytes, filename: file?.filename, purpose }, file?.content));
     }
+    if (key === "POST uploads" && second === "") {
+      return json(keep("upload_", { object: "upload", status: "pending", ...parsed() }));
+    }
     if (key === "POST batches" && second === "") {
       return json(keep("batch_", { object: "batch", status: "validating", ...parsed() }));
     }
@@ -171,13 +174,26 @@ export function createEndpoints() {
     const verb = collection === "fine_tuning" ? fourth : third;
     const found = collection === "fine_tuning" ? kept.get(third) : known;
     if (found === undefined)
-      return ["files", "batches", "fine_tuning", "vector_stores"].includes(collection) && missing();
+      return ["files", "uploads", "batches", "fine_tuning", "vector_stores"].includes(collection) && missing();
     if (verb === "content") {
       response.writeHead(200, { "content-type": "application/octet-stream" });
       response.end(found.content);
       return true;
     }
-    if (verb === "cancel") return json((found.object = { ...found.object, status: "cancelling" }));
+    if (verb === "parts") {
+      const data = formParts(call.headers, call.body).find(({ name }) => name === "data");
+      return json(keep("part_", { object: "upload.part", upload_id: id }, data?.content));
+    }
+    if (verb === "complete") {
+      const parts = (parsed()["part_ids"] as string[]).map((part) => kept.get(part)?.content ?? Buffer.alloc(0));
+      const { filename, purpose, bytes } = found.object;
+      const file = keep("file-", { object: "file", filename, purpose, bytes }, Buffer.concat(parts));
+      return json((found.object = { ...found.object, status: "completed", file }));
+    }
+    if (verb === "cancel") {
+      const status = collection === "uploads" ? "cancelled" : "cancelling";
+      return json((found.object = { ...found.object, status }));
+    }
     if (verb === "search") return json({ object: "vector_store.search_results.page", data: [], has_more: false });
     if (verb === "files")
       return json({ id: String(parsed()["file_id"]), object: "vector_store.file", vector_store_id: id });

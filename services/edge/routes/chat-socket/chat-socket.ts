@@ -3,10 +3,14 @@ import { ChatService, type GenerateRequest } from "@weir/gen/weir/chat/v1/chat_s
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import { methodPath } from "@weir/kit/context";
 import type { Log } from "@weir/kit/log";
-import { CallCancelled, toWeirError, WeirError } from "@weir/kit/weir-error";
+import { CallCancelled, reasonWord, toWeirError, WeirError } from "@weir/kit/weir-error";
 import type { Admit, Admitted } from "../../admission.ts";
+import type { Authenticate } from "../../auth/authenticate.ts";
+import { authorise } from "../../auth/authorise.ts";
 import type { Caller } from "../../auth/caller.ts";
 import { clientAddress } from "../../auth/client-address.ts";
+import { CallerRefused } from "../../auth/refused-caller.ts";
+import { watchStanding } from "../../auth/standing.ts";
 import type { EdgeSettings } from "../../config.ts";
 import type { Exchange } from "../../http/exchange.ts";
 import { sourceOf } from "../../http/source.ts";
@@ -20,6 +24,7 @@ import { type ChatSession, createChatSession, type OpenReply } from "./session.t
 export interface ChatSocketDeps {
   readonly methods: readonly PublicMethod[];
   readonly admit: Admit;
+  readonly authenticate: Authenticate;
   readonly settings: () => EdgeSettings;
   readonly report: (outcome: Outcome) => void;
   readonly newRequestId: () => string;
@@ -55,7 +60,7 @@ export function createChatSockets(deps: ChatSocketDeps): ChatSockets {
   let draining = false;
 
   function open({ exchange, caller, admission }: KeyedCall): void {
-    checkOrigin(exchange, deps.settings().corsOrigins);
+    checkOrigin(exchange, caller, deps.settings().corsOrigins);
     const count = countByCaller.get(caller.id) ?? 0;
     if (count >= socketsPerCallerMax) {
       throw new WeirError(ErrorReason.RATE_LIMITED, {
@@ -64,7 +69,18 @@ export function createChatSockets(deps: ChatSocketDeps): ChatSockets {
       });
     }
     let usedMs = exchange.nowMs;
+    const ask = watchStanding(
+      exchange,
+      deps.authenticate,
+      (known) => authorise(known, access),
+      (error) => {
+        exchange.failure ??= error;
+        session.expel(error);
+        webSocket.close(closeCodes.policyViolation, reasonWord(error.reason));
+      },
+    );
     const webSocket = openSocket(exchange, () => {
+      ask();
       if (session.openCount > 0) usedMs = exchange.nowMs;
       else if (draining) webSocket.close(closeCodes.serviceRestart, "the gateway is shutting down");
       else if (exchange.nowMs - usedMs > idleMs) webSocket.close(closeCodes.normal, "idle");
@@ -172,12 +188,15 @@ function send(webSocket: WebSocket, data: string | Uint8Array, resume: () => voi
   return webSocket.bufferedAmount <= highWaterBytes;
 }
 
-/** Pages of other origins may connect where CORS lets them call. Clients that are no browsers send no origin. */
-function checkOrigin({ request: { headers } }: Exchange, origins: readonly string[]): void {
+/**
+ * Pages of other origins may connect where CORS lets them call. Clients that are no browsers send no origin.
+ * @throws CallerRefused FORBIDDEN
+ */
+function checkOrigin({ request: { headers } }: Exchange, caller: Caller, origins: readonly string[]): void {
   const { origin, host } = headers;
   if (origin === undefined || origins.includes("*") || origins.includes(origin)) return;
   if (URL.canParse(origin) && new URL(origin).host === host) return;
-  throw new WeirError(ErrorReason.FORBIDDEN, {
+  throw new CallerRefused(caller, ErrorReason.FORBIDDEN, "origin", {
     text: "Pages of this origin may not connect; see `edge.cors_origins`.",
   });
 }

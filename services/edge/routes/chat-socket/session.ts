@@ -43,6 +43,8 @@ export interface ChatSession {
   resume(): void;
   /** Takes no new conversations; those that are open go on. */
   drain(): void;
+  /** Ends every conversation, because its caller may not go on, and says so. */
+  expel(error: WeirError): void;
   /** Gives everything up, because the connection is gone. */
   close(): void;
   /** Conversations that are open. */
@@ -193,6 +195,14 @@ export function createChatSession({ send, open, onDefect }: SessionDeps): ChatSe
     },
     drain() {
       draining = true;
+    },
+    expel(error) {
+      const open = Array.from(conversations.values());
+      for (const conversation of open) {
+        finish(conversation);
+        refuse(conversation, error);
+      }
+      if (open.length === 0) refuse({ id: "", isBinary: false }, error);
     },
     close() {
       for (const conversation of conversations.values()) finish(conversation);

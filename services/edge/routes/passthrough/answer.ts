@@ -39,21 +39,44 @@ export async function readWhole(reply: ReplyStream<ForwardResponse>): Promise<Wh
   return { head, body: Buffer.concat(parts) };
 }
 
+/** A line that clients of server-sent events leave out, wherever a line may begin: also inside of an event. */
+const ping = ": ping\n";
+const newline = 0x0a;
+
 /**
- * Hands an answer to a client as it comes, as fast as the client reads.
+ * Hands an answer to a client as it comes, as fast as the client reads. Where it is a stream of events, and its provider says
+ * nothing for a while between two lines, the client hears that there is life; no other form has a place for that.
  * @returns what the provider reported of usage
  */
-export async function relay(exchange: Exchange, reply: ReplyStream<ForwardResponse>): Promise<Usage | undefined> {
+export async function relay(
+  exchange: Exchange,
+  reply: ReplyStream<ForwardResponse>,
+  heartbeatMs: number,
+): Promise<Usage | undefined> {
+  let isEvents = false;
+  let isLineStart = true;
+  const beat = (): void => {
+    exchange.alarm(heartbeatMs, () => {
+      if (isLineStart && !exchange.isStalled) exchange.write(ping);
+      exchange.delayAlarm(heartbeatMs);
+    });
+  };
   for await (const { payload } of reply) {
     if (exchange.isOver) return undefined;
     if (payload.case === "head") {
       const { status, contentType } = payload.value;
-      exchange.begin(status, headersOf(payload.value), contentType.startsWith("text/event-stream"));
+      isEvents = contentType.startsWith("text/event-stream");
+      exchange.begin(status, headersOf(payload.value), isEvents);
+      if (isEvents) beat();
     } else if (payload.case === "data") {
+      isLineStart = payload.value.at(-1) === newline;
+      if (isEvents) exchange.delayAlarm(heartbeatMs);
       if (exchange.write(payload.value)) continue;
       await exchange.writable();
       // A provider may pause for longer than a client. What has failed meanwhile keeps its alarm.
-      if (!exchange.isOver) exchange.clearAlarm();
+      if (exchange.isOver) continue;
+      if (isEvents) beat();
+      else exchange.clearAlarm();
     } else if (payload.case === "end") {
       exchange.onGone = undefined;
       exchange.end("");

@@ -75,7 +75,7 @@ export function createPassthrough(deps: PassthroughDeps, operation: Operation): 
       const reply = send(headOf(operation, call, outgoing, place), outgoing.items, metadata);
       exchange.onGone = () => void reply.return();
       if (operation.kind === undefined) {
-        const usage = await relay(exchange, reply);
+        const usage = await relay(exchange, reply, deps.settings().heartbeatMs);
         if (usage?.inputTokens !== undefined) call.admission.settle(usage.inputTokens + (usage.outputTokens ?? 0));
       } else {
         const answer = await readWhole(reply);

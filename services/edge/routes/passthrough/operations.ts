@@ -1,5 +1,5 @@
 /** Kinds of what providers keep; as weir.passthrough.v1.Resource names them. */
-export type ResourceKind = "file" | "batch" | "fine_tuning_job" | "vector_store";
+export type ResourceKind = "file" | "upload" | "batch" | "fine_tuning_job" | "vector_store";
 
 /** One call of OpenAI's API that passes through. */
 export interface Operation {
@@ -68,6 +68,11 @@ export const operations: readonly Operation[] = [
   ...collection("/files", "files", "file", "file_id"),
   call("GET", "/files/{file_id}/content", "files", { ids: ["file_id"] }),
   call("DELETE", "/files/{file_id}", "files", { ids: ["file_id"], effect: "deletes", kind: "file" }),
+
+  call("POST", "/uploads", "files", { ...json, effect: "creates", kind: "upload" }),
+  call("POST", "/uploads/{upload_id}/parts", "files", { ...multipart, ids: ["upload_id"] }),
+  call("POST", "/uploads/{upload_id}/complete", "files", { ...json, ids: ["upload_id"], kind: "upload" }),
+  call("POST", "/uploads/{upload_id}/cancel", "files", { ids: ["upload_id"], kind: "upload" }),
 
   call("POST", "/batches", "batches", { ...json, effect: "creates", kind: "batch" }),
   ...collection("/batches", "batches", "batch", "batch_id"),

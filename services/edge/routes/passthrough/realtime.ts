@@ -5,7 +5,9 @@ import type { ReplyStream } from "@weir/kit/reply-stream";
 import { toWeirError, WeirError } from "@weir/kit/weir-error";
 import type { RawData, WebSocket } from "ws";
 import type { Authenticate } from "../../auth/authenticate.ts";
+import { authorise } from "../../auth/authorise.ts";
 import { type Caller, principalHeaderFor } from "../../auth/caller.ts";
+import { watchStanding } from "../../auth/standing.ts";
 import { readTags } from "../../auth/tags.ts";
 import type { Exchange } from "../../http/exchange.ts";
 import type { Admission } from "../../limits/limits.ts";
@@ -19,8 +21,7 @@ export interface RealtimeDeps extends PassthroughDeps {
   readonly authenticate: Authenticate;
 }
 
-/** How often it is asked whether the caller of a session is still one: a session may last for an hour. */
-const askMs = 2_000;
+const access = callsModels("realtime");
 /** Largest event of a client: OpenAI takes 15 MiB of sound in one. */
 const eventBytesMax = 16 * 1024 * 1024;
 /** What may wait for either side before the other one is not read any more. */
@@ -49,7 +50,7 @@ export function createRealtime(deps: RealtimeDeps): Route[] {
       });
     }
     const model = aliasOf(new URLSearchParams(request.url?.split("?", 2)[1] ?? "").get("model") ?? "");
-    if (!caller.mayCall(model)) throw new WeirError(ErrorReason.MODEL_FORBIDDEN, { metadata: { model } });
+    checkModel(caller, model);
     const reserving = admission.reserve(model, outputTokensGuess);
     if (reserving !== undefined) await reserving;
     if (exchange.isOver) return;
@@ -90,10 +91,16 @@ export function createRealtime(deps: RealtimeDeps): Route[] {
     if (first.done === true) throw new WeirError(ErrorReason.PROVIDER_UNAVAILABLE);
     if (exchange.isOver) return held.end();
     try {
-      socket = openSocket(
+      const ask = watchStanding(
         exchange,
-        asking(exchange, deps.authenticate, (error) => refuse(error)),
+        deps.authenticate,
+        (known) => {
+          authorise(known, access);
+          checkModel(known, model);
+        },
+        (error) => refuse(error),
       );
+      socket = openSocket(exchange, ask);
     } catch (thrown) {
       void reply.return();
       throw thrown;
@@ -101,12 +108,19 @@ export function createRealtime(deps: RealtimeDeps): Route[] {
     refuse = connect(exchange, socket, events, reply, held);
   }
 
-  const access = callsModels("realtime");
   return [
     ...versioned({ method: "GET", path: "/realtime", access, handle: open }),
-    ...versioned({ method: "POST", path: "/realtime/client_secrets", access, handle: refuseSecret }),
+    ...secretPaths.flatMap((path) => versioned({ method: "POST", path, access, handle: refuseSecret })),
   ];
 }
+
+/** Where OpenAI gives secrets to clients, and where clients begin WebRTC with one; nothing of it is served. */
+export const secretPaths: readonly string[] = [
+  "/realtime/client_secrets",
+  "/realtime/sessions",
+  "/realtime/transcription_sessions",
+  "/realtime/calls",
+];
 
 /** A secret of the provider would let its holder talk past the gateway: unmetered, and without limits. */
 function refuseSecret(): never {
@@ -115,36 +129,14 @@ function refuseSecret(): never {
   });
 }
 
+/** @throws WeirError MODEL_FORBIDDEN */
+function checkModel(caller: Caller, model: string): void {
+  if (!caller.mayCall(model)) throw new WeirError(ErrorReason.MODEL_FORBIDDEN, { metadata: { model } });
+}
+
 /** Browsers name the beta among the sub-protocols. */
 function offersBeta(headers: Exchange["request"]["headers"]): boolean {
   return /(?:^|,) *openai-beta\.realtime-v1(?: *,|$)/.test(headers["sec-websocket-protocol"] ?? "");
-}
-
-/**
- * Asks now and then whether whoever has called may still: the key may have been revoked, its owner disabled, the token expired.
- * What cannot be known for the moment ends no session.
- * @param onRefused called once
- * @returns what to call every second
- */
-function asking(exchange: Exchange, authenticate: Authenticate, onRefused: (error: WeirError) => void): () => void {
-  const { request, socket } = exchange;
-  let dueMs = exchange.nowMs + askMs;
-  const judge = (thrown: unknown): void => {
-    const error = toWeirError(thrown);
-    if (error.reason !== ErrorReason.API_KEY_INVALID && error.reason !== ErrorReason.FORBIDDEN) return;
-    dueMs = Number.POSITIVE_INFINITY;
-    onRefused(error);
-  };
-  return () => {
-    if (exchange.nowMs < dueMs) return;
-    dueMs = exchange.nowMs + askMs;
-    try {
-      const found = authenticate(request.headers, socket.remoteAddress);
-      if (found instanceof Promise) found.catch(judge);
-    } catch (thrown) {
-      judge(thrown);
-    }
-  };
 }
 
 /**
@@ -234,6 +226,7 @@ const refusals: ReadonlySet<ErrorReason> = new Set([
   ErrorReason.RATE_LIMITED,
   ErrorReason.API_KEY_INVALID,
   ErrorReason.FORBIDDEN,
+  ErrorReason.MODEL_FORBIDDEN,
 ]);
 
 /** https://platform.openai.com/docs/api-reference/realtime-server-events/error */

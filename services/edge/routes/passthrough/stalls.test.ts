@@ -65,7 +65,7 @@ async function start(limits: { readonly writeStallMs: number; readonly bodyStall
         read(new MultipartBody(opened, { bytesMax: 1e9, stallMs, bytesPerSecondMin: 0.001 })).catch(
           (thrown: unknown) => (readFailure = thrown),
         );
-        await relay(opened, streamOf(answer()));
+        await relay(opened, streamOf(answer()), 15_000);
       },
       appendHeaders: () => undefined,
       closed: () => undefined,
