@@ -172,7 +172,7 @@ export async function startServices(
       ...peerHealth(mesh.status().peers),
       configHealth(configuration.status().fault !== undefined),
     ];
-    const edgeClients = has("edge") ? clientsOfEdge(mesh) : undefined;
+    const edgeClients = has("edge") ? clientsOfEdge(mesh, root.clock) : undefined;
     await mesh.start();
     for (const part of parts) part.begin?.();
     // The edge follows the keys from its first moment on: the mesh must be there.

@@ -1,14 +1,17 @@
 import { randomBytes } from "node:crypto";
 import { create } from "@bufbuild/protobuf";
 import type { EdgeSettings } from "@weir/edge/config";
+import { withOwnedFiles } from "@weir/edge/files/owned-files";
+import { rpcService } from "@weir/edge/rpc/public-methods";
 import { pepper, startEdge, stopEdges } from "@weir/edge/testing/harness";
+import { ChatService } from "@weir/gen/weir/chat/v1/chat_service_pb";
 import { ConfigSchema, ProviderKind } from "@weir/gen/weir/config/v1/config_pb";
 import { BatchService } from "@weir/gen/weir/passthrough/v1/batch_service_pb";
 import { ForwardAttemptService } from "@weir/gen/weir/passthrough/v1/forward_attempt_service_pb";
 import { PassthroughService } from "@weir/gen/weir/passthrough/v1/passthrough_service_pb";
 import { ResourceService } from "@weir/gen/weir/passthrough/v1/resource_service_pb";
 import { AttemptService } from "@weir/gen/weir/routing/v1/attempt_service_pb";
-import { createKeyText, keyDigest } from "@weir/kit/api-key";
+import { createKeyText, keyDigest, parseKeyText } from "@weir/kit/api-key";
 import { systemClock } from "@weir/kit/clock";
 import { createMesh } from "@weir/kit/mesh";
 import { noTelemetry } from "@weir/kit/telemetry/none";
@@ -39,6 +42,11 @@ export interface GatewayOptions {
   readonly settings?: Partial<EdgeSettings>;
   /** Base URL of one more provider, which the alias `elsewhere` leads to. */
   readonly elsewhere?: string;
+}
+
+interface Scope {
+  readonly models?: string[];
+  readonly endpoints?: string[];
 }
 
 /** Edge, router, pool and the records of metering, which meet over a link, before the simulator. */
@@ -110,6 +118,7 @@ export async function startGateway(options: GatewayOptions = {}) {
   });
   backend.host("pool", AttemptService, pool.service);
   backend.host("pool", ForwardAttemptService, pool.forwarding, { trustsMesh: true });
+  backend.host("router", ChatService, router.chat, { trustsMesh: true });
   backend.host("router", PassthroughService, router.passthrough, { trustsMesh: true });
   backend.host("metering", ResourceService, metering.resources);
   backend.host("metering", BatchService, metering.batches, { trustsMesh: true });
@@ -119,9 +128,10 @@ export async function startGateway(options: GatewayOptions = {}) {
   const front = createMesh({ name: "edge", peers: { router: [address], metering: [address] } });
   const passthrough = front.client(PassthroughService, "router");
   const resources = front.client(ResourceService, "metering");
+  const chat = withOwnedFiles({ chat: front.client(ChatService, "router"), resources, clock: systemClock });
   await front.start();
   const edge = await startEdge({
-    deps: { passthrough, resources },
+    deps: { chat, passthrough, resources, rpc: [rpcService(ChatService, chat)] },
     ...(options.settings === undefined ? {} : { settings: options.settings }),
   });
   return {
@@ -141,10 +151,15 @@ export async function startGateway(options: GatewayOptions = {}) {
     keepBatches: () => pool.keepBatches(batches),
     query: database.query,
     /** Adds a key of a tenant. */
-    addKey(tenant: string, scope: { models?: string[]; endpoints?: string[] } = {}): string {
+    addKey(tenant: string, scope: Scope = {}): string {
       const { id, text } = createKeyText(randomBytes);
       edge.feed({ records: [{ id, digest: keyDigest(pepper, text), tenant, scope }] });
       return text;
+    },
+    /** Gives a key of the tenant `acme` another scope. */
+    confine(text: string, scope: Scope): void {
+      const id = parseKeyText(text)?.id ?? "";
+      edge.feed({ records: [{ id, digest: keyDigest(pepper, text), tenant: "acme", scope }] });
     },
     async close() {
       await stopEdges();

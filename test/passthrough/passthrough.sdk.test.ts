@@ -11,13 +11,23 @@ import { type Gateway, startGateway } from "./gateway.ts";
 
 let gateway: Gateway;
 let client: OpenAI;
+/** Units for which money was set aside. */
+const held: Readonly<Record<string, number>>[] = [];
 beforeAll(async () => {
-  gateway = await startGateway();
+  gateway = await startGateway({
+    budgets: {
+      hold({ units = {} }) {
+        held.push(units);
+        return undefined;
+      },
+    },
+  });
   client = clientOf(gateway.key);
 });
 afterAll(() => gateway.close());
 beforeEach(() => {
   gateway.events.length = 0;
+  held.length = 0;
 });
 
 const clientOf = (apiKey: string) => new OpenAI({ baseURL: `${gateway.url}/v1`, apiKey, maxRetries: 0 });
@@ -96,6 +106,7 @@ describe("audio", () => {
       { usageSource: UsageSource.COUNTED, usage: { serverToolUses: { characters: 8 } } },
     ]);
     expect(gateway.events[0]?.usage?.inputTokens).toBeUndefined();
+    expect(held).toEqual([{ characters: 8 }]);
   });
 
   test.each([1_000, 3_000_000])("of %d bytes is transcribed, the model coming after the file", async (bytes) => {
@@ -109,6 +120,8 @@ describe("audio", () => {
     expect(gateway.events).toMatchObject([
       { usageSource: UsageSource.REPORTED, usage: { serverToolUses: { audio_seconds: 9 } } },
     ]);
+    // Money for the sound that so many bytes may be, at the least quality; what was heard is what counts.
+    expect(held[0]?.["audio_seconds"]).toBeGreaterThanOrEqual(bytes / 1_000);
   });
 });
 
@@ -180,6 +193,50 @@ describe("what providers keep", () => {
     });
     expect(status).toBe(404);
     expect(gateway.simulator.endpointCalls()).toHaveLength(before);
+  });
+
+  test("a file that comes in parts is its tenant's once it is whole, and so are its upload and its parts", async () => {
+    const [first, second] = [Buffer.alloc(70_000, "a"), Buffer.from("b\n")];
+    const upload = await client.uploads.create({
+      filename: "in.jsonl",
+      purpose: "batch",
+      bytes: 70_002,
+      mime_type: "application/jsonl",
+    });
+    const parts = [];
+    for (const data of [first, second]) {
+      parts.push(await client.uploads.parts.create(upload.id, { data: await toFile(data, "part") }));
+    }
+    const stranger = clientOf(gateway.addKey("uploads"));
+    const missing = { status: 404 };
+    await expect(stranger.uploads.parts.create(upload.id, { data: await toFile(first, "p") })).rejects.toMatchObject(
+      missing,
+    );
+    await expect(stranger.uploads.complete(upload.id, { part_ids: [] })).rejects.toMatchObject(missing);
+    await expect(stranger.uploads.cancel(upload.id)).rejects.toMatchObject(missing);
+    const { file } = await client.uploads.complete(upload.id, { part_ids: parts.map(({ id }) => id) });
+    if (file == null) throw new Error("no file");
+    const content = Buffer.from(await (await client.files.content(file.id)).arrayBuffer());
+    expect(content.equals(Buffer.concat([first, second]))).toBe(true);
+    expect((await client.files.list()).data.map(({ id }) => id)).toContain(file.id);
+    await expect(stranger.files.content(file.id)).rejects.toMatchObject(missing);
+    const other = await client.uploads.create({ filename: "b", purpose: "batch", bytes: 1, mime_type: "text/plain" });
+    expect(await client.uploads.cancel(other.id)).toMatchObject({ status: "cancelled" });
+  });
+
+  test("a chat names its own tenant's files, and nobody else's", async () => {
+    const file = await upload();
+    const ask = (by: OpenAI, file_id: string) =>
+      by.chat.completions.create({
+        model: "my-model",
+        messages: [{ role: "user", content: [{ type: "file", file: { file_id } }] }],
+      });
+    expect((await ask(client, file.id)).choices).toHaveLength(1);
+    const before = gateway.simulator.attempts().length;
+    const stranger = clientOf(gateway.addKey("chats"));
+    await expect(ask(stranger, file.id)).rejects.toMatchObject({ status: 404 });
+    await expect(ask(client, "file-nobodys")).rejects.toMatchObject({ status: 404 });
+    expect(gateway.simulator.attempts()).toHaveLength(before);
   });
 
   test("lists come page by page", async () => {

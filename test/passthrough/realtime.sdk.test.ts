@@ -295,8 +295,8 @@ test("a provider that breaks off in a response: the client is told, and the sess
   expect(client.closed()).toMatchObject({ code: 1011 });
 });
 
-test("secrets for browsers are not issued", async () => {
-  const response = await fetch(`${gateway.url}/v1/realtime/client_secrets`, {
+test.each(["client_secrets", "sessions", "transcription_sessions", "calls"])("%s are not served", async (name) => {
+  const response = await fetch(`${gateway.url}/v1/realtime/${name}`, {
     method: "POST",
     headers: { authorization: `Bearer ${gateway.key}`, "content-type": "application/json" },
     body: "{}",
@@ -344,6 +344,18 @@ test("a key that is revoked ends its session, which asks for nothing more", asyn
   other.say({ type: "response.create" });
   await until(() => other.types().includes("response.done"));
   other.socket.close();
+});
+
+test.each([
+  ["another model", { models: ["other"] }, "model_forbidden"],
+  ["another endpoint", { endpoints: ["chat"] }, "forbidden"],
+])("a key that is confined to %s while its session is open ends it", async (_name, scope, code) => {
+  const key = gateway.addKey("acme");
+  const client = await connect("my-model", key);
+  gateway.confine(key, scope);
+  await until(() => client.closed() !== undefined);
+  expect(client.heard.at(-1)).toMatchObject({ type: "error", error: { code } });
+  expect(client.closed()).toMatchObject({ code: 1008 });
 });
 
 // Last: the edge serves nobody after it.

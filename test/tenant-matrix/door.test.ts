@@ -6,6 +6,7 @@ import { metricsAccess } from "@weir/edge/routes/metrics";
 import { eventually, type Harness, pepper, startEdge, stopEdges } from "@weir/edge/testing/harness";
 import { Permission, Role } from "@weir/gen/weir/common/v1/access_pb";
 import { createKeyText, keyDigest } from "@weir/kit/api-key";
+import { systemClock } from "@weir/kit/clock";
 import { createMesh } from "@weir/kit/mesh";
 import { permissionsOf } from "@weir/kit/roles";
 import { afterAll, beforeAll, expect, test } from "vitest";
@@ -54,7 +55,7 @@ function ofRole(role: Role, everyTenant: boolean): Kind["refusal"] {
 beforeAll(async () => {
   issuer = await startIssuer(() => Date.now());
   harness = await startEdge({
-    deps: { rpc: clientsOfEdge(createMesh({ name: "matrix" })).rpc },
+    deps: { rpc: clientsOfEdge(createMesh({ name: "matrix" }), systemClock).rpc },
     settings: {
       trustedProxies: createNetworks(["127.0.0.1"], () => undefined),
       identityProviders: [issuer.config()],

@@ -14,10 +14,11 @@ import {
 } from "@weir/gen/weir/routing/v1/route_service_pb";
 import { methodPath } from "@weir/kit/context";
 import { ReplyStream } from "@weir/kit/reply-stream";
-import { asError, WeirError } from "@weir/kit/weir-error";
+import { WeirError } from "@weir/kit/weir-error";
 import type { Caller } from "../auth/caller.ts";
 import type { Admission } from "../limits/limits.ts";
 import { aliasOf, outputTokensGuess } from "../routes/generate.ts";
+import { openedAfter } from "./opened-after.ts";
 import type { MethodRule, RpcFacts } from "./public-methods.ts";
 
 /** What holds for methods that name models, beside what their access asks: the models of the caller's scope, and its rate of tokens. */
@@ -85,34 +86,6 @@ function callerOf({ caller }: RpcFacts): Caller {
 function admissionOf({ admission }: RpcFacts): Admission {
   if (admission === undefined) throw new WeirError(ErrorReason.INTERNAL);
   return admission;
-}
-
-/** The reply of a call that begins when its tokens are set aside. */
-function openedAfter(reserving: Promise<undefined>, open: () => ReplyStream<Message>): ReplyStream<Message> {
-  let reply: ReplyStream<Message> | undefined;
-  let left = false;
-  const stream = new ReplyStream<Message>({
-    begin: ignore,
-    poll() {
-      const message = reply?.poll();
-      if (message === undefined && reply?.ended === true) stream.end();
-      return message;
-    },
-    hangUp() {
-      left = true;
-      return reply?.return().then(ignore);
-    },
-  });
-  reserving.then(
-    () => {
-      if (left) return;
-      reply = open();
-      reply.onReady = () => stream.ready();
-      stream.ready();
-    },
-    (thrown: unknown) => stream.fail(asError(thrown)),
-  );
-  return stream;
 }
 
 /** @throws WeirError INVALID_REQUEST, MODEL_FORBIDDEN */

@@ -5,6 +5,7 @@ import { http } from "@weir/gen/google/api/annotations_pb";
 import { access, Permission } from "@weir/gen/weir/common/v1/access_pb";
 import { resolveHttpMethods } from "@weir/edge/transcode/rules";
 import { createPublicMethods } from "@weir/edge/rpc/public-methods";
+import { systemClock } from "@weir/kit/clock";
 import { createMesh } from "@weir/kit/mesh";
 import { expect, test } from "vitest";
 import { clientsOfEdge } from "./edge.ts";
@@ -37,7 +38,7 @@ test.each(methods)("%s says who may call it, and has an HTTP rule unless it is t
 });
 
 test("every service with a method for callers from outside is served by the edge, at every path of its rules", () => {
-  const { rpc } = clientsOfEdge(createMesh({ name: "test" }));
+  const { rpc } = clientsOfEdge(createMesh({ name: "test" }), systemClock);
   const outside = methods
     .filter(([, method]) => getOption(method, access).permission !== Permission.MESH)
     .map(([name]) => name);

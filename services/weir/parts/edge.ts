@@ -11,8 +11,10 @@ import { PassthroughService } from "@weir/gen/weir/passthrough/v1/passthrough_se
 import { ResourceService } from "@weir/gen/weir/passthrough/v1/resource_service_pb";
 import { RouteService } from "@weir/gen/weir/routing/v1/route_service_pb";
 import { type EdgeSettings, edgeSettings } from "@weir/edge/config";
+import { withOwnedFiles } from "@weir/edge/files/owned-files";
 import { rpcService } from "@weir/edge/rpc/public-methods";
 import { createEdge, type DependencyHealth, type Edge, type EdgeDeps } from "@weir/edge/service";
+import type { Clock } from "@weir/kit/clock";
 import type { Mesh } from "@weir/kit/mesh";
 import { readConfig, type Snapshot } from "../configuration.ts";
 import { version } from "../version.ts";
@@ -24,8 +26,9 @@ type ClientsOfEdge = Pick<
 >;
 
 /** What the edge calls; to be made before the mesh starts. */
-export function clientsOfEdge(mesh: Mesh): ClientsOfEdge {
-  const chat = mesh.client(ChatService, "router");
+export function clientsOfEdge(mesh: Mesh, clock: Clock): ClientsOfEdge {
+  const resources = mesh.client(ResourceService, "metering");
+  const chat = withOwnedFiles({ chat: mesh.client(ChatService, "router"), resources, clock });
   const routes = mesh.client(RouteService, "router");
   const accounts = mesh.client(AccountService, "metering");
   const audit = mesh.client(AuditService, "metering");
@@ -37,7 +40,7 @@ export function clientsOfEdge(mesh: Mesh): ClientsOfEdge {
     conversations: mesh.client(ConversationService, "metering"),
     idempotency: mesh.client(IdempotencyService, "metering"),
     passthrough: mesh.client(PassthroughService, "router"),
-    resources: mesh.client(ResourceService, "metering"),
+    resources,
     rpc: [
       rpcService(ChatService, chat),
       rpcService(RouteService, routes),

@@ -1,0 +1,129 @@
+import { isObject, type JsonObject } from "@weir/dialect/json";
+import { parseJson } from "@weir/dialect/parse-json";
+import type { GenerateRequest } from "@weir/gen/weir/chat/v1/chat_service_pb";
+import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
+import { WeirError } from "@weir/kit/weir-error";
+
+/** Members that name what a provider keeps, in OpenAI's and Anthropic's dialects and in the canonical form. */
+const referring: ReadonlySet<string> = new Set([
+  "file_id",
+  "file_ids",
+  "fileId",
+  "vector_store_id",
+  "vector_store_ids",
+]);
+/** What they end in: letters that are rare, so that bytes are searched for them in no time. */
+const endings = ["_id", "Id"];
+const marks = ["file_id", "fileId", "vector_store_id"];
+/** An escape of a character that those names consist of: who writes ASCII so hides something, or is very unusual. */
+const hidden = /\\u00[4-7]/;
+
+/**
+ * Whether the bytes of a request may name a file. Costs a search, and says no to nearly every chat.
+ * @param body JSON
+ */
+export function mayNameFiles(body: Uint8Array): boolean {
+  const bytes = Buffer.from(body.buffer, body.byteOffset, body.byteLength);
+  if (endings.some((ending) => bytes.includes(ending)) && marks.some((mark) => bytes.includes(mark))) return true;
+  return hidesLetters(bytes);
+}
+
+const escapeMiddle = "00";
+const looksMax = 256;
+
+/** Whether `hidden` is there; looked for by its zeros, since backslashes are many in texts. */
+function hidesLetters(bytes: Buffer): boolean {
+  let looks = 0;
+  for (let at = bytes.indexOf(escapeMiddle); at >= 0; at = bytes.indexOf(escapeMiddle, at + 1)) {
+    if (bytes[at - 1] === 0x75 && bytes[at - 2] === 0x5c && hidden.test(bytes.toString("latin1", at - 2, at + 3)))
+      return true;
+    looks += 1;
+    if (looks > looksMax) return hidden.test(bytes.toString("latin1", at));
+  }
+  return false;
+}
+
+/**
+ * The ids of files and vector stores that a request for a model's reply names, each once.
+ * @throws WeirError INVALID_REQUEST where a member stands twice, one of which its provider might take and this process not
+ */
+export function namedFiles({ wire, ...request }: GenerateRequest): string[] {
+  const found = new Set<string>();
+  if (wire === undefined) look(request, false, found);
+  else {
+    const text = Buffer.from(wire.body.buffer, wire.body.byteOffset, wire.body.byteLength).toString();
+    const json = parse(text);
+    if (namesIn(text) !== namesOf(json)) {
+      throw new WeirError(ErrorReason.INVALID_REQUEST, {
+        text: "A request that names files has a member that stands more than once.",
+      });
+    }
+    look(json, false, found);
+  }
+  return [...found];
+}
+
+/** Not looked at: texts of the client's own, and what tools take and give, whose members have names of the client's own making. */
+const opaque: ReadonlySet<string> = new Set([
+  "metadata",
+  "parameters",
+  "input_schema",
+  "inputSchema",
+  "schema",
+  "arguments",
+  "functionCall",
+  "function_call",
+  "functionResponse",
+  "function_response",
+]);
+
+function look(value: unknown, isReference: boolean, found: Set<string>): void {
+  if (typeof value === "string") {
+    if (isReference && value !== "") found.add(value);
+  } else if (Array.isArray(value)) {
+    for (const item of value) look(item, isReference, found);
+  } else if (isObject(value) && !(value instanceof Uint8Array)) {
+    // Of the canonical form: a union of what a part may come from.
+    if (value["case"] === "fileId") look(value["value"], true, found);
+    for (const [name, member] of Object.entries(value)) {
+      if (!opaque.has(name) && !isToolInput(name, value)) look(member, referring.has(name), found);
+    }
+  }
+}
+
+/** https://platform.claude.com/docs/en/api/messages: the input of a tool is an object of its own making. */
+function isToolInput(name: string, { type }: JsonObject): boolean {
+  return name === "input" && typeof type === "string" && type.endsWith("tool_use");
+}
+
+/** Strings of JSON, and what follows one that is a member's name. */
+const strings = /"(?:[^"\\]|\\.)*"(\s*:)?/gs;
+
+/** How many members of these names a text of JSON has. */
+function namesIn(text: string): number {
+  let count = 0;
+  for (const [match, colon] of text.matchAll(strings)) {
+    if (colon === undefined) continue;
+    const name = match.slice(0, match.length - colon.length);
+    if (referring.has(name.includes("\\") ? (parseJson(name) as string) : name.slice(1, -1))) count += 1;
+  }
+  return count;
+}
+
+/** How many of them are left when it has been read. */
+function namesOf(value: unknown): number {
+  if (Array.isArray(value)) return value.reduce<number>((sum, item) => sum + namesOf(item), 0);
+  if (!isObject(value)) return 0;
+  return Object.entries(value).reduce(
+    (sum, [name, member]) => sum + (referring.has(name) ? 1 : 0) + namesOf(member),
+    0,
+  );
+}
+
+function parse(text: string): unknown {
+  try {
+    return parseJson(text);
+  } catch {
+    throw new WeirError(ErrorReason.INVALID_REQUEST, { text: "The body is not JSON." });
+  }
+}
