@@ -38,8 +38,8 @@ export function parseKeyText(text: string): { readonly id: string } | undefined 
 }
 
 /**
- * HMAC-SHA-256 of a key's whole text under the pepper: 32 bytes, the only thing stores keep of it. Compare two digests
- * with `timingSafeEqual`.
+ * HMAC-SHA-256 of a key's whole text under the pepper: 32 bytes, the only thing stores keep of it, and what keys are
+ * looked up by: who lacks the pepper cannot tell what a text's digest is, so no time that a look-up takes helps to guess.
  */
 export function keyDigest(pepper: Uint8Array, text: string): Buffer {
   return createHmac("sha256", pepper).update(text).digest();

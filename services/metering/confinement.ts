@@ -1,9 +1,10 @@
-import { fromBinary, getOption } from "@bufbuild/protobuf";
+import { create, fromBinary, getOption } from "@bufbuild/protobuf";
 import type { HandlerContext } from "@connectrpc/connect";
-import { access, Permission } from "@weir/gen/weir/common/v1/access_pb";
+import { access, Permission, Role } from "@weir/gen/weir/common/v1/access_pb";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import { type Principal, PrincipalSchema } from "@weir/gen/weir/common/v1/principal_pb";
 import { metadataNames, requestMetadata } from "@weir/kit/call";
+import { operatorKey } from "@weir/kit/operator";
 import { isConfinedToKey, permissionsOf } from "@weir/kit/roles";
 import { WeirError } from "@weir/kit/weir-error";
 import type { Database, Rows } from "./database.ts";
@@ -19,8 +20,13 @@ export interface Confinement {
   readonly requestId: string;
 }
 
-/** What a principal names in the place of a key when its caller came with a JSON Web Token. */
-export const tokenKey = "jwt";
+/** Who runs the gateway: what it does by its configuration, and what services do that the command line alone may call. */
+export const operator: Confinement = {
+  principal: create(PrincipalSchema, { key: operatorKey, role: Role.OWNER, everyTenant: true }),
+  tenant: undefined,
+  key: undefined,
+  requestId: "",
+};
 
 /**
  * Reads who calls from the metadata that an edge, or the command line, sent along. Edges decide by role and scope who may call;

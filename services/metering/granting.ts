@@ -1,11 +1,13 @@
+import { timestampDate } from "@bufbuild/protobuf/wkt";
 import type { KeyScope } from "@weir/gen/weir/account/v1/account_service_pb";
 import type { Role } from "@weir/gen/weir/common/v1/access_pb";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import type { Clock } from "@weir/kit/clock";
 import { operatorKey } from "@weir/kit/operator";
 import { mayGrant } from "@weir/kit/roles";
+import { isTokenKey } from "@weir/kit/token-key";
 import { WeirError } from "@weir/kit/weir-error";
-import { type Confinement, tokenKey } from "./confinement.ts";
+import type { Confinement } from "./confinement.ts";
 import { scopeOf } from "./key-messages.ts";
 import type { KeyRow, KeyStore } from "./key-store.ts";
 import { roleOf } from "./role-words.ts";
@@ -33,16 +35,18 @@ export interface Grant {
 }
 
 /**
- * What the caller has: of a key, what stands in the store now, not what an edge knew.
- * @throws WeirError FORBIDDEN when the key has ended, or for a token that was confined
+ * What the caller has: of a key, what stands in the store now, not what an edge knew; of a token, what its edge says.
+ * @throws WeirError FORBIDDEN when the key has ended, or for a token that was confined, or whose end is not told
  */
 export async function granterOf(by: Confinement, keys: Pick<KeyStore, "get">, clock: Clock): Promise<Granter> {
-  const { key, role, everyTenant, scoped } = by.principal;
+  const { key, role, everyTenant, scoped, expireTime } = by.principal;
   if (key === operatorKey) return { keyId: "", role, everyTenant, scope: undefined, expireTime: null };
-  if (key === tokenKey) {
+  if (isTokenKey(key)) {
     // What the token is confined to is known to the edge alone, so nothing can be compared with it.
     if (scoped) throw beyond("scope");
-    return { keyId: "", role, everyTenant, scope: undefined, expireTime: null };
+    // An edge of an earlier version does not say when it ends.
+    if (expireTime === undefined) throw beyond("expire_time");
+    return { keyId: "", role, everyTenant, scope: undefined, expireTime: timestampDate(expireTime) };
   }
   const row = await keys.get(by, key);
   const isOver = row === undefined || row.revokeTime !== null || (row.expireTime?.getTime() ?? Infinity) <= clock.now();

@@ -37,7 +37,8 @@ export async function* streamKeys(
   do {
     page = await store.liveKeys(afterKeyId, recordsAtOnce);
     afterKeyId = page.at(-1)?.keyId ?? "";
-    yield { records: page.map(toRecord), complete: page.length < recordsAtOnce };
+    const complete = page.length < recordsAtOnce;
+    yield { records: page.map(toRecord), complete, allTenants: complete };
   } while (page.length === recordsAtOnce && !signal.aborted);
 
   let sentMs = clock.monotonic();

@@ -22,7 +22,7 @@ export interface KeyWatchStore {
   liveKeys(afterKeyId: string, countMax: number): Promise<readonly KeyRow[]>;
   /** Keys that changed after a revision, in the order of their changes. */
   changedKeys(afterRevision: bigint, countMax: number): Promise<readonly KeyRow[]>;
-  /** Subjects with limits, and those that are disabled, by name. */
+  /** Tenants; and teams and users with limits, and those that are disabled: by name. */
   subjects(afterName: string, countMax: number): Promise<readonly SubjectRow[]>;
   /** Subjects that changed after a revision, in the order of their changes. */
   changedSubjects(afterRevision: bigint, countMax: number): Promise<readonly SubjectRow[]>;
@@ -63,7 +63,7 @@ export function createKeyWatchStore(database: Database): KeyWatchStore {
     subjects: (afterName, countMax) =>
       subjects(
         `${subjectsOf} select * from subjects
-         where (limits is not null or disabled) and name > $1 order by name limit $2`,
+         where (limits is not null or disabled or starts_with(name, 'tenants/')) and name > $1 order by name limit $2`,
         [afterName, countMax],
       ),
     changedSubjects: (afterRevision, countMax) =>

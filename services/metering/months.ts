@@ -1,6 +1,7 @@
 import type { ClientBase } from "pg";
 import { lockAdjustments } from "./adjustments.ts";
 import type { Database } from "./database.ts";
+import { recordRetired } from "./ledger-deeds.ts";
 import { lockSchema, unhurried } from "./migrate.ts";
 
 /** What keeping the months changed: names of partitions. */
@@ -148,6 +149,7 @@ async function retireOldest(client: ClientBase, horizon: Month): Promise<string 
     "comment on table attempts_retired is 'Empty: attempts of months that were retired are refused, and go to conflicts.'",
   );
   await client.query(`alter table attempts attach partition attempts_retired for values from (${first}) to (${end})`);
+  await recordRetired(client, oldest.name);
   return attempts;
 }
 

@@ -4,6 +4,7 @@ import type { ClientBase } from "pg";
 import { type ArrayColumn, arrayParameters, unnested } from "./arrays.ts";
 import type { Database } from "./database.ts";
 import type { Outcome } from "./ledger.ts";
+import { recordBackfilled } from "./ledger-deeds.ts";
 import { recordPriceList } from "./price-lists.ts";
 import { baseRates, contentOf, priceColumns, selectPrices } from "./price-rows.ts";
 import { postingOf } from "./transfers.ts";
@@ -138,6 +139,7 @@ async function backfillSome(
     return [{ attempt_id: row.attempt_id, price_id: price.id, priced: priceOf(row, price) }];
   });
   await writeAmounts(client, found);
+  await recordBackfilled(client, { provider, model }, found.length);
   return { count: found.length, last: waiting.length < rowsAtOnce ? undefined : waiting.at(-1)?.attempt_id };
 }
 

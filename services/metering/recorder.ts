@@ -13,10 +13,15 @@ export interface Recorder {
   /**
    * Writes batches, and messages that could not be read as batches, in one transaction. Idempotent, in any order, with
    * gaps and overlaps.
+   * @param isAdopted whether the command line brought them, which the audit log tells
    * @returns by journal: every event up to this number is committed
    * @throws WeirError STORE_UNAVAILABLE, and then nothing is written
    */
-  record(batches: readonly UsageBatch[], unreadable?: readonly Uint8Array[]): Promise<ReadonlyMap<string, bigint>>;
+  record(
+    batches: readonly UsageBatch[],
+    unreadable?: readonly Uint8Array[],
+    isAdopted?: boolean,
+  ): Promise<ReadonlyMap<string, bigint>>;
 }
 
 export interface RecorderDependencies {
@@ -58,7 +63,7 @@ export function createRecorder({ store, prices, clock, meter, log }: RecorderDep
   }
 
   return {
-    async record(batches, unreadable = []) {
+    async record(batches, unreadable = [], isAdopted = false) {
       const events = batches.flatMap((batch) => batch.events);
       await prices.load(events.map((event) => event.priceId));
       const rows: Recordable[] = [];
@@ -75,7 +80,7 @@ export function createRecorder({ store, prices, clock, meter, log }: RecorderDep
         });
       }
       const startMs = clock.monotonic();
-      const applied = await store.apply(rows, conflicts, runsOf(batches));
+      const applied = await store.apply(rows, conflicts, runsOf(batches), isAdopted);
       duration.record((clock.monotonic() - startMs) / 1000);
       recorded.add(applied.insertedCount);
       repeated.add(rows.length - applied.insertedCount);

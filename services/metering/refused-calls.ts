@@ -3,6 +3,7 @@ import { type DescService, getOption } from "@bufbuild/protobuf";
 import type { HandlerContext, ServiceImpl } from "@connectrpc/connect";
 import { access, Permission } from "@weir/gen/weir/common/v1/access_pb";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
+import { actionOf } from "@weir/kit/action";
 import { metadataNames, requestMetadata } from "@weir/kit/call";
 import type { Clock } from "@weir/kit/clock";
 import type { Log } from "@weir/kit/log";
@@ -54,13 +55,12 @@ export function createRefusedCalls({
   }
 
   function tell(context: HandlerContext, request: unknown, failure: WeirError): void {
-    const { endpoint, permission } = getOption(context.method, access);
+    const { permission } = getOption(context.method, access);
     if (permission === Permission.MESH) return;
     const principal = principalOf(context);
     // What an operator looks for and does not find was kept from nobody.
     const isHidden = failure.reason === ErrorReason.NOT_FOUND && principal?.everyTenant === false;
     if (failure.reason !== ErrorReason.FORBIDDEN && !isHidden) return;
-    const verb = /^[A-Z][a-z]*/.exec(context.method.name)?.[0].toLowerCase() ?? "";
     const requestId = requestMetadata(context, metadataNames.requestId)?.slice(0, 128) ?? "";
     const actor =
       principal === undefined ? nobody : actorOf({ principal, tenant: undefined, key: undefined, requestId });
@@ -69,7 +69,7 @@ export function createRefusedCalls({
       actor,
       tenantId:
         principal === undefined || principal.tenant === "" || principal.key === operatorKey ? null : principal.tenant,
-      action: `${endpoint}.${verb}`,
+      action: actionOf(context.method),
       resource: nameIn(request),
       reason: reasonWord(failure.reason),
       detail: lacking ?? param ?? "",

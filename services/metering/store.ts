@@ -5,6 +5,7 @@ import { type ArrayColumn, arrayParameters, unnested } from "./arrays.ts";
 import { type BudgetNews, settleBudgets } from "./budgets/settlement.ts";
 import { type Database, sqlState } from "./database.ts";
 import type { AttemptRow, BudgetCharge } from "./ledger.ts";
+import { recordAdopted } from "./ledger-deeds.ts";
 import { journals } from "./schema.ts";
 import { postingOf } from "./transfers.ts";
 
@@ -45,15 +46,23 @@ export interface Applied {
 
 /** The ledger's tables. Failures are WeirError STORE_UNAVAILABLE. */
 export interface LedgerStore {
-  /** Writes rows, transfers, conflicts and watermarks in one transaction. Idempotent. */
-  apply(rows: readonly Recordable[], conflicts: readonly Conflict[], runs: readonly Run[]): Promise<Applied>;
+  /**
+   * Writes rows, transfers, conflicts and watermarks in one transaction. Idempotent.
+   * @param isAdopted whether the command line brought them, which the audit log tells
+   */
+  apply(
+    rows: readonly Recordable[],
+    conflicts: readonly Conflict[],
+    runs: readonly Run[],
+    isAdopted?: boolean,
+  ): Promise<Applied>;
   /** How far a journal is committed; 0n when nothing of it is. @param journalId a UUID */
   watermark(journalId: string): Promise<bigint>;
 }
 
 export function createLedgerStore(database: Database): LedgerStore {
   return {
-    async apply(rows, conflicts, runs) {
+    async apply(rows, conflicts, runs, isAdopted = false) {
       const write = (isSuspect: boolean) =>
         database.transaction(async (client) => {
           const { committed, areNew } = await advanceAll(client, runs);
@@ -63,6 +72,7 @@ export function createLedgerStore(database: Database): LedgerStore {
           const conflictCount = await insertConflicts(client, aside);
           // Last, since its locks are those for which other writers and the pools' questions wait.
           const budgets = await settleBudgets(client, inserted.flatMap(chargeOf));
+          for (const { journalId } of isAdopted ? runs : []) await recordAdopted(client, journalId, inserted.length);
           return { insertedCount: inserted.length, conflictCount, committed, budgets };
         });
       try {

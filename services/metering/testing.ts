@@ -4,8 +4,6 @@ import { join } from "node:path";
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { metrics } from "@opentelemetry/api";
-import { Role } from "@weir/gen/weir/common/v1/access_pb";
-import { PrincipalSchema } from "@weir/gen/weir/common/v1/principal_pb";
 import { UsageSource } from "@weir/gen/weir/common/v1/usage_pb";
 import {
   AttemptOutcome,
@@ -16,11 +14,9 @@ import {
 } from "@weir/gen/weir/metering/v1/usage_event_pb";
 import { systemClock } from "@weir/kit/clock";
 import type { Log } from "@weir/kit/log";
-import { operatorKey } from "@weir/kit/operator";
 import { type Price, priceId } from "@weir/price/price";
 import pg from "pg";
 import { createDatabase, startPostgres } from "../../test/servers.ts";
-import type { Confinement } from "./confinement.ts";
 import { createMetering, type Metering } from "./service.ts";
 import { type Database, type DatabasePlace, openDatabase } from "./database.ts";
 
@@ -95,14 +91,6 @@ export const testMeter = metrics.getMeter("test");
 export function meteringOn(database: Database): Metering {
   return createMetering({ database, pepper: testPepper, clock: systemClock, meter: testMeter, log: silentLog });
 }
-
-/** Who runs the gateway, as stores know the caller. */
-export const operator: Confinement = {
-  principal: create(PrincipalSchema, { key: operatorKey, role: Role.OWNER, everyTenant: true }),
-  tenant: undefined,
-  key: undefined,
-  requestId: "",
-};
 
 export const testPepper = Buffer.alloc(32, 7);
 

@@ -16,6 +16,7 @@ import {
 } from "./adjustments.ts";
 import { attemptsAsAdjusted } from "./attempts-as-adjusted.ts";
 import type { Database } from "./database.ts";
+import { recordAdjusted } from "./ledger-deeds.ts";
 import { selectPrices } from "./price-rows.ts";
 import { type TokenCounts, trueUpCounts } from "./true-up-shares.ts";
 
@@ -57,6 +58,7 @@ export function trueUp(database: Database, question: TrueUpQuestion): Promise<Tr
     for (let index = 0; index < adjustments.length; index += rowsAtOnce) {
       await writeAdjustments(client, runOf(question), adjustments.slice(index, index + rowsAtOnce));
     }
+    await recordAdjusted(client, runOf(question), adjustments);
     return { adjustedCount: adjustments.length, unreportedCount: standings.length };
   });
 }

@@ -10,11 +10,13 @@ import {
   type UsageService,
 } from "@weir/gen/weir/metering/v1/usage_service_pb";
 import type { Clock } from "@weir/kit/clock";
+import { operatorKey } from "@weir/kit/operator";
+import { anyToken } from "@weir/kit/token-key";
 import { WeirError } from "@weir/kit/weir-error";
 import { readAttempts } from "./attempt-list.ts";
 import type { ConflictList } from "./conflict-list.ts";
 import { type CostSum, placeOfCost, placeOfCostLength, readCosts } from "./costs.ts";
-import { type Confinement, confinementOf, rowsFor, tokenKey } from "./confinement.ts";
+import { type Confinement, confinementOf, principalOf, rowsFor } from "./confinement.ts";
 import type { Database } from "./database.ts";
 import { isUuid } from "./ledger.ts";
 import type { Recorder } from "./recorder.ts";
@@ -83,10 +85,12 @@ export function createUsageService({
   }
 
   return {
-    async recordUsage({ batch }) {
+    async recordUsage({ batch }, context) {
       // Also asked here, since without both no watermark could be told.
       if (!batch || !isUuid(batch.journalId) || batch.firstSequence < 1n) throw invalid("batch");
-      const committed = await recorder.record([batch]);
+      // Pools name nobody: their usage is that of the calls.
+      const isAdopted = principalOf(context)?.key === operatorKey;
+      const committed = await recorder.record([batch], [], isAdopted);
       const journalId = batch.journalId.toLowerCase();
       return { watermark: create(WatermarkSchema, { journalId, committedSequence: committed.get(journalId) ?? 0n }) };
     },
@@ -149,12 +153,12 @@ function filterOf(request: ListCostsRequest | ListAttemptsRequest): UsageFilter 
 
 /**
  * A filter that meets what the caller may see, and nothing else. Pure.
- * @throws WeirError FORBIDDEN for a member that came with a token, since the ledger does not tell such callers apart
+ * @throws WeirError FORBIDDEN for a member with a token whose edge is of an earlier version, which does not tell such callers apart
  */
 function confined(filter: UsageFilter, { tenant, key }: Confinement): UsageFilter {
-  if (key === tokenKey) {
+  if (key === anyToken) {
     throw new WeirError(ErrorReason.FORBIDDEN, {
-      text: "Members who come with a token have no key whose usage could be told.",
+      text: "The edge does not tell whose token it is; update it.",
       metadata: { permission: "costs_read" },
     });
   }

@@ -7,6 +7,7 @@ import {
   type WatchKeysResponse,
   WatchKeysResponseSchema,
 } from "@weir/gen/weir/account/v1/account_service_pb";
+import { Role } from "@weir/gen/weir/common/v1/access_pb";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import { createKeyText, keyDigest } from "@weir/kit/api-key";
 import { hostService } from "@weir/kit/call";
@@ -17,7 +18,7 @@ import { CallCancelled, WeirError } from "@weir/kit/weir-error";
 import { afterEach, expect, test } from "vitest";
 import { createManualClock, type ManualClock } from "../testing/manual-clock.ts";
 import { createAuthenticator } from "./authenticate.ts";
-import type { Caller } from "./caller.ts";
+import { type Caller, createCaller } from "./caller.ts";
 import { createGuessLimit } from "./guess-limit.ts";
 import { createNetworks, type Networks } from "./networks.ts";
 import { createKeySnapshot, type KeySnapshot } from "./snapshot.ts";
@@ -84,8 +85,19 @@ function setUp(trusted?: Networks) {
     if (caller instanceof Promise) throw new Error("a key was waited for");
     return caller;
   };
+  /** A caller with a token that was verified, and names a tenant. */
+  const authenticateToken = (tenant: string) => {
+    const verified = { verify: () => tokenCaller(tenant), close: () => undefined };
+    const known = { keys, tokens: verified, pepper, clock, guesses, trustedProxies: () => trusted };
+    return createAuthenticator(known)({ authorization: "Bearer eyJ.a.b" }, "1.2.3.4");
+  };
   const stream = () => streams.at(-1) as Stream;
-  return { clock, keys, guesses, authenticate, streams, stream };
+  return { clock, keys, guesses, authenticate, authenticateToken, streams, stream };
+}
+
+function tokenCaller(tenant: string): Caller {
+  const identity = { id: "jwt-0123", isToken: true, tenant, role: Role.MEMBER, everyTenant: false, team: "", user: "" };
+  return createCaller({ ...identity, scope: undefined, expireMs: Number.POSITIVE_INFINITY });
 }
 
 /** Lets everything run that waits for nothing but its turn. */
@@ -241,6 +253,41 @@ test.each(["tenants/acme", "teams/search", "users/ada"])(
     expect(authenticate(own.headers, "a").id).toBe(own.id);
   },
 );
+
+test("the tenant of a token must be there: nobody is let in on the word of a provider that names others", async () => {
+  const tenant = (name: string) => ({ name: `tenants/${name}` });
+  const { stream, keys, clock, authenticateToken } = setUp();
+  const failure = async () => {
+    try {
+      return (await authenticateToken("acme")).tenant;
+    } catch (thrown) {
+      return (thrown as WeirError).reason;
+    }
+  };
+  await stream().send({ subjects: [tenant("globex")], complete: true });
+  expect([keys.hasTenant("acme"), await failure()]).toEqual([true, "acme"]);
+  await stream().fail(new WeirError(ErrorReason.STORE_UNAVAILABLE));
+  clock.advance(150);
+  await settled();
+  await stream().send({ subjects: [tenant("globex")], complete: true, allTenants: true });
+  expect(await failure()).toBe(ErrorReason.API_KEY_INVALID);
+  clock.advance(5_001);
+  expect(await failure()).toBe(ErrorReason.STORE_UNAVAILABLE);
+  await stream().send({ subjects: [tenant("acme")] });
+  expect(await failure()).toBe("acme");
+});
+
+test("a key whose text changes under its id is known by the new one alone, and an old text finds nobody", async () => {
+  const { authenticate, stream } = setUp();
+  const [key, successor] = [newKey(), newKey()];
+  await stream().send({ records: [key.record], complete: true });
+  expect(authenticate(key.headers, "a").id).toBe(key.id);
+  await stream().send({ records: [{ ...key.record, digest: successor.record.digest }] });
+  expect(failureOf(() => authenticate(key.headers, "a")).reason).toBe(ErrorReason.API_KEY_INVALID);
+  expect(authenticate(successor.headers, "a").id).toBe(key.id);
+  await stream().send({ removed: [key.id] });
+  expect(failureOf(() => authenticate(successor.headers, "a")).reason).toBe(ErrorReason.API_KEY_INVALID);
+});
 
 test("what is said of a tenant is replaced with the keys, and its limits are at hand", async () => {
   const { stream, keys, clock } = setUp();

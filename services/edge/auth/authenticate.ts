@@ -1,15 +1,14 @@
-import { hash, timingSafeEqual } from "node:crypto";
 import type { IncomingHttpHeaders } from "node:http";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
-import { keyDigest, parseKeyText } from "@weir/kit/api-key";
 import type { Clock } from "@weir/kit/clock";
 import { WeirError } from "@weir/kit/weir-error";
 import type { Caller } from "./caller.ts";
 import { clientAddress } from "./client-address.ts";
 import type { GuessLimit } from "./guess-limit.ts";
+import { createKeyRecogniser } from "./key-recogniser.ts";
 import type { Networks } from "./networks.ts";
 import { CallerRefused } from "./refused-caller.ts";
-import type { KeyCaller, KeySnapshot } from "./snapshot.ts";
+import type { KeySnapshot } from "./snapshot.ts";
 import { isToken, type TokenVerifier } from "./tokens.ts";
 
 export interface AuthenticatorDeps {
@@ -28,36 +27,16 @@ export interface AuthenticatorDeps {
  * threads.
  * @param peer the other end of the connection that the call came on
  * @throws WeirError API_KEY_INVALID, one text for every cause; FORBIDDEN when the caller may not call from where it is;
- * STORE_UNAVAILABLE when the key is not known and that may be for want of news; RATE_LIMITED after too many failures from
+ * STORE_UNAVAILABLE when the key, or the tenant of a token, is not known and that may be for want of news; RATE_LIMITED after too many failures from
  * one address. A valid key is never refused for failures of others. A promise rejects with the same.
  */
 export type Authenticate = (headers: IncomingHttpHeaders, peer: string | undefined) => Caller | Promise<Caller>;
 
-/** Texts whose HMAC need not be computed again; beyond it the one that came first is forgotten. */
-const cacheMax = 65_536;
-/** What is compared when there is no such key, so that the work is the same. */
-const noDigest = Buffer.alloc(32);
 const storeRetryMs = 1_000;
 
 export function createAuthenticator(deps: AuthenticatorDeps): Authenticate {
   const { keys, tokens, pepper, clock, guesses } = deps;
-  // By hash, not by text, so that memory holds no key.
-  const byHash = new Map<string, KeyCaller>();
-
-  function recognise(text: string): Caller | undefined {
-    const hashed = hash("sha256", text, "hex");
-    const known = byHash.get(hashed);
-    if (known?.isLive) return known;
-    if (known !== undefined) byHash.delete(hashed);
-    const parsed = parseKeyText(text);
-    if (parsed === undefined) throw new WeirError(ErrorReason.API_KEY_INVALID);
-    const caller = keys.get(parsed.id);
-    const isEqual = equalDigests(keyDigest(pepper, text), caller?.digest ?? noDigest);
-    if (caller === undefined || !isEqual) return undefined;
-    if (byHash.size >= cacheMax) byHash.delete(byHash.keys().next().value as string);
-    byHash.set(hashed, caller);
-    return caller;
-  }
+  const recognise = createKeyRecogniser(keys, pepper);
 
   function identify(text: string | undefined): Caller {
     if (text === undefined || text.length > textLengthMax) throw new WeirError(ErrorReason.API_KEY_INVALID);
@@ -66,7 +45,7 @@ export function createAuthenticator(deps: AuthenticatorDeps): Authenticate {
       if (clock.now() < caller.expireMs) return caller;
       throw new CallerRefused(caller, ErrorReason.API_KEY_INVALID, "expired");
     }
-    if (!keys.isFresh) throw new WeirError(ErrorReason.STORE_UNAVAILABLE, { retryAfterMs: storeRetryMs });
+    if (!keys.isFresh) throw unknownYet();
     throw new WeirError(ErrorReason.API_KEY_INVALID);
   }
 
@@ -97,9 +76,15 @@ export function createAuthenticator(deps: AuthenticatorDeps): Authenticate {
     });
   }
 
+  /** Lets a token's caller through whose tenant there is: its provider may name any. */
+  function admitToken(caller: Caller, address: string | undefined): Caller {
+    if (keys.hasTenant(caller.tenant)) return admit(caller, address);
+    throw keys.isFresh ? new WeirError(ErrorReason.API_KEY_INVALID) : unknownYet();
+  }
+
   async function whenVerified(verification: Promise<Caller>, address: string | undefined): Promise<Caller> {
     try {
-      return admit(await verification, address);
+      return admitToken(await verification, address);
     } catch (thrown) {
       throw told(thrown, address);
     }
@@ -111,11 +96,16 @@ export function createAuthenticator(deps: AuthenticatorDeps): Authenticate {
       const text = presentedKey(headers);
       if (text === undefined || !isToken(text)) return admit(identify(text), address);
       const found = tokens.verify(text);
-      return found instanceof Promise ? whenVerified(found, address) : admit(found, address);
+      return found instanceof Promise ? whenVerified(found, address) : admitToken(found, address);
     } catch (thrown) {
       throw told(thrown, address);
     }
   };
+}
+
+/** What is not known may be for want of news. */
+function unknownYet(): WeirError {
+  return new WeirError(ErrorReason.STORE_UNAVAILABLE, { retryAfterMs: storeRetryMs });
 }
 
 const textLengthMax = 512;
@@ -139,7 +129,3 @@ function presentedKey(headers: IncomingHttpHeaders): string | undefined {
 
 /** Browsers let pages set no header of a WebSocket but this one. The second name is OpenAI's, for Realtime. */
 const protocolKey = /(?:^|,) *(?:weir-api-key|openai-insecure-api-key)\.([^\s,]+)/;
-
-function equalDigests(a: Uint8Array, b: Uint8Array): boolean {
-  return a.length === b.length && timingSafeEqual(a, b);
-}

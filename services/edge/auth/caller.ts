@@ -1,5 +1,6 @@
 import { create, toBinary } from "@bufbuild/protobuf";
 import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
+import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import type { KeyScope } from "@weir/gen/weir/account/v1/account_service_pb";
 import type { Permission, Role } from "@weir/gen/weir/common/v1/access_pb";
 import { PrincipalSchema } from "@weir/gen/weir/common/v1/principal_pb";
@@ -10,7 +11,7 @@ import { createNetworks, type Networks } from "./networks.ts";
 
 /** Who calls, ready for use: a live key, or a token that was verified. */
 export interface Caller extends Limited {
-  /** Id of the key; of a token `jwt-` and 32 digits that stand for its issuer and subject. */
+  /** Id of the key, or what stands for the issuer and the subject of a token. */
   readonly id: string;
   /** Id of the tenant that pays. */
   readonly tenant: string;
@@ -40,8 +41,8 @@ export interface Caller extends Limited {
 export interface Identity {
   /** As in Caller. */
   readonly id: string;
-  /** What the principal names: the id of the key, or `jwt`. */
-  readonly key: string;
+  /** Whether the caller came with a token, of which nothing stands in the accounts. */
+  readonly isToken: boolean;
   readonly tenant: string;
   readonly role: Role;
   /** Whether the role holds in every tenant. */
@@ -55,17 +56,21 @@ export interface Identity {
   readonly expireMs: number;
 }
 
+/** A token may say that it ends at a time that cannot be written down. */
+const lastMs = Date.UTC(9999, 11, 31);
+
 export function createCaller(identity: Identity): Caller {
-  const { id, tenant, key, role, everyTenant, team, user, scope, expireMs } = identity;
+  const { id, tenant, role, everyTenant, team, user, scope, expireMs } = identity;
   const endpoints = scope?.endpoints ?? [];
   const models = scope?.models ?? [];
   const networks = scope?.networks ?? [];
-  // What a key is confined to stands in the accounts; of a token nobody else knows.
-  const scoped = key !== id && endpoints.length + networks.length + models.length > 0;
-  const principal = toBinary(
-    PrincipalSchema,
-    create(PrincipalSchema, { tenant, key, role, everyTenant, team, accountUser: user, scoped }),
-  );
+  const who = { tenant, key: id, role, everyTenant, team, accountUser: user };
+  // What a key is confined to, and when it ends, stands in the accounts; of a token nobody else knows.
+  const ofToken = {
+    scoped: endpoints.length + networks.length + models.length > 0,
+    expireTime: timestampFromMs(Math.min(Math.floor(expireMs), lastMs)),
+  };
+  const principal = toBinary(PrincipalSchema, create(PrincipalSchema, identity.isToken ? { ...who, ...ofToken } : who));
   return {
     id,
     tenant,

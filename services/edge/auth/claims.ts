@@ -1,6 +1,6 @@
-import { hash } from "node:crypto";
 import { create } from "@bufbuild/protobuf";
 import { KeyScopeSchema } from "@weir/gen/weir/account/v1/account_service_pb";
+import { tokenKey } from "@weir/kit/token-key";
 import type { JWTPayload } from "jose";
 import type { Identity } from "./caller.ts";
 import type { GivenRole, IdentityProvider, RoleRule, TenantRule } from "./identity-provider.ts";
@@ -30,8 +30,8 @@ export function identityOf(claims: JWTPayload, provider: IdentityProvider, expir
   const models = wordsOf(claims, provider.modelsClaim);
   const endpoints = wordsOf(claims, provider.endpointsClaim);
   return {
-    id: `jwt-${hash("sha256", `${provider.issuer}\n${sub}`, "hex").slice(0, 32)}`,
-    key: "jwt",
+    id: tokenKey(provider.issuer, sub),
+    isToken: true,
     tenant,
     role: given.role,
     everyTenant: given.everyTenant,

@@ -14,7 +14,7 @@ import { createRefusals, isRefusal, type Refused } from "./refusals.ts";
 
 const ada = createCaller({
   id: "abcdefghijklmnop",
-  key: "abcdefghijklmnop",
+  isToken: false,
   tenant: "acme",
   role: Role.MEMBER,
   everyTenant: false,
@@ -174,7 +174,7 @@ test("a caller who came with a token is named by its tenant and account", async 
   const { told, tell, pass } = setUp();
   const caller: Caller = createCaller({
     id: "jwt-0123",
-    key: "jwt",
+    isToken: true,
     tenant: "globex",
     role: Role.ADMIN,
     everyTenant: false,
@@ -186,6 +186,6 @@ test("a caller who came with a token is named by its tenant and account", async 
   tell(limited, { caller });
   await pass();
   expect(told.flat()).toMatchObject([
-    { actor: { key: "jwt", user: "globex.bob", tenant: "globex", role: Role.ADMIN } },
+    { actor: { key: "jwt-0123", user: "globex.bob", tenant: "globex", role: Role.ADMIN } },
   ]);
 });

@@ -21,7 +21,10 @@ export interface KeyCaller extends Caller {
 
 /** The live keys of all tenants, in memory, and what is said of the tenants, teams and users that they belong to. */
 export interface KeySnapshot {
-  get(id: string): KeyCaller | undefined;
+  /** @param digest HMAC-SHA-256 of the key's text under the pepper */
+  find(digest: Buffer): KeyCaller | undefined;
+  /** Whether there is such a tenant; true of all while the accounts are of a version that does not tell. */
+  hasTenant(id: string): boolean;
   /** Limits and state of a tenant, a team or a user, by its name; undefined: it has no limits and is not disabled. */
   subject(name: string): SubjectRecord | undefined;
   /** Whether the set has been complete at least once. */
@@ -51,7 +54,7 @@ const backoffMaxMs = 5_000;
 export function createKeySnapshot(deps: KeySnapshotDeps): KeySnapshot {
   const { clock, log } = deps;
   const ended = new AbortController();
-  let current: KeySet = { callers: new Map(), subjects: new Map() };
+  let current = noKeys();
   let isLoaded = false;
   let lastSignMs = Number.NEGATIVE_INFINITY;
 
@@ -70,7 +73,7 @@ export function createKeySnapshot(deps: KeySnapshotDeps): KeySnapshot {
       } else cancelWatch = clock.after(silentAfterMs - silentMs, watch);
     }
     try {
-      let building: KeySet | undefined = { callers: new Map(), subjects: new Map() };
+      let building: KeySet | undefined = noKeys();
       for await (const message of deps.accounts.watchKeys({}, { signal: call.signal })) {
         heard = clock.monotonic();
         apply(message, building ?? current);
@@ -87,21 +90,23 @@ export function createKeySnapshot(deps: KeySnapshotDeps): KeySnapshot {
   }
 
   function apply(message: WatchKeysResponse, into: KeySet): void {
-    const { callers, subjects } = into;
+    const { callers, byDigest, subjects, tenants } = into;
     for (const record of message.records) {
       const known = current.callers.get(record.id);
-      if (known !== undefined && isSame(known, record)) {
-        callers.set(record.id, known);
-        continue;
-      }
-      if (into === current) retire(known);
-      callers.set(record.id, callerOf(record));
+      const isKnown = known !== undefined && isSame(known, record);
+      if (!isKnown && into === current) retire(known);
+      const caller = isKnown ? known : callerOf(record);
+      forget(into, record.id);
+      callers.set(record.id, caller);
+      byDigest.set(textOf(caller.digest), caller);
     }
     for (const id of message.removed) {
       if (into === current) retire(callers.get(id));
-      callers.delete(id);
+      forget(into, id);
     }
+    if (message.allTenants) into.hasAllTenants = true;
     for (const subject of message.subjects) {
+      if (subject.name.startsWith(tenantPrefix)) tenants.add(subject.name.slice(tenantPrefix.length));
       if (subject.disabled || subject.limits !== undefined) subjects.set(subject.name, subject);
       else subjects.delete(subject.name);
     }
@@ -134,7 +139,8 @@ export function createKeySnapshot(deps: KeySnapshotDeps): KeySnapshot {
   void run();
 
   return {
-    get: (id) => current.callers.get(id),
+    find: (digest) => current.byDigest.get(textOf(digest)),
+    hasTenant: (id) => !current.hasAllTenants || current.tenants.has(id),
     subject: (name) => current.subjects.get(name),
     get isLoaded() {
       return isLoaded;
@@ -166,8 +172,32 @@ function retire(caller: Caller | undefined): void {
 }
 
 interface KeySet {
+  /** By id. */
   readonly callers: Map<string, KeyCaller>;
+  /** By the text of the digest. */
+  readonly byDigest: Map<string, KeyCaller>;
   readonly subjects: Map<string, SubjectRecord>;
+  /** Ids. None is ever deleted. */
+  readonly tenants: Set<string>;
+  hasAllTenants: boolean;
+}
+
+const tenantPrefix = "tenants/";
+
+function noKeys(): KeySet {
+  return { callers: new Map(), byDigest: new Map(), subjects: new Map(), tenants: new Set(), hasAllTenants: false };
+}
+
+function forget({ callers, byDigest }: KeySet, id: string): void {
+  const known = callers.get(id);
+  if (known === undefined) return;
+  callers.delete(id);
+  byDigest.delete(textOf(known.digest));
+}
+
+/** A character for each byte. */
+function textOf(digest: Uint8Array): string {
+  return Buffer.from(digest.buffer, digest.byteOffset, digest.byteLength).toString("latin1");
 }
 
 const recordsOf = new WeakMap<Caller, KeyRecord>();
@@ -180,7 +210,10 @@ function isSame(caller: Caller, record: KeyRecord): boolean {
 function callerOf(record: KeyRecord): KeyCaller {
   const { id, digest, tenant, role, everyTenant, team, user, scope, expireTime } = record;
   const expireMs = expireTime === undefined ? Number.POSITIVE_INFINITY : timestampMs(expireTime);
-  const caller = { ...createCaller({ id, key: id, tenant, role, everyTenant, team, user, scope, expireMs }), digest };
+  const caller = {
+    ...createCaller({ id, isToken: false, tenant, role, everyTenant, team, user, scope, expireMs }),
+    digest,
+  };
   recordsOf.set(caller, record);
   return caller;
 }

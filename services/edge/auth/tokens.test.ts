@@ -1,6 +1,7 @@
 import { createHmac, generateKeyPairSync } from "node:crypto";
 import { fromBinary } from "@bufbuild/protobuf";
 import { Permission, Role } from "@weir/gen/weir/common/v1/access_pb";
+import { timestampMs } from "@bufbuild/protobuf/wkt";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import { PrincipalSchema } from "@weir/gen/weir/common/v1/principal_pb";
 import { createLog } from "@weir/kit/log";
@@ -64,7 +65,7 @@ test("a token becomes a caller of its tenant, and its second use waits for nothi
   const caller = await verify(text);
   expect(fromBinary(PrincipalSchema, caller.principal)).toMatchObject({
     tenant: "acme",
-    key: "jwt",
+    key: caller.id,
     role: Role.MEMBER,
     everyTenant: false,
     team: "acme.search",
@@ -75,8 +76,21 @@ test("a token becomes a caller of its tenant, and its second use waits for nothi
   expect(tokens.verify(text)).toBe(caller);
   const again = await verify(await issuer.sign({ jti: "another" }));
   expect(again.id).toBe(caller.id);
+  expect(caller.id).toMatch(/^jwt-[0-9a-f]{32}$/);
   expect((await verify(await issuer.sign({ sub: "bob" }))).id).not.toBe(caller.id);
   expect(issuer.fetches).toBe(1);
+});
+
+test("a principal says when its token ends, whatever a token says of that", async () => {
+  const ends = async (exp: number) => {
+    const { principal } = await verify(await issuer.sign({ exp }));
+    const { expireTime } = fromBinary(PrincipalSchema, principal);
+    return expireTime && timestampMs(expireTime);
+  };
+  const now = Math.floor(clock.now() / 1_000);
+  expect(await ends(now + 60)).toBe((now + 90) * 1_000);
+  expect(await ends(now + 60.0005)).toBe((now + 90) * 1_000);
+  expect(await ends(1e15)).toBe(Date.UTC(9999, 11, 31));
 });
 
 test("keys are found by the issuer's OpenID configuration", async () => {

@@ -1,6 +1,7 @@
 import { type DescMethod, type DescService, getOption, type Message } from "@bufbuild/protobuf";
 import type { IncomingHttpHeaders } from "node:http";
 import { access as accessOption, Permission } from "@weir/gen/weir/common/v1/access_pb";
+import { actionOf } from "@weir/kit/action";
 import { type CallOptions, callMetadata, type Client } from "@weir/kit/call";
 import { methodPath } from "@weir/kit/context";
 import type { ReplyStream } from "@weir/kit/reply-stream";
@@ -44,7 +45,7 @@ interface Method {
   /** `weir.chat.v1.ChatService/Generate`. */
   readonly path: string;
   readonly access: Access | "open";
-  /** What the audit log calls it when it is refused: `keys.rotate`. */
+  /** What the audit log calls it. */
   readonly action: string;
 }
 
@@ -104,7 +105,7 @@ export function createPublicMethods(
       const method = client[desc.localName];
       if (method === undefined) throw new Error(`${path} has no client`);
       const rule = rules.get(path) ?? {};
-      const action = access === "open" ? "none" : actionOf(access, desc);
+      const action = access === "open" ? "none" : actionOf(desc);
       if (desc.methodKind === "unary") {
         const relay = (request: Message, facts: RpcFacts) =>
           method(request, {
@@ -132,12 +133,6 @@ export function createPublicMethods(
 function optionsOf({ caller, requestId, headers, traceParent }: RpcFacts, user: string | undefined): CallOptions {
   const principal = caller === undefined ? undefined : principalHeaderFor(caller, user, readTags(headers));
   return { metadata: callMetadata(principal, requestId, traceParent) };
-}
-
-/** The endpoint and the verb that the method's name begins with: `keys.rotate`. */
-function actionOf({ endpoint }: Access, { name }: DescMethod): string {
-  const verb = /^[A-Z][a-z]*/.exec(name)?.[0].toLowerCase() ?? name;
-  return `${endpoint}.${verb}`;
 }
 
 const withoutEndpoint: ReadonlySet<Permission> = new Set([Permission.PUBLIC, Permission.KNOWN, Permission.MESH]);

@@ -20,6 +20,7 @@ import { WeirError } from "@weir/kit/weir-error";
 import { type Confinement, confinementOf, tenantFor } from "../confinement.ts";
 import type { BudgetRow, BudgetStore, StandingRow, WindowKindWord } from "./budget-store.ts";
 import { type GroupResult, leaseMs, type LeaseAsk, type LeaseState, type LeaseStore } from "./lease-store.ts";
+import { readPage } from "../list-page.ts";
 import type { Waiting } from "../waiting.ts";
 
 export interface BudgetServiceDeps {
@@ -34,7 +35,6 @@ export interface BudgetServiceDeps {
 const pollMs = 400;
 const signOfLifeMs = 1_000;
 const recordsAtOnce = 500;
-const listCountMax = 10_000;
 const standingCountMax = 100;
 const tightCountMax = 1_000;
 const rollingSpanMinSeconds = 60;
@@ -85,11 +85,17 @@ export function createBudgetService({
       return { budget: toProtoBudget(row, []) };
     },
 
-    async listBudgets({ tenant }, context) {
+    async listBudgets(request, context) {
       const by = confinementOf(context);
-      const rows = (await budgets.list(by, "", listCountMax)).filter((row) => isVisible(row, by));
-      const wanted = tenant.replace(/^tenants\//, "");
-      return { budgets: await describe(rows.filter((row) => wanted === "" || scopeOf(row).tenant === wanted)) };
+      const tenant = request.tenant.replace(/^tenants\//, "");
+      const { rows, nextPageToken } = await readPage(
+        request,
+        ["budgets", tenant],
+        // A member sees what is about its key alone.
+        ([after = ""], countMax) => budgets.list(by, { tenant, key: by.key }, after, countMax),
+        (row) => [row.budgetId],
+      );
+      return { budgets: await describe(rows), nextPageToken };
     },
 
     async getBudget({ name }, context) {
@@ -120,7 +126,7 @@ export function createBudgetService({
       let revision = await budgets.revision();
       let page: readonly BudgetRow[] = [];
       do {
-        page = await budgets.list(undefined, page.at(-1)?.budgetId ?? "", recordsAtOnce);
+        page = await budgets.list(undefined, everyBudget, page.at(-1)?.budgetId ?? "", recordsAtOnce);
         yield {
           records: page.filter((row) => !row.disabled).map(toProtoRecord),
           complete: page.length < recordsAtOnce,
@@ -196,6 +202,8 @@ function scopeFor(by: Confinement, asked: BudgetScope | undefined): BudgetScope 
 function isVisible(row: BudgetRow, { key }: Confinement): boolean {
   return key === undefined || scopeOf(row).key === key;
 }
+
+const everyBudget = { tenant: "", key: undefined };
 
 const isOff = (row: BudgetRow): boolean => row.disabled || row.deleted;
 

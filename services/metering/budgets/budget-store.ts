@@ -38,6 +38,14 @@ export interface StandingRow {
   readonly leased: bigint;
 }
 
+/** Which budgets are asked for, by their scope. */
+export interface BudgetFilter {
+  /** Empty: of any. */
+  readonly tenant: string;
+  /** Undefined: about any, or about none. */
+  readonly key: string | undefined;
+}
+
 /** Budgets. Failures are WeirError STORE_UNAVAILABLE. */
 export interface BudgetStore {
   /** @returns undefined when the id is taken */
@@ -56,7 +64,12 @@ export interface BudgetStore {
   remove(by: Confinement, budgetId: string): Promise<boolean>;
   get(by: Confinement, budgetId: string): Promise<BudgetRow | undefined>;
   /** By id. @param by undefined: the gateway itself, which sees all */
-  list(by: Confinement | undefined, afterBudgetId: string, countMax: number): Promise<readonly BudgetRow[]>;
+  list(
+    by: Confinement | undefined,
+    filter: BudgetFilter,
+    afterBudgetId: string,
+    countMax: number,
+  ): Promise<readonly BudgetRow[]>;
   /** Present windows of budgets, the one of which most is spent first. */
   standings(budgetIds: readonly string[], countMax: number): Promise<readonly StandingRow[]>;
   /** The newest change that is visible. */
@@ -149,10 +162,12 @@ export function createBudgetStore(database: Database): BudgetStore {
       const text = `select ${columns} from budgets where budget_id = $1 and delete_time is null`;
       return (await query(text, [budgetId], rowsFor(database, by)))[0];
     },
-    list: (by, afterBudgetId, countMax) =>
+    list: (by, { tenant, key }, afterBudgetId, countMax) =>
       query(
-        `select ${columns} from budgets where budget_id > $1 and delete_time is null order by budget_id limit $2`,
-        [afterBudgetId, countMax],
+        `select ${columns} from budgets where budget_id > $1 and delete_time is null
+           and ($3 = '' or scope ->> 'tenant' = $3) and ($4::text is null or scope ->> 'key' = $4)
+         order by budget_id limit $2`,
+        [afterBudgetId, countMax, tenant, key ?? null],
         by === undefined ? database : rowsFor(database, by),
       ),
     standings: (budgetIds, countMax) =>

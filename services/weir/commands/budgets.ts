@@ -10,6 +10,7 @@ import { nanoUsdFromText } from "@weir/price/decimal";
 import { Command, InvalidArgumentError } from "commander";
 import { parseMoment } from "../range.ts";
 import { renderTable, usdText } from "../table.ts";
+import { allPages } from "./account-options.ts";
 import { addressText, callTimeoutMs, withGateway } from "./gateway.ts";
 
 const options = { timeoutMs: callTimeoutMs };
@@ -92,8 +93,13 @@ export function budgetsCommand(): Command {
     .addHelpText("after", "\nExample:\n  weir budgets list --tenant research")
     .action(async (chosen: { tenant?: string; address?: string }) => {
       const tenant = chosen.tenant === undefined ? "" : `tenants/${chosen.tenant}`;
-      const answer = await withGateway(chosen.address, ({ budgets }) => budgets.listBudgets({ tenant }, options));
-      const rows = answer.budgets.flatMap((budget): Row[] => {
+      const found = await withGateway(chosen.address, ({ budgets }) =>
+        allPages(async (pageToken) => {
+          const page = await budgets.listBudgets({ tenant, pageToken }, options);
+          return { rows: page.budgets, nextPageToken: page.nextPageToken };
+        }),
+      );
+      const rows = found.flatMap((budget): Row[] => {
         const { standings } = budget;
         return standings.length === 0 ? [{ budget }] : standings.map((standing) => ({ budget, standing }));
       });

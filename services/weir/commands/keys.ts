@@ -27,7 +27,6 @@ const idHelp = "id of the key, as `weir keys list` shows it";
 interface ScopeOptions extends ChosenLimits {
   readonly model?: string[];
   readonly endpoint?: string[];
-  readonly collection?: string[];
   readonly network?: string[];
 }
 
@@ -202,21 +201,18 @@ function withScope(command: Command): Command {
     command
       .option("--model <alias...>", "what it may call: names, or prefixes ended by *; default: everything")
       .option("--endpoint <name...>", "what it may use: chat, costs, keys and so on; default: whatever its role allows")
-      .option("--collection <name...>", "what it may search: names, or prefixes ended by *; default: all of its tenant")
       .option("--network <cidr...>", "where it may be used from: 10.0.0.0/8; default: anywhere"),
   );
 }
 
 /** Undefined: nothing of a scope was chosen. */
 function chosenScope(chosen: ScopeOptions): KeyScope | undefined {
-  const { model, endpoint, collection, network } = chosen;
+  const { model, endpoint, network } = chosen;
   const limits = chosenLimits(chosen);
-  if (limits === undefined && [model, endpoint, collection, network].every((list) => list === undefined))
-    return undefined;
+  if (limits === undefined && [model, endpoint, network].every((list) => list === undefined)) return undefined;
   return create(KeyScopeSchema, {
     models: model ?? [],
     endpoints: endpoint ?? [],
-    collections: collection ?? [],
     networks: network ?? [],
     ...limits,
   });

@@ -110,7 +110,7 @@ export type AuditActor = Message<"weir.account.v1.AuditActor"> & {
   kind: AuditActorKind;
 
   /**
-   * Id of the key; of a caller with a JSON Web Token `jwt`. Empty: not known.
+   * Id of the key, or what stands for it in a principal. Empty: not known.
    *
    * @generated from field: string key = 2;
    */
@@ -272,7 +272,8 @@ export type ListAuditRecordsRequest = Message<"weir.account.v1.ListAuditRecordsR
   tenant: string;
 
   /**
-   * Only what this key did: its id, or `jwt`, or `operator`. Empty: what anyone did.
+   * Only what this key did: its id, or what stands for it in a principal; or `operator`. Empty: what
+   * anyone did.
    *
    * @generated from field: string actor = 6;
    */

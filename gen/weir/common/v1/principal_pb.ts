@@ -4,6 +4,8 @@
 
 import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
+import type { Timestamp } from "@bufbuild/protobuf/wkt";
+import { file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
 import type { Role } from "./access_pb.ts";
 import { file_weir_common_v1_access } from "./access_pb.ts";
 import type { Message } from "@bufbuild/protobuf";
@@ -12,7 +14,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file weir/common/v1/principal.proto.
  */
 export const file_weir_common_v1_principal: GenFile = /*@__PURE__*/
-  fileDesc("Ch53ZWlyL2NvbW1vbi92MS9wcmluY2lwYWwucHJvdG8SDndlaXIuY29tbW9uLnYxIoQCCglQcmluY2lwYWwSDgoGdGVuYW50GAEgASgJEgsKA2tleRgCIAEoCRIMCgR1c2VyGAMgASgJEjEKBHRhZ3MYBCADKAsyIy53ZWlyLmNvbW1vbi52MS5QcmluY2lwYWwuVGFnc0VudHJ5EiIKBHJvbGUYBSABKA4yFC53ZWlyLmNvbW1vbi52MS5Sb2xlEhQKDGV2ZXJ5X3RlbmFudBgGIAEoCBIMCgR0ZWFtGAcgASgJEhQKDGFjY291bnRfdXNlchgIIAEoCRIOCgZzY29wZWQYCSABKAgaKwoJVGFnc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAFiBnByb3RvMw", [file_weir_common_v1_access]);
+  fileDesc("Ch53ZWlyL2NvbW1vbi92MS9wcmluY2lwYWwucHJvdG8SDndlaXIuY29tbW9uLnYxIrUCCglQcmluY2lwYWwSDgoGdGVuYW50GAEgASgJEgsKA2tleRgCIAEoCRIMCgR1c2VyGAMgASgJEjEKBHRhZ3MYBCADKAsyIy53ZWlyLmNvbW1vbi52MS5QcmluY2lwYWwuVGFnc0VudHJ5EiIKBHJvbGUYBSABKA4yFC53ZWlyLmNvbW1vbi52MS5Sb2xlEhQKDGV2ZXJ5X3RlbmFudBgGIAEoCBIMCgR0ZWFtGAcgASgJEhQKDGFjY291bnRfdXNlchgIIAEoCRIOCgZzY29wZWQYCSABKAgSLwoLZXhwaXJlX3RpbWUYCiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wGisKCVRhZ3NFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBYgZwcm90bzM", [file_google_protobuf_timestamp, file_weir_common_v1_access]);
 
 /**
  * Who calls, and who pays: an API key or a token, resolved by the edge. It travels in the mesh in the metadata
@@ -30,7 +32,8 @@ export type Principal = Message<"weir.common.v1.Principal"> & {
 
   /**
    * Id of the key, not the secret: 16 characters of base 32. Of a caller who came with a JSON Web
-   * Token: `jwt`.
+   * Token: `jwt-` and 32 hexadecimal digits that stand for its issuer and subject; of edges of earlier
+   * versions `jwt` alone.
    *
    * @generated from field: string key = 2;
    */
@@ -88,6 +91,14 @@ export type Principal = Message<"weir.common.v1.Principal"> & {
    * @generated from field: bool scoped = 9;
    */
   scoped: boolean;
+
+  /**
+   * When the token ends that the caller came with: no key that it makes outlives it. Absent: it came
+   * with a key.
+   *
+   * @generated from field: google.protobuf.Timestamp expire_time = 10;
+   */
+  expireTime?: Timestamp | undefined;
 };
 
 /**
