@@ -34,6 +34,14 @@ test.each<[string, string, string, object, bigint]>([
   ["anthropic", "claude-haiku-5-5", "2026-11-01", { inputTokens: 100_001, cacheWriteTokens: 100_001 }, 62_500_625n],
   ["openai", "gpt-6.1-sol", "2026-11-01", { inputTokens: 272_001, outputTokens: 2 }, 1_088_034_000n],
   ["mistral", "mistral-medium-latest", "2026-11-01", { inputTokens: 2_000 }, 3_000_000n],
+  ["openai", "gpt-4o-mini", "2026-11-01", { inputTokens: 1_000, serviceTier: "batch" }, 75_000n],
+  ["openai", "gpt-4o-mini", "2026-11-01", { inputTokens: 1_000 }, 150_000n],
+  ["openai", "gpt-5.5", "2026-11-01", { inputTokens: 1_000_000, serviceTier: "batch" }, 2_500_000_000n],
+  ["openai", "gpt-5.5", "2026-11-01", { inputTokens: 1_000_000 }, 10_000_000_000n],
+  ["openai", "text-embedding-3-small", "2026-11-01", { inputTokens: 1_000, serviceTier: "batch" }, 10_000n],
+  ["openai", "gpt-image-1", "2026-11-01", { inputTokens: 50, imageInputTokens: 40, outputTokens: 1_056 }, 42_690_000n],
+  ["openai", "whisper-1", "2026-11-01", { serverToolUses: { audio_seconds: 60 } }, 6_000_000n],
+  ["openai", "tts-1", "2026-11-01", { serverToolUses: { characters: 1_000 } }, 15_000_000n],
 ])("%s/%s on %s: %j", (provider, model, day, counts, nanoUsd) => {
   const price = list.find({ provider, model }, Date.parse(day));
   if (price === undefined) throw new Error("no price");

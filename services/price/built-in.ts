@@ -1,5 +1,5 @@
 import { nanoUsdFromText } from "./decimal.ts";
-import { type Price, priceId, type PriceTier, type Rates } from "./price.ts";
+import { batchTier, createPriceList, type Price, priceId, type PriceTier, type Rates } from "./price.ts";
 
 /** USD for a million tokens: input, cached input, output, and what vendors ask for cache writes. */
 type Row = readonly [
@@ -15,6 +15,10 @@ type Row = readonly [
     readonly long?: readonly [input: string, cachedInput: string, output: string];
     /** Cache writes of such attempts; default: as input. */
     readonly longCacheWrite?: readonly [cacheWrite: string, cacheWriteLong: string];
+    /** Input that stood for images; default: as input. */
+    readonly imageInput?: string;
+    /** USD for a thousand of a unit, by the names of `Usage.serverToolUses`. */
+    readonly units?: Readonly<Record<string, string>>;
   },
 ];
 
@@ -73,6 +77,25 @@ const sheets: readonly Sheet[] = [
       [["text-embedding-3-large"], "0.13", "0.13", "0"],
       [["text-embedding-ada-002"], "0.10", "0.10", "0"],
     ],
+  },
+  {
+    provider: "openai",
+    date: "2025-05-20",
+    source: "https://findllms.com/llms/gpt-image-1 (OpenAI's rates for text and images of that day)",
+    rows: [[["gpt-image-1"], "5", "1.25", "40", { imageInput: "10" }]],
+  },
+  {
+    provider: "openai",
+    date: "2025-11-02",
+    source:
+      "https://raw.githubusercontent.com/sanand0/blog/main/posts/2025/openai-tts-cost.md (what OpenAI billed for counted characters)",
+    rows: [[["tts-1"], "0", "0", "0", { units: { characters: "0.015" } }]],
+  },
+  {
+    provider: "openai",
+    date: "2026-04-27",
+    source: "https://openrouter.ai/openai/whisper-1/api (0.006 USD for a minute, billed by the second)",
+    rows: [[["whisper-1"], "0", "0", "0", { units: { audio_seconds: "0.10" } }]],
   },
   {
     provider: "openai",
@@ -254,8 +277,45 @@ function freePrice(provider: string, mark: string): Price {
   return { id: `${priceId(named)}${mark}`, ...named, nanoUsdPerMillion: nothing, source: "no vendor bills it" };
 }
 
+/** From when a provider's batches cost half of what else its models cost then. */
+const halfInBatches = {
+  provider: "openai",
+  date: "2026-08-27",
+  source:
+    "https://github.com/api-evangelist/openai/blob/main/plans/openai-plans-pricing.yml (OpenAI's page: every model costs half through the Batch API)",
+};
+
+const listed: readonly Price[] = sheets.flatMap(pricesOf);
+
 /** Prices of well-known models, each from the day on which its source said so. */
-export const builtInPrices: readonly Price[] = [...free, ...sheets.flatMap(pricesOf)];
+export const builtInPrices: readonly Price[] = [...free, ...listed, ...withBatches(listed)];
+
+/** The prices that held on the day when it was said what batches cost, with that; those of models that are billed by tokens. */
+function withBatches(prices: readonly Price[]): Price[] {
+  const { provider, date, source } = halfInBatches;
+  const effectiveTime = Date.parse(date);
+  const list = createPriceList(prices.filter((price) => price.provider === provider));
+  const models = new Set(list.prices.map(({ model }) => model));
+  return [...models].flatMap((model) => {
+    const price = list.find({ provider, model }, effectiveTime);
+    if (price === undefined || price.nanoUsdPerThousandUses !== undefined) return [];
+    const { nanoUsdPerMillion, tiers = [] } = price;
+    const batch = { serviceTier: batchTier, inputTokensAbove: 0, nanoUsdPerMillion: halved(nanoUsdPerMillion) };
+    const named = { ...price, effectiveTime };
+    return {
+      ...named,
+      id: priceId(named),
+      tiers: [...tiers, batch],
+      source: `${price.source}; batches: ${source}, ${date}`,
+    };
+  });
+}
+
+/** Every rate has an even number of nano-USD for a million. */
+function halved(rates: Rates): Rates {
+  const halves = Object.entries(rates).map(([name, rate]: [string, bigint | undefined]) => [name, rate && rate / 2n]);
+  return Object.fromEntries(halves) as Rates;
+}
 
 function pricesOf({ provider, date, source, rows }: Sheet): Price[] {
   return rows.flatMap(([models, input, cachedInput, output, more]) =>
@@ -269,13 +329,19 @@ function pricesOf({ provider, date, source, rows }: Sheet): Price[] {
           cachedInput: nanoUsdFromText(cachedInput),
           cacheWrite: nanoUsdFromText(more?.cacheWrite ?? input),
           cacheWriteLong: nanoUsdFromText(more?.cacheWriteLong ?? more?.cacheWrite ?? input),
+          ...(more?.imageInput === undefined ? {} : { imageInput: nanoUsdFromText(more.imageInput) }),
           output: nanoUsdFromText(output),
         },
+        ...(more?.units === undefined ? {} : { nanoUsdPerThousandUses: unitFees(more.units) }),
         tiers: more?.above && more.long ? [longTier(more.above, more.long, more.longCacheWrite)] : undefined,
         source: `${source}, ${date}`,
       };
     }),
   );
+}
+
+function unitFees(units: Readonly<Record<string, string>>): Record<string, bigint> {
+  return Object.fromEntries(Object.entries(units).map(([unit, usd]) => [unit, nanoUsdFromText(usd)]));
 }
 
 function longTier(

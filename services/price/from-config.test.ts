@@ -186,7 +186,10 @@ test("the built-in list is well formed, has a source for each row, and prices th
     expect(price.source, price.id).toMatch(/^https:\/\/\S+/);
     expect(price.effectiveTime % 86_400_000, price.id).toBe(0);
     const { input, cachedInput, output } = price.nanoUsdPerMillion;
-    expect(input > 0n && cachedInput > 0n && cachedInput <= input && output >= 0n, price.id).toBe(true);
+    const fees = Object.values(price.nanoUsdPerThousandUses ?? {});
+    // What is billed by units has no rates for tokens.
+    if (fees.length > 0) expect(input === 0n && fees.every((fee) => fee > 0n), price.id).toBe(true);
+    else expect(input > 0n && cachedInput > 0n && cachedInput <= input && output >= 0n, price.id).toBe(true);
   }
 });
 
@@ -201,11 +204,17 @@ test("models of this process cost nothing under any id, unless weir.yaml says so
 });
 
 test("a built-in price has not been edited since it was published: ledgers hold it under its id", async () => {
-  const content = builtInPrices.map(({ id, nanoUsdPerMillion: rates, tiers = [] }) => {
+  const content = builtInPrices.map(({ id, nanoUsdPerMillion: rates, tiers = [], nanoUsdPerThousandUses = {} }) => {
     const texts = (of: typeof rates) =>
-      [of.input, of.cachedInput, of.cacheWrite, of.cacheWriteLong ?? "-", of.output].join(" ");
-    const above = tiers.map((tier) => `; above ${tier.inputTokensAbove}: ${texts(tier.nanoUsdPerMillion)}`);
-    return `${id}: ${texts(rates)}${above.join("")}`;
+      [of.input, of.cachedInput, of.cacheWrite, of.cacheWriteLong ?? "-", of.output, of.imageInput ?? []]
+        .flat()
+        .join(" ");
+    const more = tiers.map(
+      ({ serviceTier, inputTokensAbove, nanoUsdPerMillion }) =>
+        `; ${serviceTier === "" ? "" : `${serviceTier} `}above ${inputTokensAbove}: ${texts(nanoUsdPerMillion)}`,
+    );
+    const fees = Object.entries(nanoUsdPerThousandUses).map(([unit, fee]) => `; ${unit}: ${fee}`);
+    return `${id}: ${texts(rates)}${more.join("")}${fees.join("")}`;
   });
   // A line may be added here, never changed.
   await expect(`${content.join("\n")}\n`).toMatchFileSnapshot("__fixtures__/built-in.txt");

@@ -5,7 +5,7 @@ import type { Client } from "@weir/kit/call";
 import type { Clock } from "@weir/kit/clock";
 import type { Log } from "@weir/kit/log";
 import { CallCancelled, reasonWord, toWeirError, WeirError } from "@weir/kit/weir-error";
-import type { Price } from "@weir/price/price";
+import { type Price, unitsNanoUsd } from "@weir/price/price";
 import { amountOf, dearestRates, inputTokensToHold } from "./amounts.ts";
 import { CallHold } from "./call-hold.ts";
 import { type Account, LeaseBook } from "./lease-book.ts";
@@ -23,6 +23,8 @@ export interface Expense {
   readonly stream: boolean;
   /** The most that the provider may answer with, over all choices. */
   readonly outputTokensMax: number;
+  /** The most units that it may bill beside tokens, by the names of `Usage.serverToolUses`. Default: none. */
+  readonly units?: Readonly<Record<string, number>>;
 }
 
 /** Keeps calls within the budgets that are about them. */
@@ -167,7 +169,7 @@ export function createBudgets(deps: BudgetsDeps): Budgets {
   }
 
   function take(expense: Expense, signal: () => AbortSignal): CallHold | undefined | Promise<CallHold | undefined> {
-    const { spender, price, body, stream, outputTokensMax } = expense;
+    const { spender, price, body, stream, outputTokensMax, units } = expense;
     if (!index.concerns(spender.principal.tenant)) return undefined;
     const charged = accountsOf(spender);
     if (charged.length === 0) return undefined;
@@ -179,10 +181,11 @@ export function createBudgets(deps: BudgetsDeps): Budgets {
     }
     const inputTokens = inputTokensToHold(body);
     const rates = dearestRates(price, inputTokens);
-    if (rates.input === 0 && rates.output === 0) return undefined;
+    const unitsAmount = units === undefined ? 0 : Number(unitsNanoUsd(units, price));
+    if (rates.input === 0 && rates.output === 0 && unitsAmount === 0) return undefined;
     const outputTokens = stream ? Math.min(firstOutputTokens, outputTokensMax) : outputTokensMax;
     const open = { lender, price, rates, outputTokens, outputTokensMax };
-    const held = lender.take(charged, amountOf(rates, inputTokens, outputTokens), signal);
+    const held = lender.take(charged, amountOf(rates, inputTokens, outputTokens) + unitsAmount, signal);
     if (held instanceof Promise) return held.then((later) => later && new CallHold(later, open));
     return new CallHold(held, open);
   }

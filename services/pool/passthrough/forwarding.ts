@@ -34,6 +34,7 @@ import { bodyLength, bodyStream } from "./body.ts";
 import { ForwardAttempt } from "./forward-attempt.ts";
 import type { OpenAttempt } from "./realtime-responses.ts";
 import { RealtimeSession } from "./realtime-session.ts";
+import { unitsToHold } from "./units.ts";
 
 export interface ForwardingDeps {
   readonly clock: Clock;
@@ -274,6 +275,7 @@ export function createForwarding(deps: ForwardingDeps): Forwarding {
         body: noBytes,
         stream: false,
         outputTokensMax: outputTokensHeld * Math.max(1, call.units["images"] ?? 1),
+        units: unitsToHold(call),
       },
       () => context.signal,
     );
