@@ -1445,7 +1445,7 @@ export const comments: Readonly<Record<string, string>> = {
   "weir.passthrough.v1.Resource.place": "Where it is.",
   "weir.passthrough.v1.Resource.resource_id": "The provider's id of it: `file-abc`.",
   "weir.passthrough.v1.ResourceService": "Who owns what providers keep: files, batches, fine-tuning jobs, vector stores. Served by metering. Everything is confined to the tenant of the principal in the metadata entry `weir-principal-bin`; what another tenant owns looks as if it were not there.",
-  "weir.passthrough.v1.ResourceService.FindResources": "Finds resources of the tenant by their ids. Idempotent. Fails with NOT_FOUND when one of them is not there; metadata: `resource`.",
+  "weir.passthrough.v1.ResourceService.FindResources": "Finds resources of the tenant by their ids. Idempotent. Batches that are asked for or listed are looked at soon, see BatchService. Fails with NOT_FOUND when one of them is not there; metadata: `resource`.",
   "weir.passthrough.v1.ResourceService.ForgetResource": "Forgets a resource that its provider has deleted. Idempotent.",
   "weir.passthrough.v1.ResourceService.ListResources": "Lists resources of one kind, the newest first. Idempotent. Fails with NOT_FOUND when `after` names none.",
   "weir.passthrough.v1.ResourceService.RecordResource": "Records a resource that a provider has just made for the tenant. Idempotent. Fails with ALREADY_EXISTS when the id is another tenant's.",

@@ -61,7 +61,8 @@ describe.each(["embedded", "postgres"] as const)("batches, %s", (engine) => {
       outcome: AttemptOutcome.COMPLETED,
       uses: [{ model, usage: { inputTokens, outputTokens: 10 } }],
     });
-  const rowsOf = (batchId: string) => db.query("select * from attempts where provider_reply_id = $1", [batchId]);
+  const rowsOf = (batchId: string) =>
+    db.query("select * from attempts where provider_reply_id = $1 order by model", [batchId]);
 
   test("a batch is given to one that asks, and again when it was put off for long enough", async () => {
     await record("batch_1");
@@ -88,6 +89,22 @@ describe.each(["embedded", "postgres"] as const)("batches, %s", (engine) => {
     await claim();
     const [row] = await db.query("select round(extract(epoch from look_time - now()))::int as wait from resources");
     expect(Math.abs(Number(row?.["wait"]) - seconds)).toBeLessThanOrEqual(5);
+  });
+
+  test.each([
+    ["is asked for", (id: string) => resources.findResources({ resourceIds: [id] }, as("acme"))],
+    ["is listed", () => resources.listResources({ kind: "batch", pageSize: 10 }, as("acme"))],
+  ])("a batch that %s by its tenant is looked at soon, and only while it is not settled", async (_name, read) => {
+    await record("batch_read");
+    const waits = async () => {
+      await db.query("update resources set look_time = now() + interval '1 hour'");
+      await read("batch_read");
+      const [row] = await db.query("select extract(epoch from look_time - now())::int as wait from resources");
+      return Number(row?.["wait"]);
+    };
+    expect(await waits()).toBeLessThanOrEqual(5);
+    await batches.settleBatch({ provider: "openai", batchId: "batch_read", outcome: AttemptOutcome.REJECTED });
+    expect(await waits()).toBeGreaterThan(3_500);
   });
 
   test("what it used is written once, for its maker; long input is not asked of the sum of many requests", async () => {
@@ -129,7 +146,7 @@ describe.each(["embedded", "postgres"] as const)("batches, %s", (engine) => {
       ],
     });
     const rows = (await rowsOf("batch_dated")).map((row) => [row["model"], row["pricing"], row["price_id"]]);
-    expect(rows.toSorted()).toEqual([
+    expect(rows).toEqual([
       ["m-2026-01-31", "priced", "openai/m@always"],
       ["other", "unpriced", ""],
     ]);

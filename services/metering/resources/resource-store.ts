@@ -33,6 +33,8 @@ export interface ResourceStore {
     tenant: string,
     page: { readonly kind: string; readonly countMax: number; readonly after: string },
   ): Promise<readonly ResourceRow[] | undefined>;
+  /** Has batches that are not settled looked at within seconds: somebody is interested in how they stand. */
+  hasten(tenant: string, resourceIds: readonly string[]): Promise<void>;
   /** A batch stays until what it used is in the ledger. */
   forget(tenant: string, resourceId: string): Promise<void>;
 }
@@ -87,6 +89,15 @@ export function createResourceStore(database: Database): ResourceStore {
           )
           .orderBy(desc(resources.resourceNumber))
           .limit(countMax);
+      }),
+    hasten: (tenant, resourceIds) =>
+      database.of(tenant).transaction(async (client) => {
+        await client.query(
+          `update resources set look_time = now() + interval '5 seconds'
+           where tenant = $1 and resource_id = any($2) and kind = 'batch' and settle_time is null
+             and look_time > now() + interval '5 seconds'`,
+          [tenant, [...resourceIds]],
+        );
       }),
     forget: (tenant, resourceId) =>
       database.of(tenant).transaction(async (client) => {

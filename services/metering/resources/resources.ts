@@ -9,6 +9,12 @@ import type { ResourceRow, ResourceStore } from "./resource-store.ts";
 
 /** Serves who owns what providers keep, each tenant its own. */
 export function createResources(store: ResourceStore): ServiceImpl<typeof ResourceService> {
+  /** Whoever asks for a batch reads it: it may have ended. What is not hastened is looked at in its own time. */
+  async function hastenBatches(tenant: string, rows: readonly ResourceRow[]): Promise<void> {
+    const batchIds = rows.filter(({ kind }) => kind === "batch").map(({ resourceId }) => resourceId);
+    if (batchIds.length > 0) await store.hasten(tenant, batchIds).catch(() => undefined);
+  }
+
   return {
     async recordResource({ resource }, context) {
       const { tenant, key, user: endUser, tags } = callerOf(context);
@@ -21,7 +27,9 @@ export function createResources(store: ResourceStore): ServiceImpl<typeof Resour
     },
 
     async findResources({ resourceIds }, context) {
-      const rows = await store.find(callerOf(context).tenant, resourceIds);
+      const { tenant } = callerOf(context);
+      const rows = await store.find(tenant, resourceIds);
+      await hastenBatches(tenant, rows);
       const byId = new Map(rows.map((row) => [row.resourceId, row]));
       const found = resourceIds.map((id) => {
         const row = byId.get(id);
@@ -32,8 +40,10 @@ export function createResources(store: ResourceStore): ServiceImpl<typeof Resour
     },
 
     async listResources({ kind, pageSize, after }, context) {
-      const rows = await store.list(callerOf(context).tenant, { kind, countMax: pageSize + 1, after });
+      const { tenant } = callerOf(context);
+      const rows = await store.list(tenant, { kind, countMax: pageSize + 1, after });
       if (rows === undefined) throw notFound(after);
+      await hastenBatches(tenant, rows.slice(0, pageSize));
       return { resources: rows.slice(0, pageSize).map(toProto), hasMore: rows.length > pageSize };
     },
 

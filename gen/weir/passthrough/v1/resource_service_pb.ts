@@ -265,7 +265,8 @@ export const ResourceService: GenService<{
     output: typeof RecordResourceResponseSchema;
   },
   /**
-   * Finds resources of the tenant by their ids. Idempotent. Fails with NOT_FOUND when one of them is
+   * Finds resources of the tenant by their ids. Idempotent. Batches that are asked for or listed are looked at
+   * soon, see BatchService. Fails with NOT_FOUND when one of them is
    * not there; metadata: `resource`.
    *
    * @generated from rpc weir.passthrough.v1.ResourceService.FindResources
