@@ -1,5 +1,5 @@
 import { fromBinary, type MessageInitShape } from "@bufbuild/protobuf";
-import { type ChatService, type GenerateRequest, GenerateRequestSchema } from "@weir/gen/weir/chat/v1/chat_service_pb";
+import type { ChatService, GenerateRequest, GenerateRequestSchema } from "@weir/gen/weir/chat/v1/chat_service_pb";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import { PrincipalSchema } from "@weir/gen/weir/common/v1/principal_pb";
 import type { ResourceService } from "@weir/gen/weir/passthrough/v1/resource_service_pb";

@@ -1,4 +1,3 @@
-import type { IncomingHttpHeaders } from "node:http";
 import { create } from "@bufbuild/protobuf";
 import { type Timestamp, timestampFromMs, timestampMs } from "@bufbuild/protobuf/wkt";
 import { parseObject } from "@weir/dialect/json";
@@ -150,7 +149,7 @@ export function startBatchKeeper(deps: BatchKeeperDeps): { stop(): void } {
     }
     await body.dump();
     if (statusCode === 404) return "gone";
-    const failure = judgeStatus(provider.id, statusCode, headers as IncomingHttpHeaders, undefined, deps.clock.now());
+    const failure = judgeStatus(provider.id, statusCode, headers, undefined, deps.clock.now());
     throw failure === undefined ? new Error(`the provider answered ${statusCode}`) : key.failed(failure);
   }
 
