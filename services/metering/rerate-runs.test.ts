@@ -210,9 +210,9 @@ test("lists keep the order in which they were told, though the database's clock 
     await record(ledger, testEvent(1));
     await ledger.db.query("update price_lists set told_time = clock_timestamp() + interval '1 second'");
     await ledger.metering.prepare(createPriceList([testPrice, doubled]));
-    const lists = await ledger.db.query("select told_time, list_number from price_lists order by told_time");
-    expect(lists.map((row) => row["list_number"])).toEqual(lists.map((row) => row["list_number"]).toSorted());
-    expect(lists).toHaveLength(2);
+    const lists = await ledger.db.query("select list_number::int as number from price_lists order by told_time");
+    const [first, second] = lists.map((row) => Number(row["number"]));
+    expect([lists.length, second]).toEqual([2, (first ?? 0) + 1]);
     await vi.waitFor(async () => expect((await rerate(ledger, {})).changed).toBe(1n), { timeout: 5_000 });
   } finally {
     await ledger.db.end();

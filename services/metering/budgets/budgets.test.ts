@@ -180,7 +180,11 @@ describe.each(["embedded", "postgres"] as const)("%s", (engine) => {
     await db.query("update budget_leases set expire_time = now() - interval '61 seconds'");
     await acquire(other, { a: 1n });
     const ask = { account: { budget: "a", subject: "" }, leaseId: leases[0]?.leaseId ?? 0n, neededNanoUsd: 1n };
-    const { results } = await service.acquireLeases({ holder, keep: durationFromMs(30_000), groups: [{ asks: [ask] }] });
+    const { results } = await service.acquireLeases({
+      holder,
+      keep: durationFromMs(30_000),
+      groups: [{ asks: [ask] }],
+    });
     expect(results).toMatchObject([{ outcome: LeaseOutcome.HELD }]);
   });
 

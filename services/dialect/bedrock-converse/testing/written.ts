@@ -1,6 +1,6 @@
 import { create, type DescMessage, type MessageInitShape } from "@bufbuild/protobuf";
 import { GenerateRequestSchema } from "@weir/gen/weir/chat/v1/chat_service_pb";
-import { PartSchema, Role } from "@weir/gen/weir/chat/v1/conversation_pb";
+import { type PartSchema, Role } from "@weir/gen/weir/chat/v1/conversation_pb";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import { WeirError } from "@weir/kit/weir-error";
 import { type JsonObject, parseExact, writeJson } from "../../json.ts";

@@ -1,7 +1,7 @@
 import { create, type MessageInitShape, toJson } from "@bufbuild/protobuf";
 import { type GenerateRequest, GenerateRequestSchema } from "@weir/gen/weir/chat/v1/chat_service_pb";
-import { MessageSchema, PartSchema, Role } from "@weir/gen/weir/chat/v1/conversation_pb";
-import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
+import { type MessageSchema, type PartSchema, Role } from "@weir/gen/weir/chat/v1/conversation_pb";
+import type { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import { WeirError } from "@weir/kit/weir-error";
 import { type JsonObject, parseExact, writeJson } from "../../json.ts";
 import { ollama } from "../codec.ts";
