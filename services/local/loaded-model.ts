@@ -123,6 +123,7 @@ export async function loadModel(
 
   function embeddingContext(): Promise<LlamaEmbeddingContext> {
     embedding ??= model.createEmbeddingContext({ contextSize: file.contextTokens, threads });
+    // Whoever waits is told; the next one tries again.
     embedding.catch(() => (embedding = undefined));
     return embedding;
   }
@@ -178,6 +179,7 @@ export async function loadModel(
     },
 
     async unload() {
+      // One that did not come about holds nothing.
       const embeddings = await embedding?.catch(() => undefined);
       await embeddings?.dispose();
       await context.dispose();
@@ -194,6 +196,7 @@ function wrapperOf(model: LlamaModel): ChatWrapper {
   try {
     return new JinjaTemplateChatWrapper({ template, tokenizer: model.tokenizer });
   } catch {
+    // A template that cannot be read is as none.
     return resolveChatWrapper(model);
   }
 }

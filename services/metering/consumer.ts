@@ -176,7 +176,7 @@ export function startUsageConsumer(dependencies: ConsumerDependencies): UsageCon
       await reading;
       cancelHangUp();
       await working;
-      // Acknowledgements that were written last; when the connection is gone the messages come again.
+      // Acknowledgements that were written last; when the connection is gone, or goes now, the messages come again.
       if (!connection.isClosed()) await connection.flush().catch(() => undefined);
     },
   };
@@ -195,6 +195,7 @@ function take(inbox: JsMsg[]): { taken: JsMsg[]; batches: UsageBatch[]; unreadab
       rows += batch.events.length;
       batches.push(batch);
     } catch {
+      // Kept aside, as it is.
       unreadable.push(message.data);
     }
   }

@@ -72,6 +72,7 @@ export async function localModels(
     }
     return models;
   } catch {
+    // Nobody there, or another program: both are usual.
     return undefined;
   }
 }

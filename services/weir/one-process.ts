@@ -70,6 +70,7 @@ export async function startOneProcess(options: OneProcessOptions): Promise<OnePr
   const end = (stop: (running: RunningServices) => Promise<void>): Promise<void> => {
     ended ??= (async () => {
       // The gateway first: it hands its last usage to metering.
+      // A start that failed has undone itself, and whoever began it is told.
       const running = await starting?.catch(() => undefined);
       if (running !== undefined) await stop(running);
       await child.process.stop(meteringStopMs);

@@ -12,6 +12,7 @@ export function readWatermark(directory: string, journalId: string): number | un
   try {
     text = readFileSync(join(directory, watermarkName), "utf8");
   } catch {
+    // Only a hint: without it what the ledger has is sent again.
     return undefined;
   }
   const [id, digits, check] = text.trimEnd().split(" ");

@@ -93,6 +93,7 @@ async function drain(directory: string, usage: Gateway["usage"]): Promise<number
     const sink = createDirectSink(usage);
     const draining = createDrain({ journal, sink, clock, random: Math.random, meter, log });
     // That the ledger had something once is no proof that it has it now: it is asked at the end.
+    // One that does not answer has not said that it has everything.
     const isDone = async () =>
       draining.idle && (await sink.watermark(journal.id).catch(() => -1n)) >= BigInt(journal.lastSequence);
     let movedMs = clock.monotonic();

@@ -60,6 +60,7 @@ export function createLocalModels({ clock, log, load = loadModelServer }: LocalM
       return { config: reachable(config, server), commit };
     },
     async close() {
+      // A start that failed was told to whoever asked for the models.
       const server = await starting?.catch(() => undefined);
       await server?.close();
     },
