@@ -64,8 +64,8 @@ async function main(): Promise<number> {
     ...process.env,
     WEIR_TEST_POSTGRES_URL: postgres.value.url,
     WEIR_TEST_NATS_URL: nats.value.url,
-    // Of processes that tests start again and again.
-    WEIR_TEST_COMPILE_CACHE: join(folder, "compile-cache"),
+    // Of vitest, and of processes that tests start again and again.
+    NODE_COMPILE_CACHE: join(folder, "compile-cache"),
     WEIR_TEST_REDIS_URL: redis.value.url,
   });
   if (!existsSync(report)) {

@@ -118,6 +118,7 @@ async function startProcesses(
     };
     let output = "";
     const supervised = new Map<string, Supervised>();
+    const compileCache = process.env["NODE_COMPILE_CACHE"];
     const onLine = (from: string, line: string) => {
       output += `${from} ${line}\n`;
     };
@@ -128,6 +129,7 @@ async function startProcesses(
         ...stage.environment(name),
         PATH: process.env["PATH"] ?? "",
         HOME: process.env["HOME"] ?? "/tmp",
+        ...(compileCache === undefined ? {} : { NODE_COMPILE_CACHE: compileCache }),
         // For whoever wants to look into the processes: --inspect, --cpu-prof.
         NODE_OPTIONS: process.env["WEIR_TEST_NODE_OPTIONS"] ?? "",
         WEIR_LOG_LEVEL: "debug",

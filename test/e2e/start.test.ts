@@ -13,7 +13,12 @@ const root = dirname(dirname(import.meta.dirname));
 const main = join(root, "services/weir/main.ts");
 const folder = mkdtempSync(join(tmpdir(), "weir-start-"));
 const dataDir = join(folder, "data");
-const env = { PATH: process.env["PATH"] ?? "", HOME: folder, WEIR_DATA_DIR: dataDir };
+const env = {
+  PATH: process.env["PATH"] ?? "",
+  HOME: folder,
+  WEIR_DATA_DIR: dataDir,
+  NODE_COMPILE_CACHE: process.env["NODE_COMPILE_CACHE"],
+};
 
 interface Started {
   readonly child: ChildProcess;

@@ -23,7 +23,12 @@ export async function startGateway(): Promise<StartedGateway> {
   const dataDir = join(folder, "data");
   const child = spawn(process.execPath, [main, "start", "--port", "0"], {
     cwd: folder,
-    env: { PATH: process.env["PATH"], HOME: folder, WEIR_DATA_DIR: dataDir },
+    env: {
+      PATH: process.env["PATH"],
+      HOME: folder,
+      WEIR_DATA_DIR: dataDir,
+      NODE_COMPILE_CACHE: process.env["NODE_COMPILE_CACHE"],
+    },
     stdio: ["ignore", "pipe", "inherit"],
   });
   const ended = new Promise((resolve) => child.once("exit", resolve));

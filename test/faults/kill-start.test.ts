@@ -36,7 +36,7 @@ beforeAll(async () => {
     name: "gateway",
     command: process.execPath,
     args: [main, "start", "--port", String(port), "--data-dir", dataDir],
-    env: { PATH: process.env["PATH"], HOME: folder },
+    env: { PATH: process.env["PATH"], HOME: folder, NODE_COMPILE_CACHE: process.env["NODE_COMPILE_CACHE"] },
     cwd: folder,
   };
   const onLine = (_name: string, line: string) => {

@@ -39,7 +39,7 @@ export function runService(
     env: {
       PATH: process.env["PATH"],
       HOME: cwd,
-      NODE_COMPILE_CACHE: process.env["WEIR_TEST_COMPILE_CACHE"],
+      NODE_COMPILE_CACHE: process.env["NODE_COMPILE_CACHE"],
       WEIR_LOG_LEVEL: "warn",
       WEIR_TRACE_RATIO: "0",
       ...env,

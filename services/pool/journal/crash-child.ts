@@ -1,4 +1,5 @@
 import { writeSync } from "node:fs";
+import { flushCompileCache } from "node:module";
 import { systemClock } from "@weir/kit/clock";
 import { silentLog } from "@weir/kit/log";
 import { exampleEvent, exampleIntent, exampleUsage } from "./examples.ts";
@@ -6,6 +7,9 @@ import { openJournal } from "./journal.ts";
 
 // The process that crash.test.ts kills: it runs attempts without end and says on standard output what it was promised.
 // Lines: `i <attempt>` an intent returned, `s <attempt> <output tokens>` a settlement's turn is over.
+
+// What it has compiled is kept now, for the next one: it will be killed.
+flushCompileCache();
 
 const directory = process.argv[2] as string;
 let state = Number(process.argv[3]);

@@ -65,7 +65,12 @@ interface Outcome {
 
 function rerate(...options: string[]): Promise<Outcome> {
   const args = [main, "ledger", "rerate", "--address", metering.status().address ?? "", ...options];
-  const env = { PATH: process.env["PATH"] ?? "", HOME: folder, WEIR_DATA_DIR: join(folder, "data") };
+  const env = {
+    PATH: process.env["PATH"] ?? "",
+    HOME: folder,
+    WEIR_DATA_DIR: join(folder, "data"),
+    NODE_COMPILE_CACHE: process.env["NODE_COMPILE_CACHE"],
+  };
   return new Promise((resolve) => {
     execFile(process.execPath, args, { cwd: folder, env, timeout: 30_000 }, (error, stdout, stderr) => {
       resolve({ code: error === null ? 0 : Number(error.code), stdout, stderr });
