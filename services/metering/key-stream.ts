@@ -24,21 +24,20 @@ export async function* streamKeys(
 ): AsyncGenerator<MessageInitShape<typeof WatchKeysResponseSchema>> {
   // Taken before the snapshot: a change in between is sent twice, never missed.
   let revision = await store.revision();
-  // Subjects before the keys that belong to them.
-  let subjects: readonly SubjectRow[];
-  let afterName = "";
-  do {
-    subjects = await store.subjects(afterName, recordsAtOnce);
-    afterName = subjects.at(-1)?.name ?? "";
-    if (subjects.length > 0) yield { subjects: subjects.map(toSubject) };
-  } while (subjects.length === recordsAtOnce && !signal.aborted);
+  // Subjects before the keys that belong to them, or with the first of these.
+  let subjects = await store.subjects("", recordsAtOnce);
+  while (subjects.length === recordsAtOnce && !signal.aborted) {
+    yield { subjects: subjects.map(toSubject) };
+    subjects = await store.subjects(subjects.at(-1)?.name ?? "", recordsAtOnce);
+  }
   let page: readonly KeyRow[];
   let afterKeyId = "";
   do {
     page = await store.liveKeys(afterKeyId, recordsAtOnce);
     afterKeyId = page.at(-1)?.keyId ?? "";
     const complete = page.length < recordsAtOnce;
-    yield { records: page.map(toRecord), complete, allTenants: complete };
+    yield { subjects: subjects.map(toSubject), records: page.map(toRecord), complete, allTenants: complete };
+    subjects = [];
   } while (page.length === recordsAtOnce && !signal.aborted);
 
   let sentMs = clock.monotonic();
