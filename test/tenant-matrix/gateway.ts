@@ -29,10 +29,11 @@ export interface WholeGateway {
   stop(): Promise<void>;
 }
 
-/** @param providerKey what the provider is called with @param environment more settings */
+/** @param providerKey what the provider is called with @param environment more settings @param config more of weir.yaml */
 export async function startWholeGateway(
   providerKey: string,
   environment: Readonly<Record<string, string>> = {},
+  config: object = {},
 ): Promise<WholeGateway> {
   const undo: (() => unknown)[] = [];
   const stop = async () => {
@@ -60,7 +61,7 @@ export async function startWholeGateway(
       ["files", "batches", "fine_tuning", "vector_stores"].map((endpoint) => [endpoint, "sim"]),
     );
     const aliases = { small: { targets: [{ provider: "sim", model: "small" }] } };
-    writeFileSync(configPath, stringify({ providers: { sim }, prices, discovery, passthrough, aliases }));
+    writeFileSync(configPath, stringify({ providers: { sim }, prices, discovery, passthrough, aliases, ...config }));
     const lines: string[] = [];
     const settings = readSettings({
       WEIR_CONFIG: configPath,
