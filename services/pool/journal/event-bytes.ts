@@ -1,10 +1,11 @@
-import { create, fromBinary } from "@bufbuild/protobuf";
+import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { type Timestamp, timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { Role } from "@weir/gen/weir/common/v1/access_pb";
 import { type Usage, UsageSchema, UsageSource } from "@weir/gen/weir/common/v1/usage_pb";
 import {
   AttemptOutcome,
   type BudgetHold,
+  type UsageBatch,
   type UsageEvent,
   UsageEventSchema,
 } from "@weir/gen/weir/metering/v1/usage_event_pb";
@@ -164,6 +165,38 @@ export function writeEvent(cursor: Cursor, event: UsageEvent): void {
   if (event.hold !== undefined) writeHold(cursor, event.hold);
 }
 
+/** Used again by every batch; grows to the largest. */
+let batchBytes = Buffer.allocUnsafe(4 * payloadBytesMax);
+
+/** Encodes a UsageBatch of events that were in a journal. @throws PayloadTooLong */
+export function encodeBatch(batch: UsageBatch): Uint8Array {
+  let cursor: Cursor = { bytes: batchBytes, at: 0 };
+  writeText(cursor, 0x0a, batch.journalId);
+  if (batch.firstSequence !== 0n) writeUint(cursor, 0x10, safe(Number(batch.firstSequence)));
+  for (const event of batch.events) {
+    if (cursor.bytes.length - cursor.at < 2 * payloadBytesMax) {
+      batchBytes = Buffer.concat([cursor.bytes], cursor.bytes.length * 2);
+      cursor = { bytes: batchBytes, at: cursor.at };
+    }
+    const start = beginMessage(cursor, 0x1a);
+    if (hasUnknownFields(event)) {
+      const bytes = toBinary(UsageEventSchema, event);
+      if (bytes.length > payloadBytesMax) throw new PayloadTooLong();
+      cursor.bytes.set(bytes, cursor.at);
+      cursor.at += bytes.length;
+    } else writeEvent(cursor, event);
+    endMessage(cursor, start);
+  }
+  return Buffer.from(cursor.bytes.subarray(0, cursor.at));
+}
+
+/** Of a later version of Weir, which wrote the journal before; they go to the ledger as they are. */
+function hasUnknownFields({ $unknown, principal, target, usage, hold }: UsageEvent): boolean {
+  return [$unknown, principal?.$unknown, target?.$unknown, usage?.$unknown, hold?.$unknown].some(
+    (fields) => fields !== undefined,
+  );
+}
+
 function writeHold(cursor: Cursor, { leaseIds, chargeMaxNanoUsd }: BudgetHold): void {
   // Field 20: its tag takes two bytes.
   cursor.bytes[cursor.at++] = 0xa2;
@@ -199,6 +232,7 @@ function writePrincipal(cursor: Cursor, principal: NonNullable<UsageEvent["princ
   writeText(cursor, 0x3a, principal.team);
   writeText(cursor, 0x42, principal.accountUser);
   if (principal.scoped) writeUint(cursor, 0x48, 1);
+  if (principal.expireTime) writeTimestamp(cursor, 0x52, principal.expireTime);
   endMessage(cursor, start);
 }
 

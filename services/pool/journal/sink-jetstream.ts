@@ -1,11 +1,12 @@
 import { create, fromBinary } from "@bufbuild/protobuf";
 import { jetstream } from "@nats-io/jetstream";
-import { UsageBatchSchema, WatermarkSchema } from "@weir/gen/weir/metering/v1/usage_event_pb";
+import { WatermarkSchema } from "@weir/gen/weir/metering/v1/usage_event_pb";
 import { GetWatermarkRequestSchema } from "@weir/gen/weir/metering/v1/usage_service_pb";
 import { encodeToBytes } from "@weir/kit/codec";
 import { usageStream } from "@weir/kit/usage-stream";
 import type { NatsConnection } from "nats";
 import type { Sink } from "./drain.ts";
+import { encodeBatch } from "./event-bytes.ts";
 
 const timeoutMs = 5_000;
 
@@ -29,7 +30,7 @@ export function createJetStreamSink(connection: NatsConnection, journalId: strin
     async send(batch, again) {
       // Drops what a repetition within the broker's window doubles; the ledger knows its events in any case.
       const msgID = `${batch.journalId}:${batch.firstSequence}:${batch.events.length}`;
-      await stream.publish(usageStream.subjectPrefix + batch.journalId, encodeToBytes(UsageBatchSchema, batch), {
+      await stream.publish(usageStream.subjectPrefix + batch.journalId, encodeBatch(batch), {
         msgID: again === 0 ? msgID : `${msgID}:${again}`,
         timeout: timeoutMs,
         expect: { streamName: usageStream.name },

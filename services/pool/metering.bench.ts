@@ -1,0 +1,311 @@
+import { type ChildProcess, fork, spawn } from "node:child_process";
+import { randomUUID } from "node:crypto";
+import { once } from "node:events";
+import { mkdtempSync, rmSync } from "node:fs";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
+import { durationFromMs } from "@bufbuild/protobuf/wkt";
+import { metrics } from "@opentelemetry/api";
+import {
+  AcquireLeasesResponseSchema,
+  BudgetService,
+  LeaseOutcome,
+  RenewLeasesResponseSchema,
+  WatchBudgetsResponseSchema,
+} from "@weir/gen/weir/account/v1/budget_service_pb";
+import { PrincipalSchema } from "@weir/gen/weir/common/v1/principal_pb";
+import { UsageSchema, UsageSource } from "@weir/gen/weir/common/v1/usage_pb";
+import { AttemptOutcome, UsageBatchSchema, WatermarkSchema } from "@weir/gen/weir/metering/v1/usage_event_pb";
+import { GetWatermarkRequestSchema } from "@weir/gen/weir/metering/v1/usage_service_pb";
+import { TargetSchema } from "@weir/gen/weir/routing/v1/target_pb";
+import { hostService } from "@weir/kit/call";
+import { createClient } from "@weir/kit/client";
+import { systemClock } from "@weir/kit/clock";
+import { createLocalDoor } from "@weir/kit/local";
+import { silentLog } from "@weir/kit/log";
+import { usageStream } from "@weir/kit/usage-stream";
+import { toIntent, toUsageEvent } from "./attempt-record.ts";
+import { createBudgets } from "./budgets/budgets.ts";
+import { createDrain } from "./journal/drain.ts";
+import { openJournal } from "./journal/journal.ts";
+import { createJetStreamSink } from "./journal/sink-jetstream.ts";
+import { createPriceList } from "@weir/price/price";
+import { connect } from "nats";
+
+// What metering costs the data plane, for one request: `node services/pool/metering.bench.ts [--rounds 5] [--rate 1000]`. Price and budgets looked up, money
+// held, the intent on record, the cost reckoned, the settlement on record, and the journal synced and carried to a real JetStream, whose
+// consumer is another process. CPU time of this process, less that of the same paced loop with nothing in it. Needs nats-server.
+
+const { values } = parseArgs({
+  options: {
+    rounds: { type: "string", default: "5" },
+    rate: { type: "string", default: "1000" },
+    seconds: { type: "string", default: "5" },
+  },
+});
+const [rounds, rate, seconds] = [Number(values.rounds), Number(values.rate), Number(values.seconds)];
+
+const provider = { id: "openai" };
+let made = 0;
+if (process.env["WEIR_BENCH_LEDGER"] === undefined) await measure();
+else await playLedger(process.env["WEIR_BENCH_LEDGER"]);
+
+async function measure(): Promise<void> {
+  const folder = mkdtempSync(join(tmpdir(), "weir-bench-metering-"));
+  const port = await freePort();
+  const url = `nats://127.0.0.1:${port}`;
+  const nats = spawn("nats-server", ["-a", "127.0.0.1", "-p", String(port), "-js", "-sd", join(folder, "nats")], {
+    stdio: "ignore",
+  });
+  let ledger: ChildProcess | undefined;
+  try {
+    const connection = await connect({
+      servers: url,
+      waitOnFirstConnect: true,
+      maxReconnectAttempts: 50,
+      reconnectTimeWait: 100,
+    });
+    ledger = fork(import.meta.filename, { env: { ...process.env, WEIR_BENCH_LEDGER: url } });
+    await once(ledger, "message");
+    const journal = await openJournal({ directory: join(folder, "journal"), clock: systemClock, log: silentLog });
+    const sink = createJetStreamSink(connection, journal.id);
+    const meter = metrics.getMeter("bench");
+    const drain = createDrain({ journal, sink, clock: systemClock, random: Math.random, meter, log: silentLog });
+    for (const count of [0, 2]) {
+      const budgets = createBudgets({
+        service: createClient(BudgetService, createLocalDoor([lenderOf(count)])),
+        holder: randomUUID(),
+        keepMs: () => 600_000,
+        clock: systemClock,
+        random: Math.random,
+        meter,
+        log: silentLog,
+      });
+      budgets.begin();
+      const meteredCall = createCalls(journal, budgets);
+      await meteredCall(0);
+      await runAtRate(20 * rate, 20_000, meteredCall);
+      const costs: number[] = [];
+      for (let round = 0; round < rounds; round += 1) {
+        const bare = await runAtRate(rate, rate * seconds, () => undefined);
+        const metered = await runAtRate(rate, rate * seconds, meteredCall);
+        costs.push(metered - bare);
+      }
+      costs.sort((a, b) => a - b);
+      const text = costs.map((us) => us.toFixed(2)).join(", ");
+      console.log(
+        `${count} budgets, ${rate} requests/s: ${(costs[rounds >> 1] ?? 0).toFixed(2)} us of CPU for a request (${text})`,
+      );
+      await budgets.close();
+    }
+    const { openAttempts, lastSequence } = journal.status();
+    await drain.stop(10_000);
+    console.log(
+      `${lastSequence} attempts settled, ${openAttempts} open; the ledger confirmed ${journal.committedSequence}`,
+    );
+    sink.close();
+    await journal.close();
+    await connection.close();
+  } finally {
+    ledger?.kill();
+    nats.kill();
+    await once(nats, "exit");
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+/** Each call as the pool meters it; ids and messages are made by the pool for other reasons, and are made before. */
+function createCalls(
+  journal: Awaited<ReturnType<typeof openJournal>>,
+  budgets: ReturnType<typeof createBudgets>,
+): (index: number) => void | Promise<void> {
+  const effectiveTime = new Date(0);
+  const price = {
+    id: "openai/gpt-4o@1970-01-01",
+    provider: "openai",
+    model: "gpt-4o",
+    effectiveTime,
+    nanoUsdPerMillion: { input: 2_500_000_000n, output: 10_000_000_000n, cacheRead: 1_250_000_000n },
+  };
+  const prices = createPriceList([price]);
+  const target = create(TargetSchema, { provider: "openai", model: "gpt-4o" });
+  const principals = Array.from({ length: 200 }, (_, index) =>
+    create(PrincipalSchema, { tenant: "acme", key: `key${String(index).padStart(13, "a")}`, user: `u-${index}` }),
+  );
+  const usage = create(UsageSchema, { inputTokens: 123, outputTokens: 456 });
+  const reserved = create(UsageSchema, { inputTokens: 1_000, outputTokens: 4_096 });
+  const body = Buffer.alloc(600, "a");
+  const never = new AbortController().signal;
+  return (index) => {
+    const principal = principals[index % principals.length] ?? principals[0];
+    if (principal === undefined) return;
+    const attemptId = attemptIdAt(index);
+    const startTimeMs = Date.now();
+    const found = prices.find(target, startTimeMs);
+    const expense = {
+      spender: { principal, alias: "chat", target },
+      price: found,
+      body,
+      stream: false,
+      outputTokensMax: 1_024,
+    };
+    const run = (hold: Awaited<ReturnType<typeof budgets.hold>>) => {
+      const plan = {
+        attemptId,
+        requestId: attemptId,
+        principal,
+        alias: "chat",
+        target,
+        priceId: found?.id ?? "",
+        provider: provider as never,
+        stream: false,
+        reserved,
+        hold,
+        startTimeMs,
+      };
+      void journal.intend(toIntent(plan));
+      hold?.keep();
+      journal.settle(
+        toUsageEvent(plan, {
+          usage,
+          source: UsageSource.REPORTED,
+          outcome: AttemptOutcome.COMPLETED,
+          failure: undefined,
+          status: 200,
+          replyId: "chatcmpl-abcdefghijklmnopqrstuvwxyz",
+          firstContentMs: 100,
+          durationMs: 800,
+          drained: false,
+          sound: true,
+        }),
+      );
+    };
+    const hold = budgets.hold(expense, () => never);
+    return hold instanceof Promise ? hold.then(run) : run(hold);
+  };
+}
+
+/** As UUIDs of version 7 look, without their making. */
+function attemptIdAt(index: number): string {
+  made += 1;
+  return `0199a000-${String(made & 0xffff)
+    .padStart(4, "0")
+    .slice(-4)}-7000-8000-${String(made * 1_000 + (index % 1_000)).padStart(12, "0")}`;
+}
+
+/** @returns CPU time for a call, in microseconds */
+async function runAtRate(
+  perSecond: number,
+  count: number,
+  call: (index: number) => void | Promise<void>,
+): Promise<number> {
+  const cpu = process.cpuUsage();
+  const start = performance.now();
+  for (let done = 0; done < count; ) {
+    const due = Math.min(count, Math.floor(((performance.now() - start) * perSecond) / 1_000));
+    for (; done < due; done += 1) {
+      const waiting = call(done);
+      if (waiting !== undefined) await waiting;
+    }
+    await new Promise((resolve) => setTimeout(resolve, 2));
+  }
+  const { user, system } = process.cpuUsage(cpu);
+  return (user + system) / count;
+}
+
+/** A store with as many budgets for each tenant, which are never used up. */
+function lenderOf(count: number) {
+  const records = Array.from({ length: count }, (_, index) => ({ id: `budget-${index}`, scope: { tenant: "acme" } }));
+  const granted = new Map<string, { id: bigint; total: bigint }>();
+  const expiresIn = durationFromMs(10_000);
+  return hostService(BudgetService, {
+    async *watchBudgets(_request: unknown, { signal }: { signal: AbortSignal }) {
+      yield create(WatchBudgetsResponseSchema, { records, complete: true });
+      while (!signal.aborted) {
+        await new Promise((resolve) => setTimeout(resolve, 500));
+        yield create(WatchBudgetsResponseSchema, {});
+      }
+    },
+    acquireLeases({ groups }) {
+      const leases = groups.flatMap(({ asks }) =>
+        asks.map(({ account, neededNanoUsd, preferredNanoUsd }) => {
+          const name = `${account?.budget}/${account?.subject}`;
+          const lease = granted.get(name) ?? { id: BigInt(granted.size + 1), total: 0n };
+          lease.total += preferredNanoUsd > neededNanoUsd ? preferredNanoUsd : neededNanoUsd;
+          granted.set(name, lease);
+          return {
+            leaseId: lease.id,
+            ...(account === undefined ? {} : { account }),
+            grantedTotalNanoUsd: lease.total,
+            expiresIn,
+            remainingNanoUsd: 1_000_000_000_000n,
+          };
+        }),
+      );
+      const results = groups.map(() => ({ outcome: LeaseOutcome.GRANTED }));
+      return create(AcquireLeasesResponseSchema, { results, leases });
+    },
+    renewLeases({ leases }) {
+      const kept = leases.flatMap(({ leaseId }) => {
+        const found = [...granted].find(([, { id }]) => id === leaseId);
+        if (found === undefined) return [];
+        const [budget = "", subject = ""] = found[0].split("/");
+        return [
+          {
+            leaseId,
+            account: { budget, subject },
+            grantedTotalNanoUsd: found[1].total,
+            expiresIn,
+            remainingNanoUsd: 1_000_000_000_000n,
+          },
+        ];
+      });
+      return create(RenewLeasesResponseSchema, { leases: kept });
+    },
+  });
+}
+
+/** Metering, as far as the bus is concerned: takes every batch, and says so. */
+async function playLedger(url: string): Promise<void> {
+  const { AckPolicy, DiscardPolicy, jetstreamManager, RetentionPolicy, StorageType, jetstream } = await import(
+    "@nats-io/jetstream"
+  );
+  const connection = await connect({ servers: url });
+  const manager = await jetstreamManager(connection);
+  await manager.streams.add({
+    name: usageStream.name,
+    subjects: [...usageStream.subjects],
+    storage: StorageType.File,
+    retention: RetentionPolicy.Interest,
+    discard: DiscardPolicy.New,
+    max_bytes: 1024 ** 3,
+  });
+  await manager.consumers.add(usageStream.name, { durable_name: usageStream.durable, ack_policy: AckPolicy.Explicit });
+  let committed = 0n;
+  const watermark = (journalId: string) =>
+    toBinary(WatermarkSchema, create(WatermarkSchema, { journalId, committedSequence: committed }));
+  connection.subscribe(usageStream.watermarkRequests, {
+    callback: (_, request) => request.respond(watermark(fromBinary(GetWatermarkRequestSchema, request.data).journalId)),
+  });
+  process.send?.("ready");
+  const consumer = await jetstream(connection).consumers.get(usageStream.name, usageStream.durable);
+  for await (const message of await consumer.consume()) {
+    const { journalId, firstSequence, events } = fromBinary(UsageBatchSchema, message.data);
+    const last = firstSequence + BigInt(events.length) - 1n;
+    if (last > committed) committed = last;
+    message.ack();
+    connection.publish(usageStream.watermarkPrefix + journalId, watermark(journalId));
+  }
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const address = server.address();
+  await new Promise((resolve) => server.close(resolve));
+  if (address === null || typeof address === "string") throw new Error("no port");
+  return address.port;
+}
