@@ -1,5 +1,4 @@
 import { createManualClock } from "@weir/edge/testing/manual-clock";
-import { leaseScript } from "@weir/kit/limits/lease-script";
 import { type Limit, limitsOf } from "@weir/kit/limits/limit";
 import { createLimiter, type Limiter, type Refusal, Taking } from "@weir/kit/limits/limiter";
 import { createSharedStore } from "@weir/kit/limits/shared-store";
@@ -10,7 +9,7 @@ import { redisForTests, type TestRedis } from "./redis-for-tests.ts";
 // What limits do, wherever they are counted: in this process, and in Redis, whose script has the test's own time here.
 
 const timeKey = "weir:test:time";
-const script = leaseScript(`{ redis.call('GET', '${timeKey}:s'), redis.call('GET', '${timeKey}:us') }`);
+const timeExpression = `{ redis.call('GET', '${timeKey}:s'), redis.call('GET', '${timeKey}:us') }`;
 
 let server: TestRedis;
 beforeAll(async () => {
@@ -49,7 +48,7 @@ async function setUp(isShared: boolean): Promise<Setting> {
     holder: "one",
     measures: { operation: () => undefined, judgedAlone: () => undefined },
     log: createLog({ service: "test", level: "silent" }),
-    script,
+    timeExpression,
   });
   const limiter = createLimiter({ clock, store: isShared ? store : undefined });
   clock.advance(1);

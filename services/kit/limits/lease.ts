@@ -1,7 +1,8 @@
 import { type Counter, placeWaitMs, type Standing, unknown } from "./counter.ts";
-import { type Limit, limitName } from "./limit.ts";
-import type { LimitMessage } from "./lease-script.ts";
+import { answerUnknown, type LimitMessage, type Past } from "./lease-script.ts";
+import type { Limit } from "./limit.ts";
 import { dayShape, minuteShape, RateWindow, type WindowShape } from "./rate-window.ts";
+import { UseRate } from "./use-rate.ts";
 
 /** What leases know of the store that they come from. */
 export interface LeaseSurroundings {
@@ -43,46 +44,16 @@ export const answerMsMax = 1_000;
 const endMarginMs = answerMsMax + 500;
 /** Least and greatest time between two reports of what was taken. */
 const soonMs = 20;
-const reportMs = 500;
+const reportMs = 1_000;
 /** A lease covers what is taken in this time, at the rate of late. */
-const aheadSeconds = 1;
+const aheadSeconds = 2;
 /** What all processes together have at hand of a limit without using it is at most this part of it. */
 const idlePart = 4;
 /** Who was refused by the store asks again after this at the earliest. */
 const askAgainMs = 100;
-/** Rates lose half of themselves in so many milliseconds. */
-const rateHalfLifeMs = 1_000;
 /** What is given back must be in the store's window still when the store hears of it. */
 const returnMarginMs = 5_000;
 const returnStaleMs = 3_000;
-
-/** What is taken for a second or so, so that a lease can be made as large as its use. */
-class Rate {
-  private perSecond = 0;
-  private sinceAmount = 0;
-  private sinceMs: number | undefined;
-
-  add(nowMs: number, amount: number): void {
-    this.sinceMs ??= nowMs;
-    this.sinceAmount += amount;
-  }
-
-  forget(): void {
-    this.perSecond = this.sinceAmount = 0;
-  }
-
-  /** What will be taken in so many seconds. Closes the span that is being counted. */
-  expect(nowMs: number, seconds: number): number {
-    const elapsedMs = nowMs - (this.sinceMs ?? nowMs);
-    const decay = 0.5 ** (elapsedMs / rateHalfLifeMs);
-    const now = this.sinceAmount / Math.max(elapsedMs / 1_000, reportMs / 1_000);
-    this.perSecond = Math.max(now, this.perSecond * decay);
-    if (this.perSecond < 0.1) this.perSecond = 0;
-    this.sinceAmount = 0;
-    this.sinceMs = this.perSecond === 0 ? undefined : nowMs;
-    return Math.ceil(this.perSecond * seconds);
-  }
-}
 
 /** What the store said last. */
 interface Told {
@@ -93,11 +64,11 @@ interface Told {
   readonly taken: number;
 }
 
-/** What is wanted as a whole, what of it is in use already, and the middle of a message, from slotMs to recent. */
+/** What is wanted as a whole, what of it is in use already, and the middle of a message, from slotMs to past. */
 interface Account {
   readonly want: number;
   readonly fixed: number;
-  readonly args: readonly [slotMs: number, slots: number, taken: number, returned: number, recent: number];
+  readonly args: readonly [slotMs: number, slots: number, taken: number, returned: number, past: Past | false];
 }
 
 abstract class Leased implements LeasedCounter {
@@ -116,9 +87,13 @@ abstract class Leased implements LeasedCounter {
   /** Whether there is something that no message says yet, and whether it cannot wait. */
   protected changed = false;
   private isHurried = false;
+  /** Whether the store knew this holder when it last answered. */
+  protected isKnown = false;
+  /** Whether the store has lost what it knew of this holder. */
+  private isForgotten = false;
   protected refusedUntilMs = Number.NEGATIVE_INFINITY;
   protected told: Told | undefined;
-  protected readonly rate = new Rate();
+  protected readonly rate = new UseRate();
   private refusedMs = 0;
   private refusedWaitMs = 0;
   private messages = 0;
@@ -148,7 +123,6 @@ abstract class Leased implements LeasedCounter {
   take(nowMs: number, amount: number): number {
     const taken = Math.min(amount, this.limit.amount);
     this.count(nowMs, taken);
-    if (this.free >= taken && nowMs < this.expireMs) this.free -= taken;
     if (this.inFlight) this.flightTaken += taken;
     this.rate.add(nowMs, taken);
     this.tell(this.free * 2 < this.ahead);
@@ -166,6 +140,7 @@ abstract class Leased implements LeasedCounter {
   dueMs(nowMs: number): number {
     if (this.inFlight) return Number.POSITIVE_INFINITY;
     const isLow = this.ahead > 0 && this.free * 2 < this.ahead;
+    if (this.isForgotten) return nowMs;
     if (this.changed) return this.sentMs + (isLow ? soonMs : reportMs);
     if (nowMs >= this.expireMs || !this.isHeld()) return Number.POSITIVE_INFINITY;
     return Math.min(this.sentMs + reportMs * 2, this.expireMs - this.around.leaseMs / 2);
@@ -186,7 +161,7 @@ abstract class Leased implements LeasedCounter {
     this.inFlight = true;
     this.flightTaken = 0;
     this.sentMs = nowMs;
-    this.changed = this.isHurried = false;
+    this.changed = this.isHurried = this.isForgotten = false;
     this.messages += 1;
     return [this.holder, this.messages, amount, ...args, want, fixed + need, need === 0 ? 0 : fixed + least];
   }
@@ -196,8 +171,10 @@ abstract class Leased implements LeasedCounter {
     this.inFlight = false;
     if (granted < 0) {
       this.changed = true;
+      if (granted === answerUnknown) this.forgotten();
       return;
     }
+    this.isKnown = true;
     this.expireMs = this.sentMs + this.around.leaseMs;
     this.accept(granted);
     this.told = { atMs: nowMs, left, resetMs, taken: this.takenTotal() - this.flightTaken };
@@ -214,6 +191,16 @@ abstract class Leased implements LeasedCounter {
   letGo(): void {
     this.rate.forget();
     this.changed = true;
+    // Nobody asks for its past again.
+    this.isKnown = false;
+  }
+
+  /** What it had at hand, the store may have given to others. */
+  private forgotten(): void {
+    this.isKnown = false;
+    this.isForgotten = true;
+    this.free = Math.min(0, this.free);
+    this.expireMs = Number.NEGATIVE_INFINITY;
   }
 
   abstract settle(nowMs: number, takenMs: number, taken: number, used: number): void;
@@ -301,6 +288,8 @@ class LeasedWindow extends Leased {
   protected count(nowMs: number, taken: number): void {
     this.window.add(nowMs, taken);
     this.taken += taken;
+    // Also what no lease covered leaves the lease when the store hears of it.
+    this.free = Math.max(Math.min(0, this.free), this.free - taken);
   }
 
   protected takenTotal(): number {
@@ -321,11 +310,11 @@ class LeasedWindow extends Leased {
     }
     this.returnedSent = this.returned;
     const { slotMs, slots } = this.shape;
-    const recent = this.window.total(nowMs);
+    const past = this.isKnown ? false : this.window.parts(nowMs);
     return {
       want: need + this.ahead,
       fixed: 0,
-      args: [slotMs, slots, this.taken, this.returned, recent],
+      args: [slotMs, slots, this.taken, this.returned, past],
     };
   }
 }
@@ -340,14 +329,6 @@ class LeasedPlaces extends Leased {
     this.free += back;
     if (this.inFlight) this.flightTaken -= back;
     this.tell(false);
-  }
-
-  override take(nowMs: number, amount: number): number {
-    const isCovered = this.free >= amount && nowMs < this.expireMs;
-    const taken = super.take(nowMs, amount);
-    // Without a lease it is owed, so that the end of the call frees no place that was never there.
-    if (!isCovered) this.free -= taken;
-    return taken;
   }
 
   standing(nowMs: number): Standing {
@@ -371,6 +352,8 @@ class LeasedPlaces extends Leased {
 
   protected count(_nowMs: number, taken: number): void {
     this.used += taken;
+    // Without a lease it is owed, so that the end of the call frees no place that was never there.
+    this.free -= taken;
   }
 
   protected takenTotal(): number {
@@ -382,7 +365,7 @@ class LeasedPlaces extends Leased {
   }
 
   protected account(_nowMs: number, need: number): Account {
-    return { want: this.used + need + this.ahead, fixed: this.used, args: [this.around.leaseMs, 0, 0, 0, 0] };
+    return { want: this.used + need + this.ahead, fixed: this.used, args: [this.around.leaseMs, 0, 0, 0, []] };
   }
 }
 
@@ -391,20 +374,4 @@ export function createLeasedCounter(limit: Limit, holder: string, around: LeaseS
   return limit.kind === "concurrent"
     ? new LeasedPlaces(limit, holder, around)
     : new LeasedWindow(limit, holder, around);
-}
-
-/** Limits of one group are asked for together, and no more than so many groups are. */
-const bucketCount = 16;
-
-/** The bucket of a limit: all those of a tenant are in one. */
-export function bucketOf({ group, id }: Limit): number {
-  const text = group ?? id;
-  let hash = 0;
-  for (let index = 0; index < text.length; index++) hash = (hash * 31 + text.charCodeAt(index)) | 0;
-  return (hash >>> 0) % bucketCount;
-}
-
-/** The key of a limit in Redis. What is in braces decides on its slot in a cluster. https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/#hash-tags */
-export function leaseKey(limit: Limit): string {
-  return `weir:limits:{${bucketOf(limit)}}:${limitName(limit)}`;
 }

@@ -140,3 +140,28 @@ test("a day counts over 24 hours, to within a quarter of an hour", () => {
   expect(take(window, 24 * hour, 1, 100)).toBe(hour / 4);
   expect(take(window, 24.25 * hour, 60, 100)).toBe(0);
 });
+
+test("parts are all that the window holds, and none of it older than it is", () => {
+  const taking = fc.record({ pauseMs: fc.integer({ min: 0, max: 20_000 }), amount: fc.integer({ min: 1, max: 100 }) });
+  fc.assert(
+    fc.property(fc.integer({ min: 0, max: 1e9 }), fc.array(taking), (start, takings) => {
+      const window = openWindow();
+      const log: { readonly atMs: number; readonly amount: number }[] = [];
+      let nowMs = start;
+      for (const { pauseMs, amount } of takings) {
+        window.add(nowMs, amount);
+        log.push({ atMs: nowMs, amount });
+        nowMs += pauseMs;
+      }
+      const parts = window.parts(nowMs);
+      const sum = (list: readonly number[]) => list.reduce((total, amount) => total + amount, 0);
+      expect(sum(parts.map(([, amount]) => amount))).toBe(1e9 - window.remaining(nowMs, 1e9));
+      for (const withinMs of [0, 500, 1_000, 10_000, windowMs]) {
+        const young = sum(parts.flatMap(([ageMs, amount]) => (ageMs <= withinMs ? [amount] : [])));
+        const truly = sum(log.flatMap(({ atMs, amount }) => (nowMs - atMs <= withinMs ? [amount] : [])));
+        expect(young).toBeGreaterThanOrEqual(truly);
+      }
+    }),
+    { numRuns: Number(process.env["WEIR_PROPERTY_RUNS"] ?? 1000) },
+  );
+});

@@ -73,10 +73,15 @@ export class RateWindow {
     this.sum -= back;
   }
 
-  /** What the window holds. */
-  total(nowMs: number): number {
+  /** What the window holds, the oldest first: how long ago it was taken, at least, and how much. */
+  parts(nowMs: number): (readonly [ageMs: number, amount: number])[] {
     this.advance(nowMs);
-    return this.sum;
+    const parts: (readonly [number, number])[] = [];
+    for (let slot = Math.max(0, this.newest - this.slotCount + 1); slot <= this.newest; slot++) {
+      const amount = this.amounts[slot % this.slotCount] as number;
+      if (amount > 0) parts.push([Math.max(0, Math.floor(nowMs - (slot + 1) * this.slotMs)), amount]);
+    }
+    return parts;
   }
 
   /** What could be taken now. */

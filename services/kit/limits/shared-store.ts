@@ -1,14 +1,8 @@
 import type { Clock } from "../clock.ts";
 import type { Log } from "../log.ts";
 import { unknown } from "./counter.ts";
-import {
-  answerMsMax,
-  bucketOf,
-  createLeasedCounter,
-  type LeasedCounter,
-  leaseKey,
-  type LeaseSurroundings,
-} from "./lease.ts";
+import { answerMsMax, createLeasedCounter, type LeasedCounter, type LeaseSurroundings } from "./lease.ts";
+import { bucketOf, leaseKey } from "./lease-key.ts";
 import { answersPerLimit, type LimitMessage, leaseScript, presenceScript } from "./lease-script.ts";
 import type { CounterStore } from "./limiter.ts";
 
@@ -30,8 +24,8 @@ export interface SharedStoreDeps {
   readonly holder: string;
   readonly measures: SharedStoreMeasures;
   readonly log: Log;
-  /** For tests: the script, with a time of theirs. */
-  readonly script?: string;
+  /** For tests: an expression of Lua for the time that Redis has. */
+  readonly timeExpression?: string;
 }
 
 /** Counters of limits that several processes share in Redis. */
@@ -49,12 +43,14 @@ const leaseMs = 5_000;
 /** Longest that a call waits for Redis; then it is judged by the share. */
 const patienceMs = 50;
 /** Least time between messages that no call waits for: many counters then go in one. A lease is asked for in time for more than that. */
-const flushMs = 200;
+const flushMs = 500;
 /** Limits of one run of the script, so that Redis is never busy for long: some 15 us each. */
 const batchMax = 64;
 /** Runs that are under way at once. */
 const runsMax = 128;
 const presenceMs = 1_000;
+/** And while Redis is away. */
+const knockMs = 250;
 /** A process that was silent for so long shares no more. */
 const absenceMs = 10_000;
 const presenceKey = "weir:limits:{present}";
@@ -67,7 +63,8 @@ interface Asking {
 }
 
 export function createSharedStore(deps: SharedStoreDeps): SharedStore {
-  const { run, clock, measures, log, script = leaseScript() } = deps;
+  const { run, clock, measures, log } = deps;
+  const scripts = { lease: leaseScript(deps.timeExpression), presence: presenceScript(deps.timeExpression) };
   /** Counters that Redis should hear of, or hears of regularly. */
   const active = new Set<LeasedCounter>();
   const asking = new Map<LeasedCounter, Asking>();
@@ -75,9 +72,11 @@ export function createSharedStore(deps: SharedStoreDeps): SharedStore {
   const runs = new Set<{ readonly sentMs: number }>();
   let isUp = false;
   let holders = 1;
+  /** When there were last so many. */
+  let holdersMs = Number.NEGATIVE_INFINITY;
   let serial = 0;
   let closed = false;
-  /** Redis' time less ours, as an upper bound; undefined until it was heard. */
+  /** Redis' time less ours, at most `quickMs` too great; undefined until it was heard. */
   let aheadMs: number | undefined;
   let cancelBeat: (() => void) | undefined;
   let beatMs = Number.POSITIVE_INFINITY;
@@ -156,7 +155,7 @@ export function createSharedStore(deps: SharedStoreDeps): SharedStore {
     }
     const keys = counters.map(({ limit }) => leaseKey(limit));
     const args = [String(leaseMs), String(deadlineMs), JSON.stringify(messages)];
-    const answer = await within("lease", nowMs, () => run(script, keys, args));
+    const answer = await within("lease", nowMs, () => run(scripts.lease, keys, args));
     const endMs = clock.monotonic();
     // One of another length says that Redis took no notice of the message.
     const numbers = answer?.length === 1 + counters.length * answersPerLimit ? answer : undefined;
@@ -207,8 +206,10 @@ export function createSharedStore(deps: SharedStoreDeps): SharedStore {
   function learnTime(answer: readonly number[], sentMs: number): void {
     const [nowMs] = answer;
     if (nowMs === undefined) return;
-    const isQuick = clock.monotonic() - sentMs <= quickMs;
-    if (aheadMs === undefined || isQuick || answer.length === 1) aheadMs = nowMs + 1 - sentMs;
+    const endMs = clock.monotonic();
+    // Of a slow one the least that it can be: a deadline may come too early, and is learned again, but never too late.
+    if (endMs - sentMs <= quickMs) aheadMs = nowMs + 1 - sentMs;
+    else if (aheadMs === undefined || answer.length === 1) aheadMs = Math.floor(nowMs - endMs);
   }
 
   function setUp(up: boolean, why?: unknown): void {
@@ -255,18 +256,26 @@ export function createSharedStore(deps: SharedStoreDeps): SharedStore {
 
   function tellPresence(): void {
     const nowMs = clock.monotonic();
-    cancelPresence = clock.after(presenceMs, tellPresence);
+    cancelPresence = clock.after(isUp ? presenceMs : knockMs, tellPresence);
     // What was taken so long ago that it does not count any more need not be told.
     if (!isUp) for (const counter of active) if (counter.idle(nowMs)) active.delete(counter);
     // One that is not answered yet says enough.
     if (isPresent) return;
     isPresent = true;
     const args = [deps.holder, String(absenceMs)];
-    void within("presence", nowMs, () => run(presenceScript, [presenceKey], args)).then((answer) => {
+    void within("presence", nowMs, () => run(scripts.presence, [presenceKey], args)).then((answer) => {
       isPresent = false;
       const count = answer?.[1];
-      if (count !== undefined && count >= 1) holders = count;
+      if (count !== undefined && count >= 1) countHolders(count);
     });
+  }
+
+  /** A Redis that has lost its data hears of the others one after another: who was there a moment ago counts still. */
+  function countHolders(count: number): void {
+    const nowMs = clock.monotonic();
+    if (count < holders && nowMs - holdersMs < absenceMs) return;
+    holders = count;
+    holdersMs = nowMs;
   }
 
   return {
