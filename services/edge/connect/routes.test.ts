@@ -1,10 +1,16 @@
 import { create } from "@bufbuild/protobuf";
+import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
 import { Code, ConnectError, createClient, type Transport } from "@connectrpc/connect";
 import { encodeEnvelope } from "@connectrpc/connect/protocol";
 import { createConnectTransport, createGrpcWebTransport } from "@connectrpc/connect-node";
 import { type RecordRefusalsRequest, RecordRefusalsResponseSchema } from "@weir/gen/weir/account/v1/audit_service_pb";
 import { ErrorInfoSchema, RetryInfoSchema } from "@weir/gen/google/rpc/error_details_pb";
-import { ChatService, type GenerateResponse, GenerateResponseSchema } from "@weir/gen/weir/chat/v1/chat_service_pb";
+import {
+  ChatService,
+  GenerateRequestSchema,
+  type GenerateResponse,
+  GenerateResponseSchema,
+} from "@weir/gen/weir/chat/v1/chat_service_pb";
 import { Role } from "@weir/gen/weir/chat/v1/conversation_pb";
 import { Dialect, WireRequestSchema } from "@weir/gen/weir/chat/v1/wire_pb";
 import { RouteService } from "@weir/gen/weir/routing/v1/route_service_pb";
@@ -222,6 +228,49 @@ test.each([
     expect(words).toContain(`The request is no weir.chat.v1.${method}Request.`);
     expect(words).not.toContain("CANARY");
   }
+});
+
+test.each([
+  ["application/json", "CountTokens"],
+  ["application/json; charset=utf-8", "CountTokens"],
+  ["application/connect+json", "Generate"],
+  ["application/grpc-web+json", "CountTokens"],
+  ["application/proto", "CountTokens"],
+  ["application/connect+proto", "Generate"],
+  ["application/grpc-web", "Generate"],
+])("a message in %s that is too much to be built is refused before it is", async (type, method) => {
+  const { url, key, calls } = await startEdge();
+  const send = async (body: Uint8Array<ArrayBuffer>) => {
+    const headers = { authorization: `Bearer ${key}`, "content-type": type };
+    const answer = await fetch(`${url}/weir.chat.v1.ChatService/${method}`, { method: "POST", headers, body });
+    return decodeURIComponent(`${answer.headers.get("grpc-message") ?? ""}${await answer.text()}`);
+  };
+  const isFramed = /connect|web/.test(type);
+  const framed = (bytes: Uint8Array<ArrayBuffer>) => (isFramed ? encodeEnvelope(0, bytes) : bytes);
+  if (type.includes("json")) {
+    expect(await send(framed(Buffer.from(`{"model":${"[".repeat(3_000_000)}`)))).toContain("100 levels");
+    const values = `{"messages":[${"{},".repeat(1_100_000)}{}]}`;
+    expect(await send(framed(Buffer.from(values)))).toContain("1000000 values");
+  } else {
+    // Empty messages, in the field `messages` of one request, and of the request that is in the other.
+    const empty = Buffer.alloc(2_200_000, Buffer.from([(GenerateRequestSchema.field.messages.number << 3) | 2, 0]));
+    const inner = Buffer.concat([new BinaryWriter().tag(1, WireType.LengthDelimited).bytes(empty).finish()]);
+    expect(await send(framed(method === "Generate" ? empty : inner))).toContain("1000000 fields");
+  }
+  if (isFramed) {
+    const second = encodeEnvelope(0, Buffer.from("[".repeat(34)));
+    expect(await send(Buffer.concat([framed(Buffer.from("{}")), second]))).toContain("not one message");
+    expect(await send(Buffer.from([0, 0]))).toContain("not one message");
+  }
+  expect(calls).toEqual([]);
+});
+
+test("a body beyond what its method takes is refused as in REST", async () => {
+  const { url, key } = await startEdge();
+  const headers = { authorization: `Bearer ${key}`, "content-type": "application/proto" };
+  const body = Buffer.alloc(4_200_000);
+  const answer = await fetch(`${url}/weir.metering.v1.UsageService/ListCosts`, { method: "POST", headers, body });
+  expect(await answer.json()).toMatchObject({ code: "resource_exhausted" });
 });
 
 test("a target in absolute form is answered, whatever its authority", async () => {

@@ -1,4 +1,4 @@
-import type { Message } from "@bufbuild/protobuf";
+import type { DescMethod, Message } from "@bufbuild/protobuf";
 import {
   Code,
   ConnectError,
@@ -16,6 +16,9 @@ import type { Exchange, HeaderList } from "../http/exchange.ts";
 import type { EdgeSettings } from "../config.ts";
 import type { KeyedCall, OpenCall, Route } from "../routes/route.ts";
 import type { PublicMethod, RpcFacts } from "../rpc/public-methods.ts";
+import { checkMessageExtent } from "../rpc/message-extent.ts";
+import { requestBytesMax } from "../rpc/request-bytes.ts";
+import { checkExtent } from "../transcode/json.ts";
 import { fromText, isText, toText } from "./text-form.ts";
 import { voiceOfRequest } from "./voice.ts";
 
@@ -142,12 +145,14 @@ async function serve(
   const sent =
     request.method === "POST"
       ? await readBody(exchange, {
-          bytesMax: settings.bodyBytesMax,
+          bytesMax: requestBytesMax(method, settings.bodyBytesMax),
           stallMs: settings.bodyStallMs,
           bytesPerSecondMin: settings.bodyBytesPerSecondMin,
           memory: deps.memory,
         })
       : Buffer.alloc(0);
+  const body = text ? fromText(sent) : sent;
+  checkBody(request.headers["content-type"], body, method.desc);
   const left = new AbortController();
   exchange.onGone = () => left.abort(new ConnectError("the client left", Code.Canceled));
   const underwayCall: Underway = { ...call, isMade: false, failure: undefined };
@@ -156,7 +161,7 @@ async function serve(
     method: request.method ?? "",
     url: `http://edge/${method.path}${queryOf(request.url ?? "")}`,
     header: headersOf(exchange, text),
-    body: once(text ? fromText(sent) : sent),
+    body: once(body),
     signal: left.signal,
     contextValues: createContextValues().set(callKey, underwayCall),
   });
@@ -164,6 +169,27 @@ async function serve(
   const first = await parts.next();
   if (!underwayCall.isMade) checkTold(response, first.value, method);
   await (method.kind === "unary" ? answerWhole : answerStream)(underwayCall, response, first, parts, text);
+}
+
+const bodyType = /^application\/(?:(connect|grpc-web(?:-text)?)(?:\+(json|proto))?|(json|proto))\s*(?:;|$)/i;
+/** One byte of flags and four of length. https://connectrpc.com/docs/protocol/#streaming-request */
+const envelopeBytes = 5;
+
+/**
+ * The handler builds whatever it is given, which for brackets or empty messages alone is a hundred times as large as the body.
+ * @throws WeirError INVALID_REQUEST for too much of it, and for more than one message in envelopes
+ */
+function checkBody(contentType: string | undefined, body: Buffer, { input }: DescMethod): void {
+  const [isKnown, framing, inner, outer] = bodyType.exec(contentType ?? "") ?? [];
+  if (isKnown === undefined) return;
+  const isFramed = framing !== undefined;
+  if (isFramed && (body.length < envelopeBytes || body.readUInt32BE(1) !== body.length - envelopeBytes)) {
+    throw new WeirError(ErrorReason.INVALID_REQUEST, { text: "The body is not one message in its envelope." });
+  }
+  const message = isFramed ? body.subarray(envelopeBytes) : body;
+  // What JSON is made of stands for itself in every byte of UTF-8.
+  if ((inner ?? outer)?.toLowerCase() === "json") checkExtent(message.toString("latin1"));
+  else checkMessageExtent(input, message);
 }
 
 type Part = IteratorResult<Uint8Array, undefined>;

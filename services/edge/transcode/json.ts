@@ -45,6 +45,15 @@ export function parseStrict(text: string): ExactJson {
   return json;
 }
 
+/**
+ * Refuses a text that is too much to be built, for parsers of others that build whatever they are given.
+ * @throws WeirError INVALID_REQUEST when it nests deeper than 100 levels, or has more than a million values
+ */
+export function checkExtent(text: string): void {
+  const { excess } = scan(text);
+  if (excess !== undefined) throw invalid(`The body ${excess}.`);
+}
+
 export function isObject(json: ExactJson | undefined): json is JsonObject {
   return typeof json === "object" && json !== null && !Array.isArray(json) && !(json instanceof LongNumber);
 }

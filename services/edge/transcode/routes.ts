@@ -1,6 +1,5 @@
 import type { Message } from "@bufbuild/protobuf";
 import { isUtf8 } from "node:buffer";
-import { Permission } from "@weir/gen/weir/common/v1/access_pb";
 import { prepareValidation, validateRequest } from "@weir/kit/validation";
 import type { EdgeSettings } from "../config.ts";
 import { type BodyMemory, readJsonBody } from "../http/body.ts";
@@ -8,6 +7,7 @@ import type { Exchange, HeaderList } from "../http/exchange.ts";
 import type { Measures } from "../measures.ts";
 import type { KeyedCall, OpenCall, Route } from "../routes/route.ts";
 import type { PublicMethod, RpcFacts } from "../rpc/public-methods.ts";
+import { requestBytesMax } from "../rpc/request-bytes.ts";
 import { streamKind } from "./accept.ts";
 import { createAnswerWriter } from "./answer.ts";
 import { bindRequest } from "./bind.ts";
@@ -117,18 +117,14 @@ function isBodiless({ request: { headers } }: Exchange): boolean {
   return headers["transfer-encoding"] === undefined && Number(headers["content-length"] ?? 0) === 0;
 }
 
-/** Largest body of a method that calls no model, in bytes: as much as gRPC takes by default. */
-const plainBytesMax = 4_194_304;
-
 async function readBodyText(
   exchange: Exchange,
-  { access }: PublicMethod,
+  method: PublicMethod,
   { settings, memory }: TranscodingDeps,
 ): Promise<string> {
   if (isBodiless(exchange)) return "";
   const { bodyBytesMax, bodyStallMs, bodyBytesPerSecondMin } = settings();
-  const callsModel = access !== "open" && access.permission === Permission.MODELS_CALL;
-  const bytesMax = callsModel ? bodyBytesMax : Math.min(bodyBytesMax, plainBytesMax);
+  const bytesMax = requestBytesMax(method, bodyBytesMax);
   const limits = { bytesMax, stallMs: bodyStallMs, bytesPerSecondMin: bodyBytesPerSecondMin, memory };
   const body = await readJsonBody(exchange, limits);
   if (!isUtf8(body)) throw invalid("The body is not UTF-8.");
