@@ -16,6 +16,7 @@ import { createBudgetService } from "./budgets/budget-service.ts";
 import { createBudgetStore } from "./budgets/budget-store.ts";
 import { startBudgetSweeper } from "./budgets/budget-sweeper.ts";
 import { createLeaseStore } from "./budgets/lease-store.ts";
+import { createBudgetVoice } from "./budgets/voice.ts";
 import { type ConflictList, createConflictList } from "./conflict-list.ts";
 import { createConversations } from "./conversations/conversations.ts";
 import { createResponseStore } from "./conversations/response-store.ts";
@@ -131,6 +132,7 @@ export function createMetering(dependencies: MeteringDependencies): Metering {
       store: createBatchStore(database),
       recorder,
       priceOf: (target, atMs) => priceList?.find(target, atMs),
+      tellBudgets: createBudgetVoice(meter, log),
     }),
     idempotency: createIdempotencyService(claims),
     startMonthKeeper: (keptMonths) => startMonthKeeper({ database, keptMonths, clock, log }),

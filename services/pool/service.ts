@@ -71,7 +71,10 @@ export interface Pool {
   readonly forwarding: ServiceImpl<typeof ForwardAttemptService>;
   status(): PoolStatus;
   /** Settles batches that have ended, from now until `close`. Called again it begins anew. */
-  keepBatches(service: Pick<Client<typeof BatchService>, "claimBatches" | "settleBatch">): void;
+  keepBatches(
+    service: Pick<Client<typeof BatchService>, "claimBatches" | "settleBatch">,
+    budgets: Pick<Budgets, "about">,
+  ): void;
   /**
    * Ends all attempts, each with its settlement, and closes all connections. Call it when the doors have drained and before
    * the journal is closed.
@@ -338,10 +341,11 @@ export function createPool(options: PoolOptions): Pool {
       draining,
       providers: Array.from(limits, ([id, { calls, waiting }]) => ({ id, calls, waiting })),
     }),
-    keepBatches(service) {
+    keepBatches(service, budgets) {
       stopBatchKeeper();
       const keeper = startBatchKeeper({
         service,
+        budgets,
         providers: providerSet,
         keys,
         dispatcherOf: (origin) => connections.of(origin),

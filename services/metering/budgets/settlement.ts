@@ -1,7 +1,16 @@
 import type { ClientBase } from "pg";
 import type { BudgetCharge } from "../ledger.ts";
 import { decideSettlement, softPercentOf } from "./account.ts";
-import { bucketCount, type LockedWindow, lockWindows, standingOf, windowsOfLeases, writeWindows } from "./windows.ts";
+import {
+  type AccountName,
+  bucketCount,
+  type LockedWindow,
+  lockWindows,
+  presentWindows,
+  standingOf,
+  windowsOfLeases,
+  writeWindows,
+} from "./windows.ts";
 
 /** What settling found that somebody should know. */
 export interface BudgetNews {
@@ -71,6 +80,47 @@ export async function settleBudgets(client: ClientBase, charges: readonly Budget
       taken.map(({ beyond }) => String(beyond)),
     ],
   });
+  const crossed = await writeSpent(client, windows, spentNow);
+  return { crossed, lateNanoUsd, unknownLeases };
+}
+
+/** What nobody set aside, and an account that it is charged to. */
+export interface AccountCharge {
+  readonly account: AccountName;
+  readonly nanoUsd: bigint;
+}
+
+/**
+ * Adds to what is spent in the present windows of accounts, also beyond their limits. To be called in the transaction that says
+ * that it was done, so that each counts exactly once. Budgets that are not enforced are left out.
+ */
+export async function chargeAccounts(client: ClientBase, charges: readonly AccountCharge[]): Promise<BudgetNews> {
+  const due = charges.filter(({ nanoUsd }) => nanoUsd > 0n);
+  if (due.length === 0) return noNews;
+  const windowIds = await presentWindows(
+    client,
+    due.map(({ account }) => account),
+  );
+  const windows = await lockWindows(
+    client,
+    windowIds.filter((id) => id !== undefined),
+  );
+  const spentNow = new Map<LockedWindow, bigint>();
+  for (const [at, { nanoUsd }] of due.entries()) {
+    const window = windows.get(windowIds[at] ?? "");
+    if (window === undefined) continue;
+    window.spent += nanoUsd;
+    spentNow.set(window, (spentNow.get(window) ?? 0n) + nanoUsd);
+  }
+  return { ...noNews, crossed: await writeSpent(client, windows, spentNow) };
+}
+
+/** Writes what was spent now. @returns the soft limits that were crossed by it */
+async function writeSpent(
+  client: ClientBase,
+  windows: ReadonlyMap<string, LockedWindow>,
+  spentNow: ReadonlyMap<LockedWindow, bigint>,
+): Promise<BudgetNews["crossed"]> {
   await fillBuckets(client, spentNow);
   const crossed = [...spentNow.keys()].flatMap((window) => {
     const percent = softPercentOf(standingOf(window), window.softPercents);
@@ -80,7 +130,7 @@ export async function settleBudgets(client: ClientBase, charges: readonly Budget
     return [{ budget, subject, percent, spent, limit }];
   });
   await writeWindows(client, windows.values());
-  return { crossed, lateNanoUsd, unknownLeases };
+  return crossed;
 }
 
 async function fillBuckets(client: ClientBase, spentNow: ReadonlyMap<LockedWindow, bigint>): Promise<void> {

@@ -1,10 +1,12 @@
 import { and, eq, inArray } from "drizzle-orm";
+import { type BudgetNews, chargeAccounts, noNews } from "../budgets/settlement.ts";
+import type { AccountName } from "../budgets/windows.ts";
 import type { Database } from "../database.ts";
 import { attempts, resources } from "../schema.ts";
 import type { ResourceMaker } from "./resource-store.ts";
 
 /** A batch that may have ended without its usage being in the ledger. */
-export interface DueBatch {
+export interface DueBatch extends ResourceMaker {
   readonly provider: string;
   readonly batchId: string;
   readonly account: string;
@@ -17,6 +19,12 @@ export interface OwnedBatch extends ResourceMaker {
   readonly isSettled: boolean;
 }
 
+/** A row of the ledger, and the accounts of budgets that are about it. */
+export interface ChargedRow {
+  readonly attemptId: string;
+  readonly accounts: readonly AccountName[];
+}
+
 /** Batches of every tenant. Failures are WeirError STORE_UNAVAILABLE. */
 export interface BatchStore {
   /** Gives batches that are due, those first that wait longest, and puts each off by an eighth of its age: 30 s to an hour. */
@@ -25,8 +33,11 @@ export interface BatchStore {
   read(provider: string, batchId: string): Promise<OwnedBatch | undefined>;
   /** Those of the ids that stand in the ledger. */
   recorded(attemptIds: readonly string[]): Promise<ReadonlySet<string>>;
-  /** Says that what a batch used is in the ledger. Idempotent. */
-  markSettled(provider: string, batchId: string): Promise<void>;
+  /**
+   * Says that what a batch used is in the ledger, and charges what its rows cost to accounts of budgets: both or, when it was said
+   * before, neither.
+   */
+  markSettled(provider: string, batchId: string, charged: readonly ChargedRow[]): Promise<BudgetNews>;
 }
 
 export function createBatchStore(database: Database): BatchStore {
@@ -38,6 +49,10 @@ export function createBatchStore(database: Database): BatchStore {
           resource_id: string;
           account: string;
           create_time: Date;
+          tenant: string;
+          key: string;
+          end_user: string;
+          tags: Record<string, string> | null;
         }>(
           `with due as (
              select provider, resource_id from resources
@@ -46,7 +61,7 @@ export function createBatchStore(database: Database): BatchStore {
            update resources r set look_time =
              now() + least(greatest((now() - r.create_time) / 8, interval '30 seconds'), interval '1 hour')
            from due where r.provider = due.provider and r.resource_id = due.resource_id
-           returning r.provider, r.resource_id, r.account, r.create_time`,
+           returning r.provider, r.resource_id, r.account, r.create_time, r.tenant, r.key, r.end_user, r.tags`,
           [countMax],
         );
         return rows.map((row) => ({
@@ -54,6 +69,10 @@ export function createBatchStore(database: Database): BatchStore {
           batchId: row.resource_id,
           account: row.account,
           createTime: new Date(row.create_time),
+          tenant: row.tenant,
+          key: row.key,
+          endUser: row.end_user,
+          tags: row.tags ?? {},
         }));
       }),
     read: (provider, batchId) =>
@@ -71,12 +90,24 @@ export function createBatchStore(database: Database): BatchStore {
           .where(inArray(attempts.attemptId, [...attemptIds]));
         return new Set(rows.map(({ attemptId }) => attemptId));
       }),
-    markSettled: (provider, batchId) =>
+    markSettled: (provider, batchId, charged) =>
       database.transaction(async (client) => {
-        await client.query(
+        const { rowCount } = await client.query(
           `update resources set settle_time = now()
            where provider = $1 and resource_id = $2 and kind = 'batch' and settle_time is null`,
           [provider, batchId],
+        );
+        if (rowCount !== 1 || charged.length === 0) return noNews;
+        const { rows } = await client.query<{ attempt_id: string; charge_nano_usd: string | null }>(
+          "select attempt_id, charge_nano_usd from attempts where attempt_id = any($1::uuid[])",
+          [charged.map(({ attemptId }) => attemptId)],
+        );
+        const charges = new Map(rows.map((row) => [row.attempt_id, BigInt(row.charge_nano_usd ?? 0)]));
+        return chargeAccounts(
+          client,
+          charged.flatMap(({ attemptId, accounts }) =>
+            accounts.map((account) => ({ account, nanoUsd: charges.get(attemptId) ?? 0n })),
+          ),
         );
       }),
   };

@@ -10,6 +10,7 @@ import type { BatchService, BatchUse, SettleBatchRequest } from "@weir/gen/weir/
 import { TargetSchema } from "@weir/gen/weir/routing/v1/target_pb";
 import { WeirError } from "@weir/kit/weir-error";
 import { batchTier, type Price } from "@weir/price/price";
+import type { BudgetNews } from "../budgets/settlement.ts";
 import type { Recorder } from "../recorder.ts";
 import type { BatchStore, OwnedBatch } from "./batch-store.ts";
 
@@ -18,17 +19,27 @@ export interface BatchDeps {
   readonly recorder: Pick<Recorder, "record">;
   /** The price in force for a target at a time, see PriceList.find. */
   readonly priceOf: (target: { readonly provider: string; readonly model: string }, atMs: number) => Price | undefined;
+  /** Told of what became of budgets. */
+  readonly tellBudgets: (news: BudgetNews) => void;
 }
 
 /**
  * Serves what batches used. A batch's rows have ids that follow from the batch, and it is marked as settled after them: whatever is
  * killed in between, they are written once, and a batch that is not marked comes again.
  */
-export function createBatches({ store, recorder, priceOf }: BatchDeps): ServiceImpl<typeof BatchService> {
+export function createBatches({ store, recorder, priceOf, tellBudgets }: BatchDeps): ServiceImpl<typeof BatchService> {
   return {
     async claimBatches({ countMax }) {
       const due = await store.claim(countMax);
-      return { batches: due.map((batch) => ({ ...batch, createTime: timestampFromDate(batch.createTime) })) };
+      return {
+        batches: due.map(({ provider, batchId, account, createTime, tenant, key, endUser, tags }) => ({
+          provider,
+          batchId,
+          account,
+          createTime: timestampFromDate(createTime),
+          principal: { tenant, key, user: endUser, tags: { ...tags } },
+        })),
+      };
     },
 
     async settleBatch(request) {
@@ -41,7 +52,11 @@ export function createBatches({ store, recorder, priceOf }: BatchDeps): ServiceI
       const standing = events.length === 0 ? none : await store.recorded(events.map(({ attemptId }) => attemptId));
       const missing = events.filter(({ attemptId }) => !standing.has(attemptId));
       if (missing.length > 0) await recorder.record([create(UsageBatchSchema, { events: missing })]);
-      await store.markSettled(provider, batchId);
+      const charged = request.uses.map(({ accounts }, at) => ({
+        attemptId: events[at]?.attemptId ?? "",
+        accounts: accounts.map(({ budgetId: budget, subject }) => ({ budget, subject })),
+      }));
+      tellBudgets(await store.markSettled(provider, batchId, charged));
       return {};
     },
   };

@@ -10,7 +10,7 @@ import { amountOf, dearestRates, inputTokensToHold } from "./amounts.ts";
 import { CallHold } from "./call-hold.ts";
 import { type Account, LeaseBook } from "./lease-book.ts";
 import { Lender } from "./lender.ts";
-import { ScopeIndex, type Spender } from "./scope-index.ts";
+import { type AccountName, ScopeIndex, type Spender } from "./scope-index.ts";
 import { type FollowDeps, followBudgets } from "./watch.ts";
 
 /** A call for which money is to be set aside. */
@@ -37,6 +37,11 @@ export interface Budgets {
    *   MODEL_UNPRICED for a call whose cost nobody knows
    */
   hold(expense: Expense, signal: () => AbortSignal): CallHold | undefined | Promise<CallHold | undefined>;
+  /**
+   * The budgets that are about a call.
+   * @throws WeirError STORE_UNAVAILABLE while it is not known what budgets there are
+   */
+  about(spender: Spender): Promise<readonly AccountName[]>;
   /** Follows the budgets from now on; until then, and while they are not known, calls wait. */
   begin(): void;
   /** Gives back what is in hand. */
@@ -203,6 +208,10 @@ export function createBudgets(deps: BudgetsDeps): Budgets {
       } catch (thrown) {
         return refused(thrown);
       }
+    },
+    async about(spender) {
+      if (!isLoaded) await whenLoaded();
+      return index.accountsOf(spender);
     },
     begin() {
       stopFollowing = followBudgets(following);

@@ -8,6 +8,8 @@ import { file_buf_validate_validate } from "@bufbuild/protovalidate/gen/buf/vali
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
 import { file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
 import { file_weir_common_v1_access } from "../../common/v1/access_pb.ts";
+import type { Principal } from "../../common/v1/principal_pb.ts";
+import { file_weir_common_v1_principal } from "../../common/v1/principal_pb.ts";
 import type { Usage } from "../../common/v1/usage_pb.ts";
 import { file_weir_common_v1_usage } from "../../common/v1/usage_pb.ts";
 import type { AttemptOutcome } from "../../metering/v1/usage_event_pb.ts";
@@ -18,7 +20,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file weir/passthrough/v1/batch_service.proto.
  */
 export const file_weir_passthrough_v1_batch_service: GenFile = /*@__PURE__*/
-  fileDesc("Cid3ZWlyL3Bhc3N0aHJvdWdoL3YxL2JhdGNoX3NlcnZpY2UucHJvdG8SE3dlaXIucGFzc3Rocm91Z2gudjEiMwoTQ2xhaW1CYXRjaGVzUmVxdWVzdBIcCgljb3VudF9tYXgYASABKA1CCbpIBioEGGQoASJKChRDbGFpbUJhdGNoZXNSZXNwb25zZRIyCgdiYXRjaGVzGAEgAygLMiEud2Vpci5wYXNzdGhyb3VnaC52MS5DbGFpbWVkQmF0Y2gidAoMQ2xhaW1lZEJhdGNoEhAKCHByb3ZpZGVyGAEgASgJEhAKCGJhdGNoX2lkGAIgASgJEg8KB2FjY291bnQYAyABKAkSLwoLY3JlYXRlX3RpbWUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIvMBChJTZXR0bGVCYXRjaFJlcXVlc3QSGwoIcHJvdmlkZXIYASABKAlCCbpIBnIEEAEYQBIcCghiYXRjaF9pZBgCIAEoCUIKukgHcgUQARiAAhI9CgdvdXRjb21lGAMgASgOMiAud2Vpci5tZXRlcmluZy52MS5BdHRlbXB0T3V0Y29tZUIKukgHggEEEAEgABIsCghlbmRfdGltZRgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASNQoEdXNlcxgFIAMoCzIdLndlaXIucGFzc3Rocm91Z2gudjEuQmF0Y2hVc2VCCLpIBZIBAhBkIlMKCEJhdGNoVXNlEhkKBW1vZGVsGAEgASgJQgq6SAdyBRABGIACEiwKBXVzYWdlGAIgASgLMhUud2Vpci5jb21tb24udjEuVXNhZ2VCBrpIA8gBASIVChNTZXR0bGVCYXRjaFJlc3BvbnNlMuUBCgxCYXRjaFNlcnZpY2USawoMQ2xhaW1CYXRjaGVzEigud2Vpci5wYXNzdGhyb3VnaC52MS5DbGFpbUJhdGNoZXNSZXF1ZXN0Gikud2Vpci5wYXNzdGhyb3VnaC52MS5DbGFpbUJhdGNoZXNSZXNwb25zZSIG4s4YAggLEmgKC1NldHRsZUJhdGNoEicud2Vpci5wYXNzdGhyb3VnaC52MS5TZXR0bGVCYXRjaFJlcXVlc3QaKC53ZWlyLnBhc3N0aHJvdWdoLnYxLlNldHRsZUJhdGNoUmVzcG9uc2UiBuLOGAIIC2IGcHJvdG8z", [file_buf_validate_validate, file_google_protobuf_timestamp, file_weir_common_v1_access, file_weir_common_v1_usage, file_weir_metering_v1_usage_event]);
+  fileDesc("Cid3ZWlyL3Bhc3N0aHJvdWdoL3YxL2JhdGNoX3NlcnZpY2UucHJvdG8SE3dlaXIucGFzc3Rocm91Z2gudjEiMwoTQ2xhaW1CYXRjaGVzUmVxdWVzdBIcCgljb3VudF9tYXgYASABKA1CCbpIBioEGGQoASJKChRDbGFpbUJhdGNoZXNSZXNwb25zZRIyCgdiYXRjaGVzGAEgAygLMiEud2Vpci5wYXNzdGhyb3VnaC52MS5DbGFpbWVkQmF0Y2giogEKDENsYWltZWRCYXRjaBIQCghwcm92aWRlchgBIAEoCRIQCghiYXRjaF9pZBgCIAEoCRIPCgdhY2NvdW50GAMgASgJEi8KC2NyZWF0ZV90aW1lGAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIsCglwcmluY2lwYWwYBSABKAsyGS53ZWlyLmNvbW1vbi52MS5QcmluY2lwYWwi8wEKElNldHRsZUJhdGNoUmVxdWVzdBIbCghwcm92aWRlchgBIAEoCUIJukgGcgQQARhAEhwKCGJhdGNoX2lkGAIgASgJQgq6SAdyBRABGIACEj0KB291dGNvbWUYAyABKA4yIC53ZWlyLm1ldGVyaW5nLnYxLkF0dGVtcHRPdXRjb21lQgq6SAeCAQQQASAAEiwKCGVuZF90aW1lGAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBI1CgR1c2VzGAUgAygLMh0ud2Vpci5wYXNzdGhyb3VnaC52MS5CYXRjaFVzZUIIukgFkgECEGQilQEKCEJhdGNoVXNlEhkKBW1vZGVsGAEgASgJQgq6SAdyBRABGIACEiwKBXVzYWdlGAIgASgLMhUud2Vpci5jb21tb24udjEuVXNhZ2VCBrpIA8gBARJACghhY2NvdW50cxgDIAMoCzIjLndlaXIucGFzc3Rocm91Z2gudjEuQ2hhcmdlZEFjY291bnRCCbpIBpIBAxDoByI0Cg5DaGFyZ2VkQWNjb3VudBIRCglidWRnZXRfaWQYASABKAkSDwoHc3ViamVjdBgCIAEoCSIVChNTZXR0bGVCYXRjaFJlc3BvbnNlMuUBCgxCYXRjaFNlcnZpY2USawoMQ2xhaW1CYXRjaGVzEigud2Vpci5wYXNzdGhyb3VnaC52MS5DbGFpbUJhdGNoZXNSZXF1ZXN0Gikud2Vpci5wYXNzdGhyb3VnaC52MS5DbGFpbUJhdGNoZXNSZXNwb25zZSIG4s4YAggLEmgKC1NldHRsZUJhdGNoEicud2Vpci5wYXNzdGhyb3VnaC52MS5TZXR0bGVCYXRjaFJlcXVlc3QaKC53ZWlyLnBhc3N0aHJvdWdoLnYxLlNldHRsZUJhdGNoUmVzcG9uc2UiBuLOGAIIC2IGcHJvdG8z", [file_buf_validate_validate, file_google_protobuf_timestamp, file_weir_common_v1_access, file_weir_common_v1_principal, file_weir_common_v1_usage, file_weir_metering_v1_usage_event]);
 
 /**
  * How many batches to give.
@@ -95,6 +97,13 @@ export type ClaimedBatch = Message<"weir.passthrough.v1.ClaimedBatch"> & {
    * @generated from field: google.protobuf.Timestamp create_time = 4;
    */
   createTime?: Timestamp | undefined;
+
+  /**
+   * Whose call made it: tenant, key, user and tags.
+   *
+   * @generated from field: weir.common.v1.Principal principal = 5;
+   */
+  principal?: Principal | undefined;
 };
 
 /**
@@ -172,6 +181,13 @@ export type BatchUse = Message<"weir.passthrough.v1.BatchUse"> & {
    * @generated from field: weir.common.v1.Usage usage = 2;
    */
   usage?: Usage | undefined;
+
+  /**
+   * Budgets that are about it. What it costs is spent in the present window of each, also beyond its limit.
+   *
+   * @generated from field: repeated weir.passthrough.v1.ChargedAccount accounts = 3;
+   */
+  accounts: ChargedAccount[];
 };
 
 /**
@@ -180,6 +196,34 @@ export type BatchUse = Message<"weir.passthrough.v1.BatchUse"> & {
  */
 export const BatchUseSchema: GenMessage<BatchUse> = /*@__PURE__*/
   messageDesc(file_weir_passthrough_v1_batch_service, 4);
+
+/**
+ * The part of a budget that is about one subject.
+ *
+ * @generated from message weir.passthrough.v1.ChargedAccount
+ */
+export type ChargedAccount = Message<"weir.passthrough.v1.ChargedAccount"> & {
+  /**
+   * Id of the budget.
+   *
+   * @generated from field: string budget_id = 1;
+   */
+  budgetId: string;
+
+  /**
+   * The values that `*` in the budget's scope stands for; empty: none.
+   *
+   * @generated from field: string subject = 2;
+   */
+  subject: string;
+};
+
+/**
+ * Describes the message weir.passthrough.v1.ChargedAccount.
+ * Use `create(ChargedAccountSchema)` to create a new message.
+ */
+export const ChargedAccountSchema: GenMessage<ChargedAccount> = /*@__PURE__*/
+  messageDesc(file_weir_passthrough_v1_batch_service, 5);
 
 /**
  * Nothing.
@@ -194,7 +238,7 @@ export type SettleBatchResponse = Message<"weir.passthrough.v1.SettleBatchRespon
  * Use `create(SettleBatchResponseSchema)` to create a new message.
  */
 export const SettleBatchResponseSchema: GenMessage<SettleBatchResponse> = /*@__PURE__*/
-  messageDesc(file_weir_passthrough_v1_batch_service, 5);
+  messageDesc(file_weir_passthrough_v1_batch_service, 6);
 
 /**
  * What batches used, which is known only when they have ended, hours after the call that made them. Served by
