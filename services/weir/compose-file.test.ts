@@ -105,6 +105,7 @@ test("services are placed on this machine: addresses, ports and folders", () => 
   expect(environmentOf("edge")).toMatchObject({
     WEIR_HOST: "127.0.0.1",
     WEIR_PORT: String(ports.get("edge:8787")),
+    WEIR_GRPC: `127.0.0.1:${ports.get("edge:8788")}`,
     WEIR_CONFIG: join(folder, "config/weir.yaml"),
     WEIR_PEER_ROUTER: `127.0.0.1:${ports.get("router:9000")}`,
     WEIR_PEER_METERING: `127.0.0.1:${ports.get("metering:9000")}`,

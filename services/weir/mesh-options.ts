@@ -8,8 +8,13 @@ export function meshOptions(settings: Settings, name: string, tls: TlsOptions | 
   return { name, listen: settings.listen, peers: settings.peers, tls };
 }
 
-/** How the gRPC port of the edge shows who it is; undefined: it does not. Reads the files. */
+/** How the gRPC port of the edge shows who it is, and asks its callers; undefined: neither. Reads the files. */
 export function grpcTls({ grpcTls: files }: Settings): ServerTlsOptions | undefined {
   if (files === undefined) return undefined;
-  return { cert: readFileSync(files.certificatePath), key: readFileSync(files.keyPath) };
+  const { certificatePath, keyPath, authorityPath } = files;
+  return {
+    cert: readFileSync(certificatePath),
+    key: readFileSync(keyPath),
+    ca: authorityPath === undefined ? undefined : readFileSync(authorityPath),
+  };
 }

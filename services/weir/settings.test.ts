@@ -44,6 +44,9 @@ test("gRPC is where it is said to be, or where the command puts it, or off", () 
   expect(readSettings({ WEIR_GRPC: "0.0.0.0:1" }, byDefault).grpc).toBe("0.0.0.0:1");
   expect(faultsOf({ WEIR_GRPC: "unix:/x" })).toEqual([expect.stringContaining("WEIR_GRPC: expected host:port")]);
   expect(faultsOf({ WEIR_GRPC_TLS_KEY_FILE: import.meta.filename })).toEqual([expect.stringContaining("go together")]);
+  expect(faultsOf({ WEIR_GRPC_TLS_CA_FILE: import.meta.filename })).toEqual([
+    expect.stringContaining("a port with a certificate"),
+  ]);
 });
 
 test("tells all faults at once, and no secret", () => {

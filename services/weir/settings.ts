@@ -36,7 +36,14 @@ export interface Settings {
   /** Where the edge answers plain gRPC of internal services: `host:port`. Undefined: nowhere. */
   readonly grpc: string | undefined;
   /** Certificate of that port, PEM files. Undefined: it is without TLS. */
-  readonly grpcTls: { readonly certificatePath: string; readonly keyPath: string } | undefined;
+  readonly grpcTls:
+    | {
+        readonly certificatePath: string;
+        readonly keyPath: string;
+        /** Authorities of the certificates that callers must show. Undefined: none is asked for. */
+        readonly authorityPath: string | undefined;
+      }
+    | undefined;
   /** Where calls from other processes come in: `host:port` or `unix:/path`. Undefined: none do. */
   readonly listen: string | undefined;
   /** Where services of other processes are, several addresses for several instances. */
@@ -91,6 +98,10 @@ export const variables: readonly Variable[] = [
   },
   { name: "WEIR_GRPC_TLS_CERT_FILE", text: "certificate of that port, PEM; default: it is without TLS" },
   { name: "WEIR_GRPC_TLS_KEY_FILE", text: "its key" },
+  {
+    name: "WEIR_GRPC_TLS_CA_FILE",
+    text: "authorities of the certificates that its callers must show, PEM; default: none is asked for",
+  },
   { name: "WEIR_LISTEN", text: "where other processes call in: host:port or unix:/path; default: nowhere" },
   { name: "WEIR_PEER_ROUTER", text: "addresses of routers, separated by commas" },
   { name: "WEIR_PEER_POOL", text: "addresses of pools" },
@@ -198,6 +209,12 @@ export function readSettings(env: Environment, defaults: Partial<Settings> = {})
   if ((grpcCertificatePath === undefined) !== (grpcKeyPath === undefined)) {
     faults.push("WEIR_GRPC_TLS_CERT_FILE and WEIR_GRPC_TLS_KEY_FILE go together: set both or none");
   }
+  const grpcAuthorityPath = file("WEIR_GRPC_TLS_CA_FILE");
+  if (grpcAuthorityPath !== undefined && grpcCertificatePath === undefined) {
+    faults.push(
+      "WEIR_GRPC_TLS_CA_FILE is for a port with a certificate: set WEIR_GRPC_TLS_CERT_FILE and _KEY_FILE, too",
+    );
+  }
   const listen = text("WEIR_LISTEN");
   const pepper = secret("WEIR_KEY_PEPPER");
   if (pepper !== undefined && Buffer.byteLength(pepper) < 32) {
@@ -222,7 +239,7 @@ export function readSettings(env: Environment, defaults: Partial<Settings> = {})
     grpc: grpc === undefined ? defaults.grpc : grpc === "off" ? undefined : tcpAddress("WEIR_GRPC", grpc),
     grpcTls:
       grpcCertificatePath !== undefined && grpcKeyPath !== undefined
-        ? { certificatePath: grpcCertificatePath, keyPath: grpcKeyPath }
+        ? { certificatePath: grpcCertificatePath, keyPath: grpcKeyPath, authorityPath: grpcAuthorityPath }
         : defaults.grpcTls,
     listen: listen === undefined ? defaults.listen : address("WEIR_LISTEN", listen),
     peers: { ...defaults.peers, ...peers },
@@ -284,6 +301,7 @@ export function environmentOf(settings: Settings): Record<string, string> {
     WEIR_GRPC: settings.grpc,
     WEIR_GRPC_TLS_CERT_FILE: settings.grpcTls?.certificatePath,
     WEIR_GRPC_TLS_KEY_FILE: settings.grpcTls?.keyPath,
+    WEIR_GRPC_TLS_CA_FILE: settings.grpcTls?.authorityPath,
     WEIR_LISTEN: settings.listen,
     ...Object.fromEntries(
       serviceNames.map((name) => [`WEIR_PEER_${name.toUpperCase()}`, settings.peers[name]?.join(",")]),

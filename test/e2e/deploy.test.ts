@@ -3,6 +3,9 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { promisify } from "node:util";
+import { Health, HealthCheckResponse_ServingStatus as ServingStatus } from "@weir/gen/grpc/health/v1/health_pb";
+import { createClient } from "@weir/kit/client";
+import { createGrpcDoor } from "@weir/kit/grpc/client";
 import pg from "pg";
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import { type LocalMesh, startLocalMesh } from "weir/local-mesh";
@@ -52,6 +55,16 @@ async function chat(): Promise<Response> {
     signal: AbortSignal.timeout(10_000),
   });
 }
+
+test("the edge answers gRPC on the port that is published for it", async () => {
+  const door = createGrpcDoor({ address: mesh.environment("edge")["WEIR_GRPC"] ?? "" });
+  try {
+    const { status } = await createClient(Health, door).check({}, { timeoutMs: 10_000 });
+    expect(status).toBe(ServingStatus.SERVING);
+  } finally {
+    door.close();
+  }
+});
 
 test("a chat goes through all services and stands in Postgres", async () => {
   expect(mesh.key.kind).toBe("created");

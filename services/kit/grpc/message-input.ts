@@ -4,18 +4,18 @@ import { LinkFault } from "../link/fault.ts";
 import { MessageSplitter } from "../link/message-splitter.ts";
 import { requestTooLarge } from "../serving.ts";
 import { WeirError } from "../weir-error.ts";
-import { type Packing, unknownPacking, unpack, type UnpackLimits } from "./unpack.ts";
+import { type MessageRoom, type Packing, unknownPacking, unpack } from "./unpack.ts";
 
-export interface MessageInputOptions extends UnpackLimits {
-  /** What messages may be compressed by; undefined: nothing. */
-  readonly packing: Packing | undefined;
-  readonly onMessage: (message: Buffer) => void;
-  /** Called after a message was unpacked: `isBusy` may have changed. */
-  readonly onUnpacked: () => void;
+/** Who takes what a MessageInput finds. */
+export interface MessageTaker extends MessageRoom {
+  /** The next message. */
+  received(message: Buffer): void;
+  /** A message was unpacked: `isBusy` may have changed. */
+  unpacked(): void;
   /** All messages are there, and the caller sends no more. */
-  readonly onEnd: () => void;
+  receivedAll(): void;
   /** Bytes that are no messages, or too many; nothing comes after it. */
-  readonly onFault: (error: WeirError) => void;
+  faulty(error: WeirError): void;
 }
 
 interface Waiting {
@@ -25,24 +25,29 @@ interface Waiting {
 
 /** What a caller sends: the messages in the bytes of its stream, unpacked, in their order. */
 export class MessageInput {
-  private readonly options: MessageInputOptions;
+  private readonly bytesMax: number;
+  private readonly packing: Packing | undefined;
+  private readonly taker: MessageTaker;
   private readonly splitter: MessageSplitter;
   /** Behind the one that is being unpacked. */
-  private readonly waiting: Waiting[] = [];
+  private waiting: Waiting[] | undefined;
   private unpacking = false;
   private ended = false;
   private failed = false;
 
-  constructor(options: MessageInputOptions) {
-    this.options = options;
-    this.splitter = new MessageSplitter(
-      options.bytesMax,
-      (bytes, isPacked) => {
-        if (!isPacked && !this.unpacking) this.give(bytes);
-        else this.unpackInTurn({ bytes, isPacked });
-      },
-      options.packing !== undefined,
-    );
+  /**
+   * @param bytesMax largest message, unpacked
+   * @param packing what messages may be compressed by; undefined: nothing
+   */
+  constructor(bytesMax: number, packing: Packing | undefined, taker: MessageTaker) {
+    this.bytesMax = bytesMax;
+    this.packing = packing;
+    this.taker = taker;
+    const split = (bytes: Buffer, isPacked: boolean): void => {
+      if (!isPacked && !this.unpacking) this.give(bytes);
+      else this.unpackInTurn({ bytes, isPacked });
+    };
+    this.splitter = new MessageSplitter(bytesMax, split, packing !== undefined);
   }
 
   /** Whether more bytes would only wait. */
@@ -61,52 +66,52 @@ export class MessageInput {
       this.splitter.write(chunk);
     } catch (thrown) {
       if (!(thrown instanceof LinkFault)) throw thrown;
-      this.fail(thrown.code === Code.ResourceExhausted ? requestTooLarge(this.options.bytesMax) : unknownPacking());
+      this.fail(thrown.code === Code.ResourceExhausted ? requestTooLarge(this.bytesMax) : unknownPacking());
     }
   }
 
   end(): void {
     this.ended = true;
     if (this.unpacking || this.failed) return;
-    if (this.splitter.isBetween) this.options.onEnd();
+    if (this.splitter.isBetween) this.taker.receivedAll();
     else this.fail(new WeirError(ErrorReason.INVALID_REQUEST, { text: "A message breaks off." }));
   }
 
   private give(message: Buffer): void {
-    if (!this.failed) this.options.onMessage(message);
+    if (!this.failed) this.taker.received(message);
   }
 
   private fail(error: WeirError): void {
     if (this.failed) return;
     this.failed = true;
-    this.waiting.length = 0;
-    this.options.onFault(error);
+    this.waiting = undefined;
+    this.taker.faulty(error);
   }
 
   private unpackInTurn(message: Waiting): void {
-    this.waiting.push(message);
+    (this.waiting ??= []).push(message);
     if (!this.unpacking) this.proceed();
   }
 
   private proceed(): void {
-    const next = this.waiting.shift();
+    const next = this.waiting?.shift();
     if (next === undefined) {
       if (this.ended) this.end();
       return;
     }
-    const { packing } = this.options;
+    const { packing, bytesMax, taker } = this;
     if (!next.isPacked || packing === undefined) {
       this.give(next.bytes);
       this.proceed();
       return;
     }
     this.unpacking = true;
-    unpack(packing, next.bytes, this.options, (outcome) => {
+    unpack(packing, next.bytes, bytesMax, taker, (outcome) => {
       this.unpacking = false;
       if (outcome instanceof WeirError) return this.fail(outcome);
       this.give(outcome);
       this.proceed();
-      this.options.onUnpacked();
+      taker.unpacked();
     });
   }
 }

@@ -19,7 +19,7 @@ import { toWeirError, WeirError } from "../weir-error.ts";
 import { dismiss } from "./dismiss.ts";
 import type { Entry, Gate } from "./gate.ts";
 import { addMetadata, addStatus, answerFields, metadataOf, timeoutOf } from "./http-fields.ts";
-import { MessageInput } from "./message-input.ts";
+import { MessageInput, type MessageTaker } from "./message-input.ts";
 import { PlainRequests } from "./plain-requests.ts";
 import type { Packing } from "./unpack.ts";
 
@@ -41,7 +41,7 @@ const withTrailers = { waitForTrailers: true };
 const withoutMessage = { endStream: true };
 
 /** One call of plain gRPC: lets it in, gathers its request, runs it, and sends what it answers. */
-export class PlainCall implements ReplySink {
+export class PlainCall implements ReplySink, MessageTaker {
   /** When it was let in. */
   beganMs = 0;
   private readonly host: PlainHost;
@@ -148,21 +148,60 @@ export class PlainCall implements ReplySink {
     this.host.running -= 1;
   }
 
+  received(message: Buffer): void {
+    if (this.requests !== undefined) this.requests.push(message);
+    else if (this.request === undefined) this.request = message;
+    else this.serving?.fail(new WeirError(ErrorReason.INVALID_REQUEST, { text: "There is more than one message." }));
+  }
+
+  receivedAll(): void {
+    this.isReceived = true;
+    if (this.isOver) return;
+    const { request, serving, host, method } = this;
+    host.receiving.delete(this);
+    if (this.requests !== undefined) {
+      this.requests.stream.end();
+    } else if (request === undefined) {
+      serving?.fail(new WeirError(ErrorReason.INVALID_REQUEST, { text: "There is no message." }));
+    } else {
+      let message: MessageShape<DescMessage>;
+      try {
+        message = decode(method.desc.input, request);
+      } catch {
+        serving?.fail(unreadableRequest(method));
+        return;
+      }
+      host.running += 1;
+      serving?.start(message);
+    }
+  }
+
+  unpacked(): void {
+    this.hold();
+  }
+
+  faulty(error: WeirError): void {
+    this.serving?.fail(error);
+  }
+
+  take(bytes: number): boolean {
+    if (this.entry === undefined) return true;
+    if (this.isOver || !this.entry.take(bytes)) return false;
+    this.requestBytes += bytes;
+    return true;
+  }
+
+  noRoom(): WeirError {
+    this.isStarved = true;
+    return new WeirError(ErrorReason.OVERLOADED, { retryAfterMs: overloadRetryMs });
+  }
+
   private serve(metadata: Metadata, timeoutMs: number | undefined, packing: Packing | undefined): void {
     const { method, host, stream, entry } = this;
     const { settings } = method;
     const serving = new Serving(method, "grpc", metadata, timeoutMs, this, entry?.values);
     this.serving = serving;
-    this.input = new MessageInput({
-      bytesMax: settings.messageBytesMax,
-      packing,
-      take: (bytes) => this.take(bytes),
-      noRoom: () => this.noRoom(),
-      onMessage: (message) => this.received(message),
-      onUnpacked: () => this.hold(),
-      onEnd: () => this.receivedAll(),
-      onFault: (error) => serving.fail(error),
-    });
+    this.input = new MessageInput(settings.messageBytesMax, packing, this);
     if (method.streamsRequests) {
       this.requests = new PlainRequests({
         method,
@@ -206,34 +245,6 @@ export class PlainCall implements ReplySink {
     if (!this.isOver && (leftMs === undefined || leftMs > lastMomentMs)) this.input?.end();
   }
 
-  private received(message: Buffer): void {
-    if (this.requests !== undefined) this.requests.push(message);
-    else if (this.request === undefined) this.request = message;
-    else this.serving?.fail(new WeirError(ErrorReason.INVALID_REQUEST, { text: "There is more than one message." }));
-  }
-
-  private receivedAll(): void {
-    this.isReceived = true;
-    if (this.isOver) return;
-    const { request, serving, host, method } = this;
-    host.receiving.delete(this);
-    if (this.requests !== undefined) {
-      this.requests.stream.end();
-    } else if (request === undefined) {
-      serving?.fail(new WeirError(ErrorReason.INVALID_REQUEST, { text: "There is no message." }));
-    } else {
-      let message: MessageShape<DescMessage>;
-      try {
-        message = decode(method.desc.input, request);
-      } catch {
-        serving?.fail(unreadableRequest(method));
-        return;
-      }
-      host.running += 1;
-      serving?.start(message);
-    }
-  }
-
   /** A handler took a message of the caller's stream. */
   private taken(): void {
     if (this.requests?.isEmpty === true && this.input?.isEmpty === true) {
@@ -241,18 +252,6 @@ export class PlainCall implements ReplySink {
       this.requestBytes = 0;
     }
     this.hold();
-  }
-
-  private take(bytes: number): boolean {
-    if (this.entry === undefined) return true;
-    if (this.isOver || !this.entry.take(bytes)) return false;
-    this.requestBytes += bytes;
-    return true;
-  }
-
-  private noRoom(): WeirError {
-    this.isStarved = true;
-    return new WeirError(ErrorReason.OVERLOADED, { retryAfterMs: overloadRetryMs });
   }
 
   private drained(): void {

@@ -22,20 +22,20 @@ export function unknownPacking(): WeirError {
   });
 }
 
-export interface UnpackLimits {
-  /** Largest message, in bytes. */
-  readonly bytesMax: number;
-  /** Asks for room for so many bytes. */
-  readonly take: (bytes: number) => boolean;
+/** Where messages get their room. */
+export interface MessageRoom {
+  /** Asks for room for so many bytes. @returns false: there is none, and nothing was taken */
+  take(bytes: number): boolean;
   /** The failure of a message that there is no room for. */
-  readonly noRoom: () => WeirError;
+  noRoom(): WeirError;
 }
 
-/** Unpacks a message on other threads; nothing beyond the limits is kept. Calls back once. */
+/** Unpacks a message on other threads; nothing beyond `bytesMax` or the room is kept. Calls back once. */
 export function unpack(
   packing: Packing,
   bytes: Buffer,
-  { bytesMax, take, noRoom }: UnpackLimits,
+  bytesMax: number,
+  room: MessageRoom,
   done: (outcome: Buffer | WeirError) => void,
 ): void {
   const unpacker = packing === "gzip" ? createGunzip() : createInflate();
@@ -51,7 +51,7 @@ export function unpack(
   unpacker.on("data", (part: Buffer) => {
     length += part.length;
     if (length > bytesMax) finish(() => requestTooLarge(bytesMax));
-    else if (!take(part.length)) finish(noRoom);
+    else if (!room.take(part.length)) finish(() => room.noRoom());
     else parts.push(part);
   });
   unpacker.on("end", () => finish(() => Buffer.concat(parts, length)));
