@@ -83,6 +83,7 @@ beforeAll(async () => {
       interval: 100,
     });
   }
+  await shared();
 }, 90_000);
 afterAll(async () => {
   await operator?.close();

@@ -137,3 +137,17 @@ test("an alias has limits for all its callers, and its refusals take no request 
   expect((await edge.post({ ...hello, model: "other" })).status).toBe(200);
   expect(edge.calls).toHaveLength(2);
 });
+
+test("what a call that passes through sets aside is there again when its provider never answered", async () => {
+  const edge = await startEdge();
+  await limitTenant(edge, [{ name: "tenants/acme", limits: { tokensPerMinute: 100_000 } }]);
+  const body = JSON.stringify({ model: "small", input: "hello" });
+  const headers = { authorization: `Bearer ${edge.key}`, "content-type": "application/json" };
+  const failed = await fetch(`${edge.url}/v1/moderations`, { method: "POST", headers, body });
+  // Of a service that is not there.
+  expect(failed.status).toBe(405);
+  await failed.text();
+  const next = await fetch(`${edge.url}/v1/models`, { headers });
+  await next.text();
+  expect(next.headers.get("x-ratelimit-remaining-tokens")).toBe("100000");
+});

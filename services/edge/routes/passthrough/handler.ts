@@ -82,6 +82,10 @@ export function createPassthrough(deps: PassthroughDeps, operation: Operation): 
         await takeEffect(operation, answer, outgoing.alias, ids[0] ?? "", metadata);
         answerWhole(exchange, answer);
       }
+    } catch (thrown) {
+      // Nothing was said, so nothing was used; otherwise what was reserved stands for what nobody reported.
+      if (exchange.isSilent) call.admission.settle(0);
+      throw thrown;
     } finally {
       await outgoing.close();
     }
