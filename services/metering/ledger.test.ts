@@ -82,6 +82,12 @@ test("malformed events name the field at fault", () => {
   }
 });
 
+test("a count that is no whole number of 32 bits is malformed, one of a tool's uses among them", () => {
+  for (const usage of [{ inputTokens: 0.5 }, { outputTokens: -1 }, { serverToolUses: { audio_seconds: 12.5 } }]) {
+    expect(() => attemptFromEvent(testEvent(1, { usage }), testPrice)).toThrow("malformed usage event: usage");
+  }
+});
+
 test("the digest changes with anything that an event says, and with nothing else", () => {
   const digest = (event = testEvent(1)) => attemptFromEvent(event, testPrice).contentDigest;
   expect(digest()).toBe(digest(testEvent(1)));

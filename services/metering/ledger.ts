@@ -158,7 +158,8 @@ const usageSourceWords: Partial<Record<UsageSource, string>> = {
 
 /** Always so for what came over a wire. */
 function countsAreWhole(usage: Usage): boolean {
-  return Object.values(usage).every((count: unknown) => typeof count !== "number" || isWhole(count, 0xffff_ffff));
+  const counts = [...Object.values(usage), ...Object.values(usage.serverToolUses)];
+  return counts.every((count: unknown) => typeof count !== "number" || isWhole(count, 0xffff_ffff));
 }
 
 function isWhole(number: number, max: number): boolean {
