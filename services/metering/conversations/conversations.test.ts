@@ -242,6 +242,19 @@ describe.each(["embedded", "postgres"] as const)("stored responses, %s", (engine
     expect((await client.getHistory({ responseId: "b1" }, as("acme"))).state).toBe(ResponseState.FAILED);
   });
 
+  test("a lease that ran out while nobody looked, as when the store was away, is its maker's still", async () => {
+    const [late, later] = [randomUUID(), randomUUID()];
+    await begin("b1", late);
+    await begin("b2", later);
+    await lapse(late);
+    await lapse(later);
+    expect((await client.renewLeases({ leaseIds: [later], lease: minute })).endedLeaseIds).toEqual([]);
+    expect(await stateOf("b2")).toBe(ResponseState.IN_PROGRESS);
+    const end = { leaseId: late, state: ResponseState.COMPLETED, ...reply("b1") };
+    expect((await client.finishResponse(end)).accepted).toBe(true);
+    expect(await stateOf("b1")).toBe(ResponseState.COMPLETED);
+  });
+
   test("a lease that is renewed lasts from then on", async () => {
     const leaseId = randomUUID();
     await begin("b1", leaseId, { lease: durationFromMs(200) });

@@ -1,5 +1,6 @@
-import { and, eq, gt, inArray, lt, type SQL, sql } from "drizzle-orm";
+import { and, eq, gt, inArray, lt, lte, type SQL, sql } from "drizzle-orm";
 import { drizzle } from "drizzle-orm/node-postgres";
+import type { PoolClient } from "pg";
 import type { Database } from "../database.ts";
 import { responses } from "../schema.ts";
 
@@ -77,7 +78,7 @@ export interface ResponseStore {
   /** @returns false when there is none */
   remove(tenant: string, responseId: string): Promise<boolean>;
   history(tenant: string, responseId: string, bounds: HistoryBounds): Promise<History>;
-  /** Prolongs what is still being made. @returns the leases of those */
+  /** Prolongs what is still being made, also what ran out without anybody looking. @returns the leases of those */
   renew(leaseIds: readonly string[], leaseMs: number): Promise<readonly string[]>;
   /** @returns false when it had ended before in another way */
   finish(leaseId: string, end: Pick<EndedResponse, "state" | "response" | "output">): Promise<boolean>;
@@ -88,8 +89,11 @@ export interface ResponseStore {
 }
 
 const isLive = gt(responses.expireTime, sql`now()`);
-/** A response whose lease ran out has failed, whoever looks. */
-const isBeingMade = and(eq(responses.state, "in_progress"), gt(responses.leaseExpireTime, sql`now()`));
+/** Whoever makes it may still prolong and end it, though its lease ran out while this store was away. */
+const isUnended = eq(responses.state, "in_progress");
+/** It has failed for whoever looks, and for good once somebody did. */
+const hasRunOut = and(isUnended, lte(responses.leaseExpireTime, sql`now()`));
+const isBeingMade = and(isUnended, gt(responses.leaseExpireTime, sql`now()`));
 const stateNow = sql<ResponseState>`case
   when ${responses.state} = 'in_progress' and ${responses.leaseExpireTime} <= now() then 'failed'
   else ${responses.state}
@@ -135,13 +139,15 @@ export function createResponseStore(database: Database): ResponseStore {
         return same.length > 0;
       }),
     async find(tenant, responseId) {
-      const rows = await database.of(tenant).read((queries) =>
+      const [row] = await database.of(tenant).read((queries) =>
         queries
-          .select(clientColumns)
+          .select({ ...clientColumns, hasRunOut: sql<boolean>`coalesce(${hasRunOut}, false)` })
           .from(responses)
           .where(and(isOf(tenant, responseId), isLive)),
       );
-      return rows[0];
+      if (row === undefined) return undefined;
+      const { hasRunOut: mustFail, ...found } = row;
+      return mustFail ? database.of(tenant).transaction((client) => failed(client, tenant, responseId)) : found;
     },
     remove: (tenant, responseId) =>
       database.of(tenant).transaction(async (client) => {
@@ -165,11 +171,11 @@ export function createResponseStore(database: Database): ResponseStore {
         await queries
           .update(responses)
           .set({ leaseExpireTime: after(leaseMs) })
-          .where(and(asked, isLive, isBeingMade, isWorn));
+          .where(and(asked, isLive, isUnended, isWorn));
         const alive = await queries
           .select({ leaseId: responses.leaseId })
           .from(responses)
-          .where(and(asked, isLive, isBeingMade));
+          .where(and(asked, isLive, isUnended));
         return alive.flatMap(({ leaseId }) => (leaseId === null ? [] : [leaseId]));
       }),
     finish: (leaseId, { state, response, output }) =>
@@ -179,7 +185,7 @@ export function createResponseStore(database: Database): ResponseStore {
         const finished = await queries
           .update(responses)
           .set({ state, response: bytes, outputStart: output?.start ?? null, outputEnd: output?.end ?? null })
-          .where(and(eq(responses.leaseId, leaseId), isLive, isBeingMade))
+          .where(and(eq(responses.leaseId, leaseId), isLive, isUnended))
           .returning({ responseId: responses.responseId });
         if (finished.length > 0) return true;
         const same = await queries
@@ -195,11 +201,7 @@ export function createResponseStore(database: Database): ResponseStore {
           .update(responses)
           .set({ state: "cancelled" })
           .where(and(isOf(tenant, responseId), isLive, isBeingMade));
-        const rows = await queries
-          .select(clientColumns)
-          .from(responses)
-          .where(and(isOf(tenant, responseId), isLive));
-        return rows[0];
+        return failed(client, tenant, responseId);
       }),
     sweep: (countMax) =>
       database.transaction(async (client) => {
@@ -217,6 +219,20 @@ export function createResponseStore(database: Database): ResponseStore {
         return rowCount ?? 0;
       }),
   };
+}
+
+/** The response as it is from now on, failed for good when its lease has run out. */
+async function failed(client: PoolClient, tenant: string, responseId: string): Promise<ResponseRow | undefined> {
+  const queries = drizzle(client);
+  await queries
+    .update(responses)
+    .set({ state: "failed" })
+    .where(and(isOf(tenant, responseId), hasRunOut));
+  const rows = await queries
+    .select(clientColumns)
+    .from(responses)
+    .where(and(isOf(tenant, responseId), isLive));
+  return rows[0];
 }
 
 function isOf(tenant: string, responseId: string): SQL | undefined {

@@ -1,7 +1,7 @@
 import { create } from "@bufbuild/protobuf";
 import { GenerateRequestSchema, type GenerateResponse } from "@weir/gen/weir/chat/v1/chat_service_pb";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
-import { systemClock } from "@weir/kit/clock";
+import { type Clock, systemClock } from "@weir/kit/clock";
 import { createLog } from "@weir/kit/log";
 import { streamOf } from "@weir/kit/reply-stream";
 import { WeirError } from "@weir/kit/weir-error";
@@ -14,7 +14,14 @@ import { createByteRoom } from "./byte-room.ts";
 
 const limited: Limited = { id: "k", subjects: [], tokensPerMinute: 1_000, concurrentRequests: 3 };
 
-function setUp(backgroundMax: number, answer: () => AsyncGenerator<GenerateResponse, void, undefined>) {
+function setUp(
+  backgroundMax: number,
+  answer: () => AsyncGenerator<GenerateResponse, void, undefined>,
+  {
+    finishResponse = () => Promise.resolve({}),
+    clock = systemClock,
+  }: { finishResponse?: () => Promise<object>; clock?: Clock } = {},
+) {
   const settings = edgeSettings();
   const limits = createLimits({
     clock: systemClock,
@@ -28,11 +35,11 @@ function setUp(backgroundMax: number, answer: () => AsyncGenerator<GenerateRespo
     conversations: {
       beginResponse: () => Promise.resolve({}),
       renewLeases: () => Promise.resolve({ endedLeaseIds: [] }),
-      finishResponse: () => Promise.resolve({}),
+      finishResponse,
     } as unknown as BackgroundDeps["conversations"],
     room: createByteRoom(1_000_000),
     settings: () => ({ ...settings, responses: { ...settings.responses, backgroundMax } }),
-    clock: systemClock,
+    clock,
     log: createLog({ service: "edge", level: "silent" }),
   });
   const body = Buffer.from('{"model":"m","input":"hi","background":true}');
@@ -91,6 +98,51 @@ test("one that fails before its answer begins used nothing", async () => {
   await background.begin(order(admission, "k", "t"));
   await background.finish();
   expect(limits.standings(limited).tokens.remaining).toBe(1_000);
+});
+
+test("an end is kept while the store is away, and told when it is back", async () => {
+  let nowMs = 0;
+  const clock: Clock = {
+    now: () => nowMs,
+    monotonic: () => nowMs,
+    after(delayMs, call) {
+      const timer = setImmediate(() => {
+        nowMs += delayMs;
+        call();
+      });
+      return () => clearImmediate(timer);
+    },
+  };
+  let tries = 0;
+  const finishResponse = () => {
+    tries += 1;
+    return tries < 30 ? Promise.reject(new WeirError(ErrorReason.STORE_UNAVAILABLE)) : Promise.resolve({});
+  };
+  const body = Buffer.from(JSON.stringify({ object: "response", status: "completed", output: [] }));
+  const answer = async function* () {
+    yield wire({ head: jsonHead, data: body, tail: { usage: { inputTokens: 30, outputTokens: 12 } } });
+  };
+  const { background, order, admit } = setUp(8, answer, { finishResponse, clock });
+  await background.begin(order(admit(), "k", "t"));
+  await background.finish();
+  expect(tries).toBe(30);
+  expect(nowMs).toBeGreaterThan(60_000);
+});
+
+test("an edge that gives up waits no longer for a store that is away", async () => {
+  const tried = Promise.withResolvers<void>();
+  const finishResponse = () => {
+    tried.resolve();
+    return Promise.reject(new WeirError(ErrorReason.STORE_UNAVAILABLE));
+  };
+  const answer = async function* () {
+    throw new WeirError(ErrorReason.PROVIDER_UNAVAILABLE);
+  };
+  const standing: Clock = { ...systemClock, after: () => () => undefined };
+  const { background, order, admit } = setUp(8, answer, { finishResponse, clock: standing });
+  await background.begin(order(admit(), "k", "t"));
+  await tried.promise;
+  await background.giveUp();
 });
 
 test("no key and no tenant gets all places, however many come at once", async () => {

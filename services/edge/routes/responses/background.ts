@@ -80,9 +80,9 @@ interface Work {
 const heartbeatMs = 1_000;
 const storeTimeoutMs = 5_000;
 const partingMs = 1_000;
-/** Tries to store an end; the pauses between them double. */
-const finishTriesMax = 6;
-const finishPauseMs = 250;
+/** How long the store may be away from what has ended; the pauses between tries double. */
+const finishWithinMs = 600_000;
+const finishPauseMs = { first: 500, max: 5_000 };
 
 export function createBackgroundWork(deps: BackgroundDeps): BackgroundWork {
   const { chat, conversations, room, settings, clock, log } = deps;
@@ -229,15 +229,22 @@ export function createBackgroundWork(deps: BackgroundDeps): BackgroundWork {
     const facts = readResponseFacts(response);
     const state = endStateOf(facts?.status ?? "") ?? ResponseState.FAILED;
     const output = facts?.output && { start: facts.output.start, end: facts.output.end };
-    for (let count = 1; ; count += 1) {
+    const endMs = clock.monotonic() + finishWithinMs;
+    for (let pauseMs = finishPauseMs.first; ; pauseMs = Math.min(2 * pauseMs, finishPauseMs.max)) {
       try {
         const request = { leaseId: work.leaseId, state, response, ...(output === undefined ? {} : { output }) };
         await conversations.finishResponse(request, { timeoutMs: work.over ? partingMs : storeTimeoutMs });
         return;
       } catch (error) {
         if (work.over === "silent") return;
-        if (count === finishTriesMax || work.over === "shutdown") throw error;
-        await new Promise<void>((resolve) => clock.after(finishPauseMs * 2 ** count, resolve));
+        if (clock.monotonic() > endMs || work.over === "shutdown") throw error;
+        await new Promise<void>((resolve) => {
+          const cancel = clock.after(pauseMs, resolve);
+          work.leave = () => {
+            cancel();
+            resolve();
+          };
+        });
       }
     }
   }
