@@ -8,12 +8,28 @@ import { type ErrorRow, errorTable, type Reason } from "./error-table.ts";
 export interface WeirErrorOptions {
   /** One sentence for the caller: what was wrong and what to change. Default: the row's text. */
   readonly text?: string;
-  /** Facts for programs, under the keys that ErrorReason documents. No prompts, secrets or provider's words. */
+  /**
+   * Facts for programs, under the keys that ErrorReason documents. No prompts, secrets or provider's words. A `model` or a
+   * `resource` that no name looks like is left out: callers wrote it.
+   */
   readonly metadata?: Readonly<Record<string, string>>;
   /** Least time before trying again, in milliseconds. */
   readonly retryAfterMs?: number;
   /** What led here. For logs of types and stacks; never shown to a caller. */
   readonly cause?: unknown;
+}
+
+const plainName = /^[\p{L}\p{N} ._:/@*+~=-]{0,600}$/u;
+
+function plainNames(metadata: Readonly<Record<string, string>>): Readonly<Record<string, string>> {
+  const { model, resource } = metadata;
+  if ((model === undefined || plainName.test(model)) && (resource === undefined || plainName.test(resource)))
+    return metadata;
+  return Object.fromEntries(
+    Object.entries(metadata).filter(
+      ([key, value]) => !(key === "model" || key === "resource") || plainName.test(value),
+    ),
+  );
 }
 
 /** The one class of failure that a caller can see; everything else is mapped to it at a door. */
@@ -26,7 +42,7 @@ export class WeirError extends Error {
   constructor(reason: Reason, options: WeirErrorOptions = {}) {
     super(options.text ?? errorTable[reason].text, options.cause === undefined ? undefined : { cause: options.cause });
     this.reason = reason;
-    this.metadata = options.metadata ?? {};
+    this.metadata = plainNames(options.metadata ?? {});
     this.retryAfterMs = options.retryAfterMs;
   }
 

@@ -19,6 +19,7 @@ import type { PublicMethod, RpcFacts } from "../rpc/public-methods.ts";
 import { checkMessageExtent } from "../rpc/message-extent.ts";
 import { requestBytesMax } from "../rpc/request-bytes.ts";
 import { checkExtent } from "../transcode/json.ts";
+import { protocolQuery, protocolWord } from "./protocol-words.ts";
 import { fromText, isText, toText } from "./text-form.ts";
 import { voiceOfRequest } from "./voice.ts";
 
@@ -159,7 +160,7 @@ async function serve(
   const response = await handler({
     httpVersion: request.httpVersion,
     method: request.method ?? "",
-    url: `http://edge/${method.path}${queryOf(request.url ?? "")}`,
+    url: `http://edge/${method.path}${protocolQuery(queryOf(request.url ?? ""))}`,
     header: headersOf(exchange, text),
     body: once(body),
     signal: left.signal,
@@ -255,7 +256,7 @@ async function* once(bytes: Uint8Array): AsyncGenerator<Uint8Array, void, undefi
 function headersOf({ request }: Exchange, text: boolean): Headers {
   const headers = new Headers();
   for (const [name, value] of Object.entries(request.headers)) {
-    if (value !== undefined) headers.set(name, Array.isArray(value) ? value.join(", ") : value);
+    if (value !== undefined) headers.set(name, protocolWord(name, Array.isArray(value) ? value.join(", ") : value));
   }
   if (text) headers.set("content-type", "application/grpc-web+proto");
   return headers;
