@@ -19,7 +19,7 @@ const addressed: readonly (readonly [template: RegExp, what: Addressed | "nobody
   [/\{name=tenants\/\*\}/, "tenant"],
   [/\{name=budgets\/\*\}/, "budget"],
   [/\/responses\/\{id\}/, "response"],
-  [/\{(?:file_id|batch_id|job_id|store_id)\}/, "resource"],
+  [/\{(?:file_id|upload_id|batch_id|job_id|store_id)\}/, "resource"],
   // Aliases and models are the gateway's.
   [/\{name=routes\/\*\*\}|\/models\/\{id=\*\*\}|\{model=models\/\*\*\}|\/deployments\/\{deployment\}/, "nobody's"],
 ];
