@@ -17,7 +17,7 @@ export function checkMessageExtent(schema: DescMessage, bytes: Uint8Array): void
   if (bytes.length <= 2 * fieldsMax) return;
   let left: number;
   try {
-    left = walk(schema, new BinaryReader(bytes), bytes.length, fieldsMax, 0);
+    left = walk(contentsOf(schema), new BinaryReader(bytes), bytes.length, fieldsMax, 0);
   } catch {
     return; // no message; the decoder says so
   }
@@ -26,18 +26,34 @@ export function checkMessageExtent(schema: DescMessage, bytes: Uint8Array): void
   }
 }
 
-const fieldsByNumber = new WeakMap<DescMessage, ReadonlyMap<number, DescField>>();
+/** What the bytes of a field hold, by its number: fields again, numbers one after another, or one value. */
+type Contents = (number: number) => Contents | "packed" | undefined;
 
-function fieldsOf(schema: DescMessage): ReadonlyMap<number, DescField> {
-  const known = fieldsByNumber.get(schema) ?? new Map(schema.fields.map((field) => [field.number, field]));
-  fieldsByNumber.set(schema, known);
-  return known;
+const contentsByMessage = new WeakMap<DescMessage, Contents>();
+
+function contentsOf(schema: DescMessage): Contents {
+  const known = contentsByMessage.get(schema);
+  if (known !== undefined) return known;
+  const fields = new Map(schema.fields.map((field) => [field.number, field]));
+  const contents: Contents = (number) => contentOf(fields.get(number));
+  contentsByMessage.set(schema, contents);
+  return contents;
+}
+
+function contentOf(field: DescField | undefined): ReturnType<Contents> {
+  if (field === undefined) return undefined;
+  const inner = field.message;
+  // An entry of a map is a message with the key as field 1 and the value as field 2.
+  if (field.fieldKind === "map")
+    return (number) => (number === 2 && inner !== undefined ? contentsOf(inner) : undefined);
+  if (inner !== undefined) return contentsOf(inner);
+  const isList = field.fieldKind === "list";
+  return isList && field.scalar !== ScalarType.STRING && field.scalar !== ScalarType.BYTES ? "packed" : undefined;
 }
 
 /** @returns how many more fields there may be; less than 0: there are too many already */
-function walk(schema: DescMessage | undefined, reader: BinaryReader, end: number, most: number, depth: number): number {
+function walk(contents: Contents, reader: BinaryReader, end: number, most: number, depth: number): number {
   let left = most;
-  const fields = schema && fieldsOf(schema);
   while (reader.pos < end && left >= 0) {
     const [number, wireType] = reader.tag();
     left -= 1;
@@ -46,42 +62,11 @@ function walk(schema: DescMessage | undefined, reader: BinaryReader, end: number
       continue;
     }
     const length = reader.uint32();
-    const field = fields?.get(number);
-    const inner = reader.pos + length;
-    if (field?.fieldKind === "map") left = walkEntry(field.message, reader, inner, left, depth + 1);
-    else if (field?.message !== undefined && depth < depthMax) {
-      left = walk(field.message, reader, inner, left, depth + 1);
-    } else if (isPacked(field)) left -= length;
-    reader.pos = inner;
+    const after = reader.pos + length;
+    const content = contents(number);
+    if (content === "packed") left -= length;
+    else if (content !== undefined && depth < depthMax) left = walk(content, reader, after, left, depth + 1);
+    reader.pos = after;
   }
   return left;
-}
-
-/** One entry of a map, whose value may be a message. */
-function walkEntry(
-  value: DescMessage | undefined,
-  reader: BinaryReader,
-  end: number,
-  most: number,
-  depth: number,
-): number {
-  let left = most;
-  while (reader.pos < end && left >= 0) {
-    const [number, wireType] = reader.tag();
-    left -= 1;
-    if (wireType !== WireType.LengthDelimited) {
-      reader.skip(wireType, number);
-      continue;
-    }
-    const inner = reader.uint32() + reader.pos;
-    if (number === 2 && value !== undefined && depth < depthMax) left = walk(value, reader, inner, left, depth + 1);
-    reader.pos = inner;
-  }
-  return left;
-}
-
-/** Whether the bytes of a field are numbers one after another. */
-function isPacked(field: DescField | undefined): boolean {
-  if (field?.fieldKind !== "list") return false;
-  return field.listKind === "enum" || (field.scalar !== ScalarType.STRING && field.scalar !== ScalarType.BYTES);
 }

@@ -1,5 +1,5 @@
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
-import { ReplyStream, streamOf } from "@weir/kit/reply-stream";
+import { type ReplyStream, streamOf } from "@weir/kit/reply-stream";
 import { WeirError } from "@weir/kit/weir-error";
 import { expect, test } from "vitest";
 import { openedAfter } from "./opened-after.ts";
@@ -40,7 +40,7 @@ test("a reply that cannot be asked for fails as the asking does, and nothing goe
 
 test("a reply that was left before is not asked for", async () => {
   let opened = 0;
-  let goOn = (_: undefined): void => undefined;
+  let goOn: (value: undefined) => void = () => undefined;
   const waiting = new Promise<undefined>((resolve) => {
     goOn = resolve;
   });
