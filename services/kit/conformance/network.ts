@@ -26,7 +26,7 @@ export async function spawn(name: string, address = "127.0.0.1:0"): Promise<{ ch
 }
 
 /** A mesh that hosts nothing, and its clients. */
-export interface Caller {
+interface Caller {
   readonly mesh: Mesh;
   readonly chat: Client<typeof ChatService>;
   readonly routes: Client<typeof RouteService>;
