@@ -184,3 +184,15 @@ describe.each([
     refused(await take(limitsOf("key", "k", { requestsPerMinute: 2 })));
   });
 });
+
+test("in a Redis that has lost its data, what was taken counts still, and leaves when it would have", async () => {
+  const { take, advance } = await setUp(true);
+  const limits = limitsOf("key", "k", { requestsPerMinute: 1 });
+  taken(await take(limits)).end();
+  await advance(40_000);
+  const lose = "for _, key in ipairs(redis.call('KEYS', 'weir:limits:*')) do redis.call('DEL', key) end";
+  await server.redis.run(lose, [], []);
+  refused(await take(limits));
+  await advance(23_000);
+  taken(await take(limits));
+});
