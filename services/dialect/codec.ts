@@ -122,10 +122,27 @@ export interface Frame {
   readonly data: string;
 }
 
+/** Frames without a type that differ in the characters of one or two of their JSON texts. */
+export interface TextShape {
+  /** The choice and the part that the text belongs to. */
+  readonly choice: number;
+  readonly part: number;
+  /** The data up to the text's first character, and what follows the text; a third: what follows another text, which nobody reads. */
+  readonly pieces: readonly string[];
+}
+
 /** Writes one streamed answer. */
 export interface FrameWriter {
   /** The frames for one event; `end` brings the dialect's end mark as the last one. */
   write(event: GenerateEvent): readonly Frame[];
+  /**
+   * What stands before and after the characters of a JSON text in the one frame that `write` gives for more text of a part, as long as
+   * nothing else is written; that frame leaves the writer as it was. Absent, or undefined: that cannot be told.
+   */
+  textFrame?(
+    choice: number,
+    part: number,
+  ): { readonly type: string; readonly around: readonly [string, string] } | undefined;
 }
 
 /** Reads one streamed answer, frame by frame. */
@@ -134,6 +151,11 @@ export interface FrameReader {
   read(type: string, data: string, out: GenerateEvent[]): void;
   /** The stream ended in order. Appends `end` where the dialect lets an answer be complete without an end mark. */
   finish(out: GenerateEvent[]): void;
+  /**
+   * What of a frame stays the same while pieces of one text come. When the last frame was read as `event` alone, each other frame of the
+   * shape is read as an event that differs in its text, and leaves the reader as it was. Absent, or undefined: that cannot be told.
+   */
+  textShapeOf?(data: string, event: GenerateEvent): TextShape | undefined;
   /** Whether `end` was appended. */
   readonly complete: boolean;
   readonly fault: StreamFault | undefined;

@@ -208,7 +208,13 @@ export function createFrameWriter(options: AnswerOptions): FrameWriter {
     return frames;
   }
 
-  return { write };
+  return {
+    write,
+    textFrame(choice, part) {
+      if (choice !== 0 || current?.kind !== "text" || current.part !== part) return undefined;
+      return { type: "content_block_delta", around: [`${current.head}"`, '"}}'] };
+    },
+  };
 }
 
 function stopBlock(index: number, frames: Frame[]): void {

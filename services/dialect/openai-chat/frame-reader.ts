@@ -8,6 +8,7 @@ import { type ChoiceReader, createChoiceReader } from "./choice-reader.ts";
 import { readReplyId } from "./chunk.ts";
 import { isChoiceIndex } from "./read-answer.ts";
 import { readReplyStart } from "./reply-start.ts";
+import { textShapeOf } from "./text-shape.ts";
 
 const unknownError: ProviderError = { code: "", type: "" };
 
@@ -98,6 +99,7 @@ export function createFrameReader(): FrameReader {
       const known = choices.filter((reader) => reader !== undefined);
       if (known.length > 0 && known.every((reader) => reader.finished)) end(out);
     },
+    textShapeOf,
     get complete() {
       return complete;
     },

@@ -7,6 +7,8 @@ import type { StreamFacts } from "./answer-path.ts";
 export interface EventWatch {
   /** Takes events that were just read. */
   see(events: readonly GenerateEvent[]): void;
+  /** Takes one event that is a piece of text. @param length in UTF-16 */
+  seeText(length: number): void;
   /** A fault of the bytes themselves. */
   fail(fault: StreamFault | undefined): void;
   readonly facts: StreamFacts;
@@ -45,6 +47,10 @@ export function createEventWatch(reader: FrameReader): EventWatch {
         } else if (kind.case === "end") content = true;
         else if (kind.case === "start" && replyId === "") replyId = decentId(kind.value.id);
       }
+    },
+    seeText(length) {
+      content = true;
+      output.read(length, true);
     },
     fail(fault) {
       bytesFault ??= fault;

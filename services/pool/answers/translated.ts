@@ -5,6 +5,7 @@ import { parseExact } from "@weir/dialect/json";
 import type { GenerateEvent } from "@weir/gen/weir/chat/v1/event_pb";
 import { type AnswerPath, mediaTypes, type Piece, type StreamPath, type WholeAnswer } from "./answer-path.ts";
 import { contentBytes, createEventWatch, replyIdOf } from "./events.ts";
+import { createTextRepeats } from "./text-repeats.ts";
 
 /** Who gets the answer: a client of a dialect, or a caller of the canonical form. */
 export type Reader = { readonly codec: Codec; readonly options: AnswerOptions } | "canonical";
@@ -55,14 +56,19 @@ function translateStream(source: Source, to: Reader): StreamPath {
   const writer = to === "canonical" ? undefined : to.codec.createFrameWriter(to.options);
   const framing = to === "canonical" ? "sse" : to.codec.framing;
   const frames: Frame[] = [];
+  const repeats = writer && source.framing === "sse" ? createTextRepeats(reader, writer, framing) : undefined;
 
-  function read(events: GenerateEvent[]): void {
+  /** @returns the event of the last frame, when that gave one and no more */
+  function read(events: GenerateEvent[]): GenerateEvent | undefined {
+    let last: GenerateEvent | undefined;
     for (const { type, data } of frames) {
+      const before = events.length;
       reader.read(type, data, events);
+      last = events.length === before + 1 ? events[before] : undefined;
       if (reader.complete || reader.fault !== undefined) break;
     }
-    frames.length = 0;
     if (!reader.complete) watch.fail(splitter.fault);
+    return last;
   }
 
   function handOn(events: GenerateEvent[]): Piece | undefined {
@@ -80,14 +86,23 @@ function translateStream(source: Source, to: Reader): StreamPath {
   return {
     push(bytes) {
       if (watch.facts.fault !== undefined || reader.complete) return undefined;
+      const texts = repeats?.pass(bytes);
+      if (texts !== undefined) {
+        for (const length of texts.lengths) watch.seeText(length);
+        return texts.bytes;
+      }
       const events: GenerateEvent[] = [];
+      frames.length = 0;
       splitter.push(bytes, frames);
-      read(events);
-      return handOn(events);
+      const last = read(events);
+      const piece = handOn(events);
+      repeats?.follow(bytes, frames.at(-1), watch.facts.fault === undefined ? last : undefined);
+      return piece;
     },
     end() {
       if (watch.facts.fault !== undefined || reader.complete) return undefined;
       const events: GenerateEvent[] = [];
+      frames.length = 0;
       splitter.end(frames);
       read(events);
       if (watch.facts.fault === undefined && !reader.complete) reader.finish(events);
