@@ -1,15 +1,10 @@
-import { toJson } from "@bufbuild/protobuf";
 import { TeamSchema } from "@weir/gen/weir/account/v1/team_service_pb";
 import { Command } from "commander";
-import { renderTable } from "../table.ts";
+import { chosenChanges, type ListOptions, standingText, type UpdateOptions, writeList } from "./account-list.ts";
 import {
   allPages,
   type ChosenLimits,
   chosenLimits,
-  chosenState,
-  dayOf,
-  idText,
-  limitsText,
   named,
   withAddress,
   withLimits,
@@ -23,14 +18,6 @@ const idHelp = "as `weir teams list` shows it: research.search";
 interface CreateOptions extends ChosenLimits {
   readonly tenant: string;
   readonly name: string;
-  readonly address?: string;
-}
-
-interface UpdateOptions extends ChosenLimits {
-  readonly name?: string;
-  readonly limits?: boolean;
-  readonly disable?: true;
-  readonly enable?: true;
   readonly address?: string;
 }
 
@@ -70,26 +57,14 @@ export function teamsCommand(): Command {
       .option("--json", "one JSON object for each line"),
   )
     .addHelpText("after", "\nExample:\n  weir teams list --tenant research")
-    .action(async (chosen: { tenant?: string; json?: true; address?: string }) => {
+    .action(async (chosen: ListOptions & { tenant?: string }) => {
       const found = await withGateway(chosen.address, ({ teams }) =>
         allPages(async (pageToken) => {
           const page = await teams.listTeams({ tenant: named("tenants/", chosen.tenant), pageToken }, options);
           return { rows: page.teams, nextPageToken: page.nextPageToken };
         }),
       );
-      if (chosen.json) {
-        for (const team of found) process.stdout.write(`${JSON.stringify(toJson(TeamSchema, team))}\n`);
-        return;
-      }
-      process.stdout.write(
-        renderTable(found, [
-          { title: "team", text: ({ name }) => idText(name) },
-          { title: "name", text: ({ displayName }) => displayName },
-          { title: "state", text: ({ disabled }) => (disabled ? "disabled" : "live") },
-          { title: "limits of all keys together", text: ({ limits }) => limitsText(limits) },
-          { title: "created", text: ({ createTime }) => dayOf(createTime) },
-        ]),
-      );
+      writeList(TeamSchema, found, chosen, "team");
     });
   withAddress(
     withLimits(
@@ -104,22 +79,16 @@ export function teamsCommand(): Command {
   )
     .addHelpText("after", "\nExample:\n  weir teams update research.search --tokens-per-day 5000000")
     .action(async (id: string, chosen: UpdateOptions) => {
-      const limits = chosen.limits === false ? {} : chosenLimits(chosen);
-      const disabled = chosenState(chosen);
       const { team } = await withGateway(chosen.address, ({ teams }) =>
         teams.updateTeam(
           {
             name: named("teams/", id),
-            ...(chosen.name === undefined ? {} : { displayName: chosen.name }),
-            ...(limits === undefined ? {} : { limits }),
-            ...(disabled === undefined ? {} : { disabled }),
+            ...chosenChanges(chosen),
           },
           options,
         ),
       );
-      process.stdout.write(
-        `${team?.name ?? ""}: ${team?.disabled ? "disabled" : "live"}, limits ${limitsText(team?.limits)}\n`,
-      );
+      process.stdout.write(`${team?.name ?? ""}: ${standingText(team)}\n`);
     });
   withAddress(
     command

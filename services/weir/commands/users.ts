@@ -1,16 +1,12 @@
-import { toJson } from "@bufbuild/protobuf";
 import { UserSchema } from "@weir/gen/weir/account/v1/user_service_pb";
 import { Role } from "@weir/gen/weir/common/v1/access_pb";
 import { Command, Option } from "commander";
-import { renderTable } from "../table.ts";
+import { chosenChanges, type ListOptions, standingText, type UpdateOptions, writeList } from "./account-list.ts";
 import {
   allPages,
   type ChosenLimits,
   chosenLimits,
-  chosenState,
-  dayOf,
   idText,
-  limitsText,
   named,
   readRole,
   roleName,
@@ -33,15 +29,10 @@ interface CreateOptions extends ChosenLimits {
   readonly address?: string;
 }
 
-interface UpdateOptions extends ChosenLimits {
-  readonly name?: string;
+interface UserOptions extends UpdateOptions {
   readonly email?: string;
   readonly role?: Role;
   readonly team?: string | false;
-  readonly limits?: boolean;
-  readonly disable?: true;
-  readonly enable?: true;
-  readonly address?: string;
 }
 
 export function usersCommand(): Command {
@@ -92,7 +83,7 @@ export function usersCommand(): Command {
       .option("--json", "one JSON object for each line"),
   )
     .addHelpText("after", "\nExample:\n  weir users list --tenant research")
-    .action(async (chosen: { tenant?: string; team?: string; json?: true; address?: string }) => {
+    .action(async (chosen: ListOptions & { tenant?: string; team?: string }) => {
       const found = await withGateway(chosen.address, ({ users }) =>
         allPages(async (pageToken) => {
           const filter = { tenant: named("tenants/", chosen.tenant), team: named("teams/", chosen.team) };
@@ -100,22 +91,11 @@ export function usersCommand(): Command {
           return { rows: page.users, nextPageToken: page.nextPageToken };
         }),
       );
-      if (chosen.json) {
-        for (const user of found) process.stdout.write(`${JSON.stringify(toJson(UserSchema, user))}\n`);
-        return;
-      }
-      process.stdout.write(
-        renderTable(found, [
-          { title: "user", text: ({ name }) => idText(name) },
-          { title: "name", text: ({ displayName }) => displayName },
-          { title: "email", text: ({ email }) => email },
-          { title: "role", text: ({ role }) => roleName(role) },
-          { title: "team", text: ({ team }) => idText(team) },
-          { title: "state", text: ({ disabled }) => (disabled ? "disabled" : "live") },
-          { title: "limits of all keys together", text: ({ limits }) => limitsText(limits) },
-          { title: "created", text: ({ createTime }) => dayOf(createTime) },
-        ]),
-      );
+      writeList(UserSchema, found, chosen, "user", [
+        { title: "email", text: ({ email }) => email },
+        { title: "role", text: ({ role }) => roleName(role) },
+        { title: "team", text: ({ team }) => idText(team) },
+      ]);
     });
   withAddress(
     withLimits(
@@ -136,27 +116,21 @@ export function usersCommand(): Command {
       "after",
       "\nExamples:\n  weir users update research.ada --role member\n  weir users update research.ada --disable",
     )
-    .action(async (id: string, chosen: UpdateOptions) => {
-      const limits = chosen.limits === false ? {} : chosenLimits(chosen);
-      const disabled = chosenState(chosen);
+    .action(async (id: string, chosen: UserOptions) => {
       const team = chosen.team === false ? "" : chosen.team === undefined ? undefined : named("teams/", chosen.team);
       const { user } = await withGateway(chosen.address, ({ users }) =>
         users.updateUser(
           {
             name: named("users/", id),
-            ...(chosen.name === undefined ? {} : { displayName: chosen.name }),
+            ...chosenChanges(chosen),
             ...(chosen.email === undefined ? {} : { email: chosen.email }),
             ...(chosen.role === undefined ? {} : { role: chosen.role }),
             ...(team === undefined ? {} : { team }),
-            ...(limits === undefined ? {} : { limits }),
-            ...(disabled === undefined ? {} : { disabled }),
           },
           options,
         ),
       );
-      process.stdout.write(
-        `${user?.name ?? ""}: ${roleName(user?.role ?? Role.MEMBER)}, ${user?.disabled ? "disabled" : "live"}, limits ${limitsText(user?.limits)}\n`,
-      );
+      process.stdout.write(`${user?.name ?? ""}: ${roleName(user?.role ?? Role.MEMBER)}, ${standingText(user)}\n`);
     });
   withAddress(
     command
