@@ -16,7 +16,7 @@ export interface GateCall {
 export interface Entry {
   /** What its handler finds in the `values` of its context; of the client's metadata it finds nothing. */
   readonly values: ContextValues;
-  /** Metadata that the client gets before the first message. */
+  /** Metadata that the client gets before the first message; of names without `-bin`, and values that gRPC can carry. */
   readonly headers: Metadata;
   /** Asks for room for so many bytes of the call's messages. @returns false: there is none, and nothing was taken */
   take(bytes: number): boolean;

@@ -20,6 +20,7 @@ import { dismiss } from "./dismiss.ts";
 import type { Entry, Gate } from "./gate.ts";
 import { addMetadata, addStatus, answerFields, metadataOf, timeoutOf } from "./http-fields.ts";
 import { MessageInput, type MessageTaker } from "./message-input.ts";
+import type { Connection } from "./port.ts";
 import { PlainRequests } from "./plain-requests.ts";
 import type { Packing } from "./unpack.ts";
 
@@ -39,6 +40,8 @@ const overloadRetryMs = 1_000;
 const lastMomentMs = 10;
 const withTrailers = { waitForTrailers: true };
 const withoutMessage = { endStream: true };
+
+function ignore(): void {}
 
 /** One call of plain gRPC: lets it in, gathers its request, runs it, and sends what it answers. */
 export class PlainCall implements ReplySink, MessageTaker {
@@ -69,17 +72,19 @@ export class PlainCall implements ReplySink, MessageTaker {
   private requestBytes = 0;
   private replyBytes = 0;
 
-  constructor(host: PlainHost, method: ServedMethod, stream: ServerHttp2Stream) {
+  constructor(host: PlainHost, connection: Connection, method: ServedMethod, stream: ServerHttp2Stream) {
     this.host = host;
     this.method = method;
     this.stream = stream;
+    connection.openCalls += 1;
     stream.on("aborted", () => this.leave());
     stream.on("close", () => {
+      connection.openCalls -= 1;
       this.leave();
       this.entry?.over();
     });
     // Whoever broke it off is told by `aborted` and `close`.
-    stream.on("error", () => undefined);
+    stream.on("error", ignore);
   }
 
   /** Asks the gate, and reads the request once it is in. */
@@ -264,7 +269,7 @@ export class PlainCall implements ReplySink, MessageTaker {
     if (this.headersSent) return;
     const { stream, serving, entry } = this;
     const fields = answerFields();
-    if (entry !== undefined) addMetadata(fields, entry.headers);
+    if (entry !== undefined) Object.assign(fields, entry.headers);
     const metadata = serving?.context.responseMetadata() ?? noMetadata;
     if (metadata !== noMetadata) addMetadata(fields, metadata);
     stream.on("wantTrailers", () => {
@@ -296,7 +301,7 @@ export class PlainCall implements ReplySink, MessageTaker {
     }
     if (!this.headersSent) {
       const fields = answerFields();
-      if (this.entry !== undefined) addMetadata(fields, this.entry.headers);
+      if (this.entry !== undefined) Object.assign(fields, this.entry.headers);
       stream.respond({ ...fields, ...trailers }, withoutMessage);
       if (!this.isReceived) dismiss(stream);
     } else if (failure === undefined && this.reply !== undefined) {

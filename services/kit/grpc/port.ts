@@ -29,6 +29,8 @@ export interface Connection {
   /** The other end. */
   readonly address: string | undefined;
   readonly standing: Standing;
+  /** Calls that are open. */
+  openCalls: number;
 }
 
 /** A port that speaks HTTP/2. */
@@ -104,19 +106,15 @@ export function createPort({ tls, gate, clock, onStream, onTick }: PortOptions):
       address: socket.remoteAddress,
       standing: standingOf(tls, certificate),
       retireMs: clock.monotonic() + ageMs,
-      idleMs: clock.monotonic(),
-      openStreams: 0,
+      busyMs: clock.monotonic(),
+      openCalls: 0,
       askedMs: clock.monotonic(),
       isAsked: false,
     };
     connections.add(connection);
     session.setLocalWindowSize(http2WindowBytes);
     session.on("stream", (stream, headers) => {
-      connection.openStreams += 1;
-      stream.on("close", () => {
-        connection.openStreams -= 1;
-        connection.idleMs = clock.monotonic();
-      });
+      connection.busyMs = clock.monotonic();
       onStream(stream, headers, connection);
     });
     session.on("close", () => connections.delete(connection));
@@ -129,11 +127,12 @@ export function createPort({ tls, gate, clock, onStream, onTick }: PortOptions):
     cancelTick = clock.after(tickMs, () => look(limits));
     const nowMs = clock.monotonic();
     for (const connection of connections) {
-      const { session, idleMs, openStreams, askedMs, isAsked, retireMs } = connection;
+      const { session, openCalls, askedMs, isAsked, retireMs } = connection;
+      if (openCalls > 0) connection.busyMs = nowMs;
       if (isAsked && nowMs - askedMs >= keepaliveTimeoutMs) {
         cut(connection);
       } else {
-        const isIdle = openStreams === 0 && nowMs - idleMs >= limits.idleMs;
+        const isIdle = nowMs - connection.busyMs >= limits.idleMs;
         if ((isIdle || nowMs >= retireMs) && !session.closed) session.close();
         if (!isAsked && nowMs - askedMs >= keepaliveMs) ask(connection, nowMs);
       }
@@ -177,9 +176,8 @@ interface OpenConnection extends Connection {
   readonly socket: Socket;
   /** From when on it takes no more calls. */
   readonly retireMs: number;
-  /** Since when no call is open. */
-  idleMs: number;
-  openStreams: number;
+  /** When it was last known to have a call. */
+  busyMs: number;
   /** When it was last asked for a sign of life, and whether it still owes one. */
   askedMs: number;
   isAsked: boolean;

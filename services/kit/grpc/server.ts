@@ -65,7 +65,8 @@ export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
   const reflect = methods.get(methodPath(ServerReflection.method.serverReflectionInfo));
   if (reflect !== undefined) byPath.set(`/${earlierReflectionPath}`, reflect);
 
-  function take(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, { standing, address }: Connection): void {
+  function take(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, connection: Connection): void {
+    const { standing, address } = connection;
     const { ":path": path = "", ":method": verb } = headers;
     if (verb !== "POST") return turnAway(stream, { ":status": "405", allow: "POST" });
     if (!isGrpcRequest(headers)) return turnAway(stream, { ":status": "415" });
@@ -78,7 +79,7 @@ export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
     }
     const packing = packingOf(headers["grpc-encoding"]);
     if (packing === "unknown") return refuse(stream, toStatus(unknownPacking()));
-    new PlainCall(host, method, stream).begin(headers, address, packing);
+    new PlainCall(host, connection, method, stream).begin(headers, address, packing);
   }
 
   function expire(nowMs: number, { receiveTimeoutMs }: Gate): void {
