@@ -14,6 +14,8 @@ const exposed = [
   "retry-after",
   "retry-after-ms",
   "x-should-retry",
+  "idempotency-replayed",
+  "idempotency-stored",
   // Of answers of gRPC-Web that are nothing but trailers.
   "grpc-status",
   "grpc-message",

@@ -177,6 +177,13 @@ test("another request under the same key is refused, and one that is being answe
   expect(calls).toHaveLength(1);
 });
 
+test("scripts of allowed origins see that an answer is a repetition", async () => {
+  const { post } = await start({ settings: { corsOrigins: ["https://app.example"] } });
+  const headers = { "idempotency-key": "k-1", origin: "https://app.example" };
+  const exposed = (await post(hello, { headers })).headers.get("access-control-expose-headers");
+  expect(exposed).toMatch(/idempotency-replayed, idempotency-stored/);
+});
+
 test("another caller's key of the same text is another key", async () => {
   const store = createStore();
   const one = await start({}, store);
