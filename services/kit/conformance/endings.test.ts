@@ -29,12 +29,15 @@ describe.each(ways)("%s", (_, __, openWay) => {
     test("unary: fails when the time has passed, and the handler's signal fires", async () => {
       let aborted = false;
       const { routes } = await open({
-        async getRoute(_request, { signal }) {
+        async getRoute({ name }, { signal }) {
+          if (name === "routes/first") return {};
           await whenAborted(signal).catch(() => undefined);
           aborted = true;
           return {};
         },
       });
+      // The way is open then, and the time is the handler's.
+      await routes.getRoute({ name: "routes/first" });
       const start = performance.now();
       const error = await failure(routes.getRoute({ name: "routes/a" }, { timeoutMs: 120 }));
       expect(error).toMatchObject({ reason: ErrorReason.DEADLINE_EXCEEDED });
