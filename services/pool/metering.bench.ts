@@ -122,12 +122,12 @@ function createCalls(
   journal: Awaited<ReturnType<typeof openJournal>>,
   budgets: ReturnType<typeof createBudgets>,
 ): (index: number) => void | Promise<void> {
-  const effectiveTime = new Date(0);
   const price = {
     id: "openai/gpt-4o@1970-01-01",
     provider: "openai",
     model: "gpt-4o",
-    effectiveTime,
+    effectiveTime: 0,
+    source: "a measurement",
     nanoUsdPerMillion: { input: 2_500_000_000n, output: 10_000_000_000n, cacheRead: 1_250_000_000n },
   };
   const prices = createPriceList([price]);
@@ -288,7 +288,9 @@ async function playLedger(url: string): Promise<void> {
   const watermark = (journalId: string) =>
     toBinary(WatermarkSchema, create(WatermarkSchema, { journalId, committedSequence: committed }));
   connection.subscribe(usageStream.watermarkRequests, {
-    callback: (_, request) => request.respond(watermark(fromBinary(GetWatermarkRequestSchema, request.data).journalId)),
+    callback: (_, request) => {
+      request.respond(watermark(fromBinary(GetWatermarkRequestSchema, request.data).journalId));
+    },
   });
   process.send?.("ready");
   const consumer = await jetstream(connection).consumers.get(usageStream.name, usageStream.durable);

@@ -59,7 +59,8 @@ const headersTimeoutMs = 30_000;
 const requestTimeoutMs = 300_000;
 /** Longer than the 60 s of common load balancers, so that they close first and never meet a closed connection. */
 const keepAliveMs = 75_000;
-const checkIntervalMs = 5_000;
+/** Short, so that connections which came together, and are late together, are not all refused in one turn of the event loop. */
+const checkIntervalMs = 20;
 const headerBytesMax = 16_384;
 const connectionsMax = 20_000;
 /** Requests that one connection may have open at once, by sending them before the answers came. */
