@@ -128,7 +128,12 @@ function createCalls(
     model: "gpt-4o",
     effectiveTime: 0,
     source: "a measurement",
-    nanoUsdPerMillion: { input: 2_500_000_000n, output: 10_000_000_000n, cacheRead: 1_250_000_000n },
+    nanoUsdPerMillion: {
+      input: 2_500_000_000n,
+      output: 10_000_000_000n,
+      cachedInput: 1_250_000_000n,
+      cacheWrite: 2_500_000_000n,
+    },
   };
   const prices = createPriceList([price]);
   const target = create(TargetSchema, { provider: "openai", model: "gpt-4o" });
