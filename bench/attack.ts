@@ -1,4 +1,5 @@
 import { connect, type Socket } from "node:net";
+import { setTimeout as delay } from "node:timers/promises";
 import { gzipSync } from "node:zlib";
 import { postBytes } from "./http-client.ts";
 
@@ -16,8 +17,8 @@ export interface AttackPlan {
 const plan = JSON.parse(process.argv[2] ?? "{}") as AttackPlan;
 const url = new URL(plan.url);
 const path = "/v1/chat/completions";
-/** Connections opened at once, so that the listening queue is not what breaks. */
-const openAtOnce = 100;
+/** Attackers do not keep step: each comes, drips and comes again at a moment of its own. */
+const spreadMs = 5_000;
 
 function open(): Promise<Socket> {
   return new Promise((resolve) => {
@@ -33,9 +34,12 @@ async function hold(begin: (socket: Socket) => void): Promise<void> {
     begin(socket);
     socket.once("close", () => setTimeout(() => void keep(), 100));
   };
-  for (let held = 0; held < plan.count; held += openAtOnce) {
-    await Promise.all(Array.from({ length: Math.min(openAtOnce, plan.count - held) }, keep));
-  }
+  await Promise.all(
+    Array.from({ length: plan.count }, async () => {
+      await delay(Math.random() * spreadMs);
+      await keep();
+    }),
+  );
 }
 
 /** Sends a request `count` times a second, each on a connection of its own, and reads the refusal. */
