@@ -9,6 +9,7 @@ import {
 } from "@connectrpc/connect";
 import type { UniversalHandler, UniversalServerResponse } from "@connectrpc/connect/protocol";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
+import { checkMessageExtent } from "@weir/kit/message-extent";
 import { validateRequest } from "@weir/kit/validation";
 import { CallCancelled, toConnectError, toWeirError, WeirError } from "@weir/kit/weir-error";
 import { type BodyMemory, readBody } from "../http/body.ts";
@@ -16,7 +17,6 @@ import type { Exchange, HeaderList } from "../http/exchange.ts";
 import type { EdgeSettings } from "../config.ts";
 import type { KeyedCall, OpenCall, Route } from "../routes/route.ts";
 import type { PublicMethod, RpcFacts } from "../rpc/public-methods.ts";
-import { checkMessageExtent } from "../rpc/message-extent.ts";
 import { requestBytesMax } from "../rpc/request-bytes.ts";
 import { checkExtent } from "../transcode/json.ts";
 import { protocolQuery, protocolWord } from "./protocol-words.ts";

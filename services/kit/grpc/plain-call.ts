@@ -4,6 +4,7 @@ import type { DescMessage, MessageInitShape, MessageShape } from "@bufbuild/prot
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import type { Metadata } from "../call.ts";
 import { decode, encode } from "../codec.ts";
+import { checkMessageExtent } from "../message-extent.ts";
 import { noMetadata } from "../context.ts";
 import { prefixBytes, writePrefix } from "../link/message-splitter.ts";
 import {
@@ -171,9 +172,10 @@ export class PlainCall implements ReplySink, MessageTaker {
     } else {
       let message: MessageShape<DescMessage>;
       try {
+        checkMessageExtent(method.desc.input, request);
         message = decode(method.desc.input, request);
-      } catch {
-        serving?.fail(unreadableRequest(method));
+      } catch (thrown) {
+        serving?.fail(thrown instanceof WeirError ? thrown : unreadableRequest(method));
         return;
       }
       host.running += 1;

@@ -1,7 +1,8 @@
 import { decode } from "../codec.ts";
+import { checkMessageExtent } from "../message-extent.ts";
 import { type ReplySource, ReplyStream } from "../reply-stream.ts";
 import { type ServedMethod, unreadableRequest } from "../serving.ts";
-import { toWeirError, type WeirError } from "../weir-error.ts";
+import { toWeirError, WeirError } from "../weir-error.ts";
 
 export interface PlainRequestsOptions {
   readonly method: ServedMethod;
@@ -51,9 +52,10 @@ export class PlainRequests implements ReplySource<object> {
     onTaken();
     let message: object;
     try {
+      checkMessageExtent(method.desc.input, bytes);
       message = decode(method.desc.input, bytes);
-    } catch {
-      onFailed(unreadableRequest(method));
+    } catch (thrown) {
+      onFailed(thrown instanceof WeirError ? thrown : unreadableRequest(method));
       return undefined;
     }
     try {

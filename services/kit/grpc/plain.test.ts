@@ -105,6 +105,15 @@ function ask(session: ClientHttp2Session, headers: Record<string, string>, body?
 const routeOf = ({ body }: Answer): string | undefined =>
   decode(RouteService.method.getRoute.output, body.subarray(5)).route?.name;
 
+test("a message of more than a million fields is refused before it is built", async () => {
+  const { address, asked } = await serve({ messageBytesMax: 4_000_000 });
+  const unknownField = Buffer.from([0x78, 0x01]);
+  const answer = await ask(await connect(address), head(getRoute), frame(Buffer.alloc(2_200_000, unknownField)));
+  expect(answer.headers["grpc-status"]).toBe("3");
+  expect(decodeURIComponent(answer.headers["grpc-message"] ?? "")).toContain("more than 1000000 fields");
+  expect(asked).toEqual([]);
+});
+
 test("a reply has headers, one message and trailers, with the handler's metadata in both", async () => {
   const { address } = await serve();
   const answer = await ask(await connect(address), head(getRoute), frame(routeRequest("routes/a")));

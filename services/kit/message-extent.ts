@@ -1,7 +1,7 @@
 import { type DescField, type DescMessage, ScalarType } from "@bufbuild/protobuf";
 import { BinaryReader, WireType } from "@bufbuild/protobuf/wire";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
-import { WeirError } from "@weir/kit/weir-error";
+import { WeirError } from "./weir-error.ts";
 
 /** Most fields of a message and of all that is in it, as many as JSON may have values: each becomes an object, which may cost two bytes. */
 const fieldsMax = 1_000_000;
