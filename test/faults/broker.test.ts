@@ -92,6 +92,7 @@ test(
           copies++;
           // Under the broker's id of the first half the time, so that its window takes it; else under one of its own.
           const again = random() < 0.3 ? 0 : 1 + Math.floor(random() * 1e9);
+          // A copy may be lost: the drain sends on until the ledger has each.
           await plain?.send(batch, again).catch(() => undefined);
         };
         const source = await openSource(context, (sink) => {

@@ -35,6 +35,7 @@ test(
       await mesh.ready();
       const callers = callerCounts[seed % callerCounts.length] ?? 0;
       const tokens = 1 + Math.floor(random() * 40);
+      // Undefined: the pool was killed before anybody was connected or answered.
       const call = (maxTokens: number): Promise<Answer | undefined> =>
         ask(mesh, chat({ tokens, headMs: 20 }, { model: `chat/${tag}`, user: tag, max_tokens: maxTokens })).catch(
           () => undefined,

@@ -50,7 +50,7 @@ export async function createDatabaseServer(): Promise<DatabaseServer> {
     try {
       return (await client.query(text)).rows as T[];
     } finally {
-      await client.end().catch(() => undefined);
+      await client.end().catch(() => undefined); // the server may be gone: what was asked has its own outcome
     }
   };
   const server: DatabaseServer = {

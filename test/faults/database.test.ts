@@ -63,7 +63,7 @@ async function ask(address: string, text: string): Promise<void> {
   try {
     await client.query(text);
   } finally {
-    await client.end().catch(() => undefined);
+    await client.end().catch(() => undefined); // the server may be gone: what was asked has its own outcome
   }
 }
 
@@ -111,6 +111,7 @@ const kinds: Readonly<Record<string, (random: () => number) => Promise<void>>> =
       await client.query(`SET deadlock_timeout = '${random() < 0.5 ? 30 : 5000}ms'`);
       await client.query("BEGIN; LOCK TABLE attempts IN SHARE MODE");
       await pause(50 + random() * 100);
+      // Fails where this session is the one that Postgres ends.
       await client.query("SELECT FROM journals FOR UPDATE").catch(() => undefined);
       await client.query("ROLLBACK");
     } finally {

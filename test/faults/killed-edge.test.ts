@@ -39,6 +39,7 @@ test("kill -9 of the edge: what was stored is there, and what it was making has 
   weir.kill("edge");
   const found = await vi.waitUntil(
     async () => {
+      // Nobody answers before the edge is started again.
       const response = await openai.responses.retrieve(making.id).catch(() => undefined);
       return response?.status === "failed" ? response : undefined;
     },

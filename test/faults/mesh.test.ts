@@ -161,6 +161,7 @@ test(
           const manner = alias === "relentless" ? ({ stopOnAbort: false, billing: "full" } as const) : {};
           const script = { tokens, ...waits[Math.floor(random() * waits.length)], ...manner };
           const signal = AbortSignal.timeout(1 + Math.floor(random() * 400));
+          // It leaves: what it was told until then is nobody's.
           await ask(mesh, chat(script, { model: `${alias}/${tag}`, stream, user: tag }), { signal }).catch(
             () => undefined,
           );

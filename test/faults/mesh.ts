@@ -160,6 +160,7 @@ export async function startFaultMesh(): Promise<FaultMesh> {
     const ready = async () => {
       const deadline = performance.now() + readyMs;
       for (;;) {
+        // Nobody listens yet, or again.
         const answer = await ask(door, chat({}, { model: "chat/probe", user: "probe" })).catch(() => undefined);
         if (answer?.status === 200) return;
         if (performance.now() > deadline) {

@@ -133,6 +133,7 @@ class World {
 
   private track(call: Promise<unknown>): Promise<unknown> {
     this.under.add(call);
+    // Whoever made the call is told what it failed with.
     void call.finally(() => this.under.delete(call)).catch(() => undefined);
     return call;
   }
