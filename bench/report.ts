@@ -54,19 +54,26 @@ function of(report: Report, scenario: string, candidate: string): Sample[] {
   return report.samples.filter((sample) => sample.scenario === scenario && sample.candidate === candidate);
 }
 
-/** Median over the rounds of candidate / yardstick, pair by pair: a drift of the machine's speed cancels out. */
-export function pairedRatio(
-  report: Report,
-  scenario: string,
-  candidate: string,
-  of_: (sample: Sample) => number,
-): number {
-  const base = of(report, scenario, yardstick);
-  return median(
-    of(report, scenario, candidate).map(
-      (sample, round) => of_(sample) / (base[round] === undefined ? Number.NaN : of_(base[round])),
-    ),
-  );
+/** A scenario's measurements of one candidate, a round each. */
+interface Rounds {
+  readonly scenario: string;
+  readonly candidate: string;
+}
+
+/** One / other, round by round, ascending: a drift of the machine's speed cancels out. */
+function pairs(report: Report, one: Rounds, other: Rounds): number[] {
+  const base = of(report, other.scenario, other.candidate);
+  return of(report, one.scenario, one.candidate)
+    .map((sample, round) => sample.cpuUsPerUnit / (base[round]?.cpuUsPerUnit ?? Number.NaN))
+    .filter((ratio) => !Number.isNaN(ratio))
+    .sort((x, y) => x - y);
+}
+
+/** Median and spread. */
+function ratioText(ratios: readonly number[]): string {
+  const [least, most] = [ratios[0], ratios.at(-1)];
+  if (least === undefined || most === undefined) return "-";
+  return `${number(median(ratios), 2)} (${number(least, 2)} to ${number(most, 2)})`;
 }
 
 /** Median over the rounds of candidate - other, pair by pair. */
@@ -102,7 +109,7 @@ export function renderReport(report: Report): string {
   ];
   const cost = (scenario: string, name: string) => [
     number(median(of(report, scenario, name).map(cpu)), 1),
-    number(pairedRatio(report, scenario, name, cpu), 2),
+    ratioText(pairs(report, { scenario, candidate: name }, { scenario, candidate: yardstick })),
     number(median(of(report, scenario, name).map((sample) => sample.ledgerUsPerUnit)), 1),
   ];
   if (of(report, "chat", yardstick).length + of(report, "streams", yardstick).length > 0) {
@@ -124,7 +131,7 @@ export function renderReport(report: Report): string {
   const translating = names.filter((name) => of(report, "streams, translated", name).length > 0);
   if (translating.length > 0) {
     // The bare pipe translates nothing: a translated chunk is compared with one that passes it as bytes.
-    const bare = median(of(report, "streams", yardstick).map(cpu));
+    const bare = { scenario: "streams", candidate: yardstick };
     sections.push(
       table(
         [
@@ -136,16 +143,17 @@ export function renderReport(report: Report): string {
           "ratio",
         ],
         translating.map((name) => {
-          const chunk = median(of(report, "streams, translated", name).map(cpu));
-          const same = median(of(report, "large", name).map(cpu));
-          const other = median(of(report, "large, translated", name).map(cpu));
+          const chunks = { scenario: "streams, translated", candidate: name };
+          const same = { scenario: "large", candidate: name };
+          const other = { scenario: "large, translated", candidate: name };
+          const us = ({ scenario }: Rounds) => number(median(of(report, scenario, name).map(cpu)), 1);
           return [
             name,
-            number(chunk, 1),
-            number(chunk / bare, 2),
-            number(same, 1),
-            number(other, 1),
-            number(other / same, 2),
+            us(chunks),
+            ratioText(pairs(report, chunks, bare)),
+            us(same),
+            us(other),
+            ratioText(pairs(report, other, same)),
           ];
         }),
       ),
