@@ -54,7 +54,8 @@ afterAll(async () => {
 });
 beforeEach(async () => {
   await db.query("truncate attempts, transfers, conflicts, journals");
-  await (await jetstreamManager(connection)).streams.delete(usageStream.name).catch(() => undefined);
+  const { streams } = await jetstreamManager(connection);
+  for await (const name of streams.names()) await streams.delete(name);
 });
 afterEach(async () => {
   await Promise.all(consumers.map((consumer) => consumer.stop()));

@@ -42,7 +42,8 @@ const metadata = callMetadata(Buffer.from(principal).toString("base64"), "req_1"
 test("a thousand kinds of refusal are told apart in a second, the rest together, and none is lost", async () => {
   const { written, calls, teams } = refusing(ErrorReason.FORBIDDEN);
   for (let number = 0; number < 1_500; number++) {
-    await teams.getTeam({ name: `teams/acme.t${number}` }, { metadata }).catch(() => undefined);
+    const asked = teams.getTeam({ name: `teams/acme.t${number}` }, { metadata });
+    await expect(asked).rejects.toMatchObject({ reason: ErrorReason.FORBIDDEN });
   }
   await calls.close();
   expect(written.reduce((total, { count }) => total + count, 0n)).toBe(1_500n);
@@ -66,7 +67,7 @@ test("what an operator does not find, and what fails otherwise, is no refusal", 
     [ErrorReason.FORBIDDEN, {}, 1],
   ] as const) {
     const { written, calls, teams } = refusing(reason);
-    await teams.getTeam({ name: "teams/acme.a" }, options).catch(() => undefined);
+    await expect(teams.getTeam({ name: "teams/acme.a" }, options)).rejects.toMatchObject({ reason });
     await calls.close();
     expect(written).toHaveLength(count);
   }

@@ -12,6 +12,7 @@ import { bearing, createClient } from "@weir/kit/client";
 import { systemClock } from "@weir/kit/clock";
 import { createLocalDoor } from "@weir/kit/local";
 import { operatorMetadata } from "@weir/kit/operator";
+import { CallCancelled } from "@weir/kit/weir-error";
 import { createPriceList } from "@weir/price/price";
 import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
 import { createMetering } from "./service.ts";
@@ -204,7 +205,8 @@ describe.each(["embedded", "postgres"] as const)("%s", (engine) => {
         for await (const response of here.accounts.watchKeys({}, { signal: hangUp.signal })) {
           responses.push({ atMs: performance.now(), response });
         }
-      })().catch(() => undefined);
+      })();
+      const hungUp = expect(watching).rejects.toThrow(CallCancelled);
       const told = (find: (response: WatchKeysResponse) => boolean) =>
         vi.waitFor(
           () => {
@@ -235,7 +237,7 @@ describe.each(["embedded", "postgres"] as const)("%s", (engine) => {
         responses.slice(seen).every(({ response }) => response.records.length + response.removed.length === 0),
       ).toBe(true);
       hangUp.abort();
-      await watching;
+      await hungUp;
     });
   });
 

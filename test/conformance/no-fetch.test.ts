@@ -203,6 +203,6 @@ test("what others take for a base URL, a callback or a host is not read from bod
 });
 
 test("the canary hears whoever connects", async () => {
-  await fetch(`http://127.0.0.1:${port}/`).catch(() => undefined);
+  await expect(fetch(`http://127.0.0.1:${port}/`)).rejects.toThrow("fetch failed");
   expect(connections).toBeGreaterThan(0);
 });

@@ -57,7 +57,7 @@ const ways: readonly (readonly [string, FakeChat, (edge: Harness) => Promise<unk
       yield wire({ head: eventHead, data: event("{}") });
       throw new WeirError(ErrorReason.STREAM_TRUNCATED);
     },
-    async (edge) => (await edge.post(helloStream)).text().catch(() => undefined),
+    async (edge) => expect((await edge.post(helloStream)).text()).rejects.toThrow("terminated"),
   ],
   [
     "a client that leaves",
@@ -68,9 +68,8 @@ const ways: readonly (readonly [string, FakeChat, (edge: Harness) => Promise<unk
     async (edge) => {
       const leaving = new AbortController();
       const response = await edge.post(helloStream, { signal: leaving.signal });
-      const reading = response.text().catch(() => undefined);
       leaving.abort();
-      await reading;
+      await expect(response.text()).rejects.toThrow("aborted");
     },
   ],
   ["a body that is no JSON", async function* () {}, async (edge) => (await edge.post("{")).text()],
@@ -110,7 +109,7 @@ test("a call that is open holds its place, and the refusal says whose limit it i
     },
   });
   const end = edge.edge.drain(200);
-  await open.text().catch(() => undefined);
+  await expect(open.text()).rejects.toThrow("terminated");
   await end;
 });
 

@@ -31,8 +31,7 @@ describe.each(ways)("%s", (_, __, openWay) => {
       const { routes } = await open({
         async getRoute({ name }, { signal }) {
           if (name === "routes/first") return {};
-          await whenAborted(signal).catch(() => undefined);
-          aborted = true;
+          await whenAborted(signal).catch(() => (aborted = true));
           return {};
         },
       });
