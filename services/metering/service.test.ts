@@ -1,4 +1,4 @@
-import { create } from "@bufbuild/protobuf";
+import { create, toBinary } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { AccountService, type WatchKeysResponse } from "@weir/gen/weir/account/v1/account_service_pb";
 import { BudgetService } from "@weir/gen/weir/account/v1/budget_service_pb";
@@ -249,6 +249,12 @@ describe.each(["embedded", "postgres"] as const)("%s", (engine) => {
       expect((await there.usage.recordUsage({ batch: testBatch(9, 9) })).watermark?.committedSequence).toBe(4n);
       const asked = await there.usage.getWatermark({ journalId: journalA.toUpperCase() });
       expect(asked.watermark).toMatchObject({ journalId: journalA, committedSequence: 4n });
+      const encoded = (last: number) => ({ encodedBatch: toBinary(UsageBatchSchema, testBatch(5, last)) });
+      expect((await there.usage.recordUsage(encoded(6))).watermark?.committedSequence).toBe(6n);
+      const unreadable = [{ encodedBatch: Uint8Array.of(7) }, encoded(4)];
+      for (const request of unreadable) {
+        await expect(there.usage.recordUsage(request)).rejects.toMatchObject({ reason: ErrorReason.INVALID_REQUEST });
+      }
       for (const call of [here.usage.recordUsage({}), here.usage.getWatermark({ journalId: "x" })]) {
         await expect(call).rejects.toMatchObject({ reason: ErrorReason.INVALID_REQUEST });
       }

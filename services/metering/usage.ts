@@ -1,7 +1,7 @@
-import { create } from "@bufbuild/protobuf";
+import { create, fromBinary } from "@bufbuild/protobuf";
 import type { ServiceImpl } from "@connectrpc/connect";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
-import { WatermarkSchema } from "@weir/gen/weir/metering/v1/usage_event_pb";
+import { type UsageBatch, UsageBatchSchema, WatermarkSchema } from "@weir/gen/weir/metering/v1/usage_event_pb";
 import {
   type Attempt,
   CostDimension,
@@ -85,9 +85,10 @@ export function createUsageService({
   }
 
   return {
-    async recordUsage({ batch }, context) {
-      // Also asked here, since without both no watermark could be told.
-      if (!batch || !isUuid(batch.journalId) || batch.firstSequence < 1n) throw invalid("batch");
+    async recordUsage(request, context) {
+      const batch = request.batch ?? decodeBatch(request.encodedBatch);
+      // Without both no watermark could be told.
+      if (!isUuid(batch.journalId) || batch.firstSequence < 1n || batch.events.length === 0) throw invalid("batch");
       // Pools name nobody: their usage is that of the calls.
       const isAdopted = principalOf(context)?.key === operatorKey;
       const committed = await recorder.record([batch], [], isAdopted);
@@ -172,6 +173,14 @@ function everyTenantOnly(): WeirError {
     text: "Only whoever runs the gateway may see this.",
     metadata: { permission: "gateway_read" },
   });
+}
+
+function decodeBatch(bytes: Uint8Array): UsageBatch {
+  try {
+    return fromBinary(UsageBatchSchema, bytes);
+  } catch {
+    throw invalid("encoded_batch");
+  }
 }
 
 function invalid(param: string): WeirError {

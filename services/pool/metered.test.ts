@@ -6,6 +6,7 @@ import { AttemptOutcome, type UsageEvent } from "@weir/gen/weir/metering/v1/usag
 import { systemClock } from "@weir/kit/clock";
 import { createSimulator } from "@weir/simulator/simulator";
 import { expect, test } from "vitest";
+import { eventsOf } from "./journal/examples.ts";
 import { type Journal, openJournal } from "./journal/journal.ts";
 import { createTestPool, hello, readAll, silent } from "./testing/pool-under-test.ts";
 
@@ -14,9 +15,9 @@ const open = (directory: string) => openJournal({ directory, syncIntervalMs: 1, 
 async function readEvents(journal: Journal): Promise<UsageEvent[]> {
   const all: UsageEvent[] = [];
   for (;;) {
-    const { events } = await journal.read(all.length, { eventsMax: 64, bytesMax: 1_000_000 });
-    if (events.length === 0) return all;
-    all.push(...events);
+    const batch = await journal.read(all.length, { eventsMax: 64, bytesMax: 1_000_000 });
+    if (batch.count === 0) return all;
+    all.push(...eventsOf(batch));
   }
 }
 

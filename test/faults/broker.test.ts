@@ -1,9 +1,11 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { fromBinary, toBinary } from "@bufbuild/protobuf";
 import type { Usage } from "@weir/gen/weir/common/v1/usage_pb";
-import type { UsageBatch, UsageEvent } from "@weir/gen/weir/metering/v1/usage_event_pb";
+import { UsageBatchSchema, type UsageEvent } from "@weir/gen/weir/metering/v1/usage_event_pb";
 import type { Sink } from "@weir/pool/journal/drain";
+import type { SettledBatch } from "@weir/pool/journal/journal";
 import { createJetStreamSink } from "@weir/pool/journal/sink-jetstream";
 import { connect, type NatsConnection } from "nats";
 import { afterAll, beforeAll, test } from "vitest";
@@ -85,10 +87,10 @@ test(
       "F17",
       async (context) => {
         const { random } = context;
-        const sent: UsageBatch[] = [];
+        const sent: SettledBatch[] = [];
         let plain: Sink | undefined;
         let copies = 0;
-        const copy = async (batch: UsageBatch): Promise<void> => {
+        const copy = async (batch: SettledBatch): Promise<void> => {
           copies++;
           // Under the broker's id of the first half the time, so that its window takes it; else under one of its own.
           const again = random() < 0.3 ? 0 : 1 + Math.floor(random() * 1e9);
@@ -136,7 +138,7 @@ test(
       "F17-content",
       async (context) => {
         const { random, tag } = context;
-        const sent: UsageBatch[] = [];
+        const sent: SettledBatch[] = [];
         let plain: Sink | undefined;
         const source = await openSource(context, (sink) => {
           plain = sink;
@@ -147,14 +149,17 @@ test(
         return async () => {
           if (!source.drained()) return ["the ledger has not confirmed everything"];
           if (altered === undefined) {
-            const batch = sent[Math.floor(random() * sent.length)] as UsageBatch;
+            const chosen = sent[Math.floor(random() * sent.length)] as SettledBatch;
+            const batch = fromBinary(UsageBatchSchema, chosen.bytes);
             const index = Math.floor(random() * batch.events.length);
             const event = batch.events[index] as UsageEvent;
             altered = {
               ...event,
               usage: { ...(event.usage as Usage), outputTokens: 1 + (event.usage?.outputTokens ?? 0) },
             };
-            await plain?.send({ ...batch, events: batch.events.with(index, altered) }, 1 + Math.floor(random() * 1e9));
+            batch.events[index] = altered;
+            const bytes = toBinary(UsageBatchSchema, batch);
+            await plain?.send({ ...chosen, bytes }, 1 + Math.floor(random() * 1e9));
           }
           const rows = await ledger.rows({ endUser: tag });
           const faults = differences(rows, [...source.billed.values()], sourcePriceOf);

@@ -200,7 +200,7 @@ test(
           random,
           sink(journalId) {
             const plain = createJetStreamSink(lane.connection, journalId);
-            return { ...plain, send: (batch, again) => ((sent += batch.events.length), plain.send(batch, again)) };
+            return { ...plain, send: (batch, again) => ((sent += batch.count), plain.send(batch, again)) };
           },
         });
         const [, moment] = Object.entries(moments)[seed % 5] ?? [];

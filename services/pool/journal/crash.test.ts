@@ -6,6 +6,7 @@ import { AttemptOutcome, type UsageEvent } from "@weir/gen/weir/metering/v1/usag
 import { systemClock } from "@weir/kit/clock";
 import { silentLog } from "@weir/kit/log";
 import { expect, test } from "vitest";
+import { eventsOf } from "./examples.ts";
 import { type Journal, openJournal } from "./journal.ts";
 
 const trials = 20;
@@ -36,8 +37,8 @@ async function readAll(journal: Journal): Promise<UsageEvent[]> {
   const events: UsageEvent[] = [];
   for (;;) {
     const next = await journal.read(events.length, { eventsMax: 500, bytesMax: 2 ** 20 });
-    if (next.events.length === 0) return events;
-    events.push(...next.events);
+    if (next.count === 0) return events;
+    events.push(...eventsOf(next));
   }
 }
 

@@ -1,13 +1,23 @@
-import { create } from "@bufbuild/protobuf";
+import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { unlink } from "node:fs/promises";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import { type Usage, UsageSchema, UsageSourceSchema } from "@weir/gen/weir/common/v1/usage_pb";
-import { AttemptOutcomeSchema, type UsageEvent } from "@weir/gen/weir/metering/v1/usage_event_pb";
+import { AttemptOutcomeSchema, type UsageEvent, UsageEventSchema } from "@weir/gen/weir/metering/v1/usage_event_pb";
 import { WeirError } from "@weir/kit/weir-error";
 import * as nodeFiles from "node:fs";
 import { createAppender, type PutRecord } from "./appender.ts";
-import { lostEvent, lostEventOf, PayloadTooLong, writeIntent, writeProgress, writeSettlement } from "./event-bytes.ts";
-import type { Intent, Journal, JournalOptions, ReadLimits, SettledEvents } from "./journal.ts";
+import { type EventRun, runOf, toBatch } from "./batch-bytes.ts";
+import {
+  lostEvent,
+  lostEventOf,
+  PayloadTooLong,
+  settlementHeadBytes,
+  writeIntent,
+  writeProgress,
+  writeSettled,
+  writeSettlement,
+} from "./event-bytes.ts";
+import type { Intent, Journal, JournalOptions, ReadLimits, SettledBatch } from "./journal.ts";
 import { createRecentEvents } from "./recent-events.ts";
 import { type Cursor, RecordKind, recordBytesMax } from "./record.ts";
 import type { Recovered } from "./recovery.ts";
@@ -74,7 +84,8 @@ export async function createJournal(
   const foundTimeMs = clock.now();
   for (const lost of found.open.values()) {
     lastSequence += 1;
-    recent.add(lostEvent(lost.intent, lost.progress, foundTimeMs), lost.intent.length);
+    const event = toBinary(UsageEventSchema, lostEvent(lost.intent, lost.progress, foundTimeMs));
+    recent.add(event, 0, event.length);
   }
 
   const carry = (put: PutRecord, fromSequence: number): void => {
@@ -85,8 +96,8 @@ export async function createJournal(
       }
     }
     for (let sequence = Math.max(fromSequence, recent.firstSequence); sequence <= lastSequence; sequence += 1) {
-      const event = recent.at(sequence)?.event;
-      if (event) put(RecordKind.settlement, (cursor) => writeSettlement(cursor, sequence, event), sequence);
+      const event = recent.at(sequence);
+      if (event) put(RecordKind.settlement, (cursor) => writeSettled(cursor, sequence, event), sequence);
     }
   };
 
@@ -182,53 +193,58 @@ export async function createJournal(
     }
   }
 
-  function fromMemory(from: number, through: number, limits: ReadLimits): UsageEvent[] {
-    const events: UsageEvent[] = [];
-    let bytes = 0;
-    for (let sequence = from; sequence <= through; sequence += 1) {
-      const entry = recent.at(sequence);
-      if (!entry || events.length >= limits.eventsMax || bytes >= limits.bytesMax) break;
-      events.push(entry.event);
-      bytes += entry.bytes;
-    }
-    return events;
-  }
-
-  async function read(afterSequence: number, limits: ReadLimits): Promise<SettledEvents> {
+  async function read(afterSequence: number, limits: ReadLimits): Promise<SettledBatch> {
     const from = afterSequence + 1;
     const through = appender.syncedSequence;
-    if (from > through) return { firstSequence: from, events: [] };
-    if (from >= recent.firstSequence) return { firstSequence: from, events: fromMemory(from, through, limits) };
+    if (from > through) return toBatch(id, from, runOf([]));
+    return toBatch(
+      id,
+      from,
+      from >= recent.firstSequence ? recent.read(from, through, limits) : await fromDisk(from, through, limits),
+    );
+  }
+
+  async function fromDisk(from: number, through: number, limits: ReadLimits): Promise<EventRun> {
     const events = await readSettled([...segments], from, through, limits);
-    if (events.length > 0) return { firstSequence: from, events };
+    if (events.length > 0) return runOf(events);
     // Everything on disk from this number on was destroyed or trimmed.
-    const next = recent.at(recent.firstSequence)?.event;
+    const next = recent.at(recent.firstSequence);
     const missing = Math.min(recent.firstSequence - from, limits.eventsMax);
-    return { firstSequence: from, events: next ? Array.from({ length: missing }, () => next) : [] };
+    return runOf(next ? Array.from({ length: missing }, () => next) : []);
   }
 
   /**
-   * Gives an event the next number and appends it.
-   * @param replace makes what is recorded in place of an event that cannot be
+   * Where the settlement goes that gets the next number. To be called while its attempt is open and has no number: this may begin a
+   * segment, which carries what is open and what is numbered.
    */
-  function number(event: UsageEvent, replace: (error: unknown) => UsageEvent): void {
-    // While the attempt is open and the event has no number: this may begin a segment, which carries what is open and numbered.
-    const cursor = appender.begin() ?? emptied(scratch);
-    const start = cursor.at;
-    let recorded = event;
-    try {
-      checkSettlement(event);
-      writeSettlement(cursor, lastSequence + 1, event);
-    } catch (error) {
-      recorded = replace(error);
-      cursor.at = start;
-      writeSettlement(cursor, lastSequence + 1, recorded);
-    }
+  function beginSettlement(): Cursor {
+    return appender.begin() ?? emptied(scratch);
+  }
+
+  /** Numbers the settlement whose payload stands between `start` and the cursor. */
+  function endSettlement(cursor: Cursor, start: number): void {
     lastSequence += 1;
-    recent.add(recorded, cursor.at - start);
+    recent.add(cursor.bytes, start + settlementHeadBytes, cursor.at);
     if (cursor === scratch) return;
     appender.end(RecordKind.settlement, lastSequence);
     appender.flushSoon();
+  }
+
+  /** Numbers an event that has been settled before. */
+  function renumber(event: Uint8Array): void {
+    const cursor = beginSettlement();
+    const start = cursor.at;
+    writeSettled(cursor, lastSequence + 1, event);
+    endSettlement(cursor, start);
+  }
+
+  /** What is recorded in place of an event that cannot be. */
+  function insteadOf(event: UsageEvent, { intent, progress }: OpenAttempt, error: unknown): UsageEvent {
+    const fields = { error, attempt: event.attemptId };
+    log.error(fields, "a settlement cannot be recorded as it is; the attempt counts as lost");
+    // Too long is what a provider made so: its reply id, or the names of its tools. The counts of tokens stand.
+    const usage = error instanceof PayloadTooLong ? plainUsage(event.usage) : undefined;
+    return lostEventOf(intent, usage ?? progress, clock.now());
   }
 
   async function continueAfter(sequence: number): Promise<void> {
@@ -238,16 +254,15 @@ export async function createJournal(
     const oldFirst = old.firstSequence;
     lastSequence = sequence;
     recent = createRecentEvents(sequence + 1, recentBytesMax);
-    const again = (event: UsageEvent) => number(event, () => event);
     // At once: some of these may not be synced under their old numbers.
     for (let at = Math.max(committedSequence + 1, oldFirst); at <= last; at += 1) {
-      const event = old.at(at)?.event;
-      if (event) again(event);
+      const event = old.at(at);
+      if (event) renumber(event);
     }
     for (let at = committedSequence + 1; at < oldFirst; ) {
       const events = await readSettled([...segments], at, oldFirst - 1, { eventsMax: 500, bytesMax: 2 ** 20 });
       if (events.length === 0) break;
-      for (const event of events) again(event);
+      for (const event of events) renumber(event);
       at += events.length;
     }
     if (lastSequence > sequence) {
@@ -263,7 +278,8 @@ export async function createJournal(
   function oldestUnconfirmedAgeMs(): number {
     const sequence = committedSequence + 1;
     if (sequence > lastSequence) return 0;
-    const ended = recent.at(sequence)?.event.endTime;
+    const event = recent.at(sequence);
+    const ended = event && fromBinary(UsageEventSchema, event).endTime;
     const timeMs = ended ? Number(ended.seconds) * 1_000 + ended.nanos / 1e6 : indexedTimeMs(segments, sequence);
     return timeMs === undefined ? 0 : Math.max(0, clock.now() - timeMs);
   }
@@ -331,13 +347,16 @@ export async function createJournal(
     settle(event) {
       const attempt = open.get(event.attemptId);
       if (!attempt || closing) return false;
-      number(event, (error) => {
-        const fields = { error, attempt: event.attemptId };
-        log.error(fields, "a settlement cannot be recorded as it is; the attempt counts as lost");
-        // Too long is what a provider made so: its reply id, or the names of its tools. The counts of tokens stand.
-        const usage = error instanceof PayloadTooLong ? plainUsage(event.usage) : undefined;
-        return lostEventOf(attempt.intent, usage ?? attempt.progress, clock.now());
-      });
+      const cursor = beginSettlement();
+      const start = cursor.at;
+      try {
+        checkSettlement(event);
+        writeSettlement(cursor, lastSequence + 1, event);
+      } catch (error) {
+        cursor.at = start;
+        writeSettlement(cursor, lastSequence + 1, insteadOf(event, attempt, error));
+      }
+      endSettlement(cursor, start);
       open.delete(event.attemptId);
       return true;
     },

@@ -2,9 +2,9 @@ import { randomUUID } from "node:crypto";
 import * as fs from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { create } from "@bufbuild/protobuf";
+import { create, fromBinary } from "@bufbuild/protobuf";
 import { metrics } from "@opentelemetry/api";
-import { type UsageBatch, type UsageEvent, WatermarkSchema } from "@weir/gen/weir/metering/v1/usage_event_pb";
+import { UsageBatchSchema, type UsageEvent, WatermarkSchema } from "@weir/gen/weir/metering/v1/usage_event_pb";
 import { RecordUsageResponseSchema, GetWatermarkResponseSchema } from "@weir/gen/weir/metering/v1/usage_service_pb";
 import { systemClock } from "@weir/kit/clock";
 import { type Log, silentLog } from "@weir/kit/log";
@@ -12,7 +12,7 @@ import fc from "fast-check";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { createDrain, type Drain, type DrainOptions, type Sink } from "./drain.ts";
 import { exampleEvent, exampleIntent } from "./examples.ts";
-import { type Journal, type JournalOptions, openJournal } from "./journal.ts";
+import { type Journal, type JournalOptions, openJournal, type SettledBatch } from "./journal.ts";
 import { createDirectSink } from "./sink-direct.ts";
 
 let directory: string;
@@ -50,7 +50,9 @@ function createLedger() {
     rows,
     committed: 0,
     batches: [] as { first: number; count: number; atMs: number }[],
-    apply(batch: UsageBatch): number {
+    apply({ bytes }: Pick<SettledBatch, "bytes">): number {
+      const batch = fromBinary(UsageBatchSchema, bytes);
+      expect(batch.journalId).toMatch(/^[0-9a-f-]{36}$/);
       const first = Number(batch.firstSequence);
       const last = first + batch.events.length - 1;
       ledger.batches.push({ first, count: batch.events.length, atMs: performance.now() });
@@ -145,7 +147,7 @@ test("a sink that loses, repeats, delays, reorders and fails brings everything i
         let underWay = 0;
         let mostUnderWay = 0;
         const soon = (call: () => void) => setTimeout(call, chance() / 20);
-        const deliver = (batch: UsageBatch) =>
+        const deliver = (batch: SettledBatch) =>
           soon(() => {
             const committed = BigInt(ledger.apply(batch));
             // Watermarks get lost and come late, too.
@@ -334,8 +336,8 @@ test("the direct way calls metering and takes its answers", async () => {
   const watermark = (journalId: string) =>
     create(WatermarkSchema, { journalId, committedSequence: BigInt(ledger.committed) });
   const sink = createDirectSink({
-    async recordUsage({ batch }) {
-      ledger.apply(batch as UsageBatch);
+    async recordUsage({ encodedBatch }) {
+      ledger.apply({ bytes: encodedBatch as Uint8Array });
       return create(RecordUsageResponseSchema, { watermark: watermark(journal.id) });
     },
     async getWatermark({ journalId }) {

@@ -1,9 +1,7 @@
-import { create } from "@bufbuild/protobuf";
 import type { Meter, ObservableGauge, ObservableResult } from "@opentelemetry/api";
-import { type UsageBatch, UsageBatchSchema } from "@weir/gen/weir/metering/v1/usage_event_pb";
 import type { Clock } from "@weir/kit/clock";
 import type { Log } from "@weir/kit/log";
-import type { Journal } from "./journal.ts";
+import type { Journal, SettledBatch } from "./journal.ts";
 
 /** The way to the ledger: straight, or over a broker. It may lose, repeat and delay; only watermarks count. */
 export interface Sink {
@@ -16,7 +14,7 @@ export interface Sink {
    *   seen before must take this batch all the same when the number has changed
    * @throws anything: the batch may or may not have arrived, and is sent again
    */
-  send(batch: UsageBatch, again: number): Promise<bigint | undefined>;
+  send(batch: SettledBatch, again: number): Promise<bigint | undefined>;
   /** Asks how much of the journal stands in the ledger. @throws anything when nobody answers in time */
   watermark(journalId: string): Promise<bigint>;
   /** Calls for watermarks that come unasked. One listener at a time; undefined removes it. */
@@ -166,10 +164,10 @@ export function createDrain(options: DrainOptions): Drain {
     let failure: { readonly error: unknown } | undefined;
     const again = stalls;
 
-    const dispatch = async (batch: UsageBatch): Promise<void> => {
+    const dispatch = async (batch: SettledBatch): Promise<void> => {
       try {
         const watermark = await sink.send(batch, again);
-        measures.sent(batch.events.length);
+        measures.sent(batch.count);
         if (watermark !== undefined) confirm(watermark);
       } catch (error) {
         failure ??= { error };
@@ -189,17 +187,15 @@ export function createDrain(options: DrainOptions): Drain {
           await rest(Math.min(dueMs, ends.length > 0 ? stallDueMs : Number.POSITIVE_INFINITY) - nowMs);
           continue;
         }
-        const { firstSequence, events } = await journal.read(sent, { eventsMax, bytesMax: batchBytesMax });
+        const batch = await journal.read(sent, { eventsMax, bytesMax: batchBytesMax });
         // A late watermark may have gone beyond what was read.
-        if (firstSequence !== sent + 1) continue;
-        if (events.length === 0) throw new Error("the journal's events cannot be read");
-        sent += events.length;
+        if (batch.firstSequence !== sent + 1) continue;
+        if (batch.count === 0) throw new Error("the journal's events cannot be read");
+        sent += batch.count;
         if (ends.length === 0) movedMs = nowMs;
         ends.push(sent);
         lastSentMs = nowMs;
         waitingMs = undefined;
-        const first = BigInt(firstSequence);
-        const batch = create(UsageBatchSchema, { journalId: journal.id, firstSequence: first, events: [...events] });
         const sending = dispatch(batch).finally(() => underWay.delete(sending));
         underWay.add(sending);
       }

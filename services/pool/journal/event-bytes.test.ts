@@ -1,20 +1,13 @@
 import { randomUUID } from "node:crypto";
 import { create, type DescField, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { UsageSchema, UsageSource } from "@weir/gen/weir/common/v1/usage_pb";
-import {
-  AttemptOutcome,
-  UsageBatchSchema,
-  type UsageEvent,
-  UsageEventSchema,
-} from "@weir/gen/weir/metering/v1/usage_event_pb";
+import { AttemptOutcome, UsageEventSchema } from "@weir/gen/weir/metering/v1/usage_event_pb";
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import {
-  encodeBatch,
   eventAttemptId,
   lostEvent,
   lostEventOf,
-  NumberOutOfRange,
   PayloadTooLong,
   readProgress,
   readSettlement,
@@ -26,6 +19,7 @@ import {
 } from "./event-bytes.ts";
 import { exampleEvent, exampleIntent, exampleUsage } from "./examples.ts";
 import { type Cursor, payloadBytesMax } from "./record.ts";
+import { NumberOutOfRange } from "./wire-bytes.ts";
 
 const text = fc.oneof(fc.string({ maxLength: 40 }), fc.string({ unit: "binary", maxLength: 200 }));
 const uint32 = fc.oneof(fc.constant(0), fc.nat(300), fc.integer({ min: 0, max: 0xffff_ffff }));
@@ -79,37 +73,6 @@ test("an event's bytes are those of the protobuf library, for every field of the
     }),
     { numRuns: 1_000 },
   );
-});
-
-test("a batch's bytes are those of the protobuf library, with fields of later versions in them", () => {
-  const unknown = [{ no: 999, wireType: 0, data: Uint8Array.of(7) }];
-  const places: readonly ((event: UsageEvent) => object | undefined)[] = [
-    (event) => event,
-    (event) => event.principal,
-    (event) => event.usage,
-    () => undefined,
-  ];
-  const messages = fc.array(
-    fc.tuple(messageOf(UsageEventSchema.fields).filter(hasOnlyWholeText), fc.constantFrom(...places)),
-    { minLength: 1, maxLength: 20 },
-  );
-  fc.assert(
-    fc.property(messages, fc.bigInt(1n, 2n ** 53n - 1n), (inits, firstSequence) => {
-      const events = inits.map(([init, placeOf]) => {
-        const event = create(UsageEventSchema, init);
-        const place = placeOf(event);
-        if (place !== undefined) Object.assign(place, { $unknown: unknown });
-        return event;
-      });
-      const batch = create(UsageBatchSchema, { journalId: randomUUID(), firstSequence, events });
-      expect(Buffer.from(encodeBatch(batch))).toEqual(Buffer.from(toBinary(UsageBatchSchema, batch)));
-    }),
-    { numRuns: 200 },
-  );
-  const large = Array.from({ length: 40 }, () => exampleEvent(randomUUID()));
-  for (const event of large) event.providerReplyId = "x".repeat(10_000);
-  const batch = create(UsageBatchSchema, { journalId: randomUUID(), firstSequence: 1n, events: large });
-  expect(Buffer.from(encodeBatch(batch))).toEqual(Buffer.from(toBinary(UsageBatchSchema, batch)));
 });
 
 test("a progress record gives the attempt and its usage back", () => {

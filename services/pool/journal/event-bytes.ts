@@ -1,16 +1,26 @@
-import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
+import { create, fromBinary } from "@bufbuild/protobuf";
 import { type Timestamp, timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { Role } from "@weir/gen/weir/common/v1/access_pb";
 import { type Usage, UsageSchema, UsageSource } from "@weir/gen/weir/common/v1/usage_pb";
 import {
   AttemptOutcome,
   type BudgetHold,
-  type UsageBatch,
   type UsageEvent,
   UsageEventSchema,
 } from "@weir/gen/weir/metering/v1/usage_event_pb";
 import type { Intent } from "./journal.ts";
 import { type Cursor, payloadBytesMax } from "./record.ts";
+import {
+  beginMessage,
+  endMessage,
+  NumberOutOfRange,
+  safe,
+  writeBytesOf,
+  writeText,
+  writeUint,
+  writeUint32,
+  writeVarint,
+} from "./wire-bytes.ts";
 
 // Payloads of records. The messages in them are protobuf, written by hand: once for each attempt on the request's path,
 // where `toBinary` costs ten times as much (see README.md). The bytes are those that `toBinary` gives.
@@ -18,11 +28,6 @@ import { type Cursor, payloadBytesMax } from "./record.ts";
 /** Thrown by writers when a payload does not fit in a record. */
 export class PayloadTooLong extends Error {
   override readonly name = "PayloadTooLong";
-}
-
-/** Thrown by writers for a number that its field cannot hold. */
-export class NumberOutOfRange extends Error {
-  override readonly name = "NumberOutOfRange";
 }
 
 /** Room for the fields of an event that are not text: two timestamps, the counts, numbers, tags and lengths. */
@@ -109,13 +114,26 @@ export function readProgress(payload: Buffer): { attemptId: string; usage: Usage
   return { attemptId: payload.toString("utf8", 1, end), usage: fromBinary(UsageSchema, payload.subarray(end)) };
 }
 
+/** Bytes of a settlement's payload before its event. */
+export const settlementHeadBytes = 8;
+
 export function writeSettlement(cursor: Cursor, sequence: number, event: UsageEvent): void {
-  const bytes = cursor.bytes;
-  const at = cursor.at;
+  writeSequence(cursor, sequence);
+  writeEvent(cursor, event);
+}
+
+/** The same for an event that is encoded already. */
+export function writeSettled(cursor: Cursor, sequence: number, event: Uint8Array): void {
+  writeSequence(cursor, sequence);
+  cursor.bytes.set(event, cursor.at);
+  cursor.at += event.length;
+}
+
+function writeSequence(cursor: Cursor, sequence: number): void {
+  const { bytes, at } = cursor;
   bytes.writeUInt32LE(sequence >>> 0, at);
   bytes.writeUInt32LE(Math.floor(sequence / 0x1_0000_0000), at + 4);
-  cursor.at = at + 8;
-  writeEvent(cursor, event);
+  cursor.at = at + settlementHeadBytes;
 }
 
 /** Number of the event in a settlement's payload. */
@@ -124,7 +142,7 @@ export function settlementSequence(bytes: Buffer, start: number): number {
 }
 
 export function readSettlement(payload: Uint8Array): UsageEvent {
-  return fromBinary(UsageEventSchema, payload.subarray(8));
+  return fromBinary(UsageEventSchema, payload.subarray(settlementHeadBytes));
 }
 
 /** Attempt id of an encoded event, without decoding the rest: its first field. */
@@ -163,38 +181,6 @@ export function writeEvent(cursor: Cursor, event: UsageEvent): void {
   if (event.firstTokenUs !== undefined) writeUint(cursor, 0x70, safe(Number(event.firstTokenUs)));
   if (event.stream) writeUint(cursor, 0x78, 1);
   if (event.hold !== undefined) writeHold(cursor, event.hold);
-}
-
-/** Used again by every batch; grows to the largest. */
-let batchBytes = Buffer.allocUnsafe(4 * payloadBytesMax);
-
-/** Encodes a UsageBatch of events that were in a journal. @throws PayloadTooLong */
-export function encodeBatch(batch: UsageBatch): Uint8Array {
-  let cursor: Cursor = { bytes: batchBytes, at: 0 };
-  writeText(cursor, 0x0a, batch.journalId);
-  if (batch.firstSequence !== 0n) writeUint(cursor, 0x10, safe(Number(batch.firstSequence)));
-  for (const event of batch.events) {
-    if (cursor.bytes.length - cursor.at < 2 * payloadBytesMax) {
-      batchBytes = Buffer.concat([cursor.bytes], cursor.bytes.length * 2);
-      cursor = { bytes: batchBytes, at: cursor.at };
-    }
-    const start = beginMessage(cursor, 0x1a);
-    if (hasUnknownFields(event)) {
-      const bytes = toBinary(UsageEventSchema, event);
-      if (bytes.length > payloadBytesMax) throw new PayloadTooLong();
-      cursor.bytes.set(bytes, cursor.at);
-      cursor.at += bytes.length;
-    } else writeEvent(cursor, event);
-    endMessage(cursor, start);
-  }
-  return Buffer.from(cursor.bytes.subarray(0, cursor.at));
-}
-
-/** Of a later version of Weir, which wrote the journal before; they go to the ledger as they are. */
-function hasUnknownFields({ $unknown, principal, target, usage, hold }: UsageEvent): boolean {
-  return [$unknown, principal?.$unknown, target?.$unknown, usage?.$unknown, hold?.$unknown].some(
-    (fields) => fields !== undefined,
-  );
 }
 
 function writeHold(cursor: Cursor, { leaseIds, chargeMaxNanoUsd }: BudgetHold): void {
@@ -266,11 +252,6 @@ function writeTime(cursor: Cursor, tag: number, seconds: number, nanos: number):
   endMessage(cursor, start);
 }
 
-function safe(value: number): number {
-  if (!Number.isSafeInteger(value) || value < 0) throw new NumberOutOfRange();
-  return value;
-}
-
 function writeUsage(cursor: Cursor, tag: number, usage: Usage): void {
   const start = beginMessage(cursor, tag);
   writeUsageFields(cursor, usage);
@@ -311,77 +292,4 @@ function usageBytesMax(usage: Usage): number {
 
 function writeCount(cursor: Cursor, tag: number, count: number | undefined): void {
   if (count !== undefined) writeUint32(cursor, tag, count);
-}
-
-function writeText(cursor: Cursor, tag: number, text: string): void {
-  if (text === "") return;
-  cursor.bytes[cursor.at++] = tag;
-  writeBytesOf(cursor, text);
-}
-
-function writeBytesOf(cursor: Cursor, text: string): void {
-  const start = cursor.at + 1;
-  cursor.at = start + (writeShort(cursor.bytes, start, text) || cursor.bytes.write(text, start));
-  endMessage(cursor, start);
-}
-
-/** Short ASCII takes two thirds of the time of a native call. Returns 0 for any other text. */
-function writeShort(bytes: Buffer, at: number, text: string): number {
-  const length = text.length;
-  if (length > 16) return 0;
-  for (let i = 0; i < length; i += 1) {
-    const code = text.charCodeAt(i);
-    if (code >= 0x80) return 0;
-    bytes[at + i] = code;
-  }
-  return length;
-}
-
-/** Leaves one byte for the length of what follows. Returns where that begins. */
-function beginMessage(cursor: Cursor, tag: number): number {
-  cursor.bytes[cursor.at] = tag;
-  cursor.at += 2;
-  return cursor.at;
-}
-
-/** Writes the length of what began at `start`; moves it where the length takes more than the byte that was left. */
-function endMessage(cursor: Cursor, start: number): void {
-  const length = cursor.at - start;
-  if (length < 0x80) {
-    cursor.bytes[start - 1] = length;
-    return;
-  }
-  const extra = length < 0x4000 ? 1 : 2;
-  cursor.bytes.copyWithin(start + extra, start, cursor.at);
-  const end = cursor.at + extra;
-  cursor.at = start - 1;
-  writeVarint(cursor, length);
-  cursor.at = end;
-}
-
-function writeUint32(cursor: Cursor, tag: number, value: number): void {
-  if (value >>> 0 !== value) throw new NumberOutOfRange();
-  writeUint(cursor, tag, value);
-}
-
-function writeUint(cursor: Cursor, tag: number, value: number): void {
-  cursor.bytes[cursor.at++] = tag;
-  writeVarint(cursor, value);
-}
-
-/** @param value a whole number from 0 to 2^53 - 1 */
-function writeVarint(cursor: Cursor, value: number): void {
-  const bytes = cursor.bytes;
-  let at = cursor.at;
-  let rest = value;
-  while (rest >= 0x8000_0000) {
-    bytes[at++] = (rest % 0x80) | 0x80;
-    rest = Math.floor(rest / 0x80);
-  }
-  while (rest >= 0x80) {
-    bytes[at++] = (rest & 0x7f) | 0x80;
-    rest >>>= 7;
-  }
-  bytes[at++] = rest;
-  cursor.at = at;
 }

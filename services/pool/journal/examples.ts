@@ -1,10 +1,15 @@
-import { create } from "@bufbuild/protobuf";
+import { create, fromBinary } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { PrincipalSchema } from "@weir/gen/weir/common/v1/principal_pb";
 import { type Usage, UsageSchema, UsageSource } from "@weir/gen/weir/common/v1/usage_pb";
-import { AttemptOutcome, type UsageEvent, UsageEventSchema } from "@weir/gen/weir/metering/v1/usage_event_pb";
+import {
+  AttemptOutcome,
+  UsageBatchSchema,
+  type UsageEvent,
+  UsageEventSchema,
+} from "@weir/gen/weir/metering/v1/usage_event_pb";
 import { TargetSchema } from "@weir/gen/weir/routing/v1/target_pb";
-import type { Intent } from "./journal.ts";
+import type { Intent, SettledBatch } from "./journal.ts";
 
 // Attempts for tests and measurements.
 
@@ -46,4 +51,9 @@ export function exampleEvent(attemptId: string, usage = exampleUsage(123, 456)):
     firstTokenUs: 123_456n,
     stream: true,
   });
+}
+
+/** What the ledger reads. */
+export function eventsOf(batch: SettledBatch): UsageEvent[] {
+  return fromBinary(UsageBatchSchema, batch.bytes).events;
 }

@@ -7,7 +7,7 @@ import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import { systemClock } from "@weir/kit/clock";
 import { silentLog } from "@weir/kit/log";
 import { expect, test, vi } from "vitest";
-import { exampleEvent, exampleIntent, exampleUsage } from "./examples.ts";
+import { eventsOf, exampleEvent, exampleIntent, exampleUsage } from "./examples.ts";
 import { type Journal, openJournal } from "./journal.ts";
 import type { JournalFiles } from "./segment-file.ts";
 
@@ -71,7 +71,7 @@ function attempt(journal: Journal, ids: string[]): void {
 async function idsOf(journal: Journal): Promise<string[]> {
   const { lastSequence } = journal.status();
   await vi.waitFor(() => expect(journal.readableSequence).toBe(lastSequence));
-  const { events } = await journal.read(0, { eventsMax: 100_000, bytesMax: 2 ** 30 });
+  const events = eventsOf(await journal.read(0, { eventsMax: 100_000, bytesMax: 2 ** 30 }));
   expect(events).toHaveLength(lastSequence);
   return events.map((event) => event.attemptId);
 }
@@ -114,7 +114,7 @@ test.each([0, 1, 40, 400])(
 
       const again = await openJournal({ ...base, directory });
       expect(again.status()).toMatchObject({ lastSequence: 7, lostAttempts: 3, damagedRecords: 0 });
-      const events = (await again.read(0, { eventsMax: 100, bytesMax: 1e9 })).events;
+      const events = eventsOf(await again.read(0, { eventsMax: 100, bytesMax: 1e9 }));
       expect(events.map((event) => event.attemptId)).toEqual([ids[0], ids[1], ids[2], ids[6], ids[3], ids[4], ids[5]]);
       // The last progress was known in memory when the new segment began.
       expect(events[4]?.usage).toEqual(exampleUsage(8, 9));
@@ -211,7 +211,7 @@ test("an older copy keeps events under their old numbers until they are on disk 
     await vi.waitFor(() => expect(journal.readableSequence).toBe(1_003), { timeout: 5_000 });
     journal.trim(1_000);
     expect(journal.committedSequence).toBe(1_000);
-    const { events } = await journal.read(1_000, { eventsMax: 10, bytesMax: 1e9 });
+    const events = eventsOf(await journal.read(1_000, { eventsMax: 10, bytesMax: 1e9 }));
     expect(events.map((event) => event.attemptId)).toEqual(ids);
     await journal.close();
   });

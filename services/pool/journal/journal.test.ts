@@ -8,7 +8,7 @@ import { UsageSource } from "@weir/gen/weir/common/v1/usage_pb";
 import { systemClock } from "@weir/kit/clock";
 import { silentLog } from "@weir/kit/log";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
-import { exampleEvent, exampleIntent, exampleUsage } from "./examples.ts";
+import { eventsOf, exampleEvent, exampleIntent, exampleUsage } from "./examples.ts";
 import { type Journal, type JournalOptions, openJournal } from "./journal.ts";
 
 let directory: string;
@@ -50,9 +50,9 @@ async function readAll(journal: Journal, after = 0): Promise<UsageEvent[]> {
   for (let at = after; at < lastSequence; ) {
     const read = await journal.read(at, all);
     expect(read.firstSequence).toBe(at + 1);
-    expect(read.events.length).toBeGreaterThan(0);
-    events.push(...read.events);
-    at += read.events.length;
+    expect(read.count).toBeGreaterThan(0);
+    events.push(...eventsOf(read));
+    at += read.count;
   }
   return events;
 }
@@ -91,11 +91,11 @@ test("limits of a read hold, from memory and from disk", async () => {
   const first = await open();
   run(first, 30);
   const check = async (journal: Journal) => {
-    expect((await journal.read(10, { eventsMax: 7, bytesMax: 1e9 })).events).toHaveLength(7);
-    expect((await journal.read(10, { eventsMax: 7, bytesMax: 1 })).events).toHaveLength(1);
-    expect((await journal.read(28, { eventsMax: 7, bytesMax: 1e9 })).events).toHaveLength(2);
-    expect((await journal.read(30, all)).events).toHaveLength(0);
-    expect((await journal.read(1e6, all)).events).toHaveLength(0);
+    expect(eventsOf(await journal.read(10, { eventsMax: 7, bytesMax: 1e9 }))).toHaveLength(7);
+    expect(eventsOf(await journal.read(10, { eventsMax: 7, bytesMax: 1 }))).toHaveLength(1);
+    expect(eventsOf(await journal.read(28, { eventsMax: 7, bytesMax: 1e9 }))).toHaveLength(2);
+    expect((await journal.read(30, all)).count).toBe(0);
+    expect((await journal.read(1e6, all)).count).toBe(0);
   };
   await readAll(first);
   await check(first);
@@ -203,7 +203,7 @@ test("many segments: open attempts move along, committed segments go, the rest i
   // Numbers that are gone are filled with copies of the next event.
   const copies = await journal.read(3, { eventsMax: 5, bytesMax: 1e9 });
   expect(copies).toMatchObject({ firstSequence: 4 });
-  expect(new Set(copies.events.map((event) => event.attemptId))).toEqual(new Set([ids[journal.firstSequence - 1]]));
+  expect(new Set(eventsOf(copies).map((event) => event.attemptId))).toEqual(new Set([ids[journal.firstSequence - 1]]));
   const again = await reopenAsAfterKill(options);
   expect(again.status()).toMatchObject({ lostAttempts: 1, lastSequence: 201 });
   const events = await readAll(again, 150);
@@ -281,7 +281,7 @@ test("events are readable only when they are synced", async () => {
   await turn();
   await vi.waitFor(() => expect(release).not.toBe(undefined));
   expect(journal.readableSequence).toBe(0);
-  expect((await journal.read(0, all)).events).toEqual([]);
+  expect((await journal.read(0, all)).count).toBe(0);
   await vi.waitFor(() => {
     held = false;
     release();

@@ -34,10 +34,13 @@ export interface Intent {
 }
 
 /** Consecutive settled events, ready to leave: they are on disk, synced. */
-export interface SettledEvents {
+export interface SettledBatch {
   /** Number of the first event; the others follow without a gap. Meaningless when there are none. */
   readonly firstSequence: number;
-  readonly events: readonly UsageEvent[];
+  /** How many events there are. */
+  readonly count: number;
+  /** They as a weir.metering.v1.UsageBatch, encoded; nobody else's memory. */
+  readonly bytes: Uint8Array;
 }
 
 export interface ReadLimits {
@@ -90,7 +93,7 @@ export interface Journal {
   progress(attemptId: string, usage: Usage): void;
   /**
    * Ends an open attempt. Never fails for reasons of storage: what cannot be written now is kept in memory and written when
-   * the disk is back. Written within one turn of the event loop. The event is not copied: do not change it afterwards.
+   * the disk is back. Written within one turn of the event loop.
    * @returns whether the attempt was open; if not, nothing is recorded (the first settlement stands)
    */
   settle(event: UsageEvent): boolean;
@@ -106,7 +109,7 @@ export interface Journal {
    * (trimmed, or destroyed by damage) are filled with a copy of the next event there is: the ledger knows events by attempt
    * id, so a copy changes nothing, and numbers stay without a gap.
    */
-  read(afterSequence: number, limits: ReadLimits): Promise<SettledEvents>;
+  read(afterSequence: number, limits: ReadLimits): Promise<SettledBatch>;
   /**
    * Says how much the ledger has; whole segments up to there are deleted soon. Less than before means that the ledger went
    * back. A number that is not readable yet is ignored.

@@ -7,7 +7,7 @@ import { systemClock } from "@weir/kit/clock";
 import { silentLog } from "@weir/kit/log";
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { exampleEvent, exampleIntent, exampleUsage } from "./examples.ts";
+import { eventsOf, exampleEvent, exampleIntent, exampleUsage } from "./examples.ts";
 import { type Journal, openJournal } from "./journal.ts";
 
 // Random lives of a journal against a model of what may and may not happen. A kill is a copy of the directory's files at
@@ -75,9 +75,11 @@ async function live(steps: readonly Step[], root: string): Promise<void> {
   };
   const drain = async (after = deliveredThrough) => {
     for (let at = after; ; ) {
-      const { firstSequence, events } = await journal.read(at, limits);
-      expect(firstSequence).toBe(at + 1);
-      if (events.length === 0) break;
+      const batch = await journal.read(at, limits);
+      expect(batch.firstSequence).toBe(at + 1);
+      if (batch.count === 0) break;
+      const events = eventsOf(batch);
+      expect(events).toHaveLength(batch.count);
       for (const event of events) {
         at += 1;
         const before = delivered.get(at);

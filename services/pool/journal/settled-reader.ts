@@ -1,6 +1,5 @@
 import { open } from "node:fs/promises";
-import type { UsageEvent } from "@weir/gen/weir/metering/v1/usage_event_pb";
-import { readSettlement, settlementSequence } from "./event-bytes.ts";
+import { settlementHeadBytes, settlementSequence } from "./event-bytes.ts";
 import type { ReadLimits } from "./journal.ts";
 import { RecordKind, recordHeaderBytes, scanRecords } from "./record.ts";
 import type { Segment } from "./segment-file.ts";
@@ -20,15 +19,15 @@ interface Stretch {
  * Reads settled events from disk: those from `fromSequence` to `throughSequence`, as far as the limits go. A number without
  * an event gets a copy of the next one.
  * @param segments by number, ascending
- * @returns none when there is no event from `fromSequence` to `throughSequence` on disk
+ * @returns each an encoded UsageEvent; none when there is no event from `fromSequence` to `throughSequence` on disk
  */
 export async function readSettled(
   segments: readonly Segment[],
   fromSequence: number,
   throughSequence: number,
   limits: ReadLimits,
-): Promise<UsageEvent[]> {
-  const events: UsageEvent[] = [];
+): Promise<Uint8Array[]> {
+  const events: Uint8Array[] = [];
   let next = fromSequence;
   let bytesLeft = limits.bytesMax;
   const full = () => events.length >= limits.eventsMax || bytesLeft <= 0 || next > throughSequence;
@@ -40,7 +39,7 @@ export async function readSettled(
       if (kind !== RecordKind.settlement) return;
       const sequence = settlementSequence(bytes, start);
       if (sequence < next || sequence > Math.min(throughSequence, stretch.lastSequence) || full()) return;
-      const event = readSettlement(bytes.subarray(start, end));
+      const event = bytes.subarray(start + settlementHeadBytes, end);
       while (next <= sequence && (events.length === 0 || !full())) {
         events.push(event);
         bytesLeft -= end - start + recordHeaderBytes;

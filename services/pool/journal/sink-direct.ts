@@ -11,7 +11,7 @@ export function createDirectSink(usage: Pick<Client<typeof UsageService>, "recor
     // The ledger locks a journal while it writes: more at once would only wait there.
     inFlightMax: 1,
     async send(batch) {
-      const { watermark } = await usage.recordUsage({ batch }, { timeoutMs: recordTimeoutMs });
+      const { watermark } = await usage.recordUsage({ encodedBatch: batch.bytes }, { timeoutMs: recordTimeoutMs });
       return watermark?.committedSequence;
     },
     async watermark(journalId) {

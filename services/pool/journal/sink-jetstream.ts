@@ -6,7 +6,6 @@ import { encodeToBytes } from "@weir/kit/codec";
 import { usageStream } from "@weir/kit/usage-stream";
 import type { NatsConnection } from "nats";
 import type { Sink } from "./drain.ts";
-import { encodeBatch } from "./event-bytes.ts";
 
 const timeoutMs = 5_000;
 
@@ -29,8 +28,8 @@ export function createJetStreamSink(connection: NatsConnection, journalId: strin
     inFlightMax: 8,
     async send(batch, again) {
       // Drops what a repetition within the broker's window doubles; the ledger knows its events in any case.
-      const msgID = `${batch.journalId}:${batch.firstSequence}:${batch.events.length}`;
-      await stream.publish(usageStream.subjectPrefix + batch.journalId, encodeBatch(batch), {
+      const msgID = `${journalId}:${batch.firstSequence}:${batch.count}`;
+      await stream.publish(usageStream.subjectPrefix + journalId, batch.bytes, {
         msgID: again === 0 ? msgID : `${msgID}:${again}`,
         timeout: timeoutMs,
         expect: { streamName: usageStream.name },
