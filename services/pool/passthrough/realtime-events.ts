@@ -1,5 +1,4 @@
-import { isObject, type JsonObject } from "@weir/dialect/json";
-import { parseJson } from "@weir/dialect/parse-json";
+import { isObject, parseObject } from "@weir/dialect/json";
 import { type Usage, UsageSource } from "@weir/gen/weir/common/v1/usage_pb";
 import { AttemptOutcome } from "@weir/gen/weir/metering/v1/usage_event_pb";
 import type { Metered } from "../usage-counts.ts";
@@ -47,7 +46,7 @@ export function readClientEvent(data: Buffer): ClientEvent {
   // Sound comes often and is long. Without an escape in it no other text can stand for the type.
   const isSound = data.includes('"input_audio_buffer.append"') && !data.includes("response.create");
   if (isSound && !data.includes("\\")) return { cause: "speaks", id: "" };
-  const event = parse(data);
+  const event = parseObject(data.toString());
   const type = event?.["type"];
   if (type === "response.create") return { cause: "asks", id: idOf(event?.["event_id"]) };
   return { cause: quiet.has(type) ? "none" : "speaks", id: "" };
@@ -56,7 +55,7 @@ export function readClientEvent(data: Buffer): ClientEvent {
 /** @returns undefined: the event is about something else */
 export function readResponseEvent(data: Buffer): ResponseEvent | undefined {
   if (!['"response.created"', '"response.done"', '"error"'].some((type) => data.includes(type))) return undefined;
-  const event = parse(data);
+  const event = parseObject(data.toString());
   const type = event?.["type"];
   if (type === "error") {
     const error = event?.["error"];
@@ -106,13 +105,4 @@ const outcomes: ReadonlyMap<unknown, AttemptOutcome> = new Map([
 
 function idOf(value: unknown): string {
   return typeof value === "string" ? value.slice(0, idCharsMax) : "";
-}
-
-function parse(data: Buffer): JsonObject | undefined {
-  try {
-    const json = parseJson(data.toString());
-    return isObject(json) ? json : undefined;
-  } catch {
-    return undefined;
-  }
 }

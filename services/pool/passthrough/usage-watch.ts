@@ -1,6 +1,5 @@
 import type { Usage } from "@weir/gen/weir/common/v1/usage_pb";
-import { isObject, type JsonObject } from "@weir/dialect/json";
-import { parseJson } from "@weir/dialect/parse-json";
+import { isObject, type JsonObject, parseObject } from "@weir/dialect/json";
 
 /**
  * Looks for what a provider reports of usage in an answer that passes, of any length, JSON or events: the last object under
@@ -48,13 +47,8 @@ export class UsageWatch {
   }
 
   private take(bytes: Buffer): void {
-    let json: unknown;
-    try {
-      json = parseJson(bytes.toString());
-    } catch {
-      return;
-    }
-    if (isObject(json)) this.found = readUsage(json, this.endpoint) ?? this.found;
+    const json = parseObject(bytes.toString());
+    if (json !== undefined) this.found = readUsage(json, this.endpoint) ?? this.found;
   }
 }
 

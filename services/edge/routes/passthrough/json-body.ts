@@ -1,7 +1,6 @@
 import { isUtf8 } from "node:buffer";
 import { scanMembers } from "@weir/dialect/json-scan";
-import { isObject, type JsonObject } from "@weir/dialect/json";
-import { parseJson } from "@weir/dialect/parse-json";
+import { isObject, type JsonObject, parseObject } from "@weir/dialect/json";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import { WeirError } from "@weir/kit/weir-error";
 import type { BodyItem } from "./call-body.ts";
@@ -24,7 +23,7 @@ const readMembers: ReadonlySet<string> = new Set(["model", "stream", "input", "n
 export function readJsonCall(body: Buffer): JsonBody {
   if (!isUtf8(body)) throw invalid("The body is not UTF-8.");
   const members = scanMembers(body, readMembers, depthMax);
-  const json = members === undefined || members.tooDeep ? undefined : parse(body);
+  const json = members === undefined || members.tooDeep ? undefined : parseObject(body.toString());
   if (json === undefined || members === undefined) throw invalid("The body is not a JSON object.");
   // Two of one name would be read one way here and another way by the provider.
   if (members.duplicate !== undefined)
@@ -39,15 +38,6 @@ export function readJsonCall(body: Buffer): JsonBody {
     model,
     bytes: body.length - (span.end - span.start),
   };
-}
-
-function parse(body: Buffer): JsonObject | undefined {
-  try {
-    const json = parseJson(body.toString());
-    return isObject(json) ? json : undefined;
-  } catch {
-    return undefined;
-  }
 }
 
 /** What a call will be billed for apart from tokens, as far as its body says. */
