@@ -1,5 +1,5 @@
 import { spawn } from "node:child_process";
-import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { cpus, tmpdir, totalmem } from "node:os";
 import { dirname, join } from "node:path";
 import { parseArgs } from "node:util";
@@ -40,11 +40,11 @@ async function run(): Promise<number> {
     WEIR_FAULT_REPORT: report,
     ...(values.seed === undefined ? {} : { WEIR_FAULT_SEED: values.seed }),
   };
-  const filter = [
-    "test/faults",
-    "-t",
-    values.only === undefined ? String.raw`\b(F\d+|P4) ` : String.raw`\b${values.only} `,
-  ];
+  const { only } = values;
+  const filter =
+    only === undefined
+      ? ["test/faults", "-t", String.raw`\b(F\d+|P4) `]
+      : [...filesOf(only), "-t", String.raw`\b${only} `];
   try {
     const child = spawn(process.execPath, [join(root, "test/main.ts"), ...filter], {
       cwd: root,
@@ -61,6 +61,13 @@ async function run(): Promise<number> {
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
+}
+
+/** Files with tests of a scenario: the others need not be loaded. */
+function filesOf(scenario: string): string[] {
+  const names = readdirSync(import.meta.dirname).filter((name) => name.endsWith(".test.ts"));
+  const found = names.filter((name) => readFileSync(join(import.meta.dirname, name), "utf8").includes(`"${scenario} `));
+  return found.length === 0 ? ["test/faults"] : found.map((name) => `test/faults/${name}`);
 }
 
 function tableOf(report: string): string {

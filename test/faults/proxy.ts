@@ -7,7 +7,9 @@ export interface Proxy {
   stop(...directions: readonly Direction[]): void;
   /** Resets every connection, and refuses new ones. */
   cut(): void;
-  /** Ends all of that. */
+  /** What is open now passes nothing from now on, and nobody is ever told, as when a cable is pulled. New connections are whole. */
+  lose(): void;
+  /** Ends all of that, but for what was lost. */
   mend(): void;
   close(): Promise<void>;
 }
@@ -17,6 +19,7 @@ export type Direction = "up" | "down";
 interface Pair {
   readonly near: Socket;
   readonly far: Socket;
+  isLost: boolean;
 }
 
 /**
@@ -44,18 +47,24 @@ export async function createProxy(
       return;
     }
     const far = connect({ port, host: "127.0.0.1", noDelay: true });
-    const pair = { near, far };
+    const pair: Pair = { near, far, isLost: false };
     pairs.add(pair);
     for (const [from, to, direction] of [
       [near, far, "up"],
       [far, near, "down"],
     ] as const) {
       from.on("data", (data: Buffer) => {
-        if (onData(direction, data)) to.write(data);
+        if (!pair.isLost && onData(direction, data)) to.write(data);
       });
-      from.on("end", () => to.end());
-      from.on("error", () => to.destroy());
+      from.on("end", () => {
+        if (!pair.isLost) to.end();
+      });
+      from.on("error", () => {
+        if (!pair.isLost) to.destroy();
+      });
       from.on("close", () => {
+        // The caller of a lost one is to find out by itself.
+        if (pair.isLost && direction === "down") return;
         to.destroy();
         pairs.delete(pair);
       });
@@ -75,6 +84,9 @@ export async function createProxy(
     cut() {
       isCut = true;
       for (const { near } of pairs) near.resetAndDestroy();
+    },
+    lose() {
+      for (const pair of pairs) pair.isLost = true;
     },
     mend() {
       isCut = false;

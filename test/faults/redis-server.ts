@@ -31,7 +31,8 @@ export async function createRedisServer(): Promise<RedisServer> {
     throw new Error("these tests need redis-server on PATH (Debian: apt-get install redis-server)");
   const folder = mkdtempSync(join(tmpdir(), "weir-redis-"));
   const [port = 0] = await freePorts(1);
-  const options = { port, bind: "127.0.0.1", dir: folder, save: "", appendonly: "yes" };
+  // What was written outlives the process without fsync, and a server that waits for a busy disk answers nobody meanwhile.
+  const options = { port, bind: "127.0.0.1", dir: folder, save: "", appendonly: "yes", appendfsync: "no" };
   const args = Object.entries(options).flatMap(([name, value]) => [`--${name}`, String(value)]);
   let child: ChildProcess | undefined;
   const server: RedisServer = {

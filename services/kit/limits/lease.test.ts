@@ -8,10 +8,9 @@ const limit: Limit = { scope: "key", id: "k", kind: "tokens", window: "minute", 
 const nowMs = 1_000_000;
 
 /** A counter with a lease of so much. */
-function leased(amount: number): { readonly counter: LeasedCounter; readonly around: { away: boolean } } {
+function leased(amount: number): { readonly counter: LeasedCounter; readonly around: { isAway: boolean } } {
   const around = {
-    away: false,
-    isAway: () => around.away,
+    isAway: false,
     holders: 2,
     leaseMs: 5_000,
     touched: () => undefined,
@@ -26,10 +25,10 @@ function leased(amount: number): { readonly counter: LeasedCounter; readonly aro
 test("what is taken by the share leaves the lease as well: nothing of it is taken twice", () => {
   const { counter, around } = leased(10);
   counter.take(nowMs, 7);
-  around.away = true;
+  around.isAway = true;
   expect(counter.waitMs(nowMs, 5)).toBe(0);
   counter.take(nowMs, 5);
-  around.away = false;
+  around.isAway = false;
   // Three were left, and the store takes all of them for what it hears of.
   expect(counter.waitMs(nowMs, 1)).toBe(unknown);
 });

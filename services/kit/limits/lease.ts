@@ -7,7 +7,7 @@ import { UseRate } from "./use-rate.ts";
 /** What leases know of the store that they come from. */
 export interface LeaseSurroundings {
   /** Whether the store does not answer, so that this process counts within its share. */
-  isAway(nowMs: number): boolean;
+  readonly isAway: boolean;
   /** Processes that share the limits, this one among them; the number last known. */
   readonly holders: number;
   /** How long a lease holds from the moment that it was asked for. */
@@ -113,7 +113,7 @@ abstract class Leased implements LeasedCounter {
     const wanted = Math.min(amount, this.limit.amount);
     if (this.free >= wanted && nowMs < this.expireMs) return 0;
     if (nowMs < this.refusedUntilMs) return Math.max(1, this.refusedMs + this.refusedWaitMs - nowMs);
-    if (alone || this.around.isAway(nowMs)) {
+    if (alone || this.around.isAway) {
       this.around.judgedAlone();
       return this.aloneMs(nowMs, Math.min(wanted, this.share));
     }
@@ -261,7 +261,7 @@ class LeasedWindow extends Leased {
   standing(nowMs: number): Standing {
     const limit = this.limit.amount;
     const { told } = this;
-    if (told === undefined || this.around.isAway(nowMs)) {
+    if (told === undefined || this.around.isAway) {
       const { share } = this;
       return { limit, remaining: this.window.remaining(nowMs, share), resetMs: this.window.resetMs(nowMs) };
     }
@@ -331,9 +331,9 @@ class LeasedPlaces extends Leased {
     this.tell(false);
   }
 
-  standing(nowMs: number): Standing {
+  standing(): Standing {
     const limit = this.limit.amount;
-    const isAlone = this.told === undefined || this.around.isAway(nowMs);
+    const isAlone = this.told === undefined || this.around.isAway;
     const remaining = isAlone ? this.share - this.used : Math.max(this.free, (this.told?.left ?? 0) - this.used);
     return { limit, remaining: Math.max(0, remaining), resetMs: this.used === 0 ? 0 : placeWaitMs };
   }

@@ -68,8 +68,8 @@ export function createSharedStore(deps: SharedStoreDeps): SharedStore {
   /** Counters that Redis should hear of, or hears of regularly. */
   const active = new Set<LeasedCounter>();
   const asking = new Map<LeasedCounter, Asking>();
-  /** When those runs left that are not answered, the oldest first. */
-  const runs = new Set<{ readonly sentMs: number }>();
+  /** Those runs that are not answered, the oldest first, and whether calls have waited for them long enough. */
+  const runs = new Set<{ isSlow: boolean }>();
   let isUp = false;
   let holders = 1;
   /** When there were last so many. */
@@ -86,9 +86,9 @@ export function createSharedStore(deps: SharedStoreDeps): SharedStore {
   let cancelPresence = clock.after(0, tellPresence);
 
   const around: LeaseSurroundings = {
-    isAway(nowMs) {
+    get isAway() {
       if (!isUp || closed) return true;
-      for (const { sentMs } of runs) return nowMs - sentMs >= patienceMs - graceMs;
+      for (const { isSlow } of runs) return isSlow;
       return false;
     },
     get holders() {
@@ -175,11 +175,15 @@ export function createSharedStore(deps: SharedStoreDeps): SharedStore {
     sentMs: number,
     call: () => Promise<unknown>,
   ): Promise<readonly number[] | undefined> {
-    const mark = { sentMs };
+    const mark = { isSlow: false };
     runs.add(mark);
     let cancel: (() => void) | undefined;
     const timeout = new Promise<typeof late>((resolve) => {
-      cancel = clock.after(answerMsMax, () => resolve(late));
+      cancel = afterReading(clock, patienceMs - graceMs, () => {
+        mark.isSlow = true;
+        const leftMs = sentMs + answerMsMax - clock.monotonic();
+        cancel = afterReading(clock, Math.max(0, leftMs), () => resolve(late));
+      });
     });
     try {
       const said = await Promise.race([call(), timeout]);
@@ -286,7 +290,7 @@ export function createSharedStore(deps: SharedStoreDeps): SharedStore {
     patienceMs,
     ask(counters, amounts, endMs) {
       const nowMs = clock.monotonic();
-      if (around.isAway(nowMs)) return Promise.resolve();
+      if (around.isAway) return Promise.resolve();
       return new Promise((resolve) => {
         let left = 1;
         const answered = () => {
@@ -295,7 +299,7 @@ export function createSharedStore(deps: SharedStoreDeps): SharedStore {
           cancel();
           resolve();
         };
-        const cancel = clock.after(Math.max(0, endMs - nowMs), resolve);
+        const cancel = afterReading(clock, Math.max(0, endMs - nowMs), resolve);
         counters.forEach((counter, index) => {
           const leased = counter as LeasedCounter;
           const amount = Math.min(amounts[index] as number, counter.limit.amount);
@@ -331,6 +335,21 @@ const graceMs = 5;
 /** An answer that took no longer tells the time of Redis to within as much. */
 const quickMs = 200;
 const late = Symbol("late");
+
+/**
+ * As `clock.after`, but what has come to this process' sockets by then is read first: a process that stood still, and not Redis, would
+ * else take an answer for late that is there.
+ */
+function afterReading(clock: Clock, delayMs: number, call: () => void): () => void {
+  let immediate: NodeJS.Immediate | undefined;
+  const cancel = clock.after(delayMs, () => {
+    immediate = setImmediate(call);
+  });
+  return () => {
+    cancel();
+    clearImmediate(immediate);
+  };
+}
 
 /** What goes to Redis together: counters of one slot of a cluster, and not too many. */
 function batchesOf(counters: Iterable<LeasedCounter>): LeasedCounter[][] {
