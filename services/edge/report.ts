@@ -7,6 +7,7 @@ import { CallCancelled, reasonWord, type WeirError } from "@weir/kit/weir-error"
 import type { Caller } from "./auth/caller.ts";
 import { isRefusal, type Refusals } from "./auth/refusals.ts";
 import type { Measures } from "./measures.ts";
+import type { RequestRecords } from "./request-records.ts";
 
 /** A request that is over, whatever it spoke. */
 export interface Outcome {
@@ -20,6 +21,8 @@ export interface Outcome {
   readonly startMs: number;
   /** Whether the answer left whole. */
   readonly isComplete: boolean;
+  /** From the arrival until the first content of a stream; undefined: no stream, or none came. */
+  readonly firstContentMs: number | undefined;
   readonly caller: Caller | undefined;
   /** Why the answer is an error, if it is one. */
   readonly failure: WeirError | undefined;
@@ -35,14 +38,15 @@ export interface Outcome {
 /** What is counted when the client left before its answer began. */
 export const clientLeft = 499;
 
-/** Counts and logs requests, ends their spans and tells of refusals, behind every door alike. */
+/** Counts, logs and records requests, ends their spans and tells of refusals, behind every door alike. */
 export function createReport(deps: {
   readonly measures: Measures;
   readonly log: Log;
   readonly clock: Clock;
   readonly refusals: Pick<Refusals, "tell">;
+  readonly records: Pick<RequestRecords, "tell">;
 }): (outcome: Outcome) => void {
-  const { measures, log, clock, refusals } = deps;
+  const { measures, log, clock, refusals, records } = deps;
   return (outcome) => {
     const { id, method, label, status, failure, caller } = outcome;
     const seconds = (clock.monotonic() - outcome.startMs) / 1_000;
@@ -55,6 +59,7 @@ export function createReport(deps: {
     if (failure !== undefined && isRefusal(failure)) {
       refusals.tell({ failure, caller, action: outcome.action, source: outcome.source(), requestId: id });
     }
+    records.tell(outcome);
     const facts = {
       requestId: id,
       method,

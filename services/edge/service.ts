@@ -6,6 +6,7 @@ import type { ChatService } from "@weir/gen/weir/chat/v1/chat_service_pb";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import type { ConversationService } from "@weir/gen/weir/conversation/v1/conversation_service_pb";
 import type { IdempotencyService } from "@weir/gen/weir/idempotency/v1/idempotency_service_pb";
+import type { RequestService } from "@weir/gen/weir/metering/v1/request_service_pb";
 import type { RouteService } from "@weir/gen/weir/routing/v1/route_service_pb";
 import type { Client } from "@weir/kit/call";
 import type { Clock } from "@weir/kit/clock";
@@ -38,6 +39,7 @@ import { createMeasures } from "./measures.ts";
 import { createPages } from "./openapi/pages.ts";
 import { clientLeft, createReport } from "./report.ts";
 import { createRequestIds } from "./request-id.ts";
+import { createRequestRecords } from "./request-records.ts";
 import { createChatSockets } from "./routes/chat-socket/chat-socket.ts";
 import { createCostForms } from "./routes/costs.ts";
 import { createDialectRoutes } from "./routes/dialects.ts";
@@ -62,6 +64,7 @@ export interface EdgeDeps {
   readonly audit: Pick<Client<typeof AuditService>, "recordRefusals">;
   readonly conversations: Client<typeof ConversationService>;
   readonly idempotency: Client<typeof IdempotencyService>;
+  readonly requests: Pick<Client<typeof RequestService>, "recordRequests">;
   readonly passthrough: PassthroughDeps["passthrough"];
   readonly resources: PassthroughDeps["resources"];
   /** What gRPC, Connect and transcoded HTTP serve of these services is what their protos say. */
@@ -139,7 +142,8 @@ export function createEdge(deps: EdgeDeps): Edge {
   const openRequests = (): number => server.openCount + grpc.openCount;
   const measures = createMeasures(deps.meter, { openRequests, keys: () => keys.size });
   const refusals = createRefusals({ audit: deps.audit, clock, log });
-  const report = createReport({ measures, log, clock, refusals });
+  const records = createRequestRecords({ requests: deps.requests, clock, meter: deps.meter, log });
+  const report = createReport({ measures, log, clock, refusals, records });
   const newRequestId = createRequestIds(() => clock.now());
   const limits = createLimits({
     clock,
@@ -253,6 +257,7 @@ export function createEdge(deps: EdgeDeps): Edge {
       status: exchange.status ?? clientLeft,
       startMs: exchange.startMs,
       isComplete: exchange.isComplete,
+      firstContentMs: exchange.firstContentMs,
       caller: exchange.caller,
       failure: exchange.failure,
       defect: exchange.defect,
@@ -297,7 +302,7 @@ export function createEdge(deps: EdgeDeps): Edge {
     keys.close();
     tokens.close();
     idempotency.close();
-    await within(clock, refusals.close(), partingMs);
+    await within(clock, Promise.all([refusals.close(), records.close()]), partingMs);
     await Promise.all([server.close(), metricsServer.close(), grpc.close()]);
     limits.close();
     alarms.close();
@@ -332,7 +337,7 @@ function passed(clock: Clock, delayMs: number): Promise<void> {
 }
 
 /** Waits for a promise, but not for ever. */
-async function within(clock: Clock, promise: Promise<void>, timeoutMs: number): Promise<void> {
+async function within(clock: Clock, promise: Promise<unknown>, timeoutMs: number): Promise<void> {
   let cancel: (() => void) | undefined;
   const timeout = new Promise<void>((resolve) => {
     cancel = clock.after(Math.max(0, timeoutMs), resolve);

@@ -5,6 +5,7 @@ import { BudgetService } from "@weir/gen/weir/account/v1/budget_service_pb";
 import type { ConversationService } from "@weir/gen/weir/conversation/v1/conversation_service_pb";
 import type { IdempotencyService } from "@weir/gen/weir/idempotency/v1/idempotency_service_pb";
 import type { LedgerService } from "@weir/gen/weir/metering/v1/ledger_service_pb";
+import type { RequestService } from "@weir/gen/weir/metering/v1/request_service_pb";
 import { UsageService } from "@weir/gen/weir/metering/v1/usage_service_pb";
 import type { BatchService } from "@weir/gen/weir/passthrough/v1/batch_service_pb";
 import type { ResourceService } from "@weir/gen/weir/passthrough/v1/resource_service_pb";
@@ -23,6 +24,7 @@ import { createResponseStore } from "./conversations/response-store.ts";
 import { startSweeper } from "./conversations/sweeper.ts";
 import { createClaimStore } from "./idempotency/claim-store.ts";
 import { createIdempotencyService } from "./idempotency/service.ts";
+import { startDaily } from "./daily.ts";
 import type { Database } from "./database.ts";
 import { createIdentity, type Identity } from "./identity.ts";
 import { createLedgerService } from "./ledger-service.ts";
@@ -37,6 +39,8 @@ import { createBatchStore } from "./resources/batch-store.ts";
 import { createBatches } from "./resources/batches.ts";
 import { createResourceStore } from "./resources/resource-store.ts";
 import { createResources } from "./resources/resources.ts";
+import { createRequestService } from "./requests/request-service.ts";
+import { createRequestStore } from "./requests/request-store.ts";
 import { createUsageService } from "./usage.ts";
 import { createWaiting } from "./waiting.ts";
 
@@ -55,6 +59,7 @@ export interface MeteringDependencies {
 export interface Metering extends Pick<Identity, "accounts" | "teams" | "users" | "audit"> {
   readonly budgets: ServiceImpl<typeof BudgetService>;
   readonly usage: ServiceImpl<typeof UsageService>;
+  readonly requests: ServiceImpl<typeof RequestService>;
   readonly ledger: ServiceImpl<typeof LedgerService>;
   readonly conversations: ServiceImpl<typeof ConversationService>;
   readonly resources: ServiceImpl<typeof ResourceService>;
@@ -87,7 +92,12 @@ export interface Metering extends Pick<Identity, "accounts" | "teams" | "users" 
   startBudgetSweeper(): { stop(): void };
   /** Deletes old audit records, now and every day, until it is stopped. To be called after `prepare`. */
   startAuditSweeper(): { stop(): void };
+  /** Deletes old records of requests, now and every day, until it is stopped. To be called after `prepare`. */
+  startRequestSweeper(): { stop(): void };
 }
+
+/** Few, so that nobody waits for long behind a sweep; PGlite does one thing at a time. */
+const sweptAtOnce = 1_000;
 
 export function createMetering(dependencies: MeteringDependencies): Metering {
   const { database, pepper, clock, random = randomBytes, meter, log } = dependencies;
@@ -96,6 +106,7 @@ export function createMetering(dependencies: MeteringDependencies): Metering {
   const recorder = createRecorder({ store, prices, clock, meter, log });
   const responses = createResponseStore(database);
   const claims = createClaimStore(database);
+  const requests = createRequestStore(database);
   const conflicts = createConflictList(database);
   const keyWaiting = createWaiting(clock);
   const budgetWaiting = createWaiting(clock);
@@ -110,6 +121,16 @@ export function createMetering(dependencies: MeteringDependencies): Metering {
     audit,
     endRefusals: () => refusedCalls.close(),
     startAuditSweeper: () => identity.startSweeper(),
+    requests: createRequestService(requests),
+    startRequestSweeper: () =>
+      startDaily({
+        name: "sweep of request records",
+        async run(isStopped) {
+          while (!isStopped() && (await requests.sweep(sweptAtOnce)) === sweptAtOnce);
+        },
+        clock,
+        log,
+      }),
     budgets: refusedCalls.watch(
       BudgetService,
       createBudgetService({

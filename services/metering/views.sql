@@ -305,6 +305,36 @@ comment on column latency_and_cost.failed_attempts is 'Those that failed, broke 
 comment on column latency_and_cost.first_token_p50_ms is 'From sending the request to the first content; null when none came.';
 comment on column latency_and_cost.output_tokens_per_second is 'Of completed attempts, from sending the request to the end.';
 
+create or replace view client_requests as
+select
+  request_id, (start_time at time zone 'UTC')::date as day, start_time, tenant, key, method, route, status, complete,
+  nullif(reason, '') as error_reason, round(duration_us / 1e3, 3) as request_ms,
+  round(first_content_us / 1e3, 3) as first_content_ms
+from request_records;
+comment on view client_requests is
+  'What clients met with: a row for each request of a known caller, refused or answered, for 90 days. Joined with requests by request_id it has its cost.';
+comment on column client_requests.day is 'UTC day in which the request came.';
+comment on column client_requests.start_time is 'When the request came, by the edge''s clock.';
+
+create or replace view client_requests_by_hour as
+select
+  date_trunc('hour', start_time at time zone 'UTC') as hour, tenant, route,
+  count(*) as requests,
+  count(*) filter (where complete and status < 400) as answered_requests,
+  count(*) filter (where status between 400 and 498) as refused_requests,
+  count(*) filter (where status >= 500) as failed_requests,
+  count(*) filter (where not complete and status < 400) as broken_off_requests,
+  count(*) filter (where status = 499) as left_requests,
+  round(percentile_cont(0.5) within group (order by duration_us)::numeric / 1e3, 3) as request_p50_ms,
+  round(percentile_cont(0.99) within group (order by duration_us)::numeric / 1e3, 3) as request_p99_ms,
+  round(percentile_cont(0.5) within group (order by first_content_us)::numeric / 1e3, 3) as first_content_p50_ms,
+  round(percentile_cont(0.99) within group (order by first_content_us)::numeric / 1e3, 3) as first_content_p99_ms
+from request_records
+group by 1, 2, 3;
+comment on view client_requests_by_hour is 'What clients met with, by UTC hour, tenant and route.';
+comment on column client_requests_by_hour.hour is 'UTC hour in which the requests came.';
+comment on column client_requests_by_hour.requests is 'All requests of known callers; each is in one of the five counts after it.';
+
 create or replace view unit_costs as
 select
   (start_time at time zone 'UTC')::date as day, tenant, alias, provider, model,
@@ -396,6 +426,7 @@ begin
       ('adjusted_attempts', 'Attempts that were priced anew or trued up since they were recorded.'),
       ('adjustments', 'How often the attempt was adjusted; see attempt_adjustments.'),
       ('alias', 'The model name that clients call.'),
+      ('answered_requests', 'Those whose answer left whole, and was no error.'),
       ('attempt_id', 'UUID of version 7 made before the call left; as it came for what is no attempt.'),
       ('attempts', 'Calls to providers, retries and fallbacks included.'),
       ('audio_input_tokens', 'Part of input_tokens that was sound; null: not reported.'),
@@ -403,6 +434,7 @@ begin
       ('balance_nano_usd', 'In 1e-9 USD; positive: the account received more than it gave.'),
       ('balance_usd', 'The same in USD.'),
       ('book', 'cost: what providers bill; charge: what tenants pay.'),
+      ('broken_off_requests', 'Those whose answer began well and did not leave whole: the client left, or what it was made from failed.'),
       ('budget_id', 'Id of the budget.'),
       ('cache_write_long_tokens', 'Part of cache_write_tokens that was written for longer than the provider''s default; null: not reported.'),
       ('cache_write_tokens', 'Part of input_tokens that providers wrote to their caches.'),
@@ -410,6 +442,7 @@ begin
       ('charge_max_nano_usd', 'The most that the tenant pays, since budgets set no more aside, in 1e-9 USD; null: no bound, or none that is known.'),
       ('charge_nano_usd', 'What tenants pay, in 1e-9 USD.'),
       ('charge_usd', 'What tenants pay, in USD.'),
+      ('complete', 'Whether the answer left whole.'),
       ('completed_attempts', 'Those whose answer was complete.'),
       ('cost_nano_usd', 'What providers bill, in 1e-9 USD.'),
       ('cost_usd', 'What providers bill, in USD.'),
@@ -421,8 +454,13 @@ begin
       ('duration_p95_ms', 'The time that 95 of a hundred attempts stay within, in milliseconds.'),
       ('end_time', 'When it ended; for what a crash cut off, when that was found.'),
       ('end_user', 'End user as the client named it; empty: not named.'),
+      ('error_reason', 'Why the answer is an error, as clients are told it, in lower case; null: it is none.'),
       ('estimated', 'Whether counts of any attempt are estimated.'),
       ('estimated_attempts', 'Attempts whose counts are estimated.'),
+      ('failed_requests', 'Those that were answered with a status of 500 or more.'),
+      ('first_content_ms', 'From the arrival until the first content of a stream, in milliseconds; null: no stream, or none came.'),
+      ('first_content_p50_ms', 'Median time from the arrival to the first content of streams, in milliseconds.'),
+      ('first_content_p99_ms', 'The time that 99 of a hundred streams stay within.'),
       ('first_token_p95_ms', 'The time to the first content that 95 of a hundred attempts stay within.'),
       ('first_token_us', 'From sending the request to the first content, in microseconds; null: none came.'),
       ('image_input_tokens', 'Part of input_tokens that was pictures; null: not reported.'),
@@ -431,8 +469,10 @@ begin
       ('journal_id', 'The journal that the event came from; empty: not known.'),
       ('key', 'Id of the API key; empty: none.'),
       ('leased_usd', 'leased_nano_usd in USD.'),
+      ('left_requests', 'Those whose client left before the answer began.'),
       ('limit_nano_usd', 'What may be spent in a window, in 1e-9 USD.'),
       ('limit_usd', 'The same in USD.'),
+      ('method', 'HTTP method; POST for gRPC.'),
       ('model', 'The model, as the provider names it.'),
       ('original_charge_nano_usd', 'charge_nano_usd as it was recorded first.'),
       ('original_cost_nano_usd', 'cost_nano_usd as it was recorded first.'),
@@ -449,9 +489,14 @@ begin
       ('reason', 'content: the attempt stands with other content; sqlstate 23514: its month was retired; otherwise the field at fault.'),
       ('reasoning_tokens', 'Part of output_tokens spent on reasoning.'),
       ('receive_time', 'When the event came.'),
+      ('refused_requests', 'Those that were answered with a status from 400 to 498.'),
       ('rejected_prediction_tokens', 'Predicted tokens that the answer did not take over, and that are billed.'),
       ('request_id', 'The client''s request (x-request-id of the answer); retries and fallbacks share it.'),
+      ('request_ms', 'From the arrival until the answer had left, in milliseconds.'),
+      ('request_p50_ms', 'Median time from the arrival until the answer had left, in milliseconds.'),
+      ('request_p99_ms', 'The time that 99 of a hundred requests stay within.'),
       ('requests', 'Requests of clients.'),
+      ('route', 'The path as a template, or a gRPC method.'),
       ('scope', 'Whose calls the budget is for.'),
       ('sequence', 'Number of the event in its journal; 0: not known.'),
       ('server_tool_uses', 'How often the provider''s own tools were used, by name; null: not reported.'),
@@ -460,6 +505,7 @@ begin
       ('stands_in_ledger', 'Whether a row of this attempt is in the ledger.'),
       ('service_tier', 'The tier that the provider says it served the attempt in; null: the standard one, or not said.'),
       ('start_time', 'When it began.'),
+      ('status', 'HTTP status of the answer; 499: the client left before it began.'),
       ('stream', 'Whether the client asked for a stream.'),
       ('tag', 'Name of a tag.'),
       ('tags', 'Tags and their values; null: none.'),

@@ -40,6 +40,7 @@ test.each([
   ["weir.account.v1.AccountService/WatchKeys", ["edge"]],
   ["weir.account.v1.AuditService/RecordRefusals", ["edge"]],
   ["weir.metering.v1.UsageService/RecordUsage", ["pool"]],
+  ["weir.metering.v1.RequestService/RecordRequests", ["edge"]],
   ["weir.idempotency.v1.IdempotencyService/ClaimKey", ["edge"]],
   ["weir.nowhere.v1.NoService/Nothing", []],
   ["grpc.health.v1.Health/Check", identities],

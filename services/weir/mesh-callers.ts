@@ -9,6 +9,7 @@ import { access, Permission } from "@weir/gen/weir/common/v1/access_pb";
 import { ConversationService } from "@weir/gen/weir/conversation/v1/conversation_service_pb";
 import { IdempotencyService } from "@weir/gen/weir/idempotency/v1/idempotency_service_pb";
 import { LedgerService } from "@weir/gen/weir/metering/v1/ledger_service_pb";
+import { RequestService } from "@weir/gen/weir/metering/v1/request_service_pb";
 import { UsageService } from "@weir/gen/weir/metering/v1/usage_service_pb";
 import { BatchService } from "@weir/gen/weir/passthrough/v1/batch_service_pb";
 import { ForwardAttemptService } from "@weir/gen/weir/passthrough/v1/forward_attempt_service_pb";
@@ -33,6 +34,7 @@ const services: readonly (readonly [service: DescService, meshCallers: readonly 
   [ConversationService, ["edge"]],
   [IdempotencyService, ["edge"]],
   [LedgerService, ["operator"]],
+  [RequestService, ["edge"]],
   [UsageService, ["pool"]],
   [ForwardAttemptService, ["router"]],
   [PassthroughService, ["edge"]],

@@ -51,6 +51,44 @@ export function moneyCases(weir: () => Weir): void {
     );
   });
 
+  test("what clients met with stands beside what it cost", async () => {
+    const streamed = await ask(weir(), chat({ tokens: 3 }, { stream: true, user: "met" }));
+    const unknown = await ask(weir(), { ...chat({ tokens: 3 }), model: "no-such-model" });
+    await vi.waitFor(
+      async () => {
+        const rows = await weir().ledger.query(
+          `SELECT c.request_id, c.status, c.complete, c.error_reason, c.first_content_ms > 0 AS waited, c.first_content_ms <= c.request_ms AS ends,
+             r.attempts::int, r.cost_nano_usd > 0 AS paid
+           FROM client_requests c LEFT JOIN requests r ON r.request_id = c.request_id WHERE c.request_id IN ('${streamed.requestId}', '${unknown.requestId}')
+           ORDER BY c.status`,
+        );
+        expect(rows).toEqual([
+          {
+            request_id: streamed.requestId,
+            status: 200,
+            complete: true,
+            error_reason: null,
+            waited: true,
+            ends: true,
+            attempts: 1,
+            paid: true,
+          },
+          {
+            request_id: unknown.requestId,
+            status: 404,
+            complete: true,
+            error_reason: "model_not_found",
+            waited: null,
+            ends: null,
+            attempts: null,
+            paid: null,
+          },
+        ]);
+      },
+      { timeout: 15_000, interval: 100 },
+    );
+  });
+
   test("the ledger equals the simulator's count, attempt by attempt, over this whole suite", async () => {
     await vi.waitFor(() => expect(weir().simulator.counts().open).toBe(0), { timeout: 10_000 });
     await vi.waitFor(

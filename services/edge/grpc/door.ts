@@ -81,6 +81,8 @@ class Call implements Entry {
   bodyBytes = 0;
   caller: Caller | undefined;
   admitted: Admitted | undefined;
+  /** From the arrival until the first message of a stream. */
+  firstContentMs: number | undefined;
   /** What it failed with; undefined: it ended well. Until its handler knows better, its client has left. */
   outcome: unknown = clientGone;
   private readonly memory: BodyMemory;
@@ -192,6 +194,7 @@ export function createGrpcDoor(deps: GrpcDoorDeps): GrpcDoor {
       status: isLeft ? clientLeft : (failure?.row.openai.status ?? 200),
       startMs: call.startMs,
       isComplete: thrown === undefined,
+      firstContentMs: call.firstContentMs,
       caller: call.caller,
       failure,
       defect: failure === thrown ? undefined : thrown,
@@ -224,7 +227,8 @@ export function createGrpcDoor(deps: GrpcDoorDeps): GrpcDoor {
     };
     try {
       const reply = method.call(request, factsOf(call, context, undefined));
-      return tapped(reply, { failed, ended: () => failed(undefined) });
+      const message = () => (call.firstContentMs ??= clock.monotonic() - call.startMs);
+      return tapped(reply, { message, failed, ended: () => failed(undefined) });
     } catch (thrown) {
       failed(thrown);
       throw thrown;

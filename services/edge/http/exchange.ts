@@ -67,6 +67,8 @@ export class Exchange implements Alarm {
   action = "none";
   /** Whose request it is, once that is known. */
   caller: Caller | undefined;
+  /** From the arrival until the first content of a stream; undefined: no stream, or none came. */
+  firstContentMs: number | undefined;
   /** What its call has taken of its caller's limits; ended with the exchange. */
   admission: Admission | undefined;
   trace: TraceStep | undefined;

@@ -143,6 +143,7 @@ export class Relay {
     exchange.clearAlarm();
     if (isEvents) {
       this.deps.measures.firstContent(this.label, seconds);
+      exchange.firstContentMs = seconds * 1_000;
       if (exchange.isSilent) this.openEvents(headHeaders(head, seconds));
       // The headers have left for want of content.
       else this.tellWarnings(head);

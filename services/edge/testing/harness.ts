@@ -23,6 +23,7 @@ import {
   ListTargetHealthResponseSchema,
   RouteService,
 } from "@weir/gen/weir/routing/v1/route_service_pb";
+import { RecordRequestsResponseSchema } from "@weir/gen/weir/metering/v1/request_service_pb";
 import { UsageService } from "@weir/gen/weir/metering/v1/usage_service_pb";
 import { createKeyText, keyDigest } from "@weir/kit/api-key";
 import { type CallOptions, type Client, hostService, onCallEnd } from "@weir/kit/call";
@@ -201,6 +202,7 @@ export async function startEdge(options: HarnessOptions = {}): Promise<Harness> 
     audit: { recordRefusals: () => Promise.resolve(create(RecordRefusalsResponseSchema, {})) },
     conversations: noConversations,
     idempotency: noIdempotency,
+    requests: { recordRequests: () => Promise.resolve(create(RecordRequestsResponseSchema, {})) },
     ...noPassthrough,
     pepper,
     settings: () => settings,

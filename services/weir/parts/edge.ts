@@ -6,6 +6,7 @@ import { UserService } from "@weir/gen/weir/account/v1/user_service_pb";
 import { ChatService } from "@weir/gen/weir/chat/v1/chat_service_pb";
 import { ConversationService } from "@weir/gen/weir/conversation/v1/conversation_service_pb";
 import { IdempotencyService } from "@weir/gen/weir/idempotency/v1/idempotency_service_pb";
+import { RequestService } from "@weir/gen/weir/metering/v1/request_service_pb";
 import { UsageService } from "@weir/gen/weir/metering/v1/usage_service_pb";
 import { PassthroughService } from "@weir/gen/weir/passthrough/v1/passthrough_service_pb";
 import { ResourceService } from "@weir/gen/weir/passthrough/v1/resource_service_pb";
@@ -22,7 +23,16 @@ import type { Root } from "./part.ts";
 
 type ClientsOfEdge = Pick<
   EdgeDeps,
-  "chat" | "routes" | "accounts" | "audit" | "conversations" | "idempotency" | "passthrough" | "resources" | "rpc"
+  | "chat"
+  | "routes"
+  | "accounts"
+  | "audit"
+  | "conversations"
+  | "idempotency"
+  | "requests"
+  | "passthrough"
+  | "resources"
+  | "rpc"
 >;
 
 /** What the edge calls; to be made before the mesh starts. */
@@ -39,6 +49,7 @@ export function clientsOfEdge(mesh: Mesh, clock: Clock): ClientsOfEdge {
     audit,
     conversations: mesh.client(ConversationService, "metering"),
     idempotency: mesh.client(IdempotencyService, "metering"),
+    requests: mesh.client(RequestService, "metering"),
     passthrough: mesh.client(PassthroughService, "router"),
     resources,
     rpc: [

@@ -10,6 +10,7 @@ import { IdempotencyService } from "@weir/gen/weir/idempotency/v1/idempotency_se
 import { LedgerService } from "@weir/gen/weir/metering/v1/ledger_service_pb";
 import { BatchService } from "@weir/gen/weir/passthrough/v1/batch_service_pb";
 import { ResourceService } from "@weir/gen/weir/passthrough/v1/resource_service_pb";
+import { RequestService } from "@weir/gen/weir/metering/v1/request_service_pb";
 import { UsageService } from "@weir/gen/weir/metering/v1/usage_service_pb";
 import { WeirError } from "@weir/kit/weir-error";
 import { startUsageConsumer } from "@weir/metering/consumer";
@@ -42,6 +43,7 @@ export async function startMetering(root: Root): Promise<Part> {
     mesh.host("metering", AuditService, metering.audit);
     mesh.host("metering", BudgetService, metering.budgets);
     mesh.host("metering", UsageService, metering.usage);
+    mesh.host("metering", RequestService, metering.requests);
     mesh.host("metering", LedgerService, metering.ledger);
     mesh.host("metering", ConversationService, metering.conversations);
     mesh.host("metering", ResourceService, metering.resources);
@@ -52,6 +54,7 @@ export async function startMetering(root: Root): Promise<Part> {
     const months = metering.startMonthKeeper(() => configuration.current().config.ledger?.keptMonths);
     const budgetSweeper = metering.startBudgetSweeper();
     const auditSweeper = metering.startAuditSweeper();
+    const requestSweeper = metering.startRequestSweeper();
 
     let isUp = true;
     let conflictCount = 0;
@@ -104,6 +107,7 @@ export async function startMetering(root: Root): Promise<Part> {
         months.stop();
         budgetSweeper.stop();
         auditSweeper.stop();
+        requestSweeper.stop();
         await metering.endRefusals();
         await nats?.close(timeoutMs);
         await database.close();

@@ -48,6 +48,16 @@ const highWaterBytes = 65_536;
 const idleMs = 600_000;
 const socketsPerCallerMax = 100;
 
+/** One conversation, as far as it has come. */
+interface Conversation {
+  readonly id: string;
+  /** Monotonic. */
+  readonly startMs: number;
+  /** Once it is known. */
+  caller?: Caller;
+  firstContentMs?: number;
+}
+
 export function createChatSockets(deps: ChatSocketDeps): ChatSockets {
   const generate = deps.methods.find(({ path }) => path === methodPath(ChatService.method.generate)) as PublicStream;
   const openSocket = createWebSockets({
@@ -108,16 +118,14 @@ export function createChatSockets(deps: ChatSocketDeps): ChatSockets {
 
   /** One conversation, let in as a request of its own. */
   async function begin(exchange: Exchange, request: GenerateRequest): Promise<OpenReply> {
-    const { request: upgrade, socket, nowMs: startMs } = exchange;
-    const id = deps.newRequestId();
-    let caller: Caller | undefined;
-    const over = (thrown: unknown): void => tell(exchange, { id, startMs, caller, thrown });
+    const { request: upgrade, socket } = exchange;
+    const conversation: Conversation = { id: deps.newRequestId(), startMs: exchange.nowMs };
     try {
       const arrival = { headers: upgrade.headers, address: socket.remoteAddress };
-      const admitting = deps.admit(arrival, access, (known) => (caller = known));
-      return call(exchange, request, admitting instanceof Promise ? await admitting : admitting, id, over);
+      const admitting = deps.admit(arrival, access, (known) => (conversation.caller = known));
+      return call(exchange, request, admitting instanceof Promise ? await admitting : admitting, conversation);
     } catch (thrown) {
-      over(thrown);
+      tell(exchange, conversation, thrown);
       throw thrown;
     }
   }
@@ -126,20 +134,21 @@ export function createChatSockets(deps: ChatSocketDeps): ChatSockets {
     exchange: Exchange,
     request: GenerateRequest,
     { caller, admission }: Admitted,
-    requestId: string,
-    over: (thrown: unknown) => void,
+    conversation: Conversation,
   ): OpenReply {
     const { headers } = exchange.request;
+    const { id: requestId, startMs } = conversation;
     const facts = { caller, admission, requestId, headers, traceParent: undefined, timeoutMs: undefined };
     try {
       let outcome: unknown = new CallCancelled();
       const reply = tapped(generate.call(request, facts), {
+        message: () => (conversation.firstContentMs ??= exchange.nowMs - startMs),
         ended: () => (outcome = undefined),
         failed: (thrown) => (outcome = thrown),
       });
       const end = (): void => {
         admission.end();
-        over(outcome);
+        tell(exchange, conversation, outcome);
       };
       return { reply, requestId, end };
     } catch (thrown) {
@@ -148,11 +157,9 @@ export function createChatSockets(deps: ChatSocketDeps): ChatSockets {
     }
   }
 
-  /** Counts and logs a conversation that is over. @param thrown undefined: it ended well */
-  function tell(
-    { request, socket }: Exchange,
-    { id, startMs, caller, thrown }: { id: string; startMs: number; caller: Caller | undefined; thrown: unknown },
-  ): void {
+  /** Tells of a conversation that is over. @param thrown undefined: it ended well */
+  function tell({ request, socket }: Exchange, conversation: Conversation, thrown: unknown): void {
+    const { id, startMs, caller, firstContentMs } = conversation;
     const left = thrown instanceof CallCancelled;
     const failure = thrown === undefined || left ? undefined : toWeirError(thrown);
     deps.report({
@@ -162,6 +169,7 @@ export function createChatSockets(deps: ChatSocketDeps): ChatSockets {
       status: failure?.row.openai.status ?? (left ? clientLeft : 200),
       startMs,
       isComplete: thrown === undefined,
+      firstContentMs,
       caller,
       failure,
       defect: failure === thrown ? undefined : thrown,

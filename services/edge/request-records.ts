@@ -1,0 +1,115 @@
+import type { MessageInitShape } from "@bufbuild/protobuf";
+import { timestampFromMs } from "@bufbuild/protobuf/wkt";
+import type { Meter } from "@opentelemetry/api";
+import type { RequestRecordSchema, RequestService } from "@weir/gen/weir/metering/v1/request_service_pb";
+import type { Client } from "@weir/kit/call";
+import type { Clock } from "@weir/kit/clock";
+import type { Log } from "@weir/kit/log";
+import { reasonWord } from "@weir/kit/weir-error";
+import type { Outcome } from "./report.ts";
+
+/**
+ * What clients met with, on its way to analysts: a record of each request of a known caller, sent in batches behind the requests. No
+ * part of the ledger: while metering is away so many are kept, and later ones are dropped and counted.
+ */
+export interface RequestRecords {
+  /** Takes a request that is over; of one without a caller nothing is kept. */
+  tell(outcome: Outcome): void;
+  /** Sends what there is, once more. Never rejects. */
+  close(): Promise<void>;
+}
+
+export interface RequestRecordsDeps {
+  readonly requests: Pick<Client<typeof RequestService>, "recordRequests">;
+  readonly clock: Clock;
+  readonly meter: Meter;
+  readonly log: Log;
+}
+
+/** Records that wait at most: a minute of 300 requests a second, some 5 MB. */
+const waitingMax = 20_000;
+/** Those of a call. */
+const batchMax = 1_000;
+const intervalMs = 1_000;
+const callTimeoutMs = 5_000;
+
+type Waiting = MessageInitShape<typeof RequestRecordSchema>;
+
+export function createRequestRecords({ requests, clock, meter, log }: RequestRecordsDeps): RequestRecords {
+  const dropped = meter.createCounter("edge_request_records_dropped", {
+    description: "Requests that analysts will not find, since metering took no records for long.",
+  });
+  const waiting: Waiting[] = [];
+  let sending: Promise<void> | undefined;
+  let cancelTimer: (() => void) | undefined;
+  let isClosed = false;
+  let isAway = false;
+
+  function schedule(): void {
+    if (cancelTimer !== undefined || isClosed) return;
+    cancelTimer = clock.after(intervalMs, () => {
+      cancelTimer = undefined;
+      void send();
+    });
+  }
+
+  /** Never rejects. */
+  function send(): Promise<void> {
+    sending ??= sendAll().finally(() => {
+      sending = undefined;
+      if (waiting.length > 0) schedule();
+    });
+    return sending;
+  }
+
+  async function sendAll(): Promise<void> {
+    try {
+      while (waiting.length > 0) {
+        const records = waiting.slice(0, batchMax);
+        await requests.recordRequests({ records }, { timeoutMs: callTimeoutMs });
+        waiting.splice(0, records.length);
+      }
+      isAway = false;
+    } catch (error) {
+      if (!isAway) log.warn({ error }, "requests cannot be told to metering; so many are kept until they can");
+      isAway = true;
+    }
+  }
+
+  return {
+    tell(outcome) {
+      const { caller } = outcome;
+      if (caller === undefined) return;
+      if (waiting.length >= waitingMax) {
+        dropped.add(1);
+        return;
+      }
+      waiting.push(recordOf(outcome, caller.tenant, caller.id, clock));
+      schedule();
+    },
+    async close() {
+      isClosed = true;
+      cancelTimer?.();
+      await sending;
+      if (waiting.length > 0) await send();
+    },
+  };
+}
+
+function recordOf(outcome: Outcome, tenant: string, key: string, clock: Clock): Waiting {
+  const { id, method, label, status, startMs, isComplete, failure, firstContentMs } = outcome;
+  const durationMs = clock.monotonic() - startMs;
+  return {
+    requestId: id,
+    startTime: timestampFromMs(Math.trunc(clock.now() - durationMs)),
+    tenant,
+    key,
+    method,
+    route: label,
+    status,
+    complete: isComplete,
+    reason: failure === undefined ? "" : reasonWord(failure.reason).toLowerCase(),
+    durationUs: BigInt(Math.round(durationMs * 1_000)),
+    ...(firstContentMs !== undefined && { firstContentUs: BigInt(Math.round(firstContentMs * 1_000)) }),
+  };
+}
