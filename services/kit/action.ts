@@ -6,6 +6,7 @@ import { access } from "@weir/gen/weir/common/v1/access_pb";
  * as scopes have it, and the verb that its name begins with: `keys.rotate`.
  */
 export function actionOf(method: DescMethod): string {
-  const verb = /^[A-Z][a-z]*/.exec(method.name)?.[0].toLowerCase() ?? method.name;
-  return `${getOption(method, access).endpoint}.${verb}`;
+  // Of the verbs, one has two words.
+  const verb = /^(?:TrueUp|[A-Z][a-z]*)/.exec(method.name)?.[0] ?? method.name;
+  return `${getOption(method, access).endpoint}.${verb.replace("Up", "_up").toLowerCase()}`;
 }

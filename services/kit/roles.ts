@@ -35,7 +35,7 @@ const permissionsByRole: Readonly<Record<Role, readonly Permission[]>> = {
 };
 
 /** Permissions that only a caller has whose role holds in every tenant. */
-const everyTenantOnly: ReadonlySet<Permission> = new Set([Permission.TENANTS_WRITE]);
+const everyTenantOnly: ReadonlySet<Permission> = new Set([Permission.TENANTS_WRITE, Permission.LEDGER_WRITE]);
 
 /**
  * What a caller may do. Never PERMISSION_MESH, which no caller has.

@@ -1,10 +1,13 @@
-import { create } from "@bufbuild/protobuf";
+import { create, toBinary } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
+import { Role } from "@weir/gen/weir/common/v1/access_pb";
+import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
+import { type Principal, PrincipalSchema } from "@weir/gen/weir/common/v1/principal_pb";
 import { UsageSource } from "@weir/gen/weir/common/v1/usage_pb";
 import { LedgerService } from "@weir/gen/weir/metering/v1/ledger_service_pb";
 import { UsageBatchSchema, type UsageEvent } from "@weir/gen/weir/metering/v1/usage_event_pb";
 import { UsageService } from "@weir/gen/weir/metering/v1/usage_service_pb";
-import { hostService } from "@weir/kit/call";
+import { callMetadata, hostService } from "@weir/kit/call";
 import { bearing, createClient } from "@weir/kit/client";
 import { createLocalDoor } from "@weir/kit/local";
 import { operatorMetadata } from "@weir/kit/operator";
@@ -38,25 +41,28 @@ beforeAll(async () => {
 });
 afterAll(() => db.end());
 
-const clients = () => {
+/** @param metadata of those who change the ledger; pools name nobody */
+const clients = (metadata = operatorMetadata) => {
   const services = [hostService(LedgerService, metering.ledger), hostService(UsageService, metering.usage)];
   const door = createLocalDoor(services);
-  return { ledger: createClient(LedgerService, door), usage: createClient(UsageService, door) };
+  return { ledger: bearing(createClient(LedgerService, door), metadata), usage: createClient(UsageService, door) };
 };
+
+const ada = create(PrincipalSchema, { tenant: "acme", key: "abcdefgh234567ab", role: Role.ADMIN, everyTenant: true });
+const metadataOf = (principal: Principal) =>
+  callMetadata(Buffer.from(toBinary(PrincipalSchema, principal)).toString("base64"), "req_1", undefined);
 
 const batchOf = (journalId: string, ...events: UsageEvent[]) =>
   create(UsageBatchSchema, { journalId, firstSequence: 1n, events });
 
 let seen = 0;
 
-/** What was written down since the last look; who did it is the operator each time. */
-async function deeds() {
-  const rows = await db.query(
-    "select actor_kind, tenant_id, action, resource, changes from audit_records order by time, audit_record_id",
-  );
+/** What was written down since the last look. @param actor who did it, each time */
+async function deeds(actor: object = { actor_kind: "operator", actor_key: "operator" }) {
+  const rows = await db.query("select * from audit_records order by time, audit_record_id");
   const since = rows.slice(seen);
   seen = rows.length;
-  for (const row of since) expect(row).toMatchObject({ actor_kind: "operator", tenant_id: null });
+  for (const row of since) expect(row).toMatchObject({ ...actor, tenant_id: null });
   return since.map(({ action, resource, changes }) => [
     action,
     resource,
@@ -106,12 +112,32 @@ test("pricing anew is written down when it is applied and changes something, wit
   expect(await deeds()).toEqual([]);
 });
 
-test("a true-up is written down when it changes something", async () => {
-  const { ledger } = clients();
+test("a true-up is written down when it changes something, under the name of the key that asked for it", async () => {
+  const { ledger } = clients(metadataOf(ada));
   const question = { provider: "acme", model: "large", day: "2026-11-20", counts: { inputTokens: 4_000n } };
   expect(await ledger.trueUp(question)).toMatchObject({ adjustedCount: 1n });
-  expect(await deeds()).toMatchObject([["ledger.true_up", "ledger", { attempts: ["", "1"] }]]);
+  const byAda = {
+    actor_kind: "caller",
+    actor_key: ada.key,
+    actor_role: "admin",
+    actor_tenant: "acme",
+    request_id: "req_1",
+  };
+  expect(await deeds(byAda)).toMatchObject([["ledger.true_up", "ledger", { attempts: ["", "1"] }]]);
   await ledger.trueUp(question);
+  expect(await deeds()).toEqual([]);
+});
+
+test.each<[string, Principal | undefined]>([
+  ["nobody", undefined],
+  ["an owner of one tenant", create(PrincipalSchema, { ...ada, role: Role.OWNER, everyTenant: false })],
+  ["an auditor of every tenant", create(PrincipalSchema, { ...ada, role: Role.AUDITOR })],
+])("%s changes nothing in the ledger", async (_, principal) => {
+  const { ledger } = clients(principal === undefined ? {} : metadataOf(principal));
+  const refused = { reason: ErrorReason.FORBIDDEN };
+  await expect(ledger.rerate({ asOf: timestampFromMs(Date.now()), apply: true })).rejects.toMatchObject(refused);
+  const question = { provider: "acme", model: "large", day: "2026-11-20", counts: { inputTokens: 1n } };
+  await expect(ledger.trueUp(question)).rejects.toMatchObject(refused);
   expect(await deeds()).toEqual([]);
 });
 

@@ -1,14 +1,15 @@
 import type { ClientBase } from "pg";
 import type { Adjustment, AdjustmentRun } from "./adjustments.ts";
 import { changesBetween, recordDeed } from "./audit-store.ts";
-import { operator } from "./confinement.ts";
+import { type Confinement, operator } from "./confinement.ts";
 
-// What is done to the ledger is done by whoever runs the gateway: by the command line, or by its configuration. Each of these is
-// called in the transaction that does it, and writes nothing when nothing was done.
+// What is done to the ledger beside recording usage. Where nobody calls, it is done by whoever runs the gateway, by its
+// configuration. Each of these is called in the transaction that does it, and writes nothing when nothing was done.
 
-/** Attempts that were priced anew or trued up: `ledger.rerate`, `ledger.true_up`. */
+/** Attempts that were priced anew or trued up: `ledger.rerate`, `ledger.true_up`. @param by who asked for it */
 export async function recordAdjusted(
   client: ClientBase,
+  by: Confinement,
   { reason, question }: AdjustmentRun,
   adjustments: readonly Adjustment[],
 ): Promise<void> {
@@ -25,7 +26,7 @@ export async function recordAdjusted(
     cost_nano_usd: sum(({ priced }) => priced.costNanoUsd),
     charge_nano_usd: sum(({ priced }) => priced.chargeNanoUsd),
   };
-  await record(client, `ledger.${reason}`, "ledger", before, after);
+  await record(client, by, `ledger.${reason}`, "ledger", before, after);
 }
 
 /** A list of prices that is in force from now on: `prices.apply`. @param before ids; undefined: it is the first list */
@@ -37,6 +38,7 @@ export async function recordPrices(
   const [old, now] = [new Set(before), new Set(after)];
   await record(
     client,
+    operator,
     "prices.apply",
     "prices",
     { count: before?.length, ids: before?.filter((id) => !now.has(id)) },
@@ -50,25 +52,26 @@ export async function recordBackfilled(
   target: { readonly provider: string; readonly model: string },
   attempts: number,
 ): Promise<void> {
-  if (attempts > 0) await record(client, "ledger.backfill", "ledger", undefined, { ...target, attempts });
+  if (attempts > 0) await record(client, operator, "ledger.backfill", "ledger", undefined, { ...target, attempts });
 }
 
 /** A month whose rows are gone, its sums kept: `ledger.retire`. @param month `2026_11` */
 export async function recordRetired(client: ClientBase, month: string): Promise<void> {
-  await record(client, "ledger.retire", `months/${month}`, undefined, undefined);
+  await record(client, operator, "ledger.retire", `months/${month}`, undefined, undefined);
 }
 
 /** Events of a journal that the command line brought: `ledger.adopt`. */
 export async function recordAdopted(client: ClientBase, journalId: string, attempts: number): Promise<void> {
-  if (attempts > 0) await record(client, "ledger.adopt", `journals/${journalId}`, undefined, { attempts });
+  if (attempts > 0) await record(client, operator, "ledger.adopt", `journals/${journalId}`, undefined, { attempts });
 }
 
 function record(
   client: ClientBase,
+  by: Confinement,
   action: string,
   resource: string,
   before: Readonly<Record<string, unknown>> | undefined,
   after: Readonly<Record<string, unknown>> | undefined,
 ): Promise<void> {
-  return recordDeed(client, operator, { action, tenantId: null, resource, changes: changesBetween(before, after) });
+  return recordDeed(client, by, { action, tenantId: null, resource, changes: changesBetween(before, after) });
 }

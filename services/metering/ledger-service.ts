@@ -4,6 +4,7 @@ import { timestampMs } from "@bufbuild/protobuf/wkt";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import type { LedgerService, RerateChangeSchema, RerateRequest } from "@weir/gen/weir/metering/v1/ledger_service_pb";
 import { WeirError } from "@weir/kit/weir-error";
+import { confinementOf } from "./confinement.ts";
 import type { Database } from "./database.ts";
 import { readPageToken, writePageToken } from "./page-token.ts";
 import { type PriceBookAsOf, readPriceBook } from "./price-lists.ts";
@@ -15,11 +16,12 @@ export function createLedgerService(database: Database): ServiceImpl<typeof Ledg
   let book: PriceBookAsOf | undefined;
 
   return {
-    async rerate(request) {
+    async rerate(request, context) {
+      const by = confinementOf(context);
       const asked = questionOf(request);
       const place = placeOf(request, asked);
       if (book?.asOfMs !== asked.asOfMs) book = await readPriceBook(database, asked.asOfMs);
-      const page = await reratePage(database, book, asked, place, request.apply);
+      const page = await reratePage(database, book, asked, place, request.apply, by);
       const count = (kind: string) => BigInt(page.ratings.filter(({ rating }) => rating.kind === kind).length);
       return {
         changes: changesOf(page),
@@ -30,12 +32,13 @@ export function createLedgerService(database: Database): ServiceImpl<typeof Ledg
       };
     },
 
-    async trueUp({ provider, model, day, counts }) {
+    async trueUp({ provider, model, day, counts }, context) {
+      const by = confinementOf(context);
       if (counts === undefined) throw invalid("counts");
       const dayMs = Date.parse(day);
       // Date.parse takes 31 February for 3 March.
       if (Number.isNaN(dayMs) || new Date(dayMs).toISOString().slice(0, 10) !== day) throw invalid("day");
-      const { adjustedCount, unreportedCount } = await trueUp(database, { provider, model, dayMs, counts });
+      const { adjustedCount, unreportedCount } = await trueUp(database, { provider, model, dayMs, counts }, by);
       return { adjustedCount: BigInt(adjustedCount), unreportedCount: BigInt(unreportedCount) };
     },
   };

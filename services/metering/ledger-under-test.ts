@@ -3,8 +3,9 @@ import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { LedgerService, type RerateChange } from "@weir/gen/weir/metering/v1/ledger_service_pb";
 import { UsageBatchSchema, type UsageEvent } from "@weir/gen/weir/metering/v1/usage_event_pb";
 import { type Client, hostService } from "@weir/kit/call";
-import { createClient } from "@weir/kit/client";
+import { bearing, createClient } from "@weir/kit/client";
 import { createLocalDoor } from "@weir/kit/local";
+import { operatorMetadata } from "@weir/kit/operator";
 import { createPriceList, type Price, priceId } from "@weir/price/price";
 import { expect } from "vitest";
 import type { Metering } from "./service.ts";
@@ -36,7 +37,10 @@ export async function openLedger(engine: "embedded" | "postgres"): Promise<Ledge
   return {
     db,
     metering,
-    client: createClient(LedgerService, createLocalDoor([hostService(LedgerService, metering.ledger)])),
+    client: bearing(
+      createClient(LedgerService, createLocalDoor([hostService(LedgerService, metering.ledger)])),
+      operatorMetadata,
+    ),
   };
 }
 

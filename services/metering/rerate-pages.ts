@@ -9,6 +9,7 @@ import {
   writeAdjustments,
 } from "./adjustments.ts";
 import { attemptsAsAdjusted } from "./attempts-as-adjusted.ts";
+import type { Confinement } from "./confinement.ts";
 import type { Database } from "./database.ts";
 import { recordAdjusted } from "./ledger-deeds.ts";
 import type { PriceBookAsOf } from "./price-lists.ts";
@@ -54,6 +55,7 @@ export function firstRerateOf(question: RerateQuestion): ReratePlace {
 /**
  * Prices a page of attempts anew, in the order of the millisecond in which they began, and of their ids. With `apply`, the
  * page's adjustments are written in one transaction; a run that ends between two pages is finished by making it again.
+ * @param by who asks
  * @throws WeirError STORE_UNAVAILABLE
  */
 export async function reratePage(
@@ -62,6 +64,7 @@ export async function reratePage(
   question: RerateQuestion,
   place: ReratePlace,
   apply: boolean,
+  by: Confinement,
 ): Promise<ReratePage> {
   const span = await findSpan(database, question, place);
   if (span === undefined) return { ratings: [], next: undefined };
@@ -72,7 +75,7 @@ export async function reratePage(
     if (apply) {
       const changed = rated.flatMap(({ rating }) => (rating.kind === "changed" ? [rating.adjustment] : []));
       await writeAdjustments(client, runOf(question), changed);
-      await recordAdjusted(client, runOf(question), changed);
+      await recordAdjusted(client, by, runOf(question), changed);
     }
     return rated;
   });

@@ -7,6 +7,7 @@ import { AttemptOutcome } from "@weir/gen/weir/metering/v1/usage_event_pb";
 import { createPriceList, type Price, priceId } from "@weir/price/price";
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import { operator } from "./confinement.ts";
 import type { Database } from "./database.ts";
 import {
   day,
@@ -123,6 +124,7 @@ describe("a run on a copy", () => {
     expect(await rerate(embedded, { asOfMs, apply: true })).toEqual(listed);
 
     const script = `
+      import { operator } from ${JSON.stringify(join(import.meta.dirname, "confinement.ts"))};
       import { openDatabase } from ${JSON.stringify(join(import.meta.dirname, "database.ts"))};
       import { readPriceBook } from ${JSON.stringify(join(import.meta.dirname, "price-lists.ts"))};
       import { firstRerateOf, reratePage } from ${JSON.stringify(join(import.meta.dirname, "rerate-pages.ts"))};
@@ -130,7 +132,7 @@ describe("a run on a copy", () => {
       const question = { asOfMs: ${asOfMs}, startTimeMs: Date.UTC(2000, 0, 1), endTimeMs: ${asOfMs}, tenant: "", provider: "", model: "" };
       const book = await readPriceBook(database, question.asOfMs);
       for (let place = firstRerateOf(question); place !== undefined; ) {
-        const page = await reratePage(database, book, question, place, true);
+        const page = await reratePage(database, book, question, place, true, operator);
         process.stdout.write(page.ratings.length + "\\n");
         place = page.next;
       }`;
@@ -194,7 +196,7 @@ test("attempts that come between two looks of a page push none of the others out
       let place: ReratePlace | undefined = { ...firstRerateOf(question), spanMs: 86_400_000 };
       place !== undefined;
     ) {
-      place = (await reratePage(busy, book, question, place, true)).next;
+      place = (await reratePage(busy, book, question, place, true, operator)).next;
     }
     expect(looks).toBeGreaterThan(2);
     expect((await rerate(ledger, {})).changed).toBe(0n);

@@ -4,7 +4,7 @@ import type { Meter } from "@opentelemetry/api";
 import { BudgetService } from "@weir/gen/weir/account/v1/budget_service_pb";
 import type { ConversationService } from "@weir/gen/weir/conversation/v1/conversation_service_pb";
 import type { IdempotencyService } from "@weir/gen/weir/idempotency/v1/idempotency_service_pb";
-import type { LedgerService } from "@weir/gen/weir/metering/v1/ledger_service_pb";
+import { LedgerService } from "@weir/gen/weir/metering/v1/ledger_service_pb";
 import type { RequestService } from "@weir/gen/weir/metering/v1/request_service_pb";
 import { UsageService } from "@weir/gen/weir/metering/v1/usage_service_pb";
 import type { BatchService } from "@weir/gen/weir/passthrough/v1/batch_service_pb";
@@ -145,7 +145,7 @@ export function createMetering(dependencies: MeteringDependencies): Metering {
       budgetWaiting.end();
     },
     usage: refusedCalls.watch(UsageService, createUsageService({ database, store, conflicts, recorder, clock })),
-    ledger: createLedgerService(database),
+    ledger: refusedCalls.watch(LedgerService, createLedgerService(database)),
     conflicts,
     conversations: createConversations(responses),
     resources: createResources(createResourceStore(database)),

@@ -15,6 +15,7 @@ import {
   writeAdjustments,
 } from "./adjustments.ts";
 import { attemptsAsAdjusted } from "./attempts-as-adjusted.ts";
+import type { Confinement } from "./confinement.ts";
 import type { Database } from "./database.ts";
 import { recordAdjusted } from "./ledger-deeds.ts";
 import { selectPrices } from "./price-rows.ts";
@@ -42,9 +43,10 @@ export interface TruedUp {
  * Makes the ledger's counts of a model in a day what its provider says, as far as attempts whose usage it did not report can
  * carry the difference; see `trueUpCounts` for how it is shared out. They cost from then on what they count, at the price
  * that they had.
+ * @param by who asks
  * @throws WeirError INVALID_REQUEST for too many such attempts; STORE_UNAVAILABLE
  */
-export function trueUp(database: Database, question: TrueUpQuestion): Promise<TruedUp> {
+export function trueUp(database: Database, question: TrueUpQuestion, by: Confinement): Promise<TruedUp> {
   return database.transaction(async (client) => {
     await lockAdjustments(client);
     const standings = await readUnreported(client, question);
@@ -58,7 +60,7 @@ export function trueUp(database: Database, question: TrueUpQuestion): Promise<Tr
     for (let index = 0; index < adjustments.length; index += rowsAtOnce) {
       await writeAdjustments(client, runOf(question), adjustments.slice(index, index + rowsAtOnce));
     }
-    await recordAdjusted(client, runOf(question), adjustments);
+    await recordAdjusted(client, by, runOf(question), adjustments);
     return { adjustedCount: adjustments.length, unreportedCount: standings.length };
   });
 }

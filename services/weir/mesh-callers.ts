@@ -33,7 +33,7 @@ const services: readonly (readonly [service: DescService, meshCallers: readonly 
   [ChatService, []],
   [ConversationService, ["edge"]],
   [IdempotencyService, ["edge"]],
-  [LedgerService, ["operator"]],
+  [LedgerService, []],
   [RequestService, ["edge"]],
   [UsageService, ["pool"]],
   [ForwardAttemptService, ["router"]],

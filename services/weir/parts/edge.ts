@@ -6,6 +6,7 @@ import { UserService } from "@weir/gen/weir/account/v1/user_service_pb";
 import { ChatService } from "@weir/gen/weir/chat/v1/chat_service_pb";
 import { ConversationService } from "@weir/gen/weir/conversation/v1/conversation_service_pb";
 import { IdempotencyService } from "@weir/gen/weir/idempotency/v1/idempotency_service_pb";
+import { LedgerService } from "@weir/gen/weir/metering/v1/ledger_service_pb";
 import { RequestService } from "@weir/gen/weir/metering/v1/request_service_pb";
 import { UsageService } from "@weir/gen/weir/metering/v1/usage_service_pb";
 import { PassthroughService } from "@weir/gen/weir/passthrough/v1/passthrough_service_pb";
@@ -61,6 +62,7 @@ export function clientsOfEdge(mesh: Mesh, clock: Clock): ClientsOfEdge {
       rpcService(AuditService, audit),
       rpcService(BudgetService, mesh.client(BudgetService, "metering")),
       rpcService(UsageService, mesh.client(UsageService, "metering")),
+      rpcService(LedgerService, mesh.client(LedgerService, "metering")),
     ],
   };
 }

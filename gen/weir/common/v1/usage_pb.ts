@@ -114,8 +114,9 @@ export type Usage = Message<"weir.common.v1.Usage"> & {
   serverToolUses: { [key: string]: number };
 
   /**
-   * The tier that the provider says it served the attempt in, where it is not the standard one:
-   * `flex`, `priority`, `batch`. It decides on the rates.
+   * The tier that the attempt was served in, where it is not the standard one: `flex`, `priority`,
+   * `batch`. As the provider says; where it says none, the one that was asked for by name, if the
+   * price knows it: such counts are no better than estimated. It decides on the rates.
    *
    * @generated from field: optional string service_tier = 14;
    */

@@ -5,6 +5,7 @@
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
 import { file_buf_validate_validate } from "@bufbuild/protovalidate/gen/buf/validate/validate_pb.js";
+import { file_google_api_annotations } from "../../../google/api/annotations_pb.ts";
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
 import { file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
 import { file_weir_common_v1_access } from "../../common/v1/access_pb.ts";
@@ -14,7 +15,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file weir/metering/v1/ledger_service.proto.
  */
 export const file_weir_metering_v1_ledger_service: GenFile = /*@__PURE__*/
-  fileDesc("CiV3ZWlyL21ldGVyaW5nL3YxL2xlZGdlcl9zZXJ2aWNlLnByb3RvEhB3ZWlyLm1ldGVyaW5nLnYxIv4BCg1SZXJhdGVSZXF1ZXN0EjEKBWFzX29mGAEgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcEIGukgDyAEBEi4KCnN0YXJ0X3RpbWUYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEiwKCGVuZF90aW1lGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIOCgZ0ZW5hbnQYBCABKAkSEAoIcHJvdmlkZXIYBSABKAkSDQoFbW9kZWwYBiABKAkSDQoFYXBwbHkYByABKAgSHAoKcGFnZV90b2tlbhgIIAEoCUIIukgFcgMYgEAioAEKDlJlcmF0ZVJlc3BvbnNlEi8KB2NoYW5nZXMYASADKAsyHi53ZWlyLm1ldGVyaW5nLnYxLlJlcmF0ZUNoYW5nZRIVCg1hdHRlbXB0X2NvdW50GAIgASgEEhYKDnVucHJpY2VkX2NvdW50GAMgASgEEhUKDXVua25vd25fY291bnQYBCABKAQSFwoPbmV4dF9wYWdlX3Rva2VuGAUgASgJIvwBCgxSZXJhdGVDaGFuZ2USCwoDZGF5GAEgASgJEg4KBnRlbmFudBgCIAEoCRIQCghwcm92aWRlchgDIAEoCRINCgVtb2RlbBgEIAEoCRIXCg9wcmljZV9pZF9iZWZvcmUYBSABKAkSEAoIcHJpY2VfaWQYBiABKAkSFQoNYXR0ZW1wdF9jb3VudBgHIAEoBBIcChRjb3N0X2JlZm9yZV9uYW5vX3VzZBgIIAEoAxIVCg1jb3N0X25hbm9fdXNkGAkgASgDEh4KFmNoYXJnZV9iZWZvcmVfbmFub191c2QYCiABKAMSFwoPY2hhcmdlX25hbm9fdXNkGAsgASgDIqUBCg1UcnVlVXBSZXF1ZXN0EhkKCHByb3ZpZGVyGAEgASgJQge6SARyAhABEhYKBW1vZGVsGAIgASgJQge6SARyAhABEicKA2RheRgDIAEoCUIaukgXchUyE15cZHs0fS1cZHsyfS1cZHsyfSQSOAoGY291bnRzGAQgASgLMiAud2Vpci5tZXRlcmluZy52MS5SZXBvcnRlZENvdW50c0IGukgDyAEBItICCg5SZXBvcnRlZENvdW50cxIZCgxpbnB1dF90b2tlbnMYASABKARIAIgBARIgChNjYWNoZWRfaW5wdXRfdG9rZW5zGAIgASgESAGIAQESHwoSY2FjaGVfd3JpdGVfdG9rZW5zGAMgASgESAKIAQESJAoXY2FjaGVfd3JpdGVfbG9uZ190b2tlbnMYBCABKARIA4gBARIaCg1vdXRwdXRfdG9rZW5zGAUgASgESASIAQESHQoQcmVhc29uaW5nX3Rva2VucxgGIAEoBEgFiAEBQg8KDV9pbnB1dF90b2tlbnNCFgoUX2NhY2hlZF9pbnB1dF90b2tlbnNCFQoTX2NhY2hlX3dyaXRlX3Rva2Vuc0IaChhfY2FjaGVfd3JpdGVfbG9uZ190b2tlbnNCEAoOX291dHB1dF90b2tlbnNCEwoRX3JlYXNvbmluZ190b2tlbnMiQgoOVHJ1ZVVwUmVzcG9uc2USFgoOYWRqdXN0ZWRfY291bnQYASABKAQSGAoQdW5yZXBvcnRlZF9jb3VudBgCIAEoBDK5AQoNTGVkZ2VyU2VydmljZRJTCgZSZXJhdGUSHy53ZWlyLm1ldGVyaW5nLnYxLlJlcmF0ZVJlcXVlc3QaIC53ZWlyLm1ldGVyaW5nLnYxLlJlcmF0ZVJlc3BvbnNlIgbizhgCCAsSUwoGVHJ1ZVVwEh8ud2Vpci5tZXRlcmluZy52MS5UcnVlVXBSZXF1ZXN0GiAud2Vpci5tZXRlcmluZy52MS5UcnVlVXBSZXNwb25zZSIG4s4YAggLYgZwcm90bzM", [file_buf_validate_validate, file_google_protobuf_timestamp, file_weir_common_v1_access]);
+  fileDesc("CiV3ZWlyL21ldGVyaW5nL3YxL2xlZGdlcl9zZXJ2aWNlLnByb3RvEhB3ZWlyLm1ldGVyaW5nLnYxIv4BCg1SZXJhdGVSZXF1ZXN0EjEKBWFzX29mGAEgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcEIGukgDyAEBEi4KCnN0YXJ0X3RpbWUYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEiwKCGVuZF90aW1lGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIOCgZ0ZW5hbnQYBCABKAkSEAoIcHJvdmlkZXIYBSABKAkSDQoFbW9kZWwYBiABKAkSDQoFYXBwbHkYByABKAgSHAoKcGFnZV90b2tlbhgIIAEoCUIIukgFcgMYgEAioAEKDlJlcmF0ZVJlc3BvbnNlEi8KB2NoYW5nZXMYASADKAsyHi53ZWlyLm1ldGVyaW5nLnYxLlJlcmF0ZUNoYW5nZRIVCg1hdHRlbXB0X2NvdW50GAIgASgEEhYKDnVucHJpY2VkX2NvdW50GAMgASgEEhUKDXVua25vd25fY291bnQYBCABKAQSFwoPbmV4dF9wYWdlX3Rva2VuGAUgASgJIvwBCgxSZXJhdGVDaGFuZ2USCwoDZGF5GAEgASgJEg4KBnRlbmFudBgCIAEoCRIQCghwcm92aWRlchgDIAEoCRINCgVtb2RlbBgEIAEoCRIXCg9wcmljZV9pZF9iZWZvcmUYBSABKAkSEAoIcHJpY2VfaWQYBiABKAkSFQoNYXR0ZW1wdF9jb3VudBgHIAEoBBIcChRjb3N0X2JlZm9yZV9uYW5vX3VzZBgIIAEoAxIVCg1jb3N0X25hbm9fdXNkGAkgASgDEh4KFmNoYXJnZV9iZWZvcmVfbmFub191c2QYCiABKAMSFwoPY2hhcmdlX25hbm9fdXNkGAsgASgDIqUBCg1UcnVlVXBSZXF1ZXN0EhkKCHByb3ZpZGVyGAEgASgJQge6SARyAhABEhYKBW1vZGVsGAIgASgJQge6SARyAhABEicKA2RheRgDIAEoCUIaukgXchUyE15cZHs0fS1cZHsyfS1cZHsyfSQSOAoGY291bnRzGAQgASgLMiAud2Vpci5tZXRlcmluZy52MS5SZXBvcnRlZENvdW50c0IGukgDyAEBItICCg5SZXBvcnRlZENvdW50cxIZCgxpbnB1dF90b2tlbnMYASABKARIAIgBARIgChNjYWNoZWRfaW5wdXRfdG9rZW5zGAIgASgESAGIAQESHwoSY2FjaGVfd3JpdGVfdG9rZW5zGAMgASgESAKIAQESJAoXY2FjaGVfd3JpdGVfbG9uZ190b2tlbnMYBCABKARIA4gBARIaCg1vdXRwdXRfdG9rZW5zGAUgASgESASIAQESHQoQcmVhc29uaW5nX3Rva2VucxgGIAEoBEgFiAEBQg8KDV9pbnB1dF90b2tlbnNCFgoUX2NhY2hlZF9pbnB1dF90b2tlbnNCFQoTX2NhY2hlX3dyaXRlX3Rva2Vuc0IaChhfY2FjaGVfd3JpdGVfbG9uZ190b2tlbnNCEAoOX291dHB1dF90b2tlbnNCEwoRX3JlYXNvbmluZ190b2tlbnMiQgoOVHJ1ZVVwUmVzcG9uc2USFgoOYWRqdXN0ZWRfY291bnQYASABKAQSGAoQdW5yZXBvcnRlZF9jb3VudBgCIAEoBDKBAgoNTGVkZ2VyU2VydmljZRJ3CgZSZXJhdGUSHy53ZWlyLm1ldGVyaW5nLnYxLlJlcmF0ZVJlcXVlc3QaIC53ZWlyLm1ldGVyaW5nLnYxLlJlcmF0ZVJlc3BvbnNlIirizhgKCAwSBmxlZGdlcoLT5JMCFjoBKiIRL3YxL2xlZGdlcjpyZXJhdGUSdwoGVHJ1ZVVwEh8ud2Vpci5tZXRlcmluZy52MS5UcnVlVXBSZXF1ZXN0GiAud2Vpci5tZXRlcmluZy52MS5UcnVlVXBSZXNwb25zZSIq4s4YCggMEgZsZWRnZXKC0+STAhY6ASoiES92MS9sZWRnZXI6dHJ1ZVVwYgZwcm90bzM", [file_buf_validate_validate, file_google_api_annotations, file_google_protobuf_timestamp, file_weir_common_v1_access]);
 
 /**
  * Asks for a page of attempts to be priced anew.
@@ -355,8 +356,9 @@ export const TrueUpResponseSchema: GenMessage<TrueUpResponse> = /*@__PURE__*/
 
 /**
  * What becomes known of attempts after they were recorded. What was recorded stays; differences are
- * written beside it as adjustments, which every sum of cost includes. For the command line: `weir
- * ledger rerate` and `weir reconcile --true-up`.
+ * written beside it as adjustments, which every sum of cost includes. Only for callers whose role holds
+ * in every tenant; `weir ledger rerate` and `weir reconcile --true-up` call it. Who changed something
+ * stands in the audit log.
  *
  * @generated from service weir.metering.v1.LedgerService
  */
@@ -366,7 +368,7 @@ export const LedgerService: GenService<{
    * told of by then; an attempt costs by the one that was in force when it began, or at that time if it
    * began later. With `apply`, differences are written in one transaction before the answer comes.
    * Idempotent: a second run finds no differences; a run that broke off is finished by making it again.
-   * Fails with INVALID_REQUEST, also for a time to come, and STORE_UNAVAILABLE.
+   * Fails with INVALID_REQUEST, also for a time to come, FORBIDDEN and STORE_UNAVAILABLE.
    *
    * @generated from rpc weir.metering.v1.LedgerService.Rerate
    */
@@ -379,7 +381,8 @@ export const LedgerService: GenService<{
    * Makes the counts of one provider's model in one day what the provider says, by adjusting attempts
    * whose usage it did not report; those that it reported are never changed. The difference is shared
    * out by what each counts, to the token. In one transaction. Idempotent: a second call adjusts none.
-   * Fails with INVALID_REQUEST, also for more than 100,000 such attempts, and STORE_UNAVAILABLE.
+   * Fails with INVALID_REQUEST, also for more than 100,000 such attempts, FORBIDDEN and
+   * STORE_UNAVAILABLE.
    *
    * @generated from rpc weir.metering.v1.LedgerService.TrueUp
    */
