@@ -83,6 +83,8 @@ export interface Envelope {
   readonly choiceCount: number;
   /** The end user, at most 256 characters. */
   readonly user?: string;
+  /** The service tier that it asks for by name: `flex` or `priority`. */
+  readonly serviceTier?: string;
 }
 
 export interface RequestOptions {
@@ -185,6 +187,8 @@ export interface UsageReading {
   readonly usage: Usage;
   /** Whether every count that was there could be taken as it stood, and the classes add up to the vendor's own total. */
   readonly sound: boolean;
+  /** The provider says that it served the answer in its standard tier. Absent: it names another one, or none. */
+  readonly standardTier?: true;
 }
 
 /** An error that a provider reported: words for programs, never its text. */

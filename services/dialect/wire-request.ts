@@ -54,6 +54,8 @@ const ownMembers: ReadonlySet<string> = new Set([
   "output_dimensionality",
   "embedContentConfig",
   "embed_content_config",
+  "service_tier",
+  "serviceTier",
 ]);
 
 const streamOptionMembers: ReadonlySet<string> = new Set(["include_usage"]);
@@ -123,6 +125,7 @@ export function wireRequest(
   if (streamOptions !== undefined) wire.streamOptions = streamOptions;
   if (envelope.maxOutputTokens !== undefined) wire.maxOutputTokens = envelope.maxOutputTokens;
   if (envelope.choiceCount !== 1) wire.choiceCount = envelope.choiceCount;
+  if (envelope.serviceTier !== undefined) wire.serviceTier = envelope.serviceTier;
   return wire;
 }
 

@@ -412,6 +412,10 @@ from attempts_as_adjusted;
 comment on view attempt_details is 'Everything that the ledger knows of each attempt, with what its adjustments bring it to.';
 comment on column attempt_details.day is 'UTC day in which the attempt began.';
 comment on column attempt_details.first_token_ms is 'From sending the request to the first content; null: none came.';
+comment on column attempt_details.service_tier is
+  'The tier that the provider served the attempt in, as it says, or, if usage_source is not reported, as it was asked; null: the standard one.';
+comment on column attempts_as_adjusted.service_tier is
+  'The tier that the provider served the attempt in, as it says, or, if usage_source is not reported, as it was asked; null: the standard one.';
 
 -- Columns mean the same wherever they stand; what a view has said of one itself stays.
 do $$
@@ -503,7 +507,6 @@ begin
       ('spent_percent', 'What was spent, of a hundred.'),
       ('spent_usd', 'spent_nano_usd in USD.'),
       ('stands_in_ledger', 'Whether a row of this attempt is in the ledger.'),
-      ('service_tier', 'The tier that the provider says it served the attempt in; null: the standard one, or not said.'),
       ('start_time', 'When it began.'),
       ('status', 'HTTP status of the answer; 499: the client left before it began.'),
       ('stream', 'Whether the client asked for a stream.'),

@@ -32,7 +32,7 @@ import { joinHeaders } from "./join-headers.ts";
 import { Outbox } from "./outbox.ts";
 import type { ProviderSettings } from "./provider-set.ts";
 import type { UpstreamCall } from "./upstream.ts";
-import { fromReading, type Metered, totals, unused } from "./usage-counts.ts";
+import { fromReading, inTier, type Metered, totals, unused } from "./usage-counts.ts";
 
 /** One call to one target, ready to leave. */
 export interface AttemptPlan {
@@ -48,6 +48,7 @@ export interface AttemptPlan {
   readonly stream: boolean;
   /** What the input is estimated from. */
   readonly requestBody: Uint8Array;
+  /** The most that it may use, in the service tier that it asks for by name, if the price knows it. */
   readonly reserved: Usage;
   /** What budgets set aside; undefined: no budget is about the attempt. */
   readonly hold: CallHold | undefined;
@@ -411,12 +412,14 @@ export class Attempt implements ExchangeSink {
   private metered(): Metered {
     if (this.sentMs === undefined) return unused;
     const reading = this.reading();
-    if (reading !== undefined) return fromReading(reading, () => this.counted());
+    const { reserved } = this.plan;
+    if (reading !== undefined) return fromReading(reading, () => this.counted(), reserved.serviceTier);
     if (this.unserved) return unused;
-    if (!this.isUnknown()) return { usage: this.counted(), source: UsageSource.COUNTED };
+    const counted = () => inTier(this.counted(), reserved.serviceTier);
+    if (!this.isUnknown()) return { usage: counted(), source: UsageSource.COUNTED };
     // Work that stopped when we hung up, before its first byte: nobody knows how far it had come.
     const stopped = this.mode === "none" && this.hungUp && this.plan.provider.stopsOnDisconnect;
-    const usage = this.reader?.facts.content || stopped ? this.counted() : this.plan.reserved;
+    const usage = this.reader?.facts.content || stopped ? counted() : reserved;
     return { usage, source: UsageSource.ESTIMATED };
   }
 

@@ -39,7 +39,7 @@ import { createProviderLimits, endTaking } from "./provider-limits.ts";
 import { createRecentIds } from "./recent-ids.ts";
 import { countTokens } from "./token-count.ts";
 import { prepareCall } from "./upstream.ts";
-import { reserve } from "./usage-counts.ts";
+import { inTier, reserve } from "./usage-counts.ts";
 
 export interface PoolOptions {
   /** The configuration in force; asked at every attempt. */
@@ -179,10 +179,12 @@ export function createPool(options: PoolOptions): Pool {
     // Of a canonical request the limit is for each reply, of a wire request for all of them.
     const outputTokensMax =
       wire === undefined ? times(generate.maxOutputTokens, generate.choiceCount) : wire.maxOutputTokens;
-    const reserved = reserve(
-      requestBody.length,
-      outputTokensMax,
-      (wire === undefined ? generate.choiceCount : wire.choiceCount) ?? 1,
+    const choiceCount = (wire === undefined ? generate.choiceCount : wire.choiceCount) ?? 1;
+    const { serviceTier } = call;
+    const decides = serviceTier !== undefined && price?.tiers?.some((tier) => tier.serviceTier === serviceTier);
+    const reserved = inTier(
+      reserve(requestBody.length, outputTokensMax, choiceCount),
+      decides ? serviceTier : undefined,
     );
     if (!recentIds.add(request.attemptId)) {
       throw new WeirError(ErrorReason.ALREADY_EXISTS, { text: "An attempt of this id was made before." });

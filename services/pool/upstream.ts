@@ -2,6 +2,7 @@ import type { Codec, RequestWriting } from "@weir/dialect/codec";
 import { type HeaderRules, headerRules, pickClientHeaders } from "@weir/dialect/headers";
 import { parseExact, writeJson } from "@weir/dialect/json";
 import { upstreamBody } from "@weir/dialect/openai-chat/request";
+import { tierOfRequest } from "@weir/dialect/service-tier";
 import type { GenerateRequest } from "@weir/gen/weir/chat/v1/chat_service_pb";
 import type { Warning } from "@weir/gen/weir/chat/v1/event_pb";
 import { Dialect, type WireRequest } from "@weir/gen/weir/chat/v1/wire_pb";
@@ -37,6 +38,8 @@ export interface UpstreamCall {
   readonly headerRules: HeaderRules | undefined;
   /** What the target could not express; `param` is a path of the caller's request. */
   readonly warnings: readonly Warning[];
+  /** The service tier that the provider is asked for by name: `flex` or `priority`. */
+  readonly serviceTier?: string | undefined;
   /** Of a call for embeddings. */
   readonly embeddings?: {
     /** How it may be made together with others; undefined: it cannot. */
@@ -114,6 +117,7 @@ function passThrough(
     answers: isChat ? chatBytes(wire.includeUsage) : watchedBytes(knownCodec(dialect)),
     headerRules: rules,
     warnings: [],
+    serviceTier: wire.serviceTier,
   };
 }
 
@@ -153,15 +157,18 @@ function translate(
   const stream = wire?.stream ?? provider.capabilities.known(facts.model).streaming !== false;
   if (wire === undefined) {
     const writing = write(target, request, stream, provider, facts, undefined);
-    return translatedCall(
-      endpoint,
-      provider,
-      writing,
-      stream,
-      facts.model,
-      translated(target, "canonical"),
-      writing.warnings,
-    );
+    return {
+      ...translatedCall(
+        endpoint,
+        provider,
+        writing,
+        stream,
+        facts.model,
+        translated(target, "canonical"),
+        writing.warnings,
+      ),
+      serviceTier: askedTier(request, writing),
+    };
   }
   const client = knownCodec(wire.dialect);
   const json = parseExact(asBuffer(wire.body).toString());
@@ -178,7 +185,15 @@ function translate(
     request: json,
   };
   const answers = translated(target, { codec: client, options });
-  return translatedCall(endpoint, provider, writing, stream, facts.model, answers, warnings);
+  return {
+    ...translatedCall(endpoint, provider, writing, stream, facts.model, answers, warnings),
+    serviceTier: askedTier(canonical, writing),
+  };
+}
+
+/** What of the tier in a request reaches the target. */
+function askedTier({ serviceTier }: GenerateRequest, { warnings }: RequestWriting): string | undefined {
+  return warnings.some(({ param }) => param === "service_tier") ? undefined : tierOfRequest(serviceTier);
 }
 
 function targetCodec({ codec, dialect }: Endpoint, provider: ProviderSettings): TargetCodec {

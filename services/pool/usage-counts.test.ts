@@ -7,7 +7,7 @@ import { openaiChat } from "@weir/dialect/openai-chat/codec";
 import { openaiResponses } from "@weir/dialect/openai-responses/codec";
 import { UsageSource } from "@weir/gen/weir/common/v1/usage_pb";
 import { expect, test } from "vitest";
-import { fromReading, totals } from "./usage-counts.ts";
+import { fromReading, inTier, totals } from "./usage-counts.ts";
 
 const chat = (usage: JsonObject) => ({
   choices: [{ index: 0, message: { role: "assistant", content: "hi" }, finish_reason: "stop" }],
@@ -70,7 +70,7 @@ test.each(cases.map(([codec, sound, unsound]) => [codec.name, codec, sound, unso
     const metered = (answer: JsonObject) => {
       const usage = codec.readAnswer(answer)?.usage;
       if (usage === undefined) throw new Error("the answer has no usage");
-      return fromReading(usage, () => totals(1, 1));
+      return fromReading(usage, () => totals(1, 1), undefined);
     };
     expect(metered(sound).source).toBe(UsageSource.REPORTED);
     expect(metered(unsound)).toMatchObject({
@@ -82,8 +82,20 @@ test.each(cases.map(([codec, sound, unsound]) => [codec.name, codec, sound, unso
 
 test("a total that nobody reported is counted, whatever the other is worth", () => {
   const { outputTokens: _, ...usage } = totals(9, 0);
-  expect(fromReading({ usage, sound: false }, () => totals(1, 2))).toMatchObject({
+  expect(fromReading({ usage, sound: false }, () => totals(1, 2), undefined)).toMatchObject({
     usage: { inputTokens: 9, outputTokens: 2 },
     source: UsageSource.COUNTED,
   });
+});
+
+test.each<[string, string | undefined, true | undefined, string | undefined, string | undefined, UsageSource]>([
+  ["the one that the provider names", "priority", undefined, "flex", "priority", UsageSource.REPORTED],
+  ["the standard one, as the provider says", undefined, true, "flex", undefined, UsageSource.REPORTED],
+  ["the one that was asked for, in doubt", undefined, undefined, "flex", "flex", UsageSource.ESTIMATED],
+  ["the standard one, where none was asked for", undefined, undefined, undefined, undefined, UsageSource.REPORTED],
+])("an attempt's tier is %s", (_, told, standardTier, asked, tier, source) => {
+  const usage = inTier(totals(9, 5), told);
+  const reading = standardTier === undefined ? { usage, sound: true } : { usage, sound: true, standardTier };
+  const metered = fromReading(reading, () => totals(1, 2), asked);
+  expect([metered.usage, metered.source]).toEqual([inTier(totals(9, 5), tier), source]);
 });

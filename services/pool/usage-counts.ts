@@ -16,6 +16,11 @@ export function totals(inputTokens: number, outputTokens: number): Usage {
   return { $typeName: "weir.common.v1.Usage", serverToolUses: {}, inputTokens, outputTokens };
 }
 
+/** The same counts in a tier; undefined: the standard one. */
+export function inTier(usage: Usage, serviceTier: string | undefined): Usage {
+  return serviceTier === undefined ? usage : { ...usage, serviceTier };
+}
+
 /**
  * The worst case of a call: no token is shorter than a byte.
  * @param maxOutputTokens over all choices; undefined when the client set no limit
@@ -29,12 +34,16 @@ export const unused: Metered = { usage: totals(0, 0), source: UsageSource.COUNTE
 
 /**
  * What a provider reported; a total that it left out is filled with what was counted, and the whole then is no better
- * than counted. Counts that contradict each other or the provider's own total are kept, and are no better than estimated.
+ * than counted. Counts that contradict each other or the provider's own total are kept, and are no better than estimated;
+ * nor are those of a provider that does not say in which tier it served what was asked for in another than the standard one.
+ * @param askedTier that tier, if the price knows it
  */
-export function fromReading(reading: UsageReading, counted: () => Usage): Metered {
-  const { usage, sound } = reading;
+export function fromReading(reading: UsageReading, counted: () => Usage, askedTier: string | undefined): Metered {
+  const { sound, standardTier = false } = reading;
+  const supposed = reading.usage.serviceTier !== undefined || standardTier ? undefined : askedTier;
+  const usage = inTier(reading.usage, supposed);
   if (usage.inputTokens !== undefined && usage.outputTokens !== undefined) {
-    return { usage, source: sound ? UsageSource.REPORTED : UsageSource.ESTIMATED };
+    return { usage, source: sound && supposed === undefined ? UsageSource.REPORTED : UsageSource.ESTIMATED };
   }
   return { usage: { ...counted(), ...usage }, source: UsageSource.COUNTED };
 }

@@ -5,6 +5,7 @@ import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { create } from "@bufbuild/protobuf";
+import { Role } from "@weir/gen/weir/common/v1/access_pb";
 import { UsageBatchSchema } from "@weir/gen/weir/metering/v1/usage_event_pb";
 import { createLog } from "@weir/kit/log";
 import { journalB, testEvent } from "@weir/metering/testing";
@@ -22,7 +23,10 @@ let weir: RunningServices;
 let ledger: pg.Pool;
 let key: string;
 
-/** Serves `flex` as asked, anything else in its standard tier, and counts as many tokens as the user's text says. */
+/**
+ * Serves `flex` as asked, anything else in its standard tier, and counts as many tokens as the user's text says. Asked for `silence`
+ * it does not say in which tier, and for `nothing` not even what it counted.
+ */
 const provider = createServer((request, response) => {
   const chunks: Buffer[] = [];
   request.on("data", (chunk: Buffer) => chunks.push(chunk));
@@ -31,7 +35,8 @@ const provider = createServer((request, response) => {
       service_tier?: string;
       messages: readonly { content: string }[];
     };
-    const [input = 0, cached = 0, output = 0] = (asked.messages[0]?.content ?? "").split(" ").map(Number);
+    const [counts = "", silence] = (asked.messages[0]?.content ?? "").split(", ");
+    const [input = 0, cached = 0, output = 0] = counts.split(" ").map(Number);
     const usage = {
       prompt_tokens: input,
       completion_tokens: output,
@@ -46,8 +51,8 @@ const provider = createServer((request, response) => {
         created: 1,
         model: "tiered",
         choices: [{ index: 0, message, logprobs: null, finish_reason: "stop" }],
-        usage,
-        service_tier: asked.service_tier === "flex" ? "flex" : "default",
+        ...(silence !== "nothing" && { usage }),
+        ...(silence === undefined && { service_tier: asked.service_tier === "flex" ? "flex" : "default" }),
       }),
     );
   });
@@ -116,6 +121,24 @@ const ask = (content: string, more: object) =>
     body: JSON.stringify({ model: "chat", messages: [{ role: "user", content }], ...more }),
   });
 
+/** The row of a call, which has a user of its own. */
+const rowOf = (user: string) =>
+  vi.waitFor(
+    async () => {
+      const { rows } = await ledger.query<{
+        attempt_id: string;
+        service_tier: string | null;
+        usage_source: string;
+        cost_nano_usd: string;
+      }>("select attempt_id, service_tier, usage_source, cost_nano_usd from attempt_details where end_user = $1", [
+        user,
+      ]);
+      expect(rows).toHaveLength(1);
+      return rows[0];
+    },
+    { timeout: 10_000, interval: 50 },
+  );
+
 test.each<[string, string, object, string | null, bigint]>([
   ["its rates", "1000 400 10", {}, null, 600n * 4_000n + 400n * 1_000n + 10n * 8_000n],
   ["rates of a long input, cached as before", "1001 400 10", {}, null, 601n * 6_000n + 400n * 1_000n + 10n * 12_000n],
@@ -135,18 +158,84 @@ test.each<[string, string, object, string | null, bigint]>([
   ],
 ])("an attempt costs %s, from the client to the ledger", async (name, content, more, tier, cost) => {
   expect((await ask(content, { ...more, user: name })).status).toBe(200);
-  const rows = await vi.waitFor(
+  expect(await rowOf(name)).toMatchObject({
+    service_tier: tier,
+    usage_source: "reported",
+    cost_nano_usd: String(cost),
+  });
+});
+
+test.each<[string, string, object, string | null, string, bigint]>([
+  ["asked for by name, is in doubt", "silence", { service_tier: "flex" }, "flex", "estimated", 10n * 2_000n + 4_000n],
+  [
+    "that the price does not know, is the standard one",
+    "silence",
+    { service_tier: "priority" },
+    null,
+    "reported",
+    48_000n,
+  ],
+  ["left to the provider, is the standard one", "silence", { service_tier: "auto" }, null, "reported", 48_000n],
+])("a tier of which the provider says nothing, %s", async (name, silence, more, tier, source, cost) => {
+  expect((await ask(`10 0 1, ${silence}`, { ...more, user: name })).status).toBe(200);
+  expect(await rowOf(name)).toMatchObject({ service_tier: tier, usage_source: source, cost_nano_usd: String(cost) });
+});
+
+test("an attempt whose provider counted nothing is counted, and costs as in the tier that was asked for", async () => {
+  expect((await ask("10 0 1, nothing", { service_tier: "flex", user: "counted" })).status).toBe(200);
+  expect(await rowOf("counted")).toMatchObject({ service_tier: "flex", usage_source: "counted" });
+});
+
+test("whoever changes the ledger through the edge stands in the audit log by its key", async () => {
+  const call = (secret: string, path: string, body?: object) =>
+    fetch(`${weir.url}${path}`, {
+      method: body === undefined ? "GET" : "POST",
+      headers: { authorization: `Bearer ${secret}`, "content-type": "application/json" },
+      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+    });
+  const roles = { role: Role.ADMIN, everyTenant: true };
+  const admin = await weir.clients.accounts.createKey({ tenant: "tenants/default", ...roles });
+  const local = await weir.clients.accounts.createKey({ tenant: "tenants/default", role: Role.OWNER });
+  expect((await ask("10 0 1, nothing", { user: "trued up" })).status).toBe(200);
+  await rowOf("trued up");
+  const day = new Date().toISOString().slice(0, 10);
+  const trueUp = { provider: "acme", model: "tiered", day, counts: { inputTokens: "100000" } };
+  await vi.waitFor(async () => expect((await call(local.secret, "/v1/ledger:trueUp", trueUp)).status).toBe(403), {
+    timeout: 5_000,
+  });
+  const answer = await vi.waitFor(
     async () => {
-      const found = await ledger.query<{ service_tier: string | null; cost_nano_usd: string }>(
-        "select service_tier, cost_nano_usd from attempt_details where end_user = $1",
-        [name],
-      );
-      expect(found.rows).toHaveLength(1);
-      return found.rows;
+      const response = await call(admin.secret, "/v1/ledger:trueUp", trueUp);
+      expect(response.status).toBe(200);
+      return (await response.json()) as { adjustedCount?: string };
     },
-    { timeout: 10_000, interval: 50 },
+    { timeout: 5_000 },
   );
-  expect(rows).toEqual([{ service_tier: tier, cost_nano_usd: String(cost) }]);
+  expect(Number(answer.adjustedCount)).toBeGreaterThan(0);
+  const listed = await call(admin.secret, "/v1/ledger:rerate", { asOf: new Date(Date.now() - 1).toISOString() });
+  expect(await listed.json()).toMatchObject({ attemptCount: expect.any(String) });
+  const id = admin.key?.name.slice("keys/".length);
+  await vi.waitFor(
+    async () => {
+      const log = await call(admin.secret, "/v1/auditRecords?action=ledger.*");
+      const { auditRecords } = (await log.json()) as { auditRecords: object[] };
+      // Refusals are counted for a second or two before they are written.
+      expect(auditRecords).toMatchObject(
+        expect.arrayContaining([
+          expect.objectContaining({
+            action: "ledger.true_up",
+            actor: { kind: "AUDIT_ACTOR_KIND_CALLER", key: id, role: "ROLE_ADMIN", tenant: "default" },
+            requestId: expect.stringMatching(/^req_/),
+          }),
+          expect.objectContaining({
+            action: "ledger.true_up",
+            refusal: expect.objectContaining({ reason: "FORBIDDEN" }),
+          }),
+        ]),
+      );
+    },
+    { timeout: 10_000, interval: 200 },
+  );
 });
 
 test("usage that contradicts what stands in the ledger shows in the gateway's health, and stays aside", async () => {

@@ -1,7 +1,7 @@
 import type { Usage } from "@weir/gen/weir/common/v1/usage_pb";
 import type { UsageReading } from "../codec.ts";
 import { isObject, type JsonObject } from "../json.ts";
-import { tierOfUsage } from "../service-tier.ts";
+import { readingIn } from "../service-tier.ts";
 
 const tokensMax = 0xffff_ffff;
 
@@ -56,9 +56,7 @@ export function readUsage(json: unknown): UsageReading | undefined {
     const uses = name.endsWith(usesSuffix) ? count(value) : undefined;
     if (uses !== undefined && uses > 0) usage.serverToolUses[name.slice(0, -usesSuffix.length)] = uses;
   }
-  const serviceTier = tierOfUsage(json["service_tier"]);
-  if (serviceTier !== undefined) usage.serviceTier = serviceTier;
-  return { usage, sound };
+  return readingIn(json["service_tier"], usage, sound);
 }
 
 const usesSuffix = "_requests";

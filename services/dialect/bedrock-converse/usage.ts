@@ -1,7 +1,7 @@
 import type { Usage } from "@weir/gen/weir/common/v1/usage_pb";
 import type { UsageReading } from "../codec.ts";
 import { isObject, type JsonObject } from "../json.ts";
-import { tierOfUsage } from "../service-tier.ts";
+import { readingIn } from "../service-tier.ts";
 import { readCount } from "./members.ts";
 
 /**
@@ -46,9 +46,7 @@ export function readUsage(json: unknown, tier?: unknown): UsageReading | undefin
   if (written !== undefined) usage.cacheWriteTokens = written;
   if (writes !== undefined && writes.long <= (written ?? 0)) usage.cacheWriteLongTokens = writes.long;
   if (outputTokens !== undefined) usage.outputTokens = outputTokens;
-  const serviceTier = tierOfUsage(isObject(tier) ? tier["type"] : undefined);
-  if (serviceTier !== undefined) usage.serviceTier = serviceTier;
-  return { usage, sound };
+  return readingIn(isObject(tier) ? tier["type"] : undefined, usage, sound);
 }
 
 type Count = (value: unknown) => number | undefined;

@@ -3,9 +3,10 @@ import { invalid } from "../faults.ts";
 import { isJsonObject, readList, readObject, readWhole, required } from "../fields.ts";
 import type { JsonObject } from "../json.ts";
 import { choicesMax, outputTokensMax } from "./generation-reader.ts";
+import { tierOfRequest } from "../service-tier.ts";
 import { memberNames, sortMembers } from "./members.ts";
 
-const bodyNames = memberNames("contents generationConfig");
+const bodyNames = memberNames("contents generationConfig serviceTier");
 const configNames = memberNames("candidateCount maxOutputTokens");
 const roles: ReadonlySet<unknown> = new Set([undefined, null, "", "user", "model", "function"]);
 
@@ -14,16 +15,18 @@ const roles: ReadonlySet<unknown> = new Set([undefined, null, "", "user", "model
  * @throws WeirError INVALID_REQUEST with `param`
  */
 export function readEnvelope(body: JsonObject): Envelope {
-  const { contents, generationConfig } = sortMembers(body, bodyNames, "").known;
+  const { contents, generationConfig, serviceTier } = sortMembers(body, bodyNames, "").known;
   checkContents(contents);
   const config = readObject(generationConfig, "generationConfig") ?? {};
   const { candidateCount, maxOutputTokens } = sortMembers(config, configNames, "generationConfig").known;
   const choiceCount = readWhole(candidateCount, "generationConfig.candidateCount", 1, choicesMax) ?? 1;
   const perChoice = readWhole(maxOutputTokens, "generationConfig.maxOutputTokens", 1, outputTokensMax);
+  const tier = tierOfRequest(serviceTier);
   return {
     includeUsage: true,
     choiceCount,
     ...(perChoice === undefined ? {} : { maxOutputTokens: perChoice * choiceCount }),
+    ...(tier === undefined ? {} : { serviceTier: tier }),
   };
 }
 

@@ -25,6 +25,7 @@ test("every count has its place: thoughts are added to the output, results of to
     }),
   ).toEqual({
     sound: true,
+    standardTier: true,
     usage: {
       ...nothing,
       inputTokens: 120,

@@ -1,7 +1,7 @@
 import type { Usage } from "@weir/gen/weir/common/v1/usage_pb";
 import type { UsageReading } from "../codec.ts";
 import { isObject, type JsonObject } from "../json.ts";
-import { tierOfUsage } from "../service-tier.ts";
+import { readingIn } from "../service-tier.ts";
 
 const tokensMax = 0xffff_ffff;
 
@@ -49,22 +49,21 @@ export function readUsage(json: unknown): UsageReading | undefined {
   const outputDetails = [json["candidatesTokensDetails"]];
   set("audioOutputTokens", count(modalityTokens(outputDetails, "AUDIO"), outputTokens));
   set("imageOutputTokens", count(modalityTokens(outputDetails, "IMAGE"), outputTokens));
-  const serviceTier = servedTier(json);
-  if (serviceTier !== undefined) usage.serviceTier = serviceTier;
-  return { usage, sound };
+  return readingIn(servedTier(json), usage, sound);
 }
 
 /**
  * The Gemini API says `flex`, `standard` or `priority` as `serviceTier`; Vertex AI says it as `trafficType`.
  * https://googleapis.github.io/js-genai/release_docs/interfaces/types.UsageMetadata.html
  */
-function servedTier({ serviceTier, trafficType }: JsonObject): string | undefined {
-  const named = serviceTier === "unspecified" ? undefined : tierOfUsage(serviceTier);
-  return named ?? (typeof trafficType === "string" ? tierByTrafficType.get(trafficType) : undefined);
+function servedTier({ serviceTier, trafficType }: JsonObject): unknown {
+  return typeof serviceTier === "string" && serviceTier !== "unspecified"
+    ? serviceTier
+    : tierByTrafficType.get(trafficType);
 }
 
-/** `ON_DEMAND` is the standard one. */
-const tierByTrafficType: ReadonlyMap<string, string> = new Map([
+const tierByTrafficType: ReadonlyMap<unknown, string> = new Map([
+  ["ON_DEMAND", "standard"],
   ["ON_DEMAND_FLEX", "flex"],
   ["ON_DEMAND_PRIORITY", "priority"],
   ["ON_DEMAND_OFFPEAK", "offpeak"],

@@ -3,6 +3,7 @@ import type { Envelope } from "../codec.ts";
 import { invalid } from "../faults.ts";
 import { readFlag, readText, readWhole } from "../fields.ts";
 import { isObject, type JsonObject } from "../json.ts";
+import { tierOfRequest } from "../service-tier.ts";
 
 const modelLengthMax = 512;
 const userLengthMax = 256;
@@ -36,6 +37,7 @@ export function readEnvelope(body: JsonObject): ChatEnvelope {
   const choiceCount = readChoiceCount(body) ?? 1;
   const perChoice = Math.max(readTokens(body, "max_tokens") ?? 0, readTokens(body, "max_completion_tokens") ?? 0);
   const user = readUser(body, "safety_identifier") ?? readUser(body, "user");
+  const serviceTier = tierOfRequest(body["service_tier"]);
   return {
     model,
     stream,
@@ -43,6 +45,7 @@ export function readEnvelope(body: JsonObject): ChatEnvelope {
     ...(perChoice > 0 ? { maxOutputTokens: perChoice * choiceCount } : {}),
     choiceCount,
     ...(user === undefined ? {} : { user }),
+    ...(serviceTier === undefined ? {} : { serviceTier }),
   };
 }
 

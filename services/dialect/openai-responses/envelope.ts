@@ -1,6 +1,7 @@
 import type { Envelope } from "../codec.ts";
 import { invalid } from "../faults.ts";
 import type { JsonObject } from "../json.ts";
+import { tierOfRequest } from "../service-tier.ts";
 import { readBoolean, readText, readWhole } from "./checks.ts";
 
 const modelLengthMax = 512;
@@ -15,6 +16,7 @@ export function readEnvelope(body: JsonObject): Envelope {
   }
   const maxOutputTokens = readMaxOutputTokens(body);
   const user = readUser(body);
+  const serviceTier = tierOfRequest(body["service_tier"]);
   return {
     model: readModel(body),
     stream: readBoolean(body["stream"], "stream") ?? false,
@@ -22,6 +24,7 @@ export function readEnvelope(body: JsonObject): Envelope {
     ...(maxOutputTokens === undefined ? {} : { maxOutputTokens }),
     choiceCount: 1,
     ...(user === "" ? {} : { user }),
+    ...(serviceTier === undefined ? {} : { serviceTier }),
   };
 }
 

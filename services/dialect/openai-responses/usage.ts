@@ -1,7 +1,7 @@
 import type { Usage } from "@weir/gen/weir/common/v1/usage_pb";
 import type { UsageReading } from "../codec.ts";
 import { isObject, type JsonObject } from "../json.ts";
-import { tierOfUsage } from "../service-tier.ts";
+import { readingIn } from "../service-tier.ts";
 
 const tokensMax = 0xffff_ffff;
 
@@ -48,9 +48,7 @@ export function readUsage(response: JsonObject): UsageReading | undefined {
   set("reasoningTokens", count(outputDetails["reasoning_tokens"], outputTokens));
   set("audioOutputTokens", count(outputDetails["audio_tokens"], outputTokens));
   set("imageOutputTokens", count(outputDetails["image_tokens"], outputTokens));
-  const serviceTier = tierOfUsage(response["service_tier"]);
-  if (serviceTier !== undefined) usage.serviceTier = serviceTier;
-  return { usage, sound };
+  return readingIn(response["service_tier"], usage, sound);
 }
 
 type UsageCount = Exclude<keyof Usage, "$typeName" | "$unknown" | "serverToolUses" | "serviceTier">;

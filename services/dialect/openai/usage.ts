@@ -1,7 +1,7 @@
 import type { Usage } from "@weir/gen/weir/common/v1/usage_pb";
 import type { UsageReading } from "../codec.ts";
 import { isObject, type JsonObject } from "../json.ts";
-import { tierOfUsage } from "../service-tier.ts";
+import { readingIn } from "../service-tier.ts";
 
 const tokensMax = 0xffff_ffff;
 
@@ -63,9 +63,7 @@ export function readUsage(json: unknown, tier?: unknown): UsageReading | undefin
   set("imageOutputTokens", count(outputDetails["image_tokens"], outputTokens));
   set("acceptedPredictionTokens", count(outputDetails["accepted_prediction_tokens"], outputTokens));
   set("rejectedPredictionTokens", count(outputDetails["rejected_prediction_tokens"], outputTokens));
-  const serviceTier = tierOfUsage(tier);
-  if (serviceTier !== undefined) usage.serviceTier = serviceTier;
-  return { usage, sound };
+  return readingIn(tier, usage, sound);
 }
 
 /**
