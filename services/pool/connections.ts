@@ -19,6 +19,9 @@ const connectTimeoutMs = 30_000;
 // uvicorn's servers wait 5 s, the load balancers of hosted providers 60 s and more. A server's own `Keep-Alive` goes first.
 const idleTimeoutMs = { "http:": 4_000, "https:": 30_000 } as const;
 
+/** Passed on to node:net and node:tls. A connection reads so far ahead of an answer that is held back; the read that goes beyond comes on top. */
+const socketOptions = { keepAlive: true, highWaterMark: 16 * 1024 };
+
 /** HTTP/1.1 only, TLS verified, no proxy from the environment, no redirects followed. */
 export function createConnections(): Connections {
   const pools = new Map<string, Pool>();
@@ -33,6 +36,7 @@ export function createConnections(): Connections {
           pipelining: 1,
           allowH2: false,
           connectTimeout: connectTimeoutMs,
+          connect: socketOptions,
           keepAliveTimeout: origin.startsWith("https:") ? idleTimeoutMs["https:"] : idleTimeoutMs["http:"],
           // Attempts have timers of their own.
           headersTimeout: 0,

@@ -8,6 +8,7 @@ import { WeirError } from "@weir/kit/weir-error";
 import type { Alarms } from "../alarms.ts";
 import type { Address } from "../config.ts";
 import { Exchange, type HeaderList } from "./exchange.ts";
+import { createLateHeads } from "./late-heads.ts";
 import { sourceOf } from "./source.ts";
 
 /** What a server does with requests. */
@@ -53,14 +54,16 @@ export interface HttpServer {
   close(): Promise<void>;
 }
 
-/** Time for the head of a request. */
+/** Time for the head of a request, or more while many are late. */
 const headersTimeoutMs = 30_000;
 /** Time for the whole of a request, its body included. */
 const requestTimeoutMs = 300_000;
 /** Longer than the 60 s of common load balancers, so that they close first and never meet a closed connection. */
 const keepAliveMs = 75_000;
-/** Short, so that connections which came together, and are late together, are not all refused in one turn of the event loop. */
-const checkIntervalMs = 20;
+/** How often node:http looks for requests that take too long; it looks through all connections then. */
+const checkIntervalMs = 500;
+/** What may wait for a client, or for a handler, in a socket's own buffers, before more is held back. */
+const socketBytesMax = 16_384;
 const headerBytesMax = 16_384;
 const connectionsMax = 20_000;
 /** Requests that one connection may have open at once, by sending them before the answers came. */
@@ -75,7 +78,7 @@ interface Connection {
   readonly open: Set<Exchange>;
   /** When it came, or had its last answer; monotonic. */
   usedMs: number;
-  /** What came is no HTTP; the connection is on its way out. */
+  /** What came is no HTTP, or too much at once: the connection is on its way out, and no request is taken from it any more. */
   broken: boolean;
 }
 
@@ -113,8 +116,9 @@ export function createHttpServer(deps: ServerDeps): HttpServer {
     upgradeHead?: Buffer,
   ): void {
     const connection = connections.get(request.socket);
-    // It was refused, and has been told so.
+    // It was refused, and is told so.
     if (connection?.broken) return;
+    lateHeads.delete(request.socket);
     const exchange = new Exchange(
       host,
       request,
@@ -128,6 +132,9 @@ export function createHttpServer(deps: ServerDeps): HttpServer {
     alarms.add(exchange);
     connection?.open.add(exchange);
     if (connection === undefined || connection.open.size > pipelinedMax) {
+      // Refusing each of thousands would fill the socket, which then is not read any more, not even of its client's leaving.
+      if (connection !== undefined) connection.broken = true;
+      exchange.isLast = true;
       exchange.fail(new WeirError(ErrorReason.OVERLOADED, { retryAfterMs: 1_000 }));
       return;
     }
@@ -146,12 +153,21 @@ export function createHttpServer(deps: ServerDeps): HttpServer {
     keepAliveTimeout: keepAliveMs,
     connectionsCheckingInterval: checkIntervalMs,
     insecureHTTPParser: false,
+    highWaterMark: socketBytesMax,
     // Node would answer without a body and without our headers.
     requireHostHeader: false,
     // Whoever asks for another protocol is answered as if it had not.
     shouldUpgradeCallback: asksForWebSocket,
   });
   server.maxConnections = connectionsMax;
+  const lateHeads = createLateHeads({
+    clock,
+    end(socket) {
+      const error = new WeirError(ErrorReason.REQUEST_TIMEOUT);
+      refuse(socket, error, error.row.openai.status);
+    },
+    urgentCount: () => connections.size - connectionsMax / 2,
+  });
   server.on("connection", (socket: Socket) => {
     const connection: Connection = { open: new Set(), usedMs: clock.monotonic(), broken: false };
     connections.set(socket, connection);
@@ -160,6 +176,7 @@ export function createHttpServer(deps: ServerDeps): HttpServer {
     countBySource.set(source, count);
     socket.on("close", () => {
       connections.delete(socket);
+      lateHeads.delete(socket);
       const left = (countBySource.get(source) ?? 1) - 1;
       if (left === 0) countBySource.delete(source);
       else countBySource.set(source, left);
@@ -203,7 +220,8 @@ export function createHttpServer(deps: ServerDeps): HttpServer {
     }
     const [open] = connection?.open ?? [];
     if (open === undefined) {
-      refuse(socket, answer.error, answer.status);
+      if (error.code === timeoutCode) lateHeads.add(socket);
+      else refuse(socket, answer.error, answer.status);
     } else if (connection?.open.size === 1 && !open.request.complete) {
       // It is the body of the one request under way that came too slowly or not as HTTP.
       connection.broken = true;
@@ -219,6 +237,7 @@ export function createHttpServer(deps: ServerDeps): HttpServer {
   function refuse(socket: Duplex, error: WeirError, status: number): void {
     const connection = connections.get(socket);
     if (connection !== undefined) connection.broken = true;
+    lateHeads.delete(socket);
     if (!socket.writable) {
       socket.destroy();
       return;
@@ -276,10 +295,12 @@ function asksForWebSocket({ headers, httpVersionMinor }: IncomingMessage): boole
   return headers.upgrade?.toLowerCase() === "websocket" && httpVersionMinor === 1;
 }
 
+const timeoutCode = "ERR_HTTP_REQUEST_TIMEOUT";
+
 /** Undefined: there is nobody to answer. */
 function describeParserError(code: string | undefined): { error: WeirError; status: number } | undefined {
   if (code === undefined || code === "ECONNRESET" || code === "EPIPE" || code === "ETIMEDOUT") return undefined;
-  if (code === "ERR_HTTP_REQUEST_TIMEOUT") {
+  if (code === timeoutCode) {
     const error = new WeirError(ErrorReason.REQUEST_TIMEOUT);
     return { error, status: error.row.openai.status };
   }
