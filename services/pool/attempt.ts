@@ -95,8 +95,8 @@ export interface AttemptEnd extends Metered {
   readonly sound: boolean;
 }
 
-/** Bytes of a stream that may wait for the reader before the provider's connection is not read any more. */
-const unreadBytesMax = 64 * 1024;
+/** Bytes of a stream that may wait for the reader before the provider's connection is not read any more; one read, or one event, beyond. */
+const unreadBytesMax = 16 * 1024;
 /** Bytes that a stream may send before any content. */
 const heldBytesMax = 1024 * 1024;
 const answerBytesMax = 32 * 1024 * 1024;
