@@ -31,7 +31,7 @@ const whole = `${part("file", "a\r\n--Bx\r\n--\r\n", '; filename="a; name=\\"mod
 test("bytes pass as they are but for the model, wherever they are cut", () => {
   const plain = `${part("file", "a\r\n--\r\n-B\r\n", '; filename="a.wav"')}${part("model", "whisper-1")}${part("n", "2")}--B--\r\n`;
   const expected = { bytes: plain.replace("whisper-1", "<<whisper-1>>"), fields: { n: "2" } };
-  expect(read(plain)).toEqual(expected);
+  for (let at = 0; at <= plain.length; at += 1) expect(read(plain, [at])).toEqual(expected);
   fc.assert(
     fc.property(fc.array(fc.integer({ min: 1, max: 30 }), { maxLength: 60 }), (sizes) => {
       expect(read(plain, sizes)).toEqual(expected);

@@ -83,10 +83,10 @@ export class MultipartReader {
       case "content":
         return this.readContent();
       case "epilogue":
-        this.epilogueBytes += this.rest.length;
-        if (this.epilogueBytes > 2 || !"\r\n".startsWith(this.rest.toString("latin1"))) {
+        if (!"\r\n".slice(this.epilogueBytes).startsWith(this.rest.toString("latin1"))) {
           throw invalid("Something follows the last boundary of the multipart body.");
         }
+        this.epilogueBytes += this.rest.length;
         this.pass(this.rest.length);
         return false;
     }
