@@ -9,6 +9,7 @@ import type {
   MessageShape,
 } from "@bufbuild/protobuf";
 import type { HandlerContext, ServiceImpl } from "@connectrpc/connect";
+import type { CallSignal } from "./call-signal.ts";
 import type { ReplyStream } from "./reply-stream.ts";
 
 /** Metadata of a call: lower-case names; values of names that end in `-bin` are base64. */
@@ -49,7 +50,7 @@ export function callMetadata(
 /** What a caller may say about one call. */
 export interface CallOptions {
   /** Gives the call up when it fires; the other side learns within one turn of the event loop. */
-  readonly signal?: AbortSignal | undefined;
+  readonly signal?: CallSignal | undefined;
   /**
    * Time for the whole call, in milliseconds. When it has passed, the call fails with DEADLINE_EXCEEDED. The other
    * side is told that time less a margin to answer in.

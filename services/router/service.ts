@@ -9,6 +9,8 @@ import type { PassthroughService } from "@weir/gen/weir/passthrough/v1/passthrou
 import type { AttemptService } from "@weir/gen/weir/routing/v1/attempt_service_pb";
 import {
   CircuitState as CircuitStateMessage,
+  type ListRoutesResponse,
+  ListRoutesResponseSchema,
   type RouteService,
   RouteSchema,
   TargetHealthSchema,
@@ -92,6 +94,9 @@ export function createRouter(deps: RouterDeps): Router {
     metrics,
   };
 
+  /** The answer to ListRoutes until the routes change; shared, never changed. */
+  let listed: { readonly snapshot: RoutingSnapshot; readonly answer: ListRoutesResponse } | undefined;
+
   return {
     passthrough: {
       forward: (requests, context) =>
@@ -144,11 +149,8 @@ export function createRouter(deps: RouterDeps): Router {
     routes: {
       listRoutes() {
         const snapshot = routing();
-        const all = [...snapshot.exact.values(), ...snapshot.prefixes.map(({ route }) => route)];
-        const routes = all
-          .map((route) => routeMessage(route.alias, route, route.targets, snapshot))
-          .sort((a, b) => (a.name < b.name ? -1 : 1));
-        return { routes };
+        if (listed?.snapshot !== snapshot) listed = { snapshot, answer: routeList(snapshot) };
+        return listed.answer;
       },
 
       getRoute({ name }) {
@@ -190,6 +192,15 @@ function metadataBelow(context: HandlerContext, traceParent: string | undefined)
     traceParent,
     traceParent === undefined ? undefined : requestMetadata(context, metadataNames.traceState),
   );
+}
+
+/** All routes, by name. */
+function routeList(snapshot: RoutingSnapshot): ListRoutesResponse {
+  const all = [...snapshot.exact.values(), ...snapshot.prefixes.map(({ route }) => route)];
+  const routes = all
+    .map((route) => routeMessage(route.alias, route, route.targets, snapshot))
+    .sort((a, b) => (a.name < b.name ? -1 : 1));
+  return create(ListRoutesResponseSchema, { routes });
 }
 
 function routeMessage(alias: string, route: Route, targets: readonly RouteTarget[], snapshot: RoutingSnapshot) {

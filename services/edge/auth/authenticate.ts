@@ -42,7 +42,7 @@ export function createAuthenticator(deps: AuthenticatorDeps): Authenticate {
     if (text === undefined || text.length > textLengthMax) throw new WeirError(ErrorReason.API_KEY_INVALID);
     const caller = recognise(text);
     if (caller !== undefined) {
-      if (clock.now() < caller.expireMs) return caller;
+      if (caller.expireMs === Number.POSITIVE_INFINITY || clock.now() < caller.expireMs) return caller;
       throw new CallerRefused(caller, ErrorReason.API_KEY_INVALID, "expired");
     }
     if (!keys.isFresh) throw unknownYet();

@@ -57,7 +57,8 @@ export function createModelRules(): ReadonlyMap<string, MethodRule> {
         async unary(message, facts, relay) {
           const { mayCall } = callerOf(facts);
           const answer = (await relay(message, facts)) as ListRoutesResponse;
-          return { ...answer, routes: answer.routes.filter((route) => mayCall(route.alias)) } as ListRoutesResponse;
+          const routes = answer.routes.filter((route) => mayCall(route.alias));
+          return routes.length === answer.routes.length ? answer : { ...answer, routes };
         },
       },
     ],

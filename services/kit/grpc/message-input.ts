@@ -1,7 +1,7 @@
 import { Code } from "@connectrpc/connect";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import { LinkFault } from "../link/fault.ts";
-import { MessageSplitter } from "../link/message-splitter.ts";
+import { MessageSplitter, prefixBytes } from "../link/message-splitter.ts";
 import { requestTooLarge } from "../serving.ts";
 import { WeirError } from "../weir-error.ts";
 import { type MessageRoom, type Packing, unknownPacking, unpack } from "./unpack.ts";
@@ -28,7 +28,8 @@ export class MessageInput {
   private readonly bytesMax: number;
   private readonly packing: Packing | undefined;
   private readonly taker: MessageTaker;
-  private readonly splitter: MessageSplitter;
+  /** Made for the first bytes that are not one message. */
+  private splitter: MessageSplitter | undefined;
   /** Behind the one that is being unpacked. */
   private waiting: Waiting[] | undefined;
   private unpacking = false;
@@ -43,11 +44,6 @@ export class MessageInput {
     this.bytesMax = bytesMax;
     this.packing = packing;
     this.taker = taker;
-    const split = (bytes: Buffer, isPacked: boolean): void => {
-      if (!isPacked && !this.unpacking) this.give(bytes);
-      else this.unpackInTurn({ bytes, isPacked });
-    };
-    this.splitter = new MessageSplitter(bytesMax, split, packing !== undefined);
   }
 
   /** Whether more bytes would only wait. */
@@ -57,12 +53,17 @@ export class MessageInput {
 
   /** Whether nothing is kept of what came. */
   get isEmpty(): boolean {
-    return !this.unpacking && this.splitter.isBetween;
+    return !this.unpacking && this.isBetween;
   }
 
   write(chunk: Buffer): void {
     if (this.failed) return;
+    if (this.splitter === undefined && isOneMessage(chunk, this.bytesMax)) {
+      this.give(chunk.subarray(prefixBytes));
+      return;
+    }
     try {
+      this.splitter ??= this.createSplitter();
       this.splitter.write(chunk);
     } catch (thrown) {
       if (!(thrown instanceof LinkFault)) throw thrown;
@@ -73,8 +74,21 @@ export class MessageInput {
   end(): void {
     this.ended = true;
     if (this.unpacking || this.failed) return;
-    if (this.splitter.isBetween) this.taker.receivedAll();
+    if (this.isBetween) this.taker.receivedAll();
     else this.fail(new WeirError(ErrorReason.INVALID_REQUEST, { text: "A message breaks off." }));
+  }
+
+  /** Whether no message has begun that is not whole. */
+  private get isBetween(): boolean {
+    return this.splitter?.isBetween ?? true;
+  }
+
+  private createSplitter(): MessageSplitter {
+    const split = (bytes: Buffer, isPacked: boolean): void => {
+      if (!isPacked && !this.unpacking) this.give(bytes);
+      else this.unpackInTurn({ bytes, isPacked });
+    };
+    return new MessageSplitter(this.bytesMax, split, this.packing !== undefined);
   }
 
   private give(message: Buffer): void {
@@ -114,4 +128,10 @@ export class MessageInput {
       taker.unpacked();
     });
   }
+}
+
+/** Whether bytes are one message that is not compressed, as most requests are. */
+function isOneMessage(chunk: Buffer, bytesMax: number): boolean {
+  const length = chunk.length - prefixBytes;
+  return length >= 0 && length <= bytesMax && chunk[0] === 0 && chunk.readUInt32BE(1) === length;
 }

@@ -179,9 +179,11 @@ export class Taking {
   }
 
   private correct(kind: "requests" | "tokens" | "concurrent", used: number): void {
-    const nowMs = this.clock.monotonic();
+    let nowMs: number | undefined;
     this.counters.forEach((counter, index) => {
-      if (counter.limit.kind === kind) counter.settle(nowMs, this.takenMs, this.taken[index] as number, used);
+      if (counter.limit.kind !== kind) return;
+      nowMs ??= this.clock.monotonic();
+      counter.settle(nowMs, this.takenMs, this.taken[index] as number, used);
     });
   }
 }

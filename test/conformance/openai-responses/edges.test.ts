@@ -215,10 +215,11 @@ test("a client that leaves while its history is looked up causes no call", async
     getHistory: (_, { signal } = {}) => {
       asked += 1;
       return new Promise((__, reject) => {
-        signal?.addEventListener("abort", () => {
+        const handleEvent = () => {
           left = true;
           reject(new CallCancelled());
-        });
+        };
+        signal?.addEventListener("abort", { handleEvent });
       });
     },
   };
