@@ -107,6 +107,7 @@ export function createPort({ tls, gate, clock, onStream, onTick }: PortOptions):
       standing: standingOf(tls, certificate),
       retireMs: clock.monotonic() + ageMs,
       busyMs: clock.monotonic(),
+      wasCalled: false,
       openCalls: 0,
       askedMs: clock.monotonic(),
       isAsked: false,
@@ -114,7 +115,7 @@ export function createPort({ tls, gate, clock, onStream, onTick }: PortOptions):
     connections.add(connection);
     session.setLocalWindowSize(http2WindowBytes);
     session.on("stream", (stream, headers) => {
-      connection.busyMs = clock.monotonic();
+      connection.wasCalled = true;
       onStream(stream, headers, connection);
     });
     session.on("close", () => connections.delete(connection));
@@ -128,7 +129,8 @@ export function createPort({ tls, gate, clock, onStream, onTick }: PortOptions):
     const nowMs = clock.monotonic();
     for (const connection of connections) {
       const { session, openCalls, askedMs, isAsked, retireMs } = connection;
-      if (openCalls > 0) connection.busyMs = nowMs;
+      if (openCalls > 0 || connection.wasCalled) connection.busyMs = nowMs;
+      connection.wasCalled = false;
       if (isAsked && nowMs - askedMs >= keepaliveTimeoutMs) {
         cut(connection);
       } else {
@@ -176,8 +178,9 @@ interface OpenConnection extends Connection {
   readonly socket: Socket;
   /** From when on it takes no more calls. */
   readonly retireMs: number;
-  /** When it was last known to have a call. */
+  /** When it was last known to have a call, and whether one has come since somebody looked. */
   busyMs: number;
+  wasCalled: boolean;
   /** When it was last asked for a sign of life, and whether it still owes one. */
   askedMs: number;
   isAsked: boolean;
