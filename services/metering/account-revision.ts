@@ -1,5 +1,5 @@
-import { sql } from "drizzle-orm";
 import type { NodePgDatabase } from "drizzle-orm/node-postgres";
+import { sql } from "./drizzle.ts";
 import { accountRevision } from "./schema.ts";
 
 /** Takes the next revision; others who want one wait until this transaction ends. */

@@ -1,7 +1,7 @@
 import { create } from "@bufbuild/protobuf";
 import { type Timestamp, TimestampSchema } from "@bufbuild/protobuf/wkt";
 import { type Attempt, AttemptSchema } from "@weir/gen/weir/metering/v1/usage_service_pb";
-import { sql } from "drizzle-orm";
+import { sql } from "./drizzle.ts";
 import { attemptsAsAdjusted } from "./attempts-as-adjusted.ts";
 import type { Rows } from "./database.ts";
 import { attempts } from "./schema.ts";

@@ -1,5 +1,6 @@
 import { CostDimension } from "@weir/gen/weir/metering/v1/usage_service_pb";
-import { type SQL, sql } from "drizzle-orm";
+import type { SQL } from "drizzle-orm";
+import { sql } from "./drizzle.ts";
 import { attemptsAsAdjusted } from "./attempts-as-adjusted.ts";
 import type { Rows } from "./database.ts";
 import { attempts } from "./schema.ts";

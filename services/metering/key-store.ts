@@ -1,7 +1,8 @@
-import { and, asc, desc, eq, gt, isNull, or, type SQL, sql } from "drizzle-orm";
-import { drizzle, type NodePgDatabase } from "drizzle-orm/node-postgres";
+import type { SQL } from "drizzle-orm";
+import type { NodePgDatabase } from "drizzle-orm/node-postgres";
 import type { PgUpdateSetSource } from "drizzle-orm/pg-core";
 import type { ClientBase } from "pg";
+import { and, asc, desc, drizzle, eq, gt, isNull, or, sql } from "./drizzle.ts";
 import { nextRevision } from "./account-revision.ts";
 import { changesBetween, type Deed, recordDeed } from "./audit-store.ts";
 import { type Confinement, rowsFor } from "./confinement.ts";

@@ -1,4 +1,4 @@
-import { and, asc, gt } from "drizzle-orm";
+import { and, asc, gt } from "./drizzle.ts";
 import { isLive, type KeyRow } from "./key-store.ts";
 import type { Database } from "./database.ts";
 import { accountRevision, keys } from "./schema.ts";

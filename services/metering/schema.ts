@@ -13,7 +13,7 @@ import {
   text,
   timestamp,
   uuid,
-} from "drizzle-orm/pg-core";
+} from "./drizzle.ts";
 
 // The tables as queries see them; migrations/ makes them, and schema.test.ts compares the two.
 

@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
-import { eq } from "drizzle-orm";
 import type { ClientBase } from "pg";
+import { eq } from "./drizzle.ts";
 import { type ArrayColumn, arrayParameters, unnested } from "./arrays.ts";
 import { type BudgetNews, settleBudgets } from "./budgets/settlement.ts";
 import { type Database, sqlState } from "./database.ts";

@@ -1,5 +1,5 @@
-import { and, asc, eq, gt, isNull } from "drizzle-orm";
-import { drizzle, type NodePgDatabase } from "drizzle-orm/node-postgres";
+import type { NodePgDatabase } from "drizzle-orm/node-postgres";
+import { and, asc, drizzle, eq, gt, isNull } from "./drizzle.ts";
 import { nextRevision } from "./account-revision.ts";
 import { changesBetween, type Deed, recordDeed } from "./audit-store.ts";
 import { type Confinement, rowsFor } from "./confinement.ts";

@@ -1,5 +1,4 @@
-import { asc, eq, gt } from "drizzle-orm";
-import { drizzle } from "drizzle-orm/node-postgres";
+import { asc, drizzle, eq, gt } from "./drizzle.ts";
 import { nextRevision } from "./account-revision.ts";
 import { changesBetween, recordDeed } from "./audit-store.ts";
 import { type Confinement, rowsFor } from "./confinement.ts";

@@ -1,7 +1,8 @@
 import { type Timestamp, timestampMs } from "@bufbuild/protobuf/wkt";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import { WeirError } from "@weir/kit/weir-error";
-import { and, gte, lt, type SQL, sql } from "drizzle-orm";
+import type { SQL } from "drizzle-orm";
+import { and, gte, lt, sql } from "./drizzle.ts";
 import { type PagePlace, readPageToken } from "./page-token.ts";
 import { attempts } from "./schema.ts";
 

@@ -12,17 +12,11 @@ import { createLog, type ProcessLog } from "@weir/kit/log";
 import { createMesh } from "@weir/kit/mesh";
 import { operatorMetadata } from "@weir/kit/operator";
 import { startTelemetry } from "@weir/kit/telemetry/setup";
-import { createSimulator } from "@weir/simulator/simulator";
 import { startConfiguration } from "./configuration.ts";
 import { createDataFolder, type DataFolder, readOrCreatePepper } from "./data-folder.ts";
 import { demoModel, findLocalServers } from "./discovery.ts";
 import { grpcTls, meshOptions } from "./mesh-options.ts";
-import { buildEdge, clientsOfEdge } from "./parts/edge.ts";
-import { startMetering } from "./parts/metering.ts";
 import type { Part, Root } from "./parts/part.ts";
-import { startPool } from "./parts/pool.ts";
-import { startRouter } from "./parts/router.ts";
-import { startSharedLimits } from "./parts/shared-limits.ts";
 import { type Environment, type ServiceName, type Settings, SettingsError } from "./settings.ts";
 import { watchTls } from "./tls-files.ts";
 import { version } from "./version.ts";
@@ -63,6 +57,16 @@ export interface RunningServices {
   /** Closes at once: open calls fail. What a crash would leave behind is in the journal. */
   close(): Promise<void>;
 }
+
+/** Code is read only where it runs: an edge by itself needs no driver of a database, and begins in less time. */
+const load = {
+  edge: () => import("./parts/edge.ts"),
+  router: () => import("./parts/router.ts"),
+  pool: () => import("./parts/pool.ts"),
+  metering: () => import("./parts/metering.ts"),
+  sharedLimits: () => import("./parts/shared-limits.ts"),
+  demo: () => import("@weir/simulator/simulator"),
+};
 
 /** Time for what goes on behind requests: sending usage, closing files and connections. */
 const stopTimeoutMs = 10_000;
@@ -124,9 +128,10 @@ export async function startServices(
     const { meter } = telemetry;
     const { redisUrl } = settings;
     // Only edges and pools have limits.
+    const limited = { name: `weir-${name.replaceAll(",", "-")}`, clock, meter, log };
     const sharedLimits =
       redisUrl !== undefined && (has("edge") || has("pool"))
-        ? startSharedLimits({ url: redisUrl, name: `weir-${name.replaceAll(",", "-")}`, clock, meter, log })
+        ? (await load.sharedLimits()).startSharedLimits({ url: redisUrl, ...limited })
         : undefined;
     undo.push(async () => sharedLimits?.close());
 
@@ -163,20 +168,21 @@ export async function startServices(
       parts.push({ ...part, stop });
       undo.push(() => stop(0));
     };
-    if (has("metering")) add(await startMetering(root));
-    if (has("pool")) add(await startPool(root));
-    if (has("router")) add(startRouter(root));
+    if (has("metering")) add(await (await load.metering()).startMetering(root));
+    if (has("pool")) add(await (await load.pool()).startPool(root));
+    if (has("router")) add((await load.router()).startRouter(root));
     const health = (): DependencyHealth[] => [
       ...parts.flatMap((part) => part.health()),
       ...(sharedLimits === undefined ? [] : [sharedLimits.health()]),
       ...peerHealth(mesh.status().peers),
       configHealth(configuration.status().fault !== undefined),
     ];
-    const edgeClients = has("edge") ? clientsOfEdge(mesh, root.clock) : undefined;
+    const edgePart = has("edge") ? await load.edge() : undefined;
+    const edgeClients = edgePart?.clientsOfEdge(mesh, root.clock);
     await mesh.start();
     for (const part of parts) part.begin?.();
     // The edge follows the keys from its first moment on: the mesh must be there.
-    const edge: Edge | undefined = edgeClients && buildEdge(root, edgeClients, health);
+    const edge: Edge | undefined = edgeClients && edgePart?.buildEdge(root, edgeClients, health);
     if (edge !== undefined) undo.push(() => edge.close());
     const url = await edge?.listen({ host: settings.host, port: settings.port });
     const grpc = settings.grpc && (await edge?.listenGrpc(settings.grpc, grpcTls(settings)));
@@ -253,6 +259,7 @@ function checkPeers(set: readonly ServiceName[], settings: Settings): void {
 
 /** Serves the demo provider on a loopback port. @returns its base URL, with `/v1` */
 async function startDemo(undo: (() => Promise<void> | void)[]): Promise<string> {
+  const { createSimulator } = await load.demo();
   const simulator = createSimulator({ counting: false, scripting: false, models: [demoModel] });
   const { url } = await simulator.listen({ host: "127.0.0.1", port: 0 });
   undo.push(() => simulator.close());

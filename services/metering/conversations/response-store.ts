@@ -1,6 +1,6 @@
-import { and, eq, gt, inArray, lt, lte, type SQL, sql } from "drizzle-orm";
-import { drizzle } from "drizzle-orm/node-postgres";
+import type { SQL } from "drizzle-orm";
 import type { PoolClient } from "pg";
+import { and, drizzle, eq, gt, inArray, lt, lte, sql } from "../drizzle.ts";
 import type { Database } from "../database.ts";
 import { responses } from "../schema.ts";
 

@@ -1,5 +1,4 @@
-import { and, eq, gt, inArray, isNull, lt, sql } from "drizzle-orm";
-import { drizzle } from "drizzle-orm/node-postgres";
+import { and, drizzle, eq, gt, inArray, isNull, lt, sql } from "../drizzle.ts";
 import type { Database } from "../database.ts";
 import { idempotencyKeys } from "../schema.ts";
 

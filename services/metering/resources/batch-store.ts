@@ -1,4 +1,4 @@
-import { and, eq, inArray } from "drizzle-orm";
+import { and, eq, inArray } from "../drizzle.ts";
 import { type BudgetNews, chargeAccounts, noNews } from "../budgets/settlement.ts";
 import type { AccountName } from "../budgets/windows.ts";
 import type { Database } from "../database.ts";

@@ -1,5 +1,4 @@
-import { and, desc, eq, inArray, isNotNull, lt, ne, or } from "drizzle-orm";
-import { drizzle } from "drizzle-orm/node-postgres";
+import { and, desc, drizzle, eq, inArray, isNotNull, lt, ne, or } from "../drizzle.ts";
 import type { Database } from "../database.ts";
 import { resources } from "../schema.ts";
 
