@@ -7,6 +7,6 @@ import { access } from "@weir/gen/weir/common/v1/access_pb";
  */
 export function actionOf(method: DescMethod): string {
   // Of the verbs, one has two words.
-  const verb = /^(?:TrueUp|[A-Z][a-z]*)/.exec(method.name)?.[0] ?? method.name;
-  return `${getOption(method, access).endpoint}.${verb.replace("Up", "_up").toLowerCase()}`;
+  const [verb = method.name] = /^(?:TrueUp|[A-Z][a-z]*)/.exec(method.name) ?? [];
+  return `${getOption(method, access).endpoint}.${verb === "TrueUp" ? "true_up" : verb.toLowerCase()}`;
 }
