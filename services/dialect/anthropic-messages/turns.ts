@@ -1,7 +1,7 @@
-import { type Message, Role } from "@weir/gen/weir/chat/v1/conversation_pb";
+import type { Message } from "@weir/gen/weir/chat/v1/conversation_pb";
 import type { Warning } from "@weir/gen/weir/chat/v1/event_pb";
+import { joinTurns, speakerOf, takeInstructions, type Turn } from "../alternating-turns.ts";
 import type { ModelTraits } from "../claude/traits.ts";
-import { approximated } from "../events.ts";
 import { unsupported } from "../faults.ts";
 import type { JsonObject } from "../json.ts";
 import { shorten, writeParts } from "./content-writer.ts";
@@ -14,15 +14,6 @@ export interface Turns {
   readonly system?: unknown;
 }
 
-type Speaker = "system" | "user" | "assistant";
-
-interface Turn {
-  readonly speaker: Speaker;
-  readonly blocks: JsonObject[];
-  /** Of its first message, in the canonical request. */
-  readonly index: number;
-}
-
 /**
  * Writes messages as turns: neighbours of one role become one turn, and the results of tools come first in theirs, as the
  * vendor demands. Instructions at the beginning become `system`. Later ones stay in their place where the vendor lets them:
@@ -32,18 +23,10 @@ interface Turn {
  */
 export function writeTurns(messages: readonly Message[], traits: ModelTraits, warnings: Warning[]): Turns {
   const turns = joinTurns(messages.map((message, index) => writeMessage(message, index, warnings)));
-  const system: JsonObject[] = [];
-  const placed = turns.filter(({ speaker, blocks, index }, at) => {
-    if (speaker !== "system") return true;
-    const mayStay = turns[at - 1]?.speaker === "user" && turns[at + 1]?.speaker !== "user";
-    if (mayStay && traits.systemMessages) return true;
-    if (at > 0) warnings.push(approximated(`messages[${index}]`, "It was moved to the instructions at the beginning."));
-    system.push(...blocks);
-    return false;
-  });
-  if (placed.length === 0) throw unsupported("The target needs a message that is not empty.", "messages");
+  const { system, conversation } = takeInstructions(turns, traits.systemMessages, warnings);
+  if (conversation.length === 0) throw unsupported("The target needs a message that is not empty.", "messages");
   return {
-    messages: joinTurns(placed).map(({ speaker, blocks }) => ({
+    messages: conversation.map(({ speaker, blocks }) => ({
       role: speaker,
       content: shorten(speaker === "user" ? resultsFirst(blocks) : blocks),
     })),
@@ -51,37 +34,12 @@ export function writeTurns(messages: readonly Message[], traits: ModelTraits, wa
   };
 }
 
-function writeMessage(message: Message, index: number, warnings: Warning[]): Turn {
-  const speaker = speakerOf(message.role, index);
-  if (message.name !== "") warnings.push(dropped(`messages[${index}].name`));
-  return { speaker, blocks: writeParts(message.parts, `messages[${index}].parts`, speaker, warnings), index };
-}
-
-function speakerOf(role: Role, index: number): Speaker {
-  switch (role) {
-    case Role.SYSTEM:
-    case Role.DEVELOPER:
-      return "system";
-    case Role.USER:
-    case Role.TOOL:
-      return "user";
-    case Role.ASSISTANT:
-      return "assistant";
-    default:
-      throw unsupported("The target knows no such role.", `messages[${index}].role`);
-  }
-}
-
-/** Joins neighbours of one speaker; turns without a block are left out. */
-function joinTurns(turns: readonly Turn[]): Turn[] {
-  const joined: Turn[] = [];
-  for (const turn of turns) {
-    if (turn.blocks.length === 0) continue;
-    const last = joined.at(-1);
-    if (last?.speaker === turn.speaker) last.blocks.push(...turn.blocks);
-    else joined.push({ ...turn, blocks: [...turn.blocks] });
-  }
-  return joined;
+function writeMessage({ role, name, parts }: Message, index: number, warnings: Warning[]): Turn<JsonObject> {
+  const param = `messages[${index}]`;
+  const speaker = speakerOf(role);
+  if (speaker === undefined) throw unsupported("The target knows no such role.", `${param}.role`);
+  if (name !== "") warnings.push(dropped(`${param}.name`));
+  return { speaker, blocks: writeParts(parts, `${param}.parts`, speaker, warnings), index };
 }
 
 function resultsFirst(blocks: readonly JsonObject[]): JsonObject[] {

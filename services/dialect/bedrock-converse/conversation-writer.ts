@@ -1,6 +1,6 @@
-import { type Message, Role } from "@weir/gen/weir/chat/v1/conversation_pb";
+import type { Message } from "@weir/gen/weir/chat/v1/conversation_pb";
 import type { Warning } from "@weir/gen/weir/chat/v1/event_pb";
-import { approximated } from "../events.ts";
+import { joinTurns, speakerOf, takeInstructions, type Turn } from "../alternating-turns.ts";
 import { unsupported } from "../faults.ts";
 import type { JsonObject } from "../json.ts";
 import { createDocumentNames } from "./document-names.ts";
@@ -14,15 +14,6 @@ interface Conversation {
   readonly messages: readonly JsonObject[];
 }
 
-type Speaker = "system" | "user" | "assistant";
-
-interface Turn {
-  readonly speaker: Speaker;
-  readonly content: readonly Blocks[];
-  /** Of its first message, in the canonical request. */
-  readonly index: number;
-}
-
 /**
  * Writes a conversation. Neighbours of one role become one turn, since Bedrock wants turns to alternate; the results of
  * tools are the user's, and come first. Instructions at the beginning are `system`. Later ones stay in their place where
@@ -34,58 +25,24 @@ interface Turn {
 export function writeConversation(messages: readonly Message[], model: Model, warnings: Warning[]): Conversation {
   const scope: Scope = { model, names: createDocumentNames(), warnings };
   const turns = joinTurns(messages.map((message, index) => writeMessage(message, index, scope)));
-  const system: Blocks[] = [];
-  const placed = turns.filter(({ speaker, content, index }, at) => {
-    if (speaker !== "system") return true;
-    const mayStay = turns[at - 1]?.speaker === "user" && turns[at + 1]?.speaker !== "user";
-    if (mayStay && model.traits.systemMessages) return true;
-    if (at > 0) warnings.push(approximated(`messages[${index}]`, "It was moved to the instructions at the beginning."));
-    system.push(...content);
-    return false;
-  });
+  const { system, conversation } = takeInstructions(turns, model.traits.systemMessages, warnings);
   return {
     system: system.flat(),
-    messages: joinTurns(placed).map(({ speaker, content }) => ({ role: speaker, content: ordered(content).flat() })),
+    messages: conversation.map(({ speaker, blocks }) => ({ role: speaker, content: ordered(blocks).flat() })),
   };
 }
 
-function writeMessage(message: Message, index: number, scope: Scope): Turn {
+function writeMessage({ role, name, parts }: Message, index: number, scope: Scope): Turn<Blocks> {
   const param = `messages[${index}]`;
-  const speaker = speakerOf(message.role, param);
-  if (message.name !== "") scope.warnings.push(dropped(`${param}.name`));
-  const content = writeParts(message.parts, param, scope);
+  const speaker = speakerOf(role);
+  if (speaker === undefined) throw unsupported("Bedrock knows no such role.", `${param}.role`);
+  if (name !== "") scope.warnings.push(dropped(`${param}.name`));
+  const blocks = writeParts(parts, param, scope);
   // https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_SystemContentBlock.html
-  if (speaker === "system" && !content.every(([block]) => block !== undefined && "text" in block)) {
+  if (speaker === "system" && !blocks.every(([block]) => block !== undefined && "text" in block)) {
     throw unsupported("Bedrock takes nothing but text as instructions.", `${param}.parts`);
   }
-  return { speaker, content, index };
-}
-
-function speakerOf(role: Role, param: string): Speaker {
-  switch (role) {
-    case Role.SYSTEM:
-    case Role.DEVELOPER:
-      return "system";
-    case Role.USER:
-    case Role.TOOL:
-      return "user";
-    case Role.ASSISTANT:
-      return "assistant";
-    default:
-      throw unsupported("Bedrock knows no such role.", `${param}.role`);
-  }
-}
-
-/** Joins neighbours of one speaker; turns that say nothing are left out. */
-function joinTurns(turns: readonly Turn[]): Turn[] {
-  const joined: Turn[] = [];
-  for (const turn of turns) {
-    if (turn.content.length === 0) continue;
-    const last = joined.at(-1);
-    if (last?.speaker === turn.speaker) joined.splice(-1, 1, { ...last, content: [...last.content, ...turn.content] });
-    else joined.push(turn);
-  }
-  return joined;
+  return { speaker, blocks, index };
 }
 
 /** Results of tools first, as models demand. */
