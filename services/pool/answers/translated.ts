@@ -3,9 +3,10 @@ import { createFrameSplitter } from "@weir/dialect/framing/splitter";
 import { writeFrames } from "@weir/dialect/framing/writer";
 import { parseExact } from "@weir/dialect/json";
 import type { GenerateEvent } from "@weir/gen/weir/chat/v1/event_pb";
-import { type AnswerPath, mediaTypes, type Piece, type StreamPath, type WholeAnswer } from "./answer-path.ts";
-import { contentBytes, createEventWatch, replyIdOf } from "./events.ts";
+import { type AnswerPath, mediaTypes, type Piece, type StreamPath } from "./answer-path.ts";
+import { createEventWatch } from "./events.ts";
 import { createTextRepeats } from "./text-repeats.ts";
+import { wholeAnswerOf } from "./whole-answer.ts";
 
 /** Who gets the answer: a client of a dialect, or a caller of the canonical form. */
 export type Reader = { readonly codec: Codec; readonly options: AnswerOptions } | "canonical";
@@ -24,28 +25,15 @@ export function translated(source: Source, reader: Reader): AnswerPath {
     openStream: () => translateStream(source, reader),
     readWhole(body) {
       try {
-        return readWhole(source, reader, body);
+        return wholeAnswerOf(source, parseExact(body.toString()), {
+          answer: (events) =>
+            reader === "canonical" ? events : Buffer.from(reader.codec.writeAnswer(events, reader.options)),
+          error: undefined,
+        });
       } catch {
         return { kind: "malformed" }; // it cannot be said in the client's dialect
       }
     },
-  };
-}
-
-function readWhole(source: Source, reader: Reader, body: Buffer): WholeAnswer {
-  const json = parseExact(body.toString());
-  if (json === undefined) return { kind: "malformed" };
-  const error = source.readError(json);
-  if (error !== undefined) return { kind: "error", error, piece: undefined };
-  const answer = source.readAnswer(json);
-  if (answer === undefined) return { kind: "malformed" };
-  const { events, usage } = answer;
-  return {
-    kind: "answer",
-    usage,
-    outputTokens: Math.ceil(contentBytes(events) / 4),
-    replyId: replyIdOf(events),
-    piece: reader === "canonical" ? events : Buffer.from(reader.codec.writeAnswer(events, reader.options)),
   };
 }
 

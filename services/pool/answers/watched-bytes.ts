@@ -4,7 +4,8 @@ import { readEvent } from "@weir/dialect/sse/event";
 import { createEventSplitter } from "@weir/dialect/sse/splitter";
 import type { GenerateEvent } from "@weir/gen/weir/chat/v1/event_pb";
 import { type AnswerPath, mediaTypes, type StreamPath } from "./answer-path.ts";
-import { contentBytes, createEventWatch, replyIdOf } from "./events.ts";
+import { createEventWatch } from "./events.ts";
+import { wholeAnswerOf } from "./whole-answer.ts";
 
 /** Longest event of a stream: some providers send whole images in one. */
 const eventBytesMax = 8 * 1024 * 1024;
@@ -15,22 +16,7 @@ export function watchedBytes(codec: Codec): AnswerPath {
     streamType: mediaTypes.sse,
     contentTypes: { stream: mediaTypes.sse, whole: "application/json" },
     openStream: () => watchStream(codec),
-    readWhole(body) {
-      const json = parseObject(body.toString());
-      if (json === undefined) return { kind: "malformed" };
-      const error = codec.readError(json);
-      if (error !== undefined) return { kind: "error", error, piece: body };
-      const answer = codec.readAnswer(json);
-      if (answer === undefined) return { kind: "malformed" };
-      const { events, usage } = answer;
-      return {
-        kind: "answer",
-        usage,
-        outputTokens: Math.ceil(contentBytes(events) / 4),
-        replyId: replyIdOf(events),
-        piece: body,
-      };
-    },
+    readWhole: (body) => wholeAnswerOf(codec, parseObject(body.toString()), { answer: () => body, error: body }),
   };
 }
 
