@@ -2,7 +2,22 @@ import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import { describe, expect, test } from "vitest";
 import { CallCancelled } from "../weir-error.ts";
 import { opening } from "./opening.ts";
-import { all, chunk, failure, textOf, until, ways, whenAborted } from "./ways.ts";
+import { all, chunk, failure, type Handlers, textOf, until, ways, whenAborted } from "./ways.ts";
+
+/** Handlers that do nothing but count their calls. */
+function countedCalls() {
+  let count = 0;
+  const handlers: Handlers = {
+    getRoute() {
+      count += 1;
+      return {};
+    },
+    async *generate() {
+      count += 1;
+    },
+  };
+  return { handlers, calls: () => count };
+}
 
 // How calls end before they are done, at every door alike.
 describe.each(ways)("%s", (_, __, openWay) => {
@@ -10,20 +25,12 @@ describe.each(ways)("%s", (_, __, openWay) => {
 
   describe("deadlines", () => {
     test("a time that has passed calls nobody", async () => {
-      let called = 0;
-      const { routes, chat } = await open({
-        getRoute() {
-          called += 1;
-          return {};
-        },
-        async *generate() {
-          called += 1;
-        },
-      });
+      const { handlers, calls } = countedCalls();
+      const { routes, chat } = await open(handlers);
       const late = { reason: ErrorReason.DEADLINE_EXCEEDED };
       expect(await failure(routes.getRoute({ name: "routes/a" }, { timeoutMs: 0 }))).toMatchObject(late);
       expect(await failure(all(chat.generate({ model: "m" }, { timeoutMs: -5 })))).toMatchObject(late);
-      expect(called).toBe(0);
+      expect(calls()).toBe(0);
     });
 
     test("unary: fails when the time has passed, and the handler's signal fires", async () => {
@@ -111,20 +118,12 @@ describe.each(ways)("%s", (_, __, openWay) => {
 
   describe("cancel", () => {
     test("before the call: nobody is called", async () => {
-      let called = 0;
-      const { routes, chat } = await open({
-        getRoute() {
-          called += 1;
-          return {};
-        },
-        async *generate() {
-          called += 1;
-        },
-      });
+      const { handlers, calls } = countedCalls();
+      const { routes, chat } = await open(handlers);
       const signal = AbortSignal.abort();
       expect(await failure(routes.getRoute({ name: "routes/a" }, { signal }))).toBeInstanceOf(CallCancelled);
       expect(await failure(all(chat.generate({ model: "m" }, { signal })))).toBeInstanceOf(CallCancelled);
-      expect(called).toBe(0);
+      expect(calls()).toBe(0);
     });
 
     test("unary in the middle", async () => {

@@ -6,6 +6,13 @@ function accountOf(name: string): Account {
   return { key: name, budget: name, subject: "", lease: undefined };
 }
 
+/** A line that nobody stands in, two accounts without a lease, and a place for what those who wait are told. */
+function emptyLine() {
+  const book = new LeaseBook();
+  const told: string[] = [];
+  return { book, line: new Line(book), a: accountOf("a"), b: accountOf("b"), told };
+}
+
 let leaseId = 0n;
 function grant(book: LeaseBook, account: Account, grantedTotal: number): void {
   leaseId += 1n;
@@ -18,10 +25,7 @@ function waiter(accounts: readonly Account[], amount: number, told: string[], na
 }
 
 test("nobody overtakes another one who waits for the same account, and others do not wait for them", () => {
-  const book = new LeaseBook();
-  const line = new Line(book);
-  const [a, b] = [accountOf("a"), accountOf("b")];
-  const told: string[] = [];
+  const { book, line, a, b, told } = emptyLine();
   grant(book, a, 5);
   grant(book, b, 100);
   const large = waiter([a], 10, told, "large");
@@ -40,10 +44,7 @@ test("nobody overtakes another one who waits for the same account, and others do
 });
 
 test("calls under way get more before new ones begin", () => {
-  const book = new LeaseBook();
-  const line = new Line(book);
-  const a = accountOf("a");
-  const told: string[] = [];
+  const { book, line, a, told } = emptyLine();
   grant(book, a, 10);
   const held = book.take([a], 10, 1);
   line.add(waiter([a], 4, told, "new"));
@@ -54,10 +55,7 @@ test("calls under way get more before new ones begin", () => {
 });
 
 test("a budget that is gone lets those go who waited for nothing else", () => {
-  const book = new LeaseBook();
-  const line = new Line(book);
-  const [a, b] = [accountOf("a"), accountOf("b")];
-  const told: string[] = [];
+  const { book, line, a, b, told } = emptyLine();
   line.add(waiter([a], 1, told, "one"));
   line.add(waiter([a, b], 1, told, "both"));
   line.leaveOut("a");
@@ -69,10 +67,7 @@ test("a budget that is gone lets those go who waited for nothing else", () => {
 });
 
 test("a call under way that waits when one of its budgets is gone goes on within the others, and not beyond them", () => {
-  const book = new LeaseBook();
-  const line = new Line(book);
-  const [a, b] = [accountOf("a"), accountOf("b")];
-  const told: string[] = [];
+  const { book, line, a, b, told } = emptyLine();
   grant(book, a, 10);
   grant(book, b, 10);
   const held = book.take([a, b], 10, 1);
@@ -91,10 +86,7 @@ test("a call under way that waits when one of its budgets is gone goes on within
 });
 
 test("a call under way of whose budgets none is left needs no more of them", () => {
-  const book = new LeaseBook();
-  const line = new Line(book);
-  const a = accountOf("a");
-  const told: string[] = [];
+  const { book, line, a, told } = emptyLine();
   grant(book, a, 10);
   const held = book.take([a], 10, 1);
   line.add({ accounts: [a], held, amount: 5, turn: ({ kind }) => told.push(kind) });
