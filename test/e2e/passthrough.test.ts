@@ -65,7 +65,7 @@ test("an image, a transcription, a file and a session reach the provider, and th
   count += 1;
   expect(audio).toMatchObject({ model: "by-seconds", costNanoUsd: 900_000n });
 
-  const kept = await client.files.create({ file: await toFile(Buffer.from("{}\n"), "in.jsonl"), purpose: "batch" });
+  const kept = await client.files.create({ file: await toFile(Buffer.from("{}\n"), "in.jsonl"), purpose: "user_data" });
   expect(await (await client.files.content(kept.id)).text()).toBe("{}\n");
   expect((await client.files.list()).data.map(({ id }) => id)).toEqual([kept.id]);
   const rows = await newRow(count + 2);

@@ -1,7 +1,7 @@
 import { setTimeout as pause } from "node:timers/promises";
 import OpenAI, { toFile } from "openai";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
-import { type Gateway, startGateway } from "./gateway.ts";
+import { batchInput, type Gateway, startGateway } from "./gateway.ts";
 
 // What batches used comes into the ledger, whether or not anybody looks at them again: OpenAI's library, edge, router, pool and
 // metering before the simulator.
@@ -16,7 +16,7 @@ afterAll(() => gateway.close());
 beforeEach(() => gateway.query("delete from resources; delete from transfers; delete from attempts"));
 
 async function createBatch(metadata: Record<string, string>, by = client) {
-  const file = await by.files.create({ file: await toFile(Buffer.from("{}\n"), "in.jsonl"), purpose: "batch" });
+  const file = await by.files.create({ file: await toFile(batchInput("real-model"), "in.jsonl"), purpose: "batch" });
   return by.batches.create(
     { input_file_id: file.id, endpoint: "/v1/chat/completions", completion_window: "24h", metadata },
     { headers: { "x-weir-tags": "team=search" } },

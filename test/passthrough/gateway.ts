@@ -11,6 +11,7 @@ import { ForwardAttemptService } from "@weir/gen/weir/passthrough/v1/forward_att
 import { PassthroughService } from "@weir/gen/weir/passthrough/v1/passthrough_service_pb";
 import { ResourceService } from "@weir/gen/weir/passthrough/v1/resource_service_pb";
 import { AttemptService } from "@weir/gen/weir/routing/v1/attempt_service_pb";
+import { RouteService } from "@weir/gen/weir/routing/v1/route_service_pb";
 import { createKeyText, keyDigest, parseKeyText } from "@weir/kit/api-key";
 import { systemClock } from "@weir/kit/clock";
 import { createMesh } from "@weir/kit/mesh";
@@ -120,6 +121,7 @@ export async function startGateway(options: GatewayOptions = {}) {
   backend.host("pool", ForwardAttemptService, pool.forwarding, { trustsMesh: true });
   backend.host("router", ChatService, router.chat, { trustsMesh: true });
   backend.host("router", PassthroughService, router.passthrough, { trustsMesh: true });
+  backend.host("router", RouteService, router.routes);
   backend.host("metering", ResourceService, metering.resources);
   backend.host("metering", BatchService, metering.batches, { trustsMesh: true });
   const batches = backend.client(BatchService, "metering");
@@ -128,10 +130,11 @@ export async function startGateway(options: GatewayOptions = {}) {
   const front = createMesh({ name: "edge", peers: { router: [address], metering: [address] } });
   const passthrough = front.client(PassthroughService, "router");
   const resources = front.client(ResourceService, "metering");
+  const routes = front.client(RouteService, "router");
   const chat = withOwnedFiles({ chat: front.client(ChatService, "router"), resources, clock: systemClock });
   await front.start();
   const edge = await startEdge({
-    deps: { chat, passthrough, resources, rpc: [rpcService(ChatService, chat)] },
+    deps: { chat, passthrough, resources, routes, rpc: [rpcService(ChatService, chat)] },
     ...(options.settings === undefined ? {} : { settings: options.settings }),
   });
   return {
@@ -170,6 +173,17 @@ export async function startGateway(options: GatewayOptions = {}) {
       await database.end();
     },
   };
+}
+
+/** An input file of a batch: a request for each of the models, by the provider's names. */
+export function batchInput(...models: string[]): Buffer {
+  const lines = models.map((model, at) => ({
+    custom_id: `request-${at}`,
+    method: "POST",
+    url: "/v1/chat/completions",
+    body: { model, messages: [{ role: "user", content: "hi" }] },
+  }));
+  return Buffer.from(lines.map((line) => `${JSON.stringify(line)}\n`).join(""));
 }
 
 export type Gateway = Awaited<ReturnType<typeof startGateway>>;

@@ -5,7 +5,7 @@ import { UsageSource } from "@weir/gen/weir/common/v1/usage_pb";
 import { AttemptOutcome } from "@weir/gen/weir/metering/v1/usage_event_pb";
 import OpenAI, { toFile } from "openai";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
-import { type Gateway, startGateway } from "./gateway.ts";
+import { batchInput, type Gateway, startGateway } from "./gateway.ts";
 
 // OpenAI's own library against edge, router and pool, which meet over a link.
 
@@ -142,14 +142,14 @@ describe("moderations and rerank", () => {
 });
 
 describe("what providers keep", () => {
-  const upload = async (by = client) =>
-    by.files.create({ file: await toFile(Buffer.from("{}\n"), "in.jsonl"), purpose: "batch" });
+  const input = batchInput("real-model");
+  const upload = async (by = client) => by.files.create({ file: await toFile(input, "in.jsonl"), purpose: "batch" });
 
   test("a file is made, read, listed and deleted, by its tenant", async () => {
     const file = await upload();
-    expect(file).toMatchObject({ object: "file", purpose: "batch", bytes: 3 });
+    expect(file).toMatchObject({ object: "file", purpose: "batch", bytes: input.length });
     expect(await client.files.retrieve(file.id)).toMatchObject({ id: file.id });
-    expect(await (await client.files.content(file.id)).text()).toBe("{}\n");
+    expect(await (await client.files.content(file.id)).text()).toBe(input.toString());
     const listed = (await client.files.list()).data.map(({ id }) => id);
     expect(listed).toContain(file.id);
     expect(await client.files.delete(file.id)).toMatchObject({ deleted: true });
@@ -199,7 +199,7 @@ describe("what providers keep", () => {
     const [first, second] = [Buffer.alloc(70_000, "a"), Buffer.from("b\n")];
     const upload = await client.uploads.create({
       filename: "in.jsonl",
-      purpose: "batch",
+      purpose: "user_data",
       bytes: 70_002,
       mime_type: "application/jsonl",
     });
@@ -220,7 +220,12 @@ describe("what providers keep", () => {
     expect(content.equals(Buffer.concat([first, second]))).toBe(true);
     expect((await client.files.list()).data.map(({ id }) => id)).toContain(file.id);
     await expect(stranger.files.content(file.id)).rejects.toMatchObject(missing);
-    const other = await client.uploads.create({ filename: "b", purpose: "batch", bytes: 1, mime_type: "text/plain" });
+    const other = await client.uploads.create({
+      filename: "b",
+      purpose: "user_data",
+      bytes: 1,
+      mime_type: "text/plain",
+    });
     expect(await client.uploads.cancel(other.id)).toMatchObject({ status: "cancelled" });
   });
 
@@ -313,7 +318,10 @@ describe("refusals", () => {
   });
 
   test("a key whose scope names models makes no batch, unless its endpoints name them", async () => {
-    const file = await client.files.create({ file: await toFile(Buffer.from("{}"), "b.jsonl"), purpose: "batch" });
+    const file = await client.files.create({
+      file: await toFile(batchInput("real-model"), "b.jsonl"),
+      purpose: "batch",
+    });
     const ask = { input_file_id: file.id, endpoint: "/v1/chat/completions", completion_window: "24h" } as const;
     const asked = gateway.simulator.endpointCalls().length;
     const confined = clientOf(gateway.addKey("acme", { models: ["my-model"] }));
@@ -339,7 +347,7 @@ describe("refusals", () => {
   });
 
   test("what the provider refuses is told in its own words", async () => {
-    const file = await client.files.create({ file: await toFile(Buffer.from("x"), "x"), purpose: "batch" });
+    const file = await client.files.create({ file: await toFile(Buffer.from("x"), "x"), purpose: "user_data" });
     await fetch(`${gateway.simulatorUrl}/v1/files/${file.id}`, { method: "DELETE" });
     await expect(client.files.retrieve(file.id)).rejects.toMatchObject({ status: 404, message: "404 No such object." });
     expect(gateway.events.at(-1)?.outcome).toBe(AttemptOutcome.REJECTED);

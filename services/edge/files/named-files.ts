@@ -48,18 +48,27 @@ function hidesLetters(bytes: Buffer): boolean {
  * @throws WeirError INVALID_REQUEST where a member stands twice, one of which its provider might take and this process not
  */
 export function namedFiles({ wire, ...request }: GenerateRequest): string[] {
-  const found = new Set<string>();
-  if (wire === undefined) look(request, false, found);
-  else {
+  if (wire !== undefined) {
     const text = Buffer.from(wire.body.buffer, wire.body.byteOffset, wire.body.byteLength).toString();
-    const json = parse(text);
-    if (namesIn(text) !== namesOf(json)) {
-      throw new WeirError(ErrorReason.INVALID_REQUEST, {
-        text: "A request that names files has a member that stands more than once.",
-      });
-    }
-    look(json, false, found);
+    return filesIn(text, parse(text));
   }
+  const found = new Set<string>();
+  look(request, false, found);
+  return [...found];
+}
+
+/**
+ * As `namedFiles`, of one request in a public dialect.
+ * @param json what the text says
+ */
+export function filesIn(text: string, json: unknown): string[] {
+  if (namesIn(text) !== namesOf(json)) {
+    throw new WeirError(ErrorReason.INVALID_REQUEST, {
+      text: "A request that names files has a member that stands more than once.",
+    });
+  }
+  const found = new Set<string>();
+  look(json, false, found);
   return [...found];
 }
 

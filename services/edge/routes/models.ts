@@ -59,7 +59,7 @@ export function createModels({ routes, clock }: ModelsDeps) {
 }
 
 /** The route of a name: its own, else that of the longest pattern that it fits. */
-function findRoute(routes: readonly Route[], id: string): Route | undefined {
+export function findRoute(routes: readonly Route[], id: string): Route | undefined {
   let best: Route | undefined;
   for (const route of routes) {
     const { alias } = route;

@@ -10,6 +10,8 @@ export interface ResourceRow {
   readonly account: string;
   readonly alias: string;
   readonly createTime: Date;
+  /** What the lines of a batch's input name; null: it was not checked as such. */
+  readonly batchInput: { readonly models: { readonly model: string; readonly line: number }[] } | null;
 }
 
 /** Whose call made a resource. */
@@ -45,6 +47,7 @@ const columns = {
   account: resources.account,
   alias: resources.alias,
   createTime: resources.createTime,
+  batchInput: resources.batchInput,
 };
 
 export function createResourceStore(database: Database): ResourceStore {

@@ -45,6 +45,21 @@ describe.each(["embedded", "postgres"] as const)("resources, %s", (engine) => {
     ]);
   });
 
+  test("what a batch's input names is kept with it; of other files nothing is", async () => {
+    const batchInput = {
+      models: [
+        { model: "m", line: 1 },
+        { model: "n", line: 7 },
+      ],
+    };
+    const place = { provider: "openai", account: "a1" };
+    await client.recordResource({ resource: { resourceId: "file-in", kind: "file", place, batchInput } }, as("acme"));
+    await record("file-1");
+    const [input, other] = await find(["file-in", "file-1"]);
+    expect(input).toMatchObject({ batchInput });
+    expect(other?.batchInput).toBeUndefined();
+  });
+
   test("another tenant's is not there: neither found nor listed, nor forgotten or taken over", async () => {
     await record("file-1");
     const missing = { reason: ErrorReason.NOT_FOUND, metadata: { resource: "file-1" } };

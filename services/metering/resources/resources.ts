@@ -21,7 +21,12 @@ export function createResources(store: ResourceStore): ServiceImpl<typeof Resour
       const place = resource?.place;
       if (resource === undefined || place === undefined) throw new WeirError(ErrorReason.INVALID_REQUEST);
       const { resourceId, kind, alias } = resource;
-      const recorded = await store.record({ tenant, key, endUser, tags }, { resourceId, kind, alias, ...place });
+      const models = resource.batchInput?.models.map(({ model, line }) => ({ model, line }));
+      const batchInput = models === undefined ? null : { models };
+      const recorded = await store.record(
+        { tenant, key, endUser, tags },
+        { resourceId, kind, alias, ...place, batchInput },
+      );
       if (!recorded) throw new WeirError(ErrorReason.ALREADY_EXISTS, { metadata: { resource: resourceId } });
       return {};
     },
@@ -60,8 +65,15 @@ function callerOf(context: HandlerContext): Principal {
   throw new WeirError(ErrorReason.FORBIDDEN, { text: "The call must say for which tenant it is made." });
 }
 
-function toProto({ resourceId, kind, provider, account, alias, createTime }: ResourceRow) {
-  return { resourceId, kind, place: { provider, account }, alias, createTime: timestampFromDate(createTime) };
+function toProto({ resourceId, kind, provider, account, alias, createTime, batchInput }: ResourceRow) {
+  return {
+    resourceId,
+    kind,
+    place: { provider, account },
+    alias,
+    createTime: timestampFromDate(createTime),
+    ...(batchInput === null ? {} : { batchInput }),
+  };
 }
 
 function notFound(resource: string): WeirError {

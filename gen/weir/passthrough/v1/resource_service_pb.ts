@@ -16,7 +16,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file weir/passthrough/v1/resource_service.proto.
  */
 export const file_weir_passthrough_v1_resource_service: GenFile = /*@__PURE__*/
-  fileDesc("Cip3ZWlyL3Bhc3N0aHJvdWdoL3YxL3Jlc291cmNlX3NlcnZpY2UucHJvdG8SE3dlaXIucGFzc3Rocm91Z2gudjEizQEKCFJlc291cmNlEh8KC3Jlc291cmNlX2lkGAEgASgJQgq6SAdyBRABGIACEiMKBGtpbmQYAiABKAlCFbpIEnIQMg5eW2Etel9dezEsMzJ9JBIxCgVwbGFjZRgDIAEoCzIaLndlaXIucGFzc3Rocm91Z2gudjEuUGxhY2VCBrpIA8gBARIXCgVhbGlhcxgEIAEoCUIIukgFcgMYgAISLwoLY3JlYXRlX3RpbWUYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIlAKFVJlY29yZFJlc291cmNlUmVxdWVzdBI3CghyZXNvdXJjZRgBIAEoCzIdLndlaXIucGFzc3Rocm91Z2gudjEuUmVzb3VyY2VCBrpIA8gBASIYChZSZWNvcmRSZXNvdXJjZVJlc3BvbnNlIkQKFEZpbmRSZXNvdXJjZXNSZXF1ZXN0EiwKDHJlc291cmNlX2lkcxgBIAMoCUIWukgTkgEQCAEQ6AcYASIHcgUQARiAAiJJChVGaW5kUmVzb3VyY2VzUmVzcG9uc2USMAoJcmVzb3VyY2VzGAEgAygLMh0ud2Vpci5wYXNzdGhyb3VnaC52MS5SZXNvdXJjZSJzChRMaXN0UmVzb3VyY2VzUmVxdWVzdBIjCgRraW5kGAEgASgJQhW6SBJyEDIOXlthLXpfXXsxLDMyfSQSHQoJcGFnZV9zaXplGAIgASgNQgq6SAcqBRjoBygBEhcKBWFmdGVyGAMgASgJQgi6SAVyAxiAAiJbChVMaXN0UmVzb3VyY2VzUmVzcG9uc2USMAoJcmVzb3VyY2VzGAEgAygLMh0ud2Vpci5wYXNzdGhyb3VnaC52MS5SZXNvdXJjZRIQCghoYXNfbW9yZRgCIAEoCCI4ChVGb3JnZXRSZXNvdXJjZVJlcXVlc3QSHwoLcmVzb3VyY2VfaWQYASABKAlCCrpIB3IFEAEYgAIiGAoWRm9yZ2V0UmVzb3VyY2VSZXNwb25zZTLXAwoPUmVzb3VyY2VTZXJ2aWNlEnEKDlJlY29yZFJlc291cmNlEioud2Vpci5wYXNzdGhyb3VnaC52MS5SZWNvcmRSZXNvdXJjZVJlcXVlc3QaKy53ZWlyLnBhc3N0aHJvdWdoLnYxLlJlY29yZFJlc291cmNlUmVzcG9uc2UiBuLOGAIICxJuCg1GaW5kUmVzb3VyY2VzEikud2Vpci5wYXNzdGhyb3VnaC52MS5GaW5kUmVzb3VyY2VzUmVxdWVzdBoqLndlaXIucGFzc3Rocm91Z2gudjEuRmluZFJlc291cmNlc1Jlc3BvbnNlIgbizhgCCAsSbgoNTGlzdFJlc291cmNlcxIpLndlaXIucGFzc3Rocm91Z2gudjEuTGlzdFJlc291cmNlc1JlcXVlc3QaKi53ZWlyLnBhc3N0aHJvdWdoLnYxLkxpc3RSZXNvdXJjZXNSZXNwb25zZSIG4s4YAggLEnEKDkZvcmdldFJlc291cmNlEioud2Vpci5wYXNzdGhyb3VnaC52MS5Gb3JnZXRSZXNvdXJjZVJlcXVlc3QaKy53ZWlyLnBhc3N0aHJvdWdoLnYxLkZvcmdldFJlc291cmNlUmVzcG9uc2UiBuLOGAIIC2IGcHJvdG8z", [file_buf_validate_validate, file_google_protobuf_timestamp, file_weir_common_v1_access, file_weir_passthrough_v1_forward]);
+  fileDesc("Cip3ZWlyL3Bhc3N0aHJvdWdoL3YxL3Jlc291cmNlX3NlcnZpY2UucHJvdG8SE3dlaXIucGFzc3Rocm91Z2gudjEigwIKCFJlc291cmNlEh8KC3Jlc291cmNlX2lkGAEgASgJQgq6SAdyBRABGIACEiMKBGtpbmQYAiABKAlCFbpIEnIQMg5eW2Etel9dezEsMzJ9JBIxCgVwbGFjZRgDIAEoCzIaLndlaXIucGFzc3Rocm91Z2gudjEuUGxhY2VCBrpIA8gBARIXCgVhbGlhcxgEIAEoCUIIukgFcgMYgAISLwoLY3JlYXRlX3RpbWUYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjQKC2JhdGNoX2lucHV0GAYgASgLMh8ud2Vpci5wYXNzdGhyb3VnaC52MS5CYXRjaElucHV0IkcKCkJhdGNoSW5wdXQSOQoGbW9kZWxzGAEgAygLMh8ud2Vpci5wYXNzdGhyb3VnaC52MS5CYXRjaE1vZGVsQgi6SAWSAQIQZCI+CgpCYXRjaE1vZGVsEhkKBW1vZGVsGAEgASgJQgq6SAdyBRABGIACEhUKBGxpbmUYAiABKA1CB7pIBCoCKAEiUAoVUmVjb3JkUmVzb3VyY2VSZXF1ZXN0EjcKCHJlc291cmNlGAEgASgLMh0ud2Vpci5wYXNzdGhyb3VnaC52MS5SZXNvdXJjZUIGukgDyAEBIhgKFlJlY29yZFJlc291cmNlUmVzcG9uc2UiRAoURmluZFJlc291cmNlc1JlcXVlc3QSLAoMcmVzb3VyY2VfaWRzGAEgAygJQha6SBOSARAIARDoBxgBIgdyBRABGIACIkkKFUZpbmRSZXNvdXJjZXNSZXNwb25zZRIwCglyZXNvdXJjZXMYASADKAsyHS53ZWlyLnBhc3N0aHJvdWdoLnYxLlJlc291cmNlInMKFExpc3RSZXNvdXJjZXNSZXF1ZXN0EiMKBGtpbmQYASABKAlCFbpIEnIQMg5eW2Etel9dezEsMzJ9JBIdCglwYWdlX3NpemUYAiABKA1CCrpIByoFGOgHKAESFwoFYWZ0ZXIYAyABKAlCCLpIBXIDGIACIlsKFUxpc3RSZXNvdXJjZXNSZXNwb25zZRIwCglyZXNvdXJjZXMYASADKAsyHS53ZWlyLnBhc3N0aHJvdWdoLnYxLlJlc291cmNlEhAKCGhhc19tb3JlGAIgASgIIjgKFUZvcmdldFJlc291cmNlUmVxdWVzdBIfCgtyZXNvdXJjZV9pZBgBIAEoCUIKukgHcgUQARiAAiIYChZGb3JnZXRSZXNvdXJjZVJlc3BvbnNlMtcDCg9SZXNvdXJjZVNlcnZpY2UScQoOUmVjb3JkUmVzb3VyY2USKi53ZWlyLnBhc3N0aHJvdWdoLnYxLlJlY29yZFJlc291cmNlUmVxdWVzdBorLndlaXIucGFzc3Rocm91Z2gudjEuUmVjb3JkUmVzb3VyY2VSZXNwb25zZSIG4s4YAggLEm4KDUZpbmRSZXNvdXJjZXMSKS53ZWlyLnBhc3N0aHJvdWdoLnYxLkZpbmRSZXNvdXJjZXNSZXF1ZXN0Gioud2Vpci5wYXNzdGhyb3VnaC52MS5GaW5kUmVzb3VyY2VzUmVzcG9uc2UiBuLOGAIICxJuCg1MaXN0UmVzb3VyY2VzEikud2Vpci5wYXNzdGhyb3VnaC52MS5MaXN0UmVzb3VyY2VzUmVxdWVzdBoqLndlaXIucGFzc3Rocm91Z2gudjEuTGlzdFJlc291cmNlc1Jlc3BvbnNlIgbizhgCCAsScQoORm9yZ2V0UmVzb3VyY2USKi53ZWlyLnBhc3N0aHJvdWdoLnYxLkZvcmdldFJlc291cmNlUmVxdWVzdBorLndlaXIucGFzc3Rocm91Z2gudjEuRm9yZ2V0UmVzb3VyY2VSZXNwb25zZSIG4s4YAggLYgZwcm90bzM", [file_buf_validate_validate, file_google_protobuf_timestamp, file_weir_common_v1_access, file_weir_passthrough_v1_forward]);
 
 /**
  * Something that a provider keeps.
@@ -59,6 +59,13 @@ export type Resource = Message<"weir.passthrough.v1.Resource"> & {
    * @generated from field: google.protobuf.Timestamp create_time = 5;
    */
   createTime?: Timestamp | undefined;
+
+  /**
+   * What the lines of a batch's input name. Absent: it was not looked at as such, and no batch may read it.
+   *
+   * @generated from field: weir.passthrough.v1.BatchInput batch_input = 6;
+   */
+  batchInput?: BatchInput | undefined;
 };
 
 /**
@@ -67,6 +74,55 @@ export type Resource = Message<"weir.passthrough.v1.Resource"> & {
  */
 export const ResourceSchema: GenMessage<Resource> = /*@__PURE__*/
   messageDesc(file_weir_passthrough_v1_resource_service, 0);
+
+/**
+ * What the input file of a batch names, as it was read while it was uploaded.
+ *
+ * @generated from message weir.passthrough.v1.BatchInput
+ */
+export type BatchInput = Message<"weir.passthrough.v1.BatchInput"> & {
+  /**
+   * Each model once, in the order of their lines.
+   *
+   * @generated from field: repeated weir.passthrough.v1.BatchModel models = 1;
+   */
+  models: BatchModel[];
+};
+
+/**
+ * Describes the message weir.passthrough.v1.BatchInput.
+ * Use `create(BatchInputSchema)` to create a new message.
+ */
+export const BatchInputSchema: GenMessage<BatchInput> = /*@__PURE__*/
+  messageDesc(file_weir_passthrough_v1_resource_service, 1);
+
+/**
+ * A model that a batch's input file names.
+ *
+ * @generated from message weir.passthrough.v1.BatchModel
+ */
+export type BatchModel = Message<"weir.passthrough.v1.BatchModel"> & {
+  /**
+   * As it stands in `body.model`.
+   *
+   * @generated from field: string model = 1;
+   */
+  model: string;
+
+  /**
+   * The first line that names it, counted from 1.
+   *
+   * @generated from field: uint32 line = 2;
+   */
+  line: number;
+};
+
+/**
+ * Describes the message weir.passthrough.v1.BatchModel.
+ * Use `create(BatchModelSchema)` to create a new message.
+ */
+export const BatchModelSchema: GenMessage<BatchModel> = /*@__PURE__*/
+  messageDesc(file_weir_passthrough_v1_resource_service, 2);
 
 /**
  * A resource to record.
@@ -87,7 +143,7 @@ export type RecordResourceRequest = Message<"weir.passthrough.v1.RecordResourceR
  * Use `create(RecordResourceRequestSchema)` to create a new message.
  */
 export const RecordResourceRequestSchema: GenMessage<RecordResourceRequest> = /*@__PURE__*/
-  messageDesc(file_weir_passthrough_v1_resource_service, 1);
+  messageDesc(file_weir_passthrough_v1_resource_service, 3);
 
 /**
  * Nothing.
@@ -102,7 +158,7 @@ export type RecordResourceResponse = Message<"weir.passthrough.v1.RecordResource
  * Use `create(RecordResourceResponseSchema)` to create a new message.
  */
 export const RecordResourceResponseSchema: GenMessage<RecordResourceResponse> = /*@__PURE__*/
-  messageDesc(file_weir_passthrough_v1_resource_service, 2);
+  messageDesc(file_weir_passthrough_v1_resource_service, 4);
 
 /**
  * Resources to find.
@@ -123,7 +179,7 @@ export type FindResourcesRequest = Message<"weir.passthrough.v1.FindResourcesReq
  * Use `create(FindResourcesRequestSchema)` to create a new message.
  */
 export const FindResourcesRequestSchema: GenMessage<FindResourcesRequest> = /*@__PURE__*/
-  messageDesc(file_weir_passthrough_v1_resource_service, 3);
+  messageDesc(file_weir_passthrough_v1_resource_service, 5);
 
 /**
  * What was found.
@@ -144,7 +200,7 @@ export type FindResourcesResponse = Message<"weir.passthrough.v1.FindResourcesRe
  * Use `create(FindResourcesResponseSchema)` to create a new message.
  */
 export const FindResourcesResponseSchema: GenMessage<FindResourcesResponse> = /*@__PURE__*/
-  messageDesc(file_weir_passthrough_v1_resource_service, 4);
+  messageDesc(file_weir_passthrough_v1_resource_service, 6);
 
 /**
  * Which resources to list.
@@ -179,7 +235,7 @@ export type ListResourcesRequest = Message<"weir.passthrough.v1.ListResourcesReq
  * Use `create(ListResourcesRequestSchema)` to create a new message.
  */
 export const ListResourcesRequestSchema: GenMessage<ListResourcesRequest> = /*@__PURE__*/
-  messageDesc(file_weir_passthrough_v1_resource_service, 5);
+  messageDesc(file_weir_passthrough_v1_resource_service, 7);
 
 /**
  * A page of resources.
@@ -207,7 +263,7 @@ export type ListResourcesResponse = Message<"weir.passthrough.v1.ListResourcesRe
  * Use `create(ListResourcesResponseSchema)` to create a new message.
  */
 export const ListResourcesResponseSchema: GenMessage<ListResourcesResponse> = /*@__PURE__*/
-  messageDesc(file_weir_passthrough_v1_resource_service, 6);
+  messageDesc(file_weir_passthrough_v1_resource_service, 8);
 
 /**
  * A resource to forget.
@@ -228,7 +284,7 @@ export type ForgetResourceRequest = Message<"weir.passthrough.v1.ForgetResourceR
  * Use `create(ForgetResourceRequestSchema)` to create a new message.
  */
 export const ForgetResourceRequestSchema: GenMessage<ForgetResourceRequest> = /*@__PURE__*/
-  messageDesc(file_weir_passthrough_v1_resource_service, 7);
+  messageDesc(file_weir_passthrough_v1_resource_service, 9);
 
 /**
  * Nothing.
@@ -243,7 +299,7 @@ export type ForgetResourceResponse = Message<"weir.passthrough.v1.ForgetResource
  * Use `create(ForgetResourceResponseSchema)` to create a new message.
  */
 export const ForgetResourceResponseSchema: GenMessage<ForgetResourceResponse> = /*@__PURE__*/
-  messageDesc(file_weir_passthrough_v1_resource_service, 8);
+  messageDesc(file_weir_passthrough_v1_resource_service, 10);
 
 /**
  * Who owns what providers keep: files, batches, fine-tuning jobs, vector stores. Served by metering.

@@ -7,7 +7,9 @@ import type {
   ForwardResponse,
 } from "@weir/gen/weir/passthrough/v1/passthrough_service_pb";
 import { callMetadata, type Client, type Metadata } from "@weir/kit/call";
+import type { JsonObject } from "@weir/dialect/json";
 import type { ReplyStream } from "@weir/kit/reply-stream";
+import type { RouteService } from "@weir/gen/weir/routing/v1/route_service_pb";
 import { WeirError } from "@weir/kit/weir-error";
 import { principalHeaderFor } from "../../auth/caller.ts";
 import { readTags } from "../../auth/tags.ts";
@@ -16,16 +18,19 @@ import { type BodyMemory, readJsonBody } from "../../http/body.ts";
 import { aliasOf, outputTokensGuess } from "../generate.ts";
 import type { KeyedCall } from "../route.ts";
 import { answerWhole, readWhole, relay, type WholeAnswer } from "./answer.ts";
+import { checkBatch } from "./batch-models.ts";
+import { batchPurpose, BatchUpload } from "./batch-upload.ts";
 import { type BodyItem, toPieces } from "./call-body.ts";
 import { imageCount, type JsonBody, readJsonCall, readUser, resourcesIn, unitsOf, writtenAnew } from "./json-body.ts";
 import { answerList } from "./list.ts";
 import { MultipartBody } from "./multipart-body.ts";
 import type { Operation } from "./operations.ts";
-import { forget, placeOf, recordMade, type Resources } from "./ownership.ts";
+import { findOwn, forget, placeOf, recordMade, type Resources } from "./ownership.ts";
 
 export interface PassthroughDeps {
   readonly passthrough: Client<typeof PassthroughService>;
   readonly resources: Resources;
+  readonly routes: Pick<Client<typeof RouteService>, "listRoutes">;
   readonly settings: () => EdgeSettings;
   readonly memory: BodyMemory;
 }
@@ -44,6 +49,10 @@ interface Outgoing {
   readonly items: AsyncIterable<BodyItem> | Iterable<BodyItem>;
   /** Resources that the body names. */
   readonly named: readonly string[];
+  /** The body, where it is JSON. */
+  readonly json?: JsonObject;
+  /** What looks at a file that is uploaded. */
+  readonly upload?: BatchUpload;
   /** A guess at what the body costs in tokens. */
   readonly inputTokens: number;
   close(): Promise<void>;
@@ -65,12 +74,17 @@ export function createPassthrough(deps: PassthroughDeps, operation: Operation): 
       callMetadata(principalHeaderFor(caller, user, tags), exchange.id, exchange.trace?.traceParent);
     if (operation.lists === true) return answerList({ resources, send }, operation, call, metadataFor(undefined));
 
-    const outgoing = await readCall(deps, operation, call);
+    const outgoing = await readCall(deps, operation, call, metadataFor);
     try {
       const metadata = metadataFor(outgoing.user);
       await admit(operation, call, outgoing);
       const ids = operation.ids.map((name) => call.params[name] ?? "");
-      const place = await placeOf(resources, [...ids, ...outgoing.named], metadata);
+      const named = await findOwn(resources, [...ids, ...outgoing.named], metadata);
+      const place = placeOf(named);
+      if (isNewBatch(operation) && outgoing.json !== undefined) {
+        const { routes } = await deps.routes.listRoutes({}, { timeoutMs: routesTimeoutMs });
+        checkBatch(outgoing.json, named, caller.mayCall, routes);
+      }
       if (exchange.isOver) return;
       const reply = send(headOf(operation, call, outgoing, place), outgoing.items, metadata);
       exchange.onGone = () => void reply.return();
@@ -79,7 +93,7 @@ export function createPassthrough(deps: PassthroughDeps, operation: Operation): 
         if (usage?.inputTokens !== undefined) call.admission.settle(usage.inputTokens + (usage.outputTokens ?? 0));
       } else {
         const answer = await readWhole(reply);
-        await takeEffect(operation, answer, outgoing.alias, ids[0] ?? "", metadata);
+        await takeEffect(operation, answer, outgoing, ids[0] ?? "", metadata);
         answerWhole(exchange, answer);
       }
     } catch (thrown) {
@@ -94,14 +108,23 @@ export function createPassthrough(deps: PassthroughDeps, operation: Operation): 
   async function takeEffect(
     { effect, kind }: Operation,
     answer: WholeAnswer,
-    alias: string,
+    { alias, upload }: Outgoing,
     id: string,
     metadata: Metadata,
   ): Promise<void> {
     if (kind === undefined || answer.head.status >= 300) return;
     if (effect === "deletes") await forget(resources, id, metadata);
-    else await recordMade(resources, answer, { kind, isNew: effect === "creates", alias }, metadata);
+    else {
+      const made = { kind, isNew: effect === "creates", alias, batchModels: upload?.models };
+      await recordMade(resources, answer, made, metadata);
+    }
   }
+}
+
+const routesTimeoutMs = 5_000;
+
+function isNewBatch({ effect, kind }: Operation): boolean {
+  return effect === "creates" && kind === "batch";
 }
 
 /** Ids of providers; anything else could be read as another path by somebody on the way. */
@@ -127,12 +150,19 @@ async function admit(
   if (reserving !== undefined) await reserving;
 }
 
-function readCall(deps: PassthroughDeps, operation: Operation, call: KeyedCall): Promise<Outgoing> | Outgoing {
+type MetadataFor = (user: string | undefined) => Metadata;
+
+function readCall(
+  deps: PassthroughDeps,
+  operation: Operation,
+  call: KeyedCall,
+  metadataFor: MetadataFor,
+): Promise<Outgoing> | Outgoing {
   const { body } = operation;
   const type = call.exchange.request.headers["content-type"] ?? "";
   if (body === "none") return noBody;
   const isMultipart = body === "multipart" || (body === "json or multipart" && /^multipart\//i.test(type));
-  return isMultipart ? readMultipart(deps, operation, call) : readJson(deps, operation, call);
+  return isMultipart ? readMultipart(deps, operation, call, metadataFor) : readJson(deps, operation, call);
 }
 
 const noBody: Outgoing = {
@@ -158,6 +188,7 @@ async function readJson(deps: PassthroughDeps, operation: Operation, { exchange 
   const mayName = !isForModels || operation.path === "/images/edits";
   const sent = mayName ? writtenAnew(received) : received;
   const body: JsonBody = readJsonCall(sent);
+  if (operation.kind === "upload" && body.json["purpose"] === batchPurpose) throw batchInParts();
   const namesModel = operation.model !== "none" && body.model !== "";
   const user = body.json["safety_identifier"] ?? body.json["user"];
   return {
@@ -172,19 +203,40 @@ async function readJson(deps: PassthroughDeps, operation: Operation, { exchange 
       units: unitsOf(operation.path, body),
     },
     items: namesModel ? body.items : [sent],
+    json: body.json,
     named: mayName ? resourcesIn(body.json, isForModels) : [],
     inputTokens: Math.ceil(sent.length * tokensPerByte),
     close: async () => {},
   };
 }
 
-async function readMultipart(deps: PassthroughDeps, operation: Operation, { exchange }: KeyedCall): Promise<Outgoing> {
-  const { bodyStallMs, bodyBytesPerSecondMin } = deps.settings();
-  const body = new MultipartBody(exchange, {
-    bytesMax: uploadBytesMax,
-    stallMs: bodyStallMs,
-    bytesPerSecondMin: bodyBytesPerSecondMin,
+/** Its parts would come in any order, each with pieces of lines. Files of batches are smaller than what goes whole. */
+function batchInParts(): WeirError {
+  return new WeirError(ErrorReason.INVALID_REQUEST, {
+    text: "The input file of a batch is read while it is uploaded: send it whole to /v1/files, with `purpose` `batch`.",
+    metadata: { param: "purpose" },
   });
+}
+
+async function readMultipart(
+  deps: PassthroughDeps,
+  operation: Operation,
+  { exchange }: KeyedCall,
+  metadataFor: MetadataFor,
+): Promise<Outgoing> {
+  const { memory, resources } = deps;
+  const { bodyStallMs, bodyBytesPerSecondMin } = deps.settings();
+  const upload =
+    operation.kind === "file"
+      ? new BatchUpload(
+          { take: (bytes) => memory.take(exchange, bytes), give: (bytes) => memory.give(exchange, bytes) },
+          async (ids) => {
+            await findOwn(resources, ids, metadataFor(undefined));
+          },
+        )
+      : undefined;
+  const limits = { bytesMax: uploadBytesMax, stallMs: bodyStallMs, bytesPerSecondMin: bodyBytesPerSecondMin };
+  const body = new MultipartBody(exchange, limits, upload);
   try {
     const model = operation.model === "none" ? undefined : await body.model();
     const length = body.bytesWithoutModel;
@@ -200,6 +252,7 @@ async function readMultipart(deps: PassthroughDeps, operation: Operation, { exch
       },
       items: body.items(),
       named: [],
+      ...(upload === undefined ? {} : { upload }),
       inputTokens: 0,
       close: () => body.close(),
     };

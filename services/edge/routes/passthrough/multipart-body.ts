@@ -4,6 +4,7 @@ import type { Alarm } from "../../alarms.ts";
 import { BodyAborted } from "../../http/body.ts";
 import type { Exchange } from "../../http/exchange.ts";
 import type { BodyItem } from "./call-body.ts";
+import type { UploadCheck } from "./batch-upload.ts";
 import { DiskQuota } from "./disk-quota.ts";
 import { boundaryOf, MultipartReader } from "./multipart.ts";
 import { Spool } from "./spool.ts";
@@ -28,6 +29,7 @@ export interface MultipartLimits {
 export class MultipartBody {
   private readonly exchange: Exchange;
   private readonly limits: MultipartLimits;
+  private readonly check: UploadCheck | undefined;
   private readonly reader: MultipartReader;
   private readonly chunks: AsyncIterator<Buffer>;
   private readonly spool: Spool;
@@ -40,13 +42,14 @@ export class MultipartBody {
   private readonly fields = new Map<string, string>();
 
   /** @throws WeirError UNSUPPORTED_MEDIA_TYPE, INVALID_REQUEST, REQUEST_TOO_LARGE */
-  constructor(exchange: Exchange, limits: MultipartLimits) {
+  constructor(exchange: Exchange, limits: MultipartLimits, check?: UploadCheck) {
     const { headers } = exchange.request;
     const boundary = boundaryOf(headers["content-type"] ?? "");
     const encoding = headers["content-encoding"] ?? "identity";
     if (boundary === undefined || encoding !== "identity") throw new WeirError(ErrorReason.UNSUPPORTED_MEDIA_TYPE);
     this.exchange = exchange;
     this.limits = limits;
+    this.check = check;
     this.spool = new Spool(disk, exchange.caller?.tenant ?? "");
     this.beganMs = exchange.nowMs;
     if (Number(headers["content-length"] ?? 0) > limits.bytesMax) throw this.tooLarge();
@@ -56,7 +59,11 @@ export class MultipartBody {
         this.modelName = name;
         this.ready.push("model");
       },
-      field: (name, value) => this.fields.set(name, value),
+      field: (name, value) => {
+        this.fields.set(name, value);
+        if (name === "purpose") check?.purpose(value);
+      },
+      content: (piece) => check?.content(piece),
     });
     // Left early, the connection must stay for the answer.
     this.chunks = exchange.request.iterator({ destroyOnReturn: false }) as AsyncIterator<Buffer>;
@@ -122,6 +129,8 @@ export class MultipartBody {
     this.bytes += result.value.length;
     if (this.bytes > bytesMax) throw this.tooLarge();
     this.reader.write(result.value);
+    const checking = this.check?.passing();
+    if (checking !== undefined) await checking;
     return true;
   }
 

@@ -10,10 +10,12 @@ const part = (name: string, content: string, more = "") =>
 function read(body: string, sizes: readonly number[] = []) {
   let bytes = "";
   const fields: Record<string, string> = {};
+  const contents: string[] = [];
   const reader = new MultipartReader("B", {
     bytes: (piece) => (bytes += piece.toString("latin1")),
     model: (name) => (bytes += `<<${name}>>`),
     field: (name, value) => (fields[name] = value),
+    content: (piece) => contents.push(piece?.toString("latin1") ?? "end"),
   });
   const all = Buffer.from(body, "latin1");
   let at = 0;
@@ -23,14 +25,18 @@ function read(body: string, sizes: readonly number[] = []) {
   }
   reader.write(all.subarray(at));
   reader.end();
-  return { bytes, fields };
+  return { bytes, fields, file: contents.join("|").replace(/\|(?!end)/g, "") };
 }
 
 const whole = `${part("file", "a\r\n--Bx\r\n--\r\n", '; filename="a; name=\\"model\\".wav"')}${part("model", "whisper-1")}${part("n", "2")}--B--\r\n`;
 
 test("bytes pass as they are but for the model, wherever they are cut", () => {
   const plain = `${part("file", "a\r\n--\r\n-B\r\n", '; filename="a.wav"')}${part("model", "whisper-1")}${part("n", "2")}--B--\r\n`;
-  const expected = { bytes: plain.replace("whisper-1", "<<whisper-1>>"), fields: { n: "2" } };
+  const expected = {
+    bytes: plain.replace("whisper-1", "<<whisper-1>>"),
+    fields: { n: "2" },
+    file: "a\r\n--\r\n-B\r\n|end",
+  };
   for (let at = 0; at <= plain.length; at += 1) expect(read(plain, [at])).toEqual(expected);
   fc.assert(
     fc.property(fc.array(fc.integer({ min: 1, max: 30 }), { maxLength: 60 }), (sizes) => {
@@ -59,6 +65,8 @@ test.each([
   ["no end", part("a", "b")],
   ["nothing", ""],
   ["two models", `${part("model", "a")}${part("model", "b")}--B--`],
+  ["two files", `${part("file", "a")}${part("file", "b")}--B--`],
+  ["two purposes", `${part("purpose", "a")}${part("purpose", "b")}--B--`],
   ["a model that is too long", `${part("model", "m".repeat(257))}--B--`],
   ["a boundary with something behind it", whole],
   ["a name with a quote in it", `--B\r\nContent-Disposition: form-data; name="mo\\"del"\r\n\r\nx\r\n--B--`],

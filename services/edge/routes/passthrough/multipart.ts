@@ -9,10 +9,14 @@ export interface MultipartSink {
   model(name: string): void;
   /** A short field, whose bytes were told of as well. */
   field(name: string, value: string): void;
+  /** A piece of the part `file`, whose bytes are told of as well; undefined: the part has ended. */
+  content(bytes: Buffer | undefined): void;
 }
 
 /** Fields that are read, with what they may hold at most. */
-const fieldsRead: ReadonlySet<string> = new Set(["n", "stream", "user"]);
+const fieldsRead: ReadonlySet<string> = new Set(["n", "stream", "user", "purpose"]);
+/** Parts of which two would leave open which one the provider takes. */
+const single: ReadonlySet<string> = new Set(["model", "purpose", "file"]);
 const fieldBytesMax = 256;
 const headerBytesMax = 8_192;
 const partsMax = 512;
@@ -39,7 +43,7 @@ export function boundaryOf(contentType: string): string | undefined {
  * Reads a body of multipart/form-data as it comes, and holds no more of it than one delimiter, one header or one short field. It is
  * read strictly, so that no two readers can see different parts in it: nothing before the first part and after the last, one
  * Content-Disposition for each part with a plain name, no transfer encoding, at most 512 parts and 8 KiB of headers for each, and
- * one `model`. https://www.rfc-editor.org/rfc/rfc7578
+ * at most one `model`, `purpose` and `file`. https://www.rfc-editor.org/rfc/rfc7578
  */
 export class MultipartReader {
   private readonly delimiter: Buffer;
@@ -48,7 +52,7 @@ export class MultipartReader {
   private rest: Buffer = Buffer.alloc(0);
   private parts = 0;
   private epilogueBytes = 0;
-  private sawModel = false;
+  private readonly seen = new Set<string>();
   /** Of the part whose content comes. */
   private name = "";
   /** Its content, where that is read. */
@@ -124,9 +128,9 @@ export class MultipartReader {
     if (end < 0) return false;
     this.name = readName(this.rest.toString("latin1", 0, end));
     this.pass(end + 4);
-    if (this.name === "model") {
-      if (this.sawModel) throw invalid("`model` stands more than once.", "model");
-      this.sawModel = true;
+    if (single.has(this.name)) {
+      if (this.seen.has(this.name)) throw invalid(`\`${this.name}\` stands more than once.`, this.name);
+      this.seen.add(this.name);
     }
     const isRead = this.name === "model" || fieldsRead.has(this.name);
     this.value = isRead ? [] : undefined;
@@ -153,11 +157,13 @@ export class MultipartReader {
       if (this.valueBytes > fieldBytesMax) throw invalid(`\`${this.name}\` is too long.`, this.name);
       this.value.push(this.rest.subarray(0, length));
     }
+    if (this.name === "file") this.sink.content(this.rest.subarray(0, length));
     if (this.name === "model") this.rest = this.rest.subarray(length);
     else this.pass(length);
   }
 
   private endPart(): void {
+    if (this.name === "file") this.sink.content(undefined);
     if (this.value === undefined) return;
     const value = Buffer.concat(this.value).toString();
     this.value = undefined;

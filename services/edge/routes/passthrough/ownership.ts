@@ -1,8 +1,8 @@
-import { isObject } from "@weir/dialect/json";
-import { parseJson } from "@weir/dialect/parse-json";
+import type { MessageInitShape } from "@bufbuild/protobuf";
+import { isObject, parseObject } from "@weir/dialect/json";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import type { Place } from "@weir/gen/weir/passthrough/v1/forward_pb";
-import type { Resource, ResourceService } from "@weir/gen/weir/passthrough/v1/resource_service_pb";
+import type { Resource, ResourceSchema, ResourceService } from "@weir/gen/weir/passthrough/v1/resource_service_pb";
 import type { Client, Metadata } from "@weir/kit/call";
 import { WeirError } from "@weir/kit/weir-error";
 import type { WholeAnswer } from "./answer.ts";
@@ -14,20 +14,27 @@ const timeoutMs = 5_000;
 const idsMax = 1_000;
 
 /**
- * Where the resources are that a call names.
- * @returns undefined: it names none
- * @throws WeirError NOT_FOUND when one is not the tenant's, as if it were not there; INVALID_REQUEST when they are not together
+ * What a call names, in the order of the ids.
+ * @throws WeirError NOT_FOUND when one is not the tenant's, as if it were not there
  */
-export async function placeOf(
+export async function findOwn(
   resources: Resources,
   resourceIds: readonly string[],
   metadata: Metadata,
-): Promise<Place | undefined> {
-  if (resourceIds.length === 0) return undefined;
+): Promise<readonly Resource[]> {
+  if (resourceIds.length === 0) return [];
   if (resourceIds.length > idsMax)
     throw new WeirError(ErrorReason.INVALID_REQUEST, { text: "The request names too many files." });
-  const found = await resources.findResources({ resourceIds: [...resourceIds] }, { metadata, timeoutMs });
-  const [first, ...rest] = found.resources.map(({ place }) => place);
+  return (await resources.findResources({ resourceIds: [...resourceIds] }, { metadata, timeoutMs })).resources;
+}
+
+/**
+ * Where the resources are that a call names.
+ * @returns undefined: it names none
+ * @throws WeirError INVALID_REQUEST when they are not together
+ */
+export function placeOf(named: readonly Resource[]): Place | undefined {
+  const [first, ...rest] = named.map(({ place }) => place);
   if (rest.some((place) => place?.provider !== first?.provider || place?.account !== first?.account)) {
     throw new WeirError(ErrorReason.INVALID_REQUEST, {
       text: "The request names things that different providers, or different accounts of one, keep.",
@@ -46,16 +53,27 @@ const madeFiles = ["output_file_id", "error_file_id", "result_files"];
 export async function recordMade(
   resources: Resources,
   { head, body }: WholeAnswer,
-  made: { readonly kind: ResourceKind; readonly isNew: boolean; readonly alias: string },
+  made: {
+    readonly kind: ResourceKind;
+    readonly isNew: boolean;
+    readonly alias: string;
+    /** Models that the lines of a batch's input name, with their first lines; undefined: this is none. */
+    readonly batchModels?: ReadonlyMap<string, number> | undefined;
+  },
   metadata: Metadata,
 ): Promise<void> {
   const { place } = head;
-  const json = head.status < 300 ? parse(body) : undefined;
-  if (place === undefined || !isObject(json)) return;
-  const record = (resourceId: unknown, kind: ResourceKind, alias = "") =>
+  const json = head.status < 300 ? parseObject(body.toString()) : undefined;
+  if (place === undefined || json === undefined) return;
+  const { batchModels } = made;
+  const own =
+    batchModels === undefined
+      ? {}
+      : { batchInput: { models: Array.from(batchModels, ([model, line]) => ({ model, line })) } };
+  const record = (resourceId: unknown, kind: ResourceKind, more: MessageInitShape<typeof ResourceSchema> = {}) =>
     typeof resourceId === "string" && resourceId !== ""
       ? resources
-          .recordResource({ resource: { resourceId, kind, place, alias } }, { metadata, timeoutMs })
+          .recordResource({ resource: { resourceId, kind, place, ...more } }, { metadata, timeoutMs })
           .catch((thrown: unknown) => {
             // Nobody may get at what another tenant has.
             if (thrown instanceof WeirError && thrown.reason === ErrorReason.ALREADY_EXISTS) {
@@ -64,7 +82,7 @@ export async function recordMade(
             throw thrown;
           })
       : undefined;
-  if (made.isNew) await record(json["id"], made.kind, made.alias);
+  if (made.isNew) await record(json["id"], made.kind, { alias: made.alias, ...own });
   if (made.kind === "upload" && isObject(json["file"])) await record(json["file"]["id"], "file");
   if (made.kind === "batch" || made.kind === "fine_tuning_job") {
     for (const id of madeFiles.flatMap((name) => json[name])) await record(id, "file");
@@ -88,12 +106,4 @@ export async function listOwn(
 
 export async function forget(resources: Resources, resourceId: string, metadata: Metadata): Promise<void> {
   await resources.forgetResource({ resourceId }, { metadata, timeoutMs });
-}
-
-function parse(body: Buffer): unknown {
-  try {
-    return parseJson(body.toString());
-  } catch {
-    return undefined;
-  }
 }

@@ -1,0 +1,164 @@
+import { isUtf8 } from "node:buffer";
+import { isObject, parseObject } from "@weir/dialect/json";
+import { scanMembers } from "@weir/dialect/json-scan";
+import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
+import { WeirError } from "@weir/kit/weir-error";
+import { filesIn, mayNameFiles } from "../../files/named-files.ts";
+
+/** Memory for the line that is being read. */
+export interface LineMemory {
+  /** @returns false when there is no room; nothing is taken then */
+  take(bytes: number): boolean;
+  give(bytes: number): void;
+}
+
+/** What is wrong with a file as the input of a batch. */
+interface Fault {
+  readonly line: number;
+  /** Follows on the line's number: `names no model`. */
+  readonly text: string;
+}
+
+const lineBytesMax = 10 * 1024 * 1024;
+const modelsMax = 100;
+const modelCharsMax = 256;
+const filesMax = 1_000;
+const depthMax = 128;
+const newline = 0x0a;
+const carriageReturn = 0x0d;
+const lineMembers: ReadonlySet<string> = new Set(["custom_id", "method", "url", "body"]);
+const bodyMembers: ReadonlySet<string> = new Set(["model"]);
+
+/**
+ * Reads the input file of a batch as it comes, line by line, and holds no more of it than one line, of 10 MiB at most. After the
+ * first thing that is wrong nothing more is read. https://platform.openai.com/docs/api-reference/batch/request-input
+ */
+export class BatchInputReader {
+  /** The models that `body.model` names, each with the first line that does. */
+  readonly models = new Map<string, number>();
+  /** The ids of files, vector stores and containers that requests name, each with the first line that does. */
+  readonly files = new Map<string, number>();
+  private readonly memory: LineMemory;
+  private parts: Buffer[] = [];
+  private bytes = 0;
+  private line = 1;
+  private fault: Fault | undefined;
+  private hasNoRoom = false;
+
+  constructor(memory: LineMemory) {
+    this.memory = memory;
+  }
+
+  push(data: Buffer): void {
+    let from = 0;
+    for (let end = data.indexOf(newline); end >= 0 && !this.isOver; end = data.indexOf(newline, from)) {
+      this.endLine(data.subarray(from, end));
+      from = end + 1;
+    }
+    if (!this.isOver && from < data.length) this.keep(data.subarray(from));
+  }
+
+  /** The file is whole. */
+  end(): void {
+    if (!this.isOver) this.endLine(noBytes);
+    if (this.isOver || this.models.size > 0) return;
+    this.line = 1;
+    this.refuse("has no request in it");
+  }
+
+  /** Gives back what is held; nothing more is read. */
+  drop(): void {
+    this.memory.give(this.bytes);
+    this.bytes = 0;
+    this.parts = [];
+    this.hasNoRoom = true;
+  }
+
+  /**
+   * What keeps the file from being a batch's input, if anything has been found.
+   * @returns INVALID_REQUEST with the line; OVERLOADED when there was no room for one
+   */
+  get failure(): WeirError | undefined {
+    if (this.fault !== undefined) return faultyLine(this.fault.line, this.fault.text);
+    return this.hasNoRoom ? new WeirError(ErrorReason.OVERLOADED, { retryAfterMs: 1_000 }) : undefined;
+  }
+
+  private get isOver(): boolean {
+    return this.fault !== undefined || this.hasNoRoom;
+  }
+
+  private keep(part: Buffer): void {
+    if (this.bytes + part.length > lineBytesMax) this.refuse("is longer than 10 MiB; send less in one request");
+    else if (this.memory.take(part.length)) {
+      this.bytes += part.length;
+      this.parts.push(part);
+    } else this.drop();
+  }
+
+  private endLine(last: Buffer): void {
+    if (this.bytes + last.length > lineBytesMax) {
+      this.refuse("is longer than 10 MiB; send less in one request");
+      return;
+    }
+    const line = this.parts.length === 0 ? last : Buffer.concat([...this.parts, last]);
+    this.memory.give(this.bytes);
+    this.bytes = 0;
+    this.parts = [];
+    const text = this.take(line.at(-1) === carriageReturn ? line.subarray(0, -1) : line);
+    if (text === undefined) this.line += 1;
+    else this.refuse(text);
+  }
+
+  /** @returns what is wrong with the line */
+  private take(line: Buffer): string | undefined {
+    if (line.length === 0) return undefined;
+    // Some readers end lines there as well, and would see others than these.
+    if (!isUtf8(line) || line.includes(carriageReturn)) return "is not one JSON object in UTF-8";
+    const members = scanMembers(line, lineMembers, depthMax);
+    const text = line.toString();
+    const json = members === undefined || members.tooDeep ? undefined : parseObject(text);
+    const span = members?.spans.get("body");
+    if (json === undefined) return "is not one JSON object in UTF-8";
+    const { body } = json;
+    if (!isObject(body) || span === undefined) return "has no `body` that is an object";
+    // Of two members of one name the provider might take the other one.
+    const twice =
+      members?.duplicate ?? scanMembers(line.subarray(span.start, span.end), bodyMembers, depthMax)?.duplicate;
+    if (twice !== undefined) return `has \`${twice}\` more than once`;
+    const { model } = body;
+    if (typeof model !== "string" || model === "" || model.length > modelCharsMax) {
+      return "names no model: `body.model` must be the name of one";
+    }
+    if (!this.models.has(model)) this.models.set(model, this.line);
+    if (this.models.size > modelsMax) return `names one model more than the ${modelsMax} that one batch may use`;
+    return mayNameFiles(line) ? this.takeFiles(text, json) : undefined;
+  }
+
+  private takeFiles(text: string, json: unknown): string | undefined {
+    try {
+      for (const id of filesIn(text, json)) if (!this.files.has(id)) this.files.set(id, this.line);
+    } catch (thrown) {
+      if (thrown instanceof WeirError && thrown.reason === ErrorReason.INVALID_REQUEST) {
+        return "names files in a member that stands more than once";
+      }
+      throw thrown;
+    }
+    return this.files.size > filesMax ? `names one file more than the ${filesMax} that one batch may use` : undefined;
+  }
+
+  private refuse(text: string): void {
+    this.drop();
+    this.hasNoRoom = false;
+    this.fault = { line: this.line, text };
+  }
+}
+
+/** Tells which line of an input file is at fault. @param text follows on its number */
+export function faultyLine(line: number, text: string): WeirError {
+  return new WeirError(ErrorReason.INVALID_REQUEST, {
+    text: `Line ${line} of the batch's input file ${text}.`,
+    metadata: { param: "file" },
+  });
+}
+
+const noBytes = Buffer.alloc(0);
