@@ -1,7 +1,7 @@
 import { type ChildProcess, fork, spawn } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import { once } from "node:events";
-import { mkdtempSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -35,21 +35,26 @@ import { createJetStreamSink } from "./journal/sink-jetstream.ts";
 import { createPriceList } from "@weir/price/price";
 import { connect } from "nats";
 
-// What metering costs the data plane, for one request: `node services/pool/metering.bench.ts [--rounds 5] [--rate 1000]`. Price and budgets looked up, money
-// held, the intent on record, the cost reckoned, the settlement on record, and the journal synced and carried to a real JetStream, whose
-// consumer is another process. CPU time of this process, less that of the same paced loop with nothing in it. Needs nats-server.
+// What metering costs the data plane, for one request: `node services/pool/metering.bench.ts [--rounds 5] [--rate 1000] [--busy 0]`. Price and
+// budgets looked up, money held, the intent on record, the cost reckoned, the settlement on record, and the journal synced and carried to a
+// real JetStream, whose consumer is another process. CPU time of this process, less that of the same paced loop without it. With `--busy`, both
+// loops do other work of so many microseconds for each request, as a pool does: else the process sleeps between, and finds
+// a cold cache and a clock that has slowed down at each of its steps. Needs nats-server.
 
 const { values } = parseArgs({
   options: {
     rounds: { type: "string", default: "5" },
     rate: { type: "string", default: "1000" },
     seconds: { type: "string", default: "5" },
+    busy: { type: "string", default: "0" },
   },
 });
 const [rounds, rate, seconds] = [Number(values.rounds), Number(values.rate), Number(values.seconds)];
+const busyMs = Number(values.busy) / 1_000;
 
 const provider = { id: "openai" };
-let made = 0;
+/** Used again and again, as the journal knows them only while they are open. */
+const attemptIds = Array.from({ length: 10_000 }, () => randomUUID());
 if (process.env["WEIR_BENCH_LEDGER"] === undefined) await measure();
 else await playLedger(process.env["WEIR_BENCH_LEDGER"]);
 
@@ -87,17 +92,19 @@ async function measure(): Promise<void> {
       budgets.begin();
       const meteredCall = createCalls(journal, budgets);
       await meteredCall(0);
-      await runAtRate(20 * rate, 20_000, meteredCall);
-      const costs: number[] = [];
+      await runAtRate(20 * rate, 40_000, meteredCall);
+      const costs: Cpu[] = [];
       for (let round = 0; round < rounds; round += 1) {
         const bare = await runAtRate(rate, rate * seconds, () => undefined);
         const metered = await runAtRate(rate, rate * seconds, meteredCall);
-        costs.push(metered - bare);
+        costs.push({ all: metered.all - bare.all, main: metered.main - bare.main, pool: metered.pool - bare.pool });
       }
-      costs.sort((a, b) => a - b);
-      const text = costs.map((us) => us.toFixed(2)).join(", ");
+      costs.sort((a, b) => a.all - b.all);
+      const middle = costs[rounds >> 1] ?? { all: 0, main: 0, pool: 0 };
+      const text = costs.map(({ all }) => all.toFixed(2)).join(", ");
       console.log(
-        `${count} budgets, ${rate} requests/s: ${(costs[rounds >> 1] ?? 0).toFixed(2)} us of CPU for a request (${text})`,
+        `${count} budgets, ${rate} requests/s: ${middle.all.toFixed(2)} us of CPU for a request (${text}); ` +
+          `${middle.main.toFixed(2)} in the main thread, ${middle.pool.toFixed(2)} in libuv's, the rest in V8's`,
       );
       await budgets.close();
     }
@@ -147,7 +154,7 @@ function createCalls(
   return (index) => {
     const principal = principals[index % principals.length] ?? principals[0];
     if (principal === undefined) return;
-    const attemptId = attemptIdAt(index);
+    const attemptId = attemptIds[index % attemptIds.length] ?? "";
     const startTimeMs = Date.now();
     const found = prices.find(target, startTimeMs);
     const expense = {
@@ -193,32 +200,46 @@ function createCalls(
   };
 }
 
-/** As UUIDs of version 7 look, without their making. */
-function attemptIdAt(index: number): string {
-  made += 1;
-  return `0199a000-${String(made & 0xffff)
-    .padStart(4, "0")
-    .slice(-4)}-7000-8000-${String(made * 1_000 + (index % 1_000)).padStart(12, "0")}`;
+/** CPU time for a call, in microseconds: of the whole process, and of some of its threads where the system tells. */
+interface Cpu {
+  readonly all: number;
+  readonly main: number;
+  readonly pool: number;
 }
 
-/** @returns CPU time for a call, in microseconds */
 async function runAtRate(
   perSecond: number,
   count: number,
   call: (index: number) => void | Promise<void>,
-): Promise<number> {
+): Promise<Cpu> {
+  const [mainBefore, poolBefore] = threadTimes();
   const cpu = process.cpuUsage();
   const start = performance.now();
   for (let done = 0; done < count; ) {
     const due = Math.min(count, Math.floor(((performance.now() - start) * perSecond) / 1_000));
     for (; done < due; done += 1) {
+      for (const endMs = performance.now() + busyMs; performance.now() < endMs; );
       const waiting = call(done);
       if (waiting !== undefined) await waiting;
     }
     await new Promise((resolve) => setTimeout(resolve, 2));
   }
   const { user, system } = process.cpuUsage(cpu);
-  return (user + system) / count;
+  const [main, pool] = threadTimes();
+  return { all: (user + system) / count, main: (main - mainBefore) / count, pool: (pool - poolBefore) / count };
+}
+
+/** CPU time of the main thread, and of libuv's pool, in microseconds; zero where there is no /proc. */
+function threadTimes(): [main: number, pool: number] {
+  let [main, pool] = [0, 0];
+  const folder = "/proc/self/task";
+  if (!existsSync(folder)) return [main, pool];
+  for (const id of readdirSync(folder)) {
+    const us = Number(readFileSync(`${folder}/${id}/schedstat`, "utf8").split(" ")[0]) / 1_000;
+    if (id === String(process.pid)) main += us;
+    else if (readFileSync(`${folder}/${id}/comm`, "utf8").startsWith("libuv")) pool += us;
+  }
+  return [main, pool];
 }
 
 /** A store with as many budgets for each tenant, which are never used up. */

@@ -75,6 +75,8 @@ export function createBudgets(deps: BudgetsDeps): Budgets {
   const accounts = new Map<string, Account>();
   /** By everything that a budget can be about. */
   const remembered = new Map<string, readonly Account[]>();
+  /** The last call of each caller: its next one is like it more often than not. Begun anew whenever what is remembered is forgotten. */
+  let last = new WeakMap<Spender["principal"], LastCall>();
   let isLoaded = false;
   const loaded = Promise.withResolvers<void>();
   let stopFollowing = () => {};
@@ -98,8 +100,13 @@ export function createBudgets(deps: BudgetsDeps): Budgets {
     return made;
   }
 
-  function forget(): void {
+  function forgetCalls(): void {
     remembered.clear();
+    last = new WeakMap();
+  }
+
+  function forget(): void {
+    forgetCalls();
     for (const [key, known] of accounts) {
       if (known.lease === undefined && !lender.isAwaited(known)) accounts.delete(key);
     }
@@ -107,7 +114,7 @@ export function createBudgets(deps: BudgetsDeps): Budgets {
 
   function remove(id: string): void {
     index.remove(id);
-    remembered.clear();
+    forgetCalls();
   }
 
   const lender = new Lender({
@@ -129,7 +136,7 @@ export function createBudgets(deps: BudgetsDeps): Budgets {
       const kept = new Set(records.map(({ id }) => id));
       for (const id of index.ids()) if (!kept.has(id)) gone(id);
       for (const record of records) index.put(record);
-      remembered.clear();
+      forgetCalls();
       isLoaded = true;
       loaded.resolve();
     },
@@ -137,7 +144,7 @@ export function createBudgets(deps: BudgetsDeps): Budgets {
       // First: an id that is used again is in both.
       for (const id of removed) gone(id);
       for (const record of records) index.put(record);
-      if (records.length > 0) remembered.clear();
+      if (records.length > 0) forgetCalls();
     },
     onTight({ budget, subject }) {
       const known = accounts.get(`${budget}\n${subject}`);
@@ -154,11 +161,21 @@ export function createBudgets(deps: BudgetsDeps): Budgets {
 
   function accountsOf(spender: Spender): readonly Account[] {
     const { principal, alias, target } = spender;
+    const before = last.get(principal);
+    const isAlike = before?.alias === alias && before.provider === target.provider && before.model === target.model;
+    if (isAlike) return before.accounts;
+    const accounts = accountsOfCallsLike(spender);
+    last.set(principal, { alias, provider: target.provider, model: target.model, accounts });
+    return accounts;
+  }
+
+  function accountsOfCallsLike(spender: Spender): readonly Account[] {
+    const { principal, alias, target } = spender;
     const { tenant, key, user, tags } = principal;
     const likeness = `${key}\n${alias}\n${target.provider}\n${target.model}\n${tenant}\n${user}\n${hasAny(tags) ? JSON.stringify(tags) : ""}`;
     const known = remembered.get(likeness);
     if (known !== undefined) return known;
-    if (remembered.size >= rememberedMax) remembered.clear();
+    if (remembered.size >= rememberedMax) forgetCalls();
     const found = index.accountsOf(spender).map(({ budget, subject }) => account(budget, subject));
     remembered.set(likeness, found);
     return found;
@@ -222,6 +239,13 @@ export function createBudgets(deps: BudgetsDeps): Budgets {
       await lender.close();
     },
   };
+}
+
+interface LastCall {
+  readonly alias: string;
+  readonly provider: string;
+  readonly model: string;
+  readonly accounts: readonly Account[];
 }
 
 function hasAny(tags: Readonly<Record<string, string>>): boolean {

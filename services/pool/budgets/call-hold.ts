@@ -37,6 +37,9 @@ export class CallHold {
   private unbounded = false;
   /** Whether the intent is on record, so that a settlement will follow. */
   private kept = false;
+  /** What the intent said, and the amount that it said it of. */
+  private record: BudgetHold | undefined;
+  private recordedAmount = 0;
 
   constructor(held: Held, growth: Growth) {
     this.held = held;
@@ -58,7 +61,8 @@ export class CallHold {
 
   /** What the intent says: the least that the ledger must know if this process dies. */
   toRecord(): BudgetHold {
-    return this.message(this.held.amount);
+    this.recordedAmount = this.held.amount;
+    return (this.record = this.message(this.recordedAmount));
   }
 
   /** The intent is on record: from now on only the settlement ends the hold. */
@@ -75,7 +79,11 @@ export class CallHold {
     const { lender, price } = this.growth;
     const { chargeNanoUsd } = priceUsage(outcome, usage, price);
     lender.settle(this.held, chargeNanoUsd === null ? this.held.amount : Number(chargeNanoUsd));
-    return this.message(this.unbounded ? undefined : this.held.amount);
+    if (this.unbounded) return this.message(undefined);
+    // Most holds end as they began.
+    return this.record !== undefined && this.recordedAmount === this.held.amount
+      ? this.record
+      : this.message(this.held.amount);
   }
 
   /** Nothing is on record of the call: nothing is spent. */
@@ -130,7 +138,7 @@ export class CallHold {
     return {
       $typeName: "weir.metering.v1.BudgetHold",
       leaseIds: this.held.leases.map(({ id }) => id),
-      ...(chargeMax === undefined ? {} : { chargeMaxNanoUsd: BigInt(chargeMax) }),
+      ...(chargeMax === undefined ? undefined : { chargeMaxNanoUsd: BigInt(chargeMax) }),
     };
   }
 }

@@ -42,8 +42,8 @@ export interface Held {
   readonly leases: readonly Lease[];
   amount: number;
   over: boolean;
-  /** What it has of leases whose budget is not enforced any more: it grows without them. */
-  readonly frozen: Map<Lease, number>;
+  /** What it has of leases whose budget is not enforced any more: it grows without them. Undefined: there are none. */
+  frozen: Map<Lease, number> | undefined;
 }
 
 /**
@@ -119,7 +119,7 @@ export class LeaseBook {
       lease.holds += 1;
       lease.used = true;
     }
-    return { leases, amount, over: false, frozen: new Map() };
+    return { leases, amount, over: false, frozen: undefined };
   }
 
   /** How much of an amount a hold's lease lacks now, whichever window it is of; 0: nothing. */
@@ -150,7 +150,7 @@ export class LeaseBook {
     const covered = Math.min(charge, held.amount);
     for (const lease of held.leases) {
       // One that the store has ended is not in the book any more.
-      const has = held.frozen.get(lease) ?? held.amount;
+      const has = held.frozen?.get(lease) ?? held.amount;
       if (lease.expireMs > 0) lease.free += Math.max(0, has - covered);
       lease.holds -= 1;
     }
@@ -159,7 +159,9 @@ export class LeaseBook {
 
   /** A budget is not enforced any more: the hold grows without its leases from now on. */
   freeze(held: Held, budget: string): void {
-    for (const lease of growing(held)) if (lease.account.budget === budget) held.frozen.set(lease, held.amount);
+    for (const lease of growing(held)) {
+      if (lease.account.budget === budget) (held.frozen ??= new Map()).set(lease, held.amount);
+    }
   }
 
   /** Takes out of hand what is to be given back. */
@@ -190,5 +192,5 @@ export class LeaseBook {
 
 /** The leases of which a hold takes more when it grows. */
 export function growing({ leases, frozen }: Held): readonly Lease[] {
-  return frozen.size === 0 ? leases : leases.filter((lease) => !frozen.has(lease));
+  return frozen === undefined ? leases : leases.filter((lease) => !frozen.has(lease));
 }

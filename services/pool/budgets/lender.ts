@@ -45,8 +45,9 @@ const waitMs = 10_000;
 /** Calls that wait at once; more are refused with OVERLOADED. */
 const waitersMax = 10_000;
 const renewEveryMs = 5_000;
-/** What is asked for ahead, as a multiple of what the call at hand needs. */
-const aheadFactor = 32;
+/** What is asked for ahead, as a multiple of what the call at hand needs: more where the store would be asked more often than this. */
+const aheadFactor = { min: 32, max: 1_024 };
+const askEveryMs = 50;
 /** How long an account is taken to be tight after somebody else was refused. */
 const tightMs = 5_000;
 /** Between two questions about what others had in hand. */
@@ -69,6 +70,8 @@ export class Lender {
   /** What ends the wait of holds that want more. */
   private readonly extensions = new Map<Held, (failure: Error) => void>();
   private readonly tightUntilMs = new Map<Account, number>();
+  /** What was asked for ahead last, and when. */
+  private readonly aheads = new WeakMap<Account, { readonly factor: number; readonly askedMs: number }>();
   private asking = false;
   private renewing = false;
   /** Accounts of which others have in hand what is lacking here, and when the store is asked again. */
@@ -248,7 +251,7 @@ export class Lender {
   private asksOf({ held, accounts, amount }: Waiter, nowMs: number) {
     const { book } = this.deps;
     const ask = (account: Account, leaseId: bigint, needed: number) => {
-      const ahead = this.isTight(account) ? 0 : this.line.wanted(account) + aheadFactor * amount;
+      const ahead = this.isTight(account) ? 0 : this.line.wanted(account) + this.aheadFactorOf(account, nowMs) * amount;
       return create(LeaseAskSchema, {
         account: { budget: account.budget, subject: account.subject },
         leaseId,
@@ -261,6 +264,16 @@ export class Lender {
         ? accounts.map((account) => ask(account, 0n, book.lacks(account, amount, nowMs)))
         : growing(held).map((lease) => ask(lease.account, lease.id, book.lacksMore(lease, amount, nowMs)));
     return asks.filter(({ neededNanoUsd }) => neededNanoUsd > 0n);
+  }
+
+  private aheadFactorOf(account: Account, nowMs: number): number {
+    const last = this.aheads.get(account) ?? { factor: 0, askedMs: -Infinity };
+    // Of one question: several may wait for the account.
+    if (last.askedMs === nowMs) return last.factor;
+    const wanted = nowMs - last.askedMs < askEveryMs ? last.factor * 2 : last.factor / 2;
+    const factor = Math.min(Math.max(wanted, aheadFactor.min), aheadFactor.max);
+    this.aheads.set(account, { factor, askedMs: nowMs });
+    return factor;
   }
 
   private judge(waiter: Waiter, { outcome, account: name, unspentNanoUsd, windowEndsIn }: LeaseGroupResult): void {

@@ -16,6 +16,7 @@ import {
   NumberOutOfRange,
   safe,
   writeBytesOf,
+  writeEncoded,
   writeText,
   writeUint,
   writeUint32,
@@ -37,23 +38,14 @@ const fixedBytesMax = 512;
 export const intentBytesMax = 32_768;
 
 export function writeIntent(cursor: Cursor, intent: Intent): void {
-  const { principal, target, reserved } = intent;
-  const textLength =
-    intent.attemptId.length +
-    intent.requestId.length +
-    principalTextLength(principal) +
-    intent.alias.length +
-    target.provider.length +
-    target.model.length +
-    intent.priceId.length;
-  const listBytes = tagBytesMax(principal) + usageBytesMax(reserved) + holdBytesMax(intent.hold);
-  if (textLength * 3 + fixedBytesMax + listBytes > intentBytesMax) throw new PayloadTooLong();
+  const { reserved } = intent;
+  const parties = encodedParties(intent);
+  const textLength = intent.attemptId.length + intent.requestId.length;
+  const listBytes = usageBytesMax(reserved) + holdBytesMax(intent.hold);
+  if (textLength * 3 + fixedBytesMax + listBytes + parties.length > intentBytesMax) throw new PayloadTooLong();
   writeText(cursor, 0x0a, intent.attemptId);
   writeText(cursor, 0x12, intent.requestId);
-  writePrincipal(cursor, principal);
-  writeText(cursor, 0x22, intent.alias);
-  writeTarget(cursor, target);
-  writeText(cursor, 0x32, intent.priceId);
+  writeEncoded(cursor, parties);
   const seconds = safe(Math.floor(intent.startTimeMs / 1000));
   writeTime(cursor, 0x3a, seconds, Math.floor((intent.startTimeMs - seconds * 1000) * 1e6));
   writeUint(cursor, 0x48, AttemptOutcome.LOST);
@@ -125,8 +117,7 @@ export function writeSettlement(cursor: Cursor, sequence: number, event: UsageEv
 /** The same for an event that is encoded already. */
 export function writeSettled(cursor: Cursor, sequence: number, event: Uint8Array): void {
   writeSequence(cursor, sequence);
-  cursor.bytes.set(event, cursor.at);
-  cursor.at += event.length;
+  writeEncoded(cursor, event);
 }
 
 function writeSequence(cursor: Cursor, sequence: number): void {
@@ -153,24 +144,14 @@ export function eventAttemptId(bytes: Buffer, start: number): string {
 
 /** Writes a UsageEvent. @throws PayloadTooLong */
 export function writeEvent(cursor: Cursor, event: UsageEvent): void {
-  const { principal, target, usage } = event;
-  const textLength =
-    event.attemptId.length +
-    event.requestId.length +
-    (principal ? principalTextLength(principal) : 0) +
-    event.alias.length +
-    (target ? target.provider.length + target.model.length : 0) +
-    event.priceId.length +
-    event.providerReplyId.length;
-  const mapBytes = (principal ? tagBytesMax(principal) : 0) + (usage ? usageBytesMax(usage) : 0);
-  if (textLength * 3 + fixedBytesMax + mapBytes + holdBytesMax(event.hold) > payloadBytesMax)
-    throw new PayloadTooLong();
+  const { usage } = event;
+  const parties = encodedParties(event);
+  const textLength = event.attemptId.length + event.requestId.length + event.providerReplyId.length;
+  const listBytes = (usage ? usageBytesMax(usage) : 0) + holdBytesMax(event.hold);
+  if (textLength * 3 + fixedBytesMax + listBytes + parties.length > payloadBytesMax) throw new PayloadTooLong();
   writeText(cursor, 0x0a, event.attemptId);
   writeText(cursor, 0x12, event.requestId);
-  if (principal) writePrincipal(cursor, principal);
-  writeText(cursor, 0x22, event.alias);
-  if (target) writeTarget(cursor, target);
-  writeText(cursor, 0x32, event.priceId);
+  writeEncoded(cursor, parties);
   if (event.startTime) writeTimestamp(cursor, 0x3a, event.startTime);
   if (event.endTime) writeTimestamp(cursor, 0x42, event.endTime);
   if (event.outcome !== 0) writeUint(cursor, 0x48, event.outcome);
@@ -181,6 +162,58 @@ export function writeEvent(cursor: Cursor, event: UsageEvent): void {
   if (event.firstTokenUs !== undefined) writeUint(cursor, 0x70, safe(Number(event.firstTokenUs)));
   if (event.stream) writeUint(cursor, 0x78, 1);
   if (event.hold !== undefined) writeHold(cursor, event.hold);
+}
+
+/** Who calls, by which alias, where to, and at what price. */
+interface Parties {
+  readonly principal?: UsageEvent["principal"];
+  readonly alias: string;
+  readonly target?: UsageEvent["target"];
+  readonly priceId: string;
+}
+
+/** Fields 3 to 6 of an event: those of the intent, of its settlement, and nearly always of the caller's next attempt. */
+interface KnownParties {
+  readonly alias: string;
+  readonly provider: string;
+  readonly model: string;
+  readonly priceId: string;
+  readonly bytes: Uint8Array;
+}
+
+/** By principal, which nobody changes. */
+const knownParties = new WeakMap<NonNullable<Parties["principal"]>, KnownParties>();
+const partiesCursor: Cursor = { bytes: Buffer.allocUnsafeSlow(intentBytesMax), at: 0 };
+
+/** @throws PayloadTooLong */
+function encodedParties(parties: Parties): Uint8Array {
+  const { principal, alias, target, priceId } = parties;
+  if (principal === undefined || target === undefined) return encodeParties(parties);
+  const { provider, model } = target;
+  const known = knownParties.get(principal);
+  const isSame =
+    known?.alias === alias && known.priceId === priceId && known.model === model && known.provider === provider;
+  if (isSame) return known.bytes;
+  const bytes = encodeParties(parties);
+  knownParties.set(principal, { alias, provider, model, priceId, bytes });
+  return bytes;
+}
+
+function encodeParties({ principal, alias, target, priceId }: Parties): Uint8Array {
+  const cursor = partiesCursor;
+  cursor.at = 0;
+  const textLength =
+    (principal ? principalTextLength(principal) : 0) +
+    alias.length +
+    (target ? target.provider.length + target.model.length : 0) +
+    priceId.length;
+  const tagBytes = principal ? tagBytesMax(principal) : 0;
+  if (textLength * 3 + fixedBytesMax + tagBytes > intentBytesMax) throw new PayloadTooLong();
+  if (principal) writePrincipal(cursor, principal);
+  writeText(cursor, 0x22, alias);
+  if (target) writeTarget(cursor, target);
+  writeText(cursor, 0x32, priceId);
+  return new Uint8Array(cursor.bytes.subarray(0, cursor.at));
 }
 
 function writeHold(cursor: Cursor, { leaseIds, chargeMaxNanoUsd }: BudgetHold): void {

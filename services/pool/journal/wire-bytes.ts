@@ -31,6 +31,12 @@ function writeShort(bytes: Buffer, at: number, text: string): number {
   return length;
 }
 
+/** Writes fields that are encoded already. */
+export function writeEncoded(cursor: Cursor, fields: Uint8Array): void {
+  cursor.bytes.set(fields, cursor.at);
+  cursor.at += fields.length;
+}
+
 /** Leaves one byte for the length of what follows. Returns where that begins. */
 export function beginMessage(cursor: Cursor, tag: number): number {
   cursor.bytes[cursor.at] = tag;
