@@ -17,13 +17,15 @@ type Renewal = MessageInitShape<typeof RenewLeasesRequestSchema>;
 
 const never = new AbortController().signal;
 
-/** A lender whose clock stands still, and whose store grants what is needed and answers renewals when it is told to. */
+/** A lender whose clock stands still unless it is moved, and whose store grants what is needed and answers renewals when it is told to. */
 function createSetting() {
   const account: Account = { key: "a\n", budget: "a", subject: "", lease: undefined };
   const timers = new Map<() => void, number>();
+  const preferred: bigint[] = [];
+  let nowMs = 0;
   const clock: Clock = {
     now: () => 0,
-    monotonic: () => 0,
+    monotonic: () => nowMs,
     after(delayMs, call) {
       timers.set(call, delayMs);
       return () => timers.delete(call);
@@ -40,7 +42,9 @@ function createSetting() {
     });
   const service = {
     acquireLeases(request) {
-      granted += request.groups?.[0]?.asks?.[0]?.neededNanoUsd ?? 0n;
+      const ask = request.groups?.[0]?.asks?.[0];
+      granted += ask?.neededNanoUsd ?? 0n;
+      preferred.push(ask?.preferredNanoUsd ?? 0n);
       const results = [{ outcome: LeaseOutcome.GRANTED }];
       return Promise.resolve(create(AcquireLeasesResponseSchema, { results, leases: [lease(granted)] }));
     },
@@ -66,6 +70,12 @@ function createSetting() {
     book,
     lender,
     renewals,
+    account,
+    /** What the store was asked for ahead, each time. */
+    preferred,
+    wait(ms: number): void {
+      nowMs += ms;
+    },
     /** A call that costs all that is set aside for it. */
     async call(amount: number): Promise<void> {
       const held = await lender.take([account], amount, () => never);
@@ -111,4 +121,23 @@ test("however many leases there are, all are kept alive, no more in one call tha
   expect(renewals[0]?.request.leases).toHaveLength(10_000);
   renewals[0]?.answer(1n);
   await vi.waitFor(() => expect(renewals[1]?.request.leases).toMatchObject([{ leaseId: 10_001n }]));
+});
+
+test("the more often the store is asked, the more is asked for ahead; of a budget that is tight nothing is", async () => {
+  const { lender, account, preferred, call, wait } = createSetting();
+  // What waits is asked for on top of the calls to come.
+  const calls = (amount: bigint | undefined) => Number((amount ?? 0n) / 100n) - 1;
+  for (let index = 0; index < 8; index += 1) {
+    await call(100);
+    wait(10);
+  }
+  expect(preferred.map(calls)).toEqual([32, 64, 128, 256, 512, 1_024, 1_024, 1_024]);
+  for (let index = 0; index < 6; index += 1) {
+    wait(1_000);
+    await call(100);
+  }
+  expect(preferred.slice(8).map(calls)).toEqual([512, 256, 128, 64, 32, 32]);
+  lender.tightened(account);
+  await call(100);
+  expect(preferred.at(-1)).toBe(100n);
 });

@@ -84,7 +84,7 @@ export async function createJournal(
   const foundTimeMs = clock.now();
   for (const lost of found.open.values()) {
     lastSequence += 1;
-    const event = toBinary(UsageEventSchema, lostEvent(lost.intent, lost.progress, foundTimeMs));
+    const event = Buffer.from(toBinary(UsageEventSchema, lostEvent(lost.intent, lost.progress, foundTimeMs)));
     recent.add(event, 0, event.length);
   }
 

@@ -2,6 +2,7 @@ import { randomUUID } from "node:crypto";
 import { create, type DescField, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { UsageSchema, UsageSource } from "@weir/gen/weir/common/v1/usage_pb";
 import { AttemptOutcome, UsageEventSchema } from "@weir/gen/weir/metering/v1/usage_event_pb";
+import { TargetSchema } from "@weir/gen/weir/routing/v1/target_pb";
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import {
@@ -72,6 +73,27 @@ test("an event's bytes are those of the protobuf library, for every field of the
       expect(cursor.bytes.subarray(0, cursor.at)).toEqual(Buffer.from(toBinary(UsageEventSchema, event)));
     }),
     { numRuns: 1_000 },
+  );
+});
+
+test("a caller's next attempt has its own alias, target and price, whatever the one before had", () => {
+  const { principal } = exampleIntent(randomUUID());
+  const word = fc.constantFrom("", "a", "b", "\u00e9");
+  const call = fc.record({ alias: word, provider: word, model: word, priceId: word });
+  fc.assert(
+    fc.property(fc.array(call, { minLength: 2, maxLength: 6 }), (calls) => {
+      for (const { alias, provider, model, priceId } of calls) {
+        const target = create(TargetSchema, { provider, model });
+        const event = create(UsageEventSchema, { ...exampleEvent(randomUUID()), principal, alias, target, priceId });
+        const cursor = newCursor();
+        writeEvent(cursor, event);
+        expect(cursor.bytes.subarray(0, cursor.at)).toEqual(Buffer.from(toBinary(UsageEventSchema, event)));
+        cursor.at = 0;
+        writeIntent(cursor, { ...exampleIntent(event.attemptId), principal, alias, target, priceId });
+        const lost = fromBinary(UsageEventSchema, cursor.bytes.subarray(0, cursor.at));
+        expect(lost).toMatchObject({ principal, alias, target, priceId });
+      }
+    }),
   );
 });
 

@@ -10,7 +10,7 @@ export interface RecentEvents {
   /** Number of the oldest one; that of the next one when there is none. */
   readonly firstSequence: number;
   /** Copies an encoded UsageEvent. */
-  add(bytes: Uint8Array, start: number, end: number): void;
+  add(bytes: Buffer, start: number, end: number): void;
   /** The encoded UsageEvent of a number, until the next `evict`; undefined outside of what is kept. */
   at(sequence: number): Buffer | undefined;
   /** The events from a number that is kept up to another one, as far as the limits go, until the next `evict`. */
@@ -70,7 +70,7 @@ export function createRecentEvents(nextSequence: number, bytesMax: number): Rece
       const before = usedBytes(slab);
       const cursor: Cursor = { bytes: slab.bytes, at: before };
       writeEventHead(cursor, end - start);
-      slab.bytes.set(source.subarray(start, end), cursor.at);
+      source.copy(slab.bytes, cursor.at, start, end);
       slab.ends[slab.count] = cursor.at + end - start;
       slab.count += 1;
       next += 1;
