@@ -1,5 +1,5 @@
 import { create } from "@bufbuild/protobuf";
-import { EdgeConfigSchema } from "@weir/gen/weir/config/v1/config_pb";
+import { EdgeConfigSchema } from "@weir/gen/weir/config/v1/edge_pb";
 import { expect, test } from "vitest";
 import { edgeSettings } from "./config.ts";
 

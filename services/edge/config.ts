@@ -1,5 +1,6 @@
 import { durationMs, type Duration } from "@bufbuild/protobuf/wkt";
-import type { Config, EdgeConfig } from "@weir/gen/weir/config/v1/config_pb";
+import type { Config } from "@weir/gen/weir/config/v1/config_pb";
+import type { EdgeConfig } from "@weir/gen/weir/config/v1/edge_pb";
 import { type IdentityProvider, identityProviders } from "./auth/identity-provider.ts";
 import { createNetworks, type Networks } from "./auth/networks.ts";
 import { type AliasLimits, aliasLimits } from "./limits/alias-limits.ts";

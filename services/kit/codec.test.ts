@@ -16,6 +16,12 @@ import * as errorReason from "@weir/gen/weir/common/v1/error_reason_pb";
 import * as principal from "@weir/gen/weir/common/v1/principal_pb";
 import * as usage from "@weir/gen/weir/common/v1/usage_pb";
 import * as config from "@weir/gen/weir/config/v1/config_pb";
+import * as edgeConfig from "@weir/gen/weir/config/v1/edge_pb";
+import * as identityProviderConfig from "@weir/gen/weir/config/v1/identity_provider_pb";
+import * as limitsConfig from "@weir/gen/weir/config/v1/limits_pb";
+import * as priceConfig from "@weir/gen/weir/config/v1/price_pb";
+import * as providerConfig from "@weir/gen/weir/config/v1/provider_pb";
+import * as routerConfig from "@weir/gen/weir/config/v1/router_pb";
 import * as link from "@weir/gen/weir/link/v1/link_service_pb";
 import * as usageEvent from "@weir/gen/weir/metering/v1/usage_event_pb";
 import * as usageService from "@weir/gen/weir/metering/v1/usage_service_pb";
@@ -41,6 +47,12 @@ const modules = [
   principal,
   usage,
   config,
+  edgeConfig,
+  identityProviderConfig,
+  limitsConfig,
+  priceConfig,
+  providerConfig,
+  routerConfig,
   link,
   usageEvent,
   usageService,

@@ -1,4 +1,4 @@
-import type { LocalConfig } from "@weir/gen/weir/config/v1/config_pb";
+import type { LocalConfig } from "@weir/gen/weir/config/v1/provider_pb";
 import type { Clock } from "./clock.ts";
 import type { Log } from "./log.ts";
 

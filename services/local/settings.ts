@@ -1,6 +1,6 @@
 import { availableParallelism, totalmem } from "node:os";
 import { durationMs } from "@bufbuild/protobuf/wkt";
-import type { LocalConfig } from "@weir/gen/weir/config/v1/config_pb";
+import type { LocalConfig } from "@weir/gen/weir/config/v1/provider_pb";
 
 /** How the models of one provider are run. */
 export interface LocalSettings {
@@ -18,7 +18,7 @@ export interface LocalSettings {
   readonly memoryBytesMax: number;
 }
 
-/** Reads a provider's section; the defaults are those that config.proto names. */
+/** Reads a provider's section; the defaults are those that provider.proto names. */
 export function settingsOf(config: LocalConfig): LocalSettings {
   return {
     files: new Map(Object.entries(config.files)),

@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync, statSync, truncateSync, writeFileSync } from "node
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { create } from "@bufbuild/protobuf";
-import { type LocalConfig, LocalConfigSchema } from "@weir/gen/weir/config/v1/config_pb";
+import { type LocalConfig, LocalConfigSchema } from "@weir/gen/weir/config/v1/provider_pb";
 import { systemClock } from "@weir/kit/clock";
 import type { ModelServer } from "@weir/kit/model-server";
 import { afterAll, beforeAll, expect, test } from "vitest";

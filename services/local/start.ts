@@ -1,7 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { statSync } from "node:fs";
 import { isDeepStrictEqual } from "node:util";
-import type { LocalConfig } from "@weir/gen/weir/config/v1/config_pb";
+import type { LocalConfig } from "@weir/gen/weir/config/v1/provider_pb";
 import type { Clock } from "@weir/kit/clock";
 import { ConfigError, type ConfigFault, pathOf } from "@weir/kit/config/fault";
 import type { ModelServer, StartModelServer } from "@weir/kit/model-server";

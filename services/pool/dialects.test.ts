@@ -5,12 +5,13 @@ import type { GenerateEvent } from "@weir/gen/weir/chat/v1/event_pb";
 import { Dialect } from "@weir/gen/weir/chat/v1/wire_pb";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import { UsageSource } from "@weir/gen/weir/common/v1/usage_pb";
-import { ProviderKind } from "@weir/gen/weir/config/v1/config_pb";
+import { ProviderKind } from "@weir/gen/weir/config/v1/provider_pb";
 import { AttemptOutcome } from "@weir/gen/weir/metering/v1/usage_event_pb";
 import { WeirError } from "@weir/kit/weir-error";
 import { describe, expect, test } from "vitest";
 import {
   attemptRequest,
+  canonicalRequest,
   createTestPool,
   principalMetadata,
   type ProviderInit,
@@ -80,13 +81,8 @@ describe.each(vendors)("a provider of %s", (_, dialect, init) => {
 
   test("a caller of the canonical form gets events", async () => {
     await using at = await vendor(source, init, [bytes]);
-    const { request: _wire, ...rest } = attemptRequest(clients[0]?.[2] ?? {});
-    const request = {
-      model: "alias",
-      messages: [{ role: 3, parts: [{ content: { case: "text", value: { text: "hi" } } }] }],
-    };
     const got: GenerateEvent[] = [];
-    const call = at.pool.client.runAttempt({ ...rest, request } as never, { metadata: principalMetadata });
+    const call = at.pool.client.runAttempt(canonicalRequest(), { metadata: principalMetadata });
     for await (const { payload } of call) if (payload.case === "event") got.push(payload.value);
     expect(got[0]?.kind.case).toBe("start");
     expect(got.at(-1)?.kind).toMatchObject({ case: "end", value: { usage: { inputTokens: 9, outputTokens: 5 } } });

@@ -1,6 +1,6 @@
 import { generateKeyPairSync } from "node:crypto";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
-import { ProviderKind } from "@weir/gen/weir/config/v1/config_pb";
+import { ProviderKind } from "@weir/gen/weir/config/v1/provider_pb";
 import { AttemptOutcome } from "@weir/gen/weir/metering/v1/usage_event_pb";
 import { expect, test } from "vitest";
 import {

@@ -1,6 +1,6 @@
 import { anthropicMessages } from "@weir/dialect/anthropic-messages/codec";
 import { UsageSource } from "@weir/gen/weir/common/v1/usage_pb";
-import { ProviderKind } from "@weir/gen/weir/config/v1/config_pb";
+import { ProviderKind } from "@weir/gen/weir/config/v1/provider_pb";
 import { AttemptOutcome } from "@weir/gen/weir/metering/v1/usage_event_pb";
 import { expect, test } from "vitest";
 import {

@@ -1,7 +1,8 @@
 import { create } from "@bufbuild/protobuf";
 import { durationFromMs } from "@bufbuild/protobuf/wkt";
 import { Dialect } from "@weir/gen/weir/chat/v1/wire_pb";
-import { ConfigSchema, ProviderKind } from "@weir/gen/weir/config/v1/config_pb";
+import { ConfigSchema } from "@weir/gen/weir/config/v1/config_pb";
+import { ProviderKind } from "@weir/gen/weir/config/v1/provider_pb";
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { createProviderSet, type ProviderSettings } from "./provider-set.ts";

@@ -1,7 +1,8 @@
 import { type Duration, durationMs } from "@bufbuild/protobuf/wkt";
 import type { ProviderError } from "@weir/dialect/codec";
 import type { Dialect } from "@weir/gen/weir/chat/v1/wire_pb";
-import { type Config, type ProviderConfig, ProviderKind } from "@weir/gen/weir/config/v1/config_pb";
+import type { Config } from "@weir/gen/weir/config/v1/config_pb";
+import { type ProviderConfig, ProviderKind } from "@weir/gen/weir/config/v1/provider_pb";
 import { usualBaseUrl } from "@weir/kit/config/vendors";
 import { type Limit, limitsOf } from "@weir/kit/limits/limit";
 import { dialectOfName } from "./codecs.ts";

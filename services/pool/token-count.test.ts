@@ -2,7 +2,7 @@ import { generateKeyPairSync } from "node:crypto";
 import { anthropicMessages } from "@weir/dialect/anthropic-messages/codec";
 import { openaiChat } from "@weir/dialect/openai-chat/codec";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
-import { ProviderKind } from "@weir/gen/weir/config/v1/config_pb";
+import { ProviderKind } from "@weir/gen/weir/config/v1/provider_pb";
 import { CallCancelled } from "@weir/kit/weir-error";
 import { expect, test } from "vitest";
 import {

@@ -1,6 +1,6 @@
 import { openaiChat } from "@weir/dialect/openai-chat/codec";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
-import { ProviderKind } from "@weir/gen/weir/config/v1/config_pb";
+import { ProviderKind } from "@weir/gen/weir/config/v1/provider_pb";
 import { expect, test } from "vitest";
 import {
   attemptRequest,

@@ -1,6 +1,6 @@
 import { create } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
-import { PriceConfigSchema } from "@weir/gen/weir/config/v1/config_pb";
+import { PriceConfigSchema } from "@weir/gen/weir/config/v1/price_pb";
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { builtInPrices, localPrice } from "./built-in.ts";

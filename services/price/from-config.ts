@@ -1,5 +1,5 @@
 import { timestampMs } from "@bufbuild/protobuf/wkt";
-import type { PriceConfig, PriceTierConfig } from "@weir/gen/weir/config/v1/config_pb";
+import type { PriceConfig, PriceTierConfig } from "@weir/gen/weir/config/v1/price_pb";
 import { nanoUsdFromText } from "./decimal.ts";
 import { createPriceList, type Price, type PriceList, priceId, type Rates } from "./price.ts";
 

@@ -1,6 +1,8 @@
 import { create } from "@bufbuild/protobuf";
 import { type Duration, durationFromMs, durationMs } from "@bufbuild/protobuf/wkt";
-import { type AliasConfig, type Config, ProviderKind, type TimeoutsConfig } from "@weir/gen/weir/config/v1/config_pb";
+import type { Config } from "@weir/gen/weir/config/v1/config_pb";
+import { ProviderKind } from "@weir/gen/weir/config/v1/provider_pb";
+import type { AliasConfig, TimeoutsConfig } from "@weir/gen/weir/config/v1/router_pb";
 import { type Timeouts, TimeoutsSchema } from "@weir/gen/weir/routing/v1/attempt_service_pb";
 import { type Target, TargetSchema } from "@weir/gen/weir/routing/v1/target_pb";
 import type { PriceList } from "@weir/price/price";

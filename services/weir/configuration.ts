@@ -1,4 +1,5 @@
-import { type Config, ProviderKind } from "@weir/gen/weir/config/v1/config_pb";
+import type { Config } from "@weir/gen/weir/config/v1/config_pb";
+import { ProviderKind } from "@weir/gen/weir/config/v1/provider_pb";
 import { ConfigError } from "@weir/kit/config/fault";
 import { type ConfigStatus, watchConfig } from "@weir/kit/config/watch";
 import type { Clock } from "@weir/kit/clock";

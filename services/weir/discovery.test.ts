@@ -1,7 +1,8 @@
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { create } from "@bufbuild/protobuf";
-import { ConfigSchema, ProviderKind } from "@weir/gen/weir/config/v1/config_pb";
+import { ConfigSchema } from "@weir/gen/weir/config/v1/config_pb";
+import { ProviderKind } from "@weir/gen/weir/config/v1/provider_pb";
 import { afterEach, expect, test } from "vitest";
 import { completeConfig, demoModel, localModels, vendorsOfEnvironment } from "./discovery.ts";
 

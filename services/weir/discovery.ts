@@ -1,5 +1,6 @@
 import { clone, create } from "@bufbuild/protobuf";
-import { type Config, ConfigSchema, ProviderConfigSchema, ProviderKind } from "@weir/gen/weir/config/v1/config_pb";
+import { type Config, ConfigSchema } from "@weir/gen/weir/config/v1/config_pb";
+import { ProviderConfigSchema, ProviderKind } from "@weir/gen/weir/config/v1/provider_pb";
 import { demoProvider, localServers, vendors } from "@weir/kit/config/vendors";
 import type { Environment } from "./settings.ts";
 

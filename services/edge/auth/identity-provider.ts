@@ -1,6 +1,6 @@
 import { durationMs } from "@bufbuild/protobuf/wkt";
 import { Role } from "@weir/gen/weir/common/v1/access_pb";
-import type { IdentityProviderConfig } from "@weir/gen/weir/config/v1/config_pb";
+import type { IdentityProviderConfig } from "@weir/gen/weir/config/v1/identity_provider_pb";
 
 /** An issuer of tokens, as weir.yaml's `edge.identity_providers` has it, with its defaults. */
 export interface IdentityProvider {

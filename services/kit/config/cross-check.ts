@@ -1,4 +1,5 @@
-import { type Config, type ProviderConfig, ProviderKind } from "@weir/gen/weir/config/v1/config_pb";
+import type { Config } from "@weir/gen/weir/config/v1/config_pb";
+import { type ProviderConfig, ProviderKind } from "@weir/gen/weir/config/v1/provider_pb";
 import { type ConfigFault, pathOf } from "./fault.ts";
 import { nearestName } from "./nearest.ts";
 import { isTokenUrl, readServiceAccount } from "./service-account.ts";

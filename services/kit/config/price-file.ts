@@ -1,5 +1,5 @@
 import { fromJson } from "@bufbuild/protobuf";
-import { type PriceConfig, type PriceFile, PriceFileSchema } from "@weir/gen/weir/config/v1/config_pb";
+import { type PriceConfig, type PriceFile, PriceFileSchema } from "@weir/gen/weir/config/v1/price_pb";
 import type { ConfigFault } from "./fault.ts";
 import { readMessage } from "./read-message.ts";
 import { parseYaml } from "./yaml-text.ts";

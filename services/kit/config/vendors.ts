@@ -1,4 +1,4 @@
-import { type ProviderConfig, ProviderKind } from "@weir/gen/weir/config/v1/config_pb";
+import { type ProviderConfig, ProviderKind } from "@weir/gen/weir/config/v1/provider_pb";
 
 /** A provider that Weir knows by name. */
 export interface Vendor {

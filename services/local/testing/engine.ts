@@ -1,5 +1,5 @@
 import { create } from "@bufbuild/protobuf";
-import { type LocalConfig, LocalConfigSchema } from "@weir/gen/weir/config/v1/config_pb";
+import { type LocalConfig, LocalConfigSchema } from "@weir/gen/weir/config/v1/provider_pb";
 import type { GenerateRequest } from "@weir/gen/weir/chat/v1/chat_service_pb";
 import { openaiChat } from "@weir/dialect/openai-chat/codec";
 import { systemClock } from "@weir/kit/clock";

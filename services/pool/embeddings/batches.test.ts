@@ -2,7 +2,7 @@ import type { JsonObject } from "@bufbuild/protobuf";
 import { durationFromMs } from "@bufbuild/protobuf/wkt";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import { UsageSource } from "@weir/gen/weir/common/v1/usage_pb";
-import { ProviderKind } from "@weir/gen/weir/config/v1/config_pb";
+import { ProviderKind } from "@weir/gen/weir/config/v1/provider_pb";
 import { AttemptOutcome, type UsageEvent } from "@weir/gen/weir/metering/v1/usage_event_pb";
 import { describe, expect, test } from "vitest";
 import { startBatching, vectorOf, vectorsIn } from "./batch-testing.ts";

@@ -6,7 +6,7 @@ import { ollamaEmbeddings } from "@weir/dialect/embeddings/ollama";
 import { openaiEmbeddings } from "@weir/dialect/embeddings/openai";
 import { vertexEmbeddings } from "@weir/dialect/embeddings/vertex";
 import { Dialect } from "@weir/gen/weir/chat/v1/wire_pb";
-import { type ProviderConfig, ProviderKind } from "@weir/gen/weir/config/v1/config_pb";
+import { type ProviderConfig, ProviderKind } from "@weir/gen/weir/config/v1/provider_pb";
 import { azurePath, geminiModel, vertexModel } from "../providers/endpoints.ts";
 
 /** How a model's embeddings are asked for. */

@@ -2,7 +2,7 @@ import type { JsonObject } from "@bufbuild/protobuf";
 import type { Codec } from "@weir/dialect/codec";
 import { openaiEmbeddingsDoor } from "@weir/dialect/embeddings/door";
 import { UsageSource } from "@weir/gen/weir/common/v1/usage_pb";
-import { ProviderKind } from "@weir/gen/weir/config/v1/config_pb";
+import { ProviderKind } from "@weir/gen/weir/config/v1/provider_pb";
 import {
   attemptRequest,
   createTestPool,

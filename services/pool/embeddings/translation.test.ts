@@ -1,6 +1,6 @@
 import { geminiBatchEmbedContentsDoor, geminiEmbedContentDoor } from "@weir/dialect/embeddings/door";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
-import { ProviderKind } from "@weir/gen/weir/config/v1/config_pb";
+import { ProviderKind } from "@weir/gen/weir/config/v1/provider_pb";
 import { describe, expect, test } from "vitest";
 import { ask, openaiAnswer, two, twoVectors, vectors, vendors } from "./testing.ts";
 

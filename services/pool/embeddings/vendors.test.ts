@@ -1,7 +1,7 @@
 import { geminiBatchEmbedContentsDoor, geminiEmbedContentDoor } from "@weir/dialect/embeddings/door";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import { UsageSource } from "@weir/gen/weir/common/v1/usage_pb";
-import { ProviderKind } from "@weir/gen/weir/config/v1/config_pb";
+import { ProviderKind } from "@weir/gen/weir/config/v1/provider_pb";
 import { AttemptOutcome } from "@weir/gen/weir/metering/v1/usage_event_pb";
 import type { WeirError } from "@weir/kit/weir-error";
 import { describe, expect, test } from "vitest";

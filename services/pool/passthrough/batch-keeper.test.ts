@@ -3,7 +3,8 @@ import { createServer, type IncomingMessage, type ServerResponse } from "node:ht
 import type { AddressInfo } from "node:net";
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
-import { ConfigSchema, ProviderKind } from "@weir/gen/weir/config/v1/config_pb";
+import { ConfigSchema } from "@weir/gen/weir/config/v1/config_pb";
+import { ProviderKind } from "@weir/gen/weir/config/v1/provider_pb";
 import { AttemptOutcome } from "@weir/gen/weir/metering/v1/usage_event_pb";
 import { BatchService, type SettleBatchRequestSchema } from "@weir/gen/weir/passthrough/v1/batch_service_pb";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";

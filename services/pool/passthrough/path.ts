@@ -1,4 +1,4 @@
-import { type ProviderConfig, ProviderKind } from "@weir/gen/weir/config/v1/config_pb";
+import { type ProviderConfig, ProviderKind } from "@weir/gen/weir/config/v1/provider_pb";
 import { azurePath } from "../providers/endpoints.ts";
 
 /**

@@ -6,10 +6,11 @@ import { openaiChat } from "@weir/dialect/openai-chat/codec";
 import { openaiResponses } from "@weir/dialect/openai-responses/codec";
 import { weirChat } from "@weir/dialect/weir-chat/codec";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
-import { CapabilitiesConfigSchema, ProviderKind } from "@weir/gen/weir/config/v1/config_pb";
+import { CapabilitiesConfigSchema, ProviderKind } from "@weir/gen/weir/config/v1/provider_pb";
 import { describe, expect, test } from "vitest";
 import {
   attemptRequest,
+  canonicalRequest,
   createTestPool,
   principalMetadata,
   type ProviderInit,
@@ -230,13 +231,8 @@ test("a caller of the canonical form gets the events of an answer that is no str
     response.writeHead(200, { "content-type": "application/json" }).end(JSON.stringify(reply)),
   );
   await using pool = createTestPool(provider.url, { capabilities: { "*": { streaming: false } } });
-  const { request: _wire, ...rest } = attemptRequest(chat({}));
-  const request = {
-    model: "alias",
-    messages: [{ role: 3, parts: [{ content: { case: "text", value: { text: "hi" } } }] }],
-  };
   const kinds: (string | undefined)[] = [];
-  for await (const { payload } of pool.client.runAttempt({ ...rest, request } as never, {
+  for await (const { payload } of pool.client.runAttempt(canonicalRequest(), {
     metadata: principalMetadata,
   })) {
     if (payload.case === "event") kinds.push(payload.value.kind.case);

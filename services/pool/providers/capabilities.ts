@@ -1,4 +1,4 @@
-import type { CapabilitiesConfig } from "@weir/gen/weir/config/v1/config_pb";
+import type { CapabilitiesConfig } from "@weir/gen/weir/config/v1/provider_pb";
 import { knownModels } from "./capabilities-known.ts";
 
 /** What a model can take. What is absent is not known, and allowed. */

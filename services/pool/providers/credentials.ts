@@ -1,4 +1,4 @@
-import { type ProviderConfig, ProviderKind } from "@weir/gen/weir/config/v1/config_pb";
+import { type ProviderConfig, ProviderKind } from "@weir/gen/weir/config/v1/provider_pb";
 import { readServiceAccount } from "@weir/kit/config/service-account";
 import type { ServiceAccount } from "../auth/google-tokens.ts";
 

@@ -1,6 +1,6 @@
 import { conversePath } from "@weir/dialect/bedrock-converse/path";
 import { Dialect } from "@weir/gen/weir/chat/v1/wire_pb";
-import { type ProviderConfig, ProviderKind } from "@weir/gen/weir/config/v1/config_pb";
+import { type ProviderConfig, ProviderKind } from "@weir/gen/weir/config/v1/provider_pb";
 import type { TargetCodec } from "./plugin.ts";
 
 /** How calls in one dialect reach a provider. */

@@ -1,7 +1,8 @@
 import { statSync } from "node:fs";
 import { pathToFileURL } from "node:url";
 import { isObject } from "@weir/dialect/json";
-import { type Config, type ProviderConfig, ProviderKind } from "@weir/gen/weir/config/v1/config_pb";
+import type { Config } from "@weir/gen/weir/config/v1/config_pb";
+import { type ProviderConfig, ProviderKind } from "@weir/gen/weir/config/v1/provider_pb";
 import { ConfigError, type ConfigFault, pathOf } from "@weir/kit/config/fault";
 import { dialectOfName } from "../codecs.ts";
 import type { Plugins, ProviderPlugin } from "./plugin.ts";

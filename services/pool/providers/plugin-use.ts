@@ -1,6 +1,6 @@
 import type { ProviderError } from "@weir/dialect/codec";
 import { Dialect } from "@weir/gen/weir/chat/v1/wire_pb";
-import type { ProviderConfig } from "@weir/gen/weir/config/v1/config_pb";
+import type { ProviderConfig } from "@weir/gen/weir/config/v1/provider_pb";
 import { dialectOfName } from "../codecs.ts";
 import type { Credential } from "./credentials.ts";
 import type { Endpoint } from "./endpoints.ts";

@@ -7,11 +7,17 @@ import type { AddressInfo, Server, Socket } from "node:net";
 import type { Codec } from "@weir/dialect/codec";
 import { openaiChat } from "@weir/dialect/openai-chat/codec";
 import { readWireRequest, wireRequest } from "@weir/dialect/wire-request";
+import { Role } from "@weir/gen/weir/chat/v1/conversation_pb";
 import type { WireChunk } from "@weir/gen/weir/chat/v1/wire_pb";
 import { PrincipalSchema } from "@weir/gen/weir/common/v1/principal_pb";
-import { ConfigSchema, type ProviderConfigSchema, ProviderKind } from "@weir/gen/weir/config/v1/config_pb";
+import { ConfigSchema } from "@weir/gen/weir/config/v1/config_pb";
+import { type ProviderConfigSchema, ProviderKind } from "@weir/gen/weir/config/v1/provider_pb";
 import type { UsageEvent } from "@weir/gen/weir/metering/v1/usage_event_pb";
-import { AttemptService, type TimeoutsSchema } from "@weir/gen/weir/routing/v1/attempt_service_pb";
+import {
+  AttemptService,
+  type RunAttemptRequestSchema,
+  type TimeoutsSchema,
+} from "@weir/gen/weir/routing/v1/attempt_service_pb";
 import { type CallOptions, hostService } from "@weir/kit/call";
 import { createClient } from "@weir/kit/client";
 import { systemClock } from "@weir/kit/clock";
@@ -198,6 +204,15 @@ export function attemptRequest(
     target: { provider: "p", model: "target-model" },
     request: { model: "alias", wire: wireRequest(codec, reading, reading.envelope.stream ?? stream, {}) },
     ...more,
+  };
+}
+
+/** A call that speaks no dialect, and says "hi". */
+export function canonicalRequest(): MessageInitShape<typeof RunAttemptRequestSchema> {
+  const content = { case: "text", value: { text: "hi" } } as const;
+  return {
+    ...attemptRequest(hello),
+    request: { model: "alias", messages: [{ role: Role.USER, parts: [{ content }] }] },
   };
 }
 

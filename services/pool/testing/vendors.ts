@@ -4,7 +4,7 @@ import { choiceEnd, endEvent, startEvent, textEvent, toolCallEvent } from "@weir
 import { createFrameSplitter } from "@weir/dialect/framing/splitter";
 import { type GenerateEvent, StopReason } from "@weir/gen/weir/chat/v1/event_pb";
 import { Dialect } from "@weir/gen/weir/chat/v1/wire_pb";
-import { ProviderKind } from "@weir/gen/weir/config/v1/config_pb";
+import { ProviderKind } from "@weir/gen/weir/config/v1/provider_pb";
 import { mediaTypes } from "../answers/answer-path.ts";
 import { codecOf } from "../codecs.ts";
 import { createTestPool, type ProviderInit, startProvider } from "./pool-under-test.ts";

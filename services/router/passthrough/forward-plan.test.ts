@@ -1,6 +1,7 @@
 import { create } from "@bufbuild/protobuf";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
-import { ConfigSchema, ProviderKind } from "@weir/gen/weir/config/v1/config_pb";
+import { ConfigSchema } from "@weir/gen/weir/config/v1/config_pb";
+import { ProviderKind } from "@weir/gen/weir/config/v1/provider_pb";
 import { CallHeadSchema } from "@weir/gen/weir/passthrough/v1/forward_pb";
 import { createPriceList } from "@weir/price/price";
 import { expect, test } from "vitest";

@@ -1,5 +1,6 @@
 import { create } from "@bufbuild/protobuf";
-import { ConfigSchema, ProviderKind } from "@weir/gen/weir/config/v1/config_pb";
+import { ConfigSchema } from "@weir/gen/weir/config/v1/config_pb";
+import { ProviderKind } from "@weir/gen/weir/config/v1/provider_pb";
 import { systemClock } from "@weir/kit/clock";
 import type { ModelServer } from "@weir/kit/model-server";
 import { expect, test } from "vitest";

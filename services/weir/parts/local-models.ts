@@ -1,14 +1,13 @@
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { clone, create } from "@bufbuild/protobuf";
+import { type Config, ConfigSchema } from "@weir/gen/weir/config/v1/config_pb";
 import {
   CapabilitiesConfigSchema,
-  type Config,
-  ConfigSchema,
   type LocalConfig,
   LocalConfigSchema,
   ProviderKind,
-} from "@weir/gen/weir/config/v1/config_pb";
+} from "@weir/gen/weir/config/v1/provider_pb";
 import type { Clock } from "@weir/kit/clock";
 import { ConfigError, pathOf } from "@weir/kit/config/fault";
 import type { Log } from "@weir/kit/log";

@@ -1,7 +1,7 @@
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
-import { IdentityProviderConfigSchema } from "@weir/gen/weir/config/v1/config_pb";
+import { IdentityProviderConfigSchema } from "@weir/gen/weir/config/v1/identity_provider_pb";
 import { exportJWK, generateKeyPair, type JWK, SignJWT } from "jose";
 import { type IdentityProvider, identityProviders } from "../identity-provider.ts";
 

@@ -1,5 +1,5 @@
 import { create } from "@bufbuild/protobuf";
-import { ResponsesConfigSchema } from "@weir/gen/weir/config/v1/config_pb";
+import { ResponsesConfigSchema } from "@weir/gen/weir/config/v1/edge_pb";
 import { expect, test } from "vitest";
 import { responsesSettings } from "./settings.ts";
 

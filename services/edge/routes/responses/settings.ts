@@ -1,5 +1,5 @@
 import { durationMs, type Duration } from "@bufbuild/protobuf/wkt";
-import type { ResponsesConfig } from "@weir/gen/weir/config/v1/config_pb";
+import type { ResponsesConfig } from "@weir/gen/weir/config/v1/edge_pb";
 
 /** What an operator may set of responses that clients come back for. */
 export interface ResponsesSettings {
