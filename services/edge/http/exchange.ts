@@ -21,6 +21,8 @@ export interface ExchangeHost {
   writeStallMs(): number;
   /** Appends the headers that every answer carries. */
   appendHeaders(exchange: Exchange, headers: HeaderList): void;
+  /** Nothing has left for `writeStallMs`; calls `cutStalled` when its turn comes. */
+  stalled(exchange: Exchange): void;
   /** The last byte has left, or the connection is gone. */
   closed(exchange: Exchange): void;
 }
@@ -98,6 +100,8 @@ export class Exchange implements Alarm {
   private continued = false;
   private readonly upgradeHead: Buffer | undefined;
   private upgraded = false;
+  /** Bytes that the system had not taken when the exchange was found stalled. */
+  private stalledBytes = 0;
 
   /** @param upgradeHead what came after the head of a request that asks for WebSocket; undefined: it does not */
   constructor(
@@ -335,6 +339,15 @@ export class Exchange implements Alarm {
     else this.socket.destroy();
   }
 
+  /** Cuts the connection, unless something has left since the exchange was found stalled. */
+  cutStalled(): void {
+    // Whoever went on has set another alarm, or waits for nothing.
+    if (this.isClosed || this.dueMs !== never) return;
+    const unsent = unsentBytes(this.socket);
+    if (unsent === this.stalledBytes) this.reset();
+    else if (unsent > 0) this.expectDeparture();
+  }
+
   /** The connection is gone, or the answer has left. */
   close(): void {
     if (this.isClosed) return;
@@ -373,8 +386,12 @@ export class Exchange implements Alarm {
     this.alarm(this.host.writeStallMs(), () => {
       // An answer behind others on its connection waits for those, not for the client.
       const isWaiting = this.response.socket === null && !this.socket.destroyed;
-      if (isWaiting || unsentBytes(this.socket) !== unsent) this.expectDeparture();
-      else this.reset();
+      if (isWaiting || unsentBytes(this.socket) !== unsent) {
+        this.expectDeparture();
+      } else {
+        this.stalledBytes = unsent;
+        this.host.stalled(this);
+      }
     });
   }
 

@@ -7,8 +7,8 @@ import type { Clock } from "@weir/kit/clock";
 import { WeirError } from "@weir/kit/weir-error";
 import type { Alarms } from "../alarms.ts";
 import type { Address } from "../config.ts";
+import { createDepartures } from "./departures.ts";
 import { Exchange, type HeaderList } from "./exchange.ts";
-import { createLateHeads } from "./late-heads.ts";
 import { sourceOf } from "./source.ts";
 
 /** What a server does with requests. */
@@ -88,6 +88,18 @@ export function createHttpServer(deps: ServerDeps): HttpServer {
   const countBySource = new Map<string, number>();
   let openCount = 0;
   let draining = false;
+  const urgentCount = (): number => connections.size - connectionsMax / 2;
+  /** Connections whose time for a head is over. */
+  const lateHeads = createDepartures<Duplex>({
+    clock,
+    end(socket) {
+      const error = new WeirError(ErrorReason.REQUEST_TIMEOUT);
+      refuse(socket, error, error.row.openai.status);
+    },
+    urgentCount,
+  });
+  /** Exchanges whose client does not read. */
+  const stalled = createDepartures<Exchange>({ clock, end: (exchange) => exchange.cutStalled(), urgentCount });
 
   const host = {
     alarms,
@@ -97,8 +109,10 @@ export function createHttpServer(deps: ServerDeps): HttpServer {
       handler.appendHeaders(exchange, headers);
       if (draining || exchange.isLast) headers.push("connection", "close");
     },
+    stalled: (exchange: Exchange) => stalled.add(exchange),
     closed(exchange: Exchange) {
       alarms.delete(exchange);
+      stalled.delete(exchange);
       const connection = connections.get(exchange.socket);
       if (connection !== undefined) {
         connection.open.delete(exchange);
@@ -160,14 +174,6 @@ export function createHttpServer(deps: ServerDeps): HttpServer {
     shouldUpgradeCallback: asksForWebSocket,
   });
   server.maxConnections = connectionsMax;
-  const lateHeads = createLateHeads({
-    clock,
-    end(socket) {
-      const error = new WeirError(ErrorReason.REQUEST_TIMEOUT);
-      refuse(socket, error, error.row.openai.status);
-    },
-    urgentCount: () => connections.size - connectionsMax / 2,
-  });
   server.on("connection", (socket: Socket) => {
     const connection: Connection = { open: new Set(), usedMs: clock.monotonic(), broken: false };
     connections.set(socket, connection);
