@@ -1,5 +1,3 @@
-import { createServer, type IncomingMessage } from "node:http";
-import type { AddressInfo } from "node:net";
 import { create } from "@bufbuild/protobuf";
 import { ollama } from "@weir/dialect/ollama/codec";
 import { choiceEnd, endEvent, reasoningEvent, startEvent, textEvent, toolCallEvent } from "@weir/dialect/events";
@@ -11,39 +9,15 @@ import { type GenerateEvent, StopReason } from "@weir/gen/weir/chat/v1/event_pb"
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import { WeirError } from "@weir/kit/weir-error";
 import { type ChatRequest, Ollama } from "ollama";
-import { expect, onTestFinished, test } from "vitest";
+import { expect, test } from "vitest";
+import { type OneAnswer, serveOneAnswer } from "../one-answer.ts";
 
 const options = { id: "x", createTimeMs: 0, model: "m", includeUsage: true, request: {} };
 
-interface Answer {
-  readonly status?: number;
-  readonly headers?: Readonly<Record<string, string>>;
-  readonly body: string;
-}
-
 /** A client of a server that gives one answer to everything, and what the server got. */
-async function connect(answer: Answer) {
-  const received: string[] = [];
-  const server = createServer((request, response) => {
-    void readAll(request).then((text) => {
-      received.push(text);
-      response.writeHead(answer.status ?? 200, { "content-type": "application/x-ndjson", ...answer.headers });
-      response.end(answer.body);
-    });
-  });
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  onTestFinished(() => {
-    server.closeAllConnections();
-    server.close();
-  });
-  const { port } = server.address() as AddressInfo;
-  return { client: new Ollama({ host: `http://127.0.0.1:${port}` }), received };
-}
-
-async function readAll(request: IncomingMessage): Promise<string> {
-  const pieces: Buffer[] = [];
-  for await (const piece of request) pieces.push(piece as Buffer);
-  return Buffer.concat(pieces).toString();
+async function connect(answer: Omit<OneAnswer, "headers">) {
+  const { url, received } = await serveOneAnswer({ headers: { "content-type": "application/x-ndjson" }, ...answer });
+  return { client: new Ollama({ host: url }), received };
 }
 
 function streamed(events: readonly GenerateEvent[]): string {

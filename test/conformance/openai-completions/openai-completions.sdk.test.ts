@@ -1,5 +1,3 @@
-import { createServer, type IncomingMessage } from "node:http";
-import type { AddressInfo } from "node:net";
 import { choiceEnd, endEvent, startEvent, textEvent } from "@weir/dialect/events";
 import { writeFrames } from "@weir/dialect/framing/writer";
 import { parseExact, writeJson } from "@weir/dialect/json";
@@ -8,43 +6,18 @@ import { type GenerateEvent, StopReason, type TokenLogprob } from "@weir/gen/wei
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import { WeirError } from "@weir/kit/weir-error";
 import OpenAI from "openai";
-import { expect, onTestFinished, test } from "vitest";
+import { expect, test } from "vitest";
+import { type OneAnswer, serveOneAnswer } from "../one-answer.ts";
 
 const options = { id: "x", createTimeMs: 0, model: "m", includeUsage: true, request: { prompt: "Once" } };
 
-interface Answer {
-  readonly status?: number;
-  readonly headers?: Readonly<Record<string, string>>;
-  readonly body: string;
+/** A client of a server that gives one answer to everything, JSON unless it says something else, and what the server got. */
+async function connect(answer: Partial<OneAnswer> & Pick<OneAnswer, "body">) {
+  const { url, received } = await serveOneAnswer({ headers: { "content-type": "application/json" }, ...answer });
+  return { client: new OpenAI({ baseURL: `${url}/v1`, apiKey: "test", maxRetries: 0 }), received };
 }
 
-/** A client of a server that gives one answer to everything, and what the server got. */
-async function connect(answer: Answer) {
-  const received: string[] = [];
-  const server = createServer((request, response) => {
-    void readAll(request).then((text) => {
-      received.push(text);
-      response.writeHead(answer.status ?? 200, { "content-type": "application/json", ...answer.headers });
-      response.end(answer.body);
-    });
-  });
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  onTestFinished(() => {
-    server.closeAllConnections();
-    server.close();
-  });
-  const { port } = server.address() as AddressInfo;
-  const client = new OpenAI({ baseURL: `http://127.0.0.1:${port}/v1`, apiKey: "test", maxRetries: 0 });
-  return { client, received };
-}
-
-async function readAll(request: IncomingMessage): Promise<string> {
-  const pieces: Buffer[] = [];
-  for await (const piece of request) pieces.push(piece as Buffer);
-  return Buffer.concat(pieces).toString();
-}
-
-function streamed(events: readonly GenerateEvent[]): Answer {
+function streamed(events: readonly GenerateEvent[]): OneAnswer {
   const writer = openaiCompletions.createFrameWriter(options);
   const frames = events.flatMap((event) => writer.write(event));
   const body = String(writeFrames(openaiCompletions.framing, frames));
@@ -133,7 +106,7 @@ test("the official client raises on an error body", async () => {
 });
 
 test("the official client raises on an error event", async () => {
-  const { headers = {}, body } = streamed(events.slice(0, 3));
+  const { headers, body } = streamed(events.slice(0, 3));
   const { client } = await connect({ headers, body: body + openaiCompletions.renderErrorEvent(failure, "r") });
   const texts: string[] = [];
   const read = async () => {

@@ -9,7 +9,7 @@ import {
 import { concat } from "@langchain/core/utils/stream";
 import { ChatOpenAI, type ChatOpenAICallOptions } from "@langchain/openai";
 import { type Ask, createHeaderWatch, dataUrl, type MatrixClient, type Seen, type Turn } from "../client.ts";
-import { openaiRaised } from "./openai-chat.ts";
+import { openaiRaised, writeForm } from "./openai-chat.ts";
 
 /** LangChain's `ChatOpenAI`, which speaks chat completions over the `openai` package. */
 export const langchainClient: MatrixClient = {
@@ -52,24 +52,10 @@ export const langchainClient: MatrixClient = {
   raised: openaiRaised,
 };
 
-function write({ tools, mustCall, schema, signal }: Ask): Partial<ChatOpenAICallOptions> {
+function write(ask: Ask): Partial<ChatOpenAICallOptions> {
+  const { mustCall, signal } = ask;
   return {
-    ...(tools === undefined
-      ? {}
-      : {
-          tools: tools.map((tool) => ({
-            type: "function" as const,
-            function: { ...tool, parameters: { ...tool.parameters } },
-          })),
-        }),
-    ...(schema === undefined
-      ? {}
-      : {
-          response_format: {
-            type: "json_schema" as const,
-            json_schema: { name: "place", strict: true, schema: { ...schema } },
-          },
-        }),
+    ...writeForm(ask),
     ...(mustCall === true ? { tool_choice: "any" } : {}),
     ...(signal === undefined ? {} : { signal }),
   };

@@ -43,17 +43,8 @@ export function connect({ url, key }: Door) {
   return { client: new OpenAI({ baseURL: `${url}/v1`, apiKey: key, maxRetries: 0, fetch }), warnings };
 }
 
-function write({
-  model,
-  system,
-  turns,
-  tools,
-  mustCall,
-  replies,
-  schema,
-  effort,
-  cached,
-}: Ask): Omit<ChatCompletionCreateParamsNonStreaming, "stream"> {
+function write(ask: Ask): Omit<ChatCompletionCreateParamsNonStreaming, "stream"> {
+  const { model, system, turns, mustCall, replies, effort, cached } = ask;
   const mark = cached === true ? { prompt_cache_breakpoint: { mode: "explicit" as const } } : {};
   return {
     model,
@@ -63,6 +54,16 @@ function write({
         : [{ role: "system" as const, content: [{ type: "text" as const, text: system, ...mark }] }]),
       ...turns.flatMap(writeTurn),
     ],
+    ...writeForm(ask),
+    ...(effort === undefined ? {} : { reasoning_effort: effort }),
+    ...(mustCall === true ? { tool_choice: "required" as const } : {}),
+    ...(replies === undefined ? {} : { n: replies }),
+  };
+}
+
+/** What the model may call, and the form that its reply must have. */
+export function writeForm({ tools, schema }: Ask) {
+  return {
     ...(tools === undefined
       ? {}
       : {
@@ -79,9 +80,6 @@ function write({
             json_schema: { name: "place", strict: true, schema: { ...schema } },
           },
         }),
-    ...(effort === undefined ? {} : { reasoning_effort: effort }),
-    ...(mustCall === true ? { tool_choice: "required" as const } : {}),
-    ...(replies === undefined ? {} : { n: replies }),
   };
 }
 
