@@ -33,10 +33,7 @@ describe("a stream", () => {
   });
 
   test("brings the first event while the second is still to come", async () => {
-    let more = (): void => undefined;
-    const gate = new Promise<void>((resolve) => {
-      more = resolve;
-    });
+    const { promise: gate, resolve: more } = Promise.withResolvers<void>();
     const edge = await startEdge({
       async *chat() {
         yield wire({ head: eventHead, data: event("1") });
@@ -106,10 +103,7 @@ describe("a stream", () => {
   });
 
   test("shows signs of life while it waits, first after headers were held back", async () => {
-    let more = (): void => undefined;
-    const gate = new Promise<void>((resolve) => {
-      more = resolve;
-    });
+    const { promise: gate, resolve: more } = Promise.withResolvers<void>();
     const edge = await startEdge({
       settings: { holdHeadersMs: 100, heartbeatMs: 100 },
       async *chat() {
@@ -131,10 +125,7 @@ describe("a stream", () => {
     ["fails", undefined, "No provider of this model answers."],
     ["is refused by the provider", { ...jsonHead, status: 400 }, "The provider of this model refused the request."],
   ])("that %s after its headers were sent for want of content says so in an event", async (_, head, text) => {
-    let more = (): void => undefined;
-    const gate = new Promise<void>((resolve) => {
-      more = resolve;
-    });
+    const { promise: gate, resolve: more } = Promise.withResolvers<void>();
     const edge = await startEdge({
       settings: { holdHeadersMs: 50 },
       async *chat() {
@@ -153,10 +144,7 @@ describe("a stream", () => {
   });
 
   test("whose headers left for want of content tells its warnings before its content", async () => {
-    let more = (): void => undefined;
-    const gate = new Promise<void>((resolve) => {
-      more = resolve;
-    });
+    const { promise: gate, resolve: more } = Promise.withResolvers<void>();
     const warning = { code: "field_dropped", param: "seed", text: "" };
     const edge = await startEdge({
       settings: { holdHeadersMs: 50 },

@@ -219,10 +219,7 @@ describe("scripts of other origins", () => {
 
 describe("the end of service", () => {
   test("lets open requests finish, closes idle connections and refuses new ones", async () => {
-    let more = (): void => undefined;
-    const gate = new Promise<void>((resolve) => {
-      more = resolve;
-    });
+    const { promise: gate, resolve: more } = Promise.withResolvers<void>();
     const edge = await startEdge({
       async *chat() {
         yield wire({ head: eventHead, data: event("1") });
@@ -249,8 +246,7 @@ describe("the end of service", () => {
   });
 
   test("answers a client that uses its connection again after an answer that was not its last", async () => {
-    let more = () => {};
-    const gate = new Promise<void>((resolve) => (more = resolve));
+    const { promise: gate, resolve: more } = Promise.withResolvers<void>();
     const edge = await startEdge({
       async *chat() {
         yield wire({ head: eventHead, data: event("1") });

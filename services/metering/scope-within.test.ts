@@ -71,7 +71,7 @@ test("a scope within another allows no model that the other refuses", () => {
   );
 });
 
-test.each([
+test.each<[keyof Scope, Partial<Scope>, Partial<Scope>]>([
   ["models", { models: ["gpt-*"] }, {}],
   ["models", { models: ["gpt-*"] }, { models: ["gpt*"] }],
   ["models", { models: ["gpt-4"] }, { models: ["gpt-4", "claude"] }],
@@ -88,19 +88,17 @@ test.each([
   ["requestsPerMinute", { requestsPerMinute: 60 }, { requestsPerMinute: 61 }],
   ["tokensPerDay", { tokensPerDay: 5n }, {}],
   ["concurrentRequests", { concurrentRequests: 1 }, { requestsPerMinute: 1 }],
-] as const)("%s that go beyond %o are found in %o", (field, outer, inner) => {
-  expect(widerField(scope(inner as Partial<Scope>), scope(outer as Partial<Scope>))).toBe(field);
+])("%s that go beyond %o are found in %o", (field, outer, inner) => {
+  expect(widerField(scope(inner), scope(outer))).toBe(field);
 });
 
-test.each([
+test.each<[Partial<Scope>, Partial<Scope>]>([
   [{ models: ["gpt-*"] }, { models: ["gpt-4o", "gpt-4*"] }],
   [{ networks: ["10.0.0.0/8", "2001:db8::/32"] }, { networks: ["10.2.0.0/16", "10.1.1.1", "2001:db8:1::/48"] }],
   [{ requestsPerMinute: 60 }, { requestsPerMinute: 60, tokensPerDay: 5n }],
   [{ endpoints: ["batches"] }, { models: ["gpt-4"], endpoints: ["batches"] }],
-] as const)("%o has room for %o", (outer, inner) => {
-  expect(
-    widerField(scope(inner as unknown as Partial<Scope>), scope(outer as unknown as Partial<Scope>)),
-  ).toBeUndefined();
+])("%o has room for %o", (outer, inner) => {
+  expect(widerField(scope(inner), scope(outer))).toBeUndefined();
 });
 
 test("networks are addresses with a length or without, IPv4 only in its own form", () => {

@@ -4,7 +4,7 @@ import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import { WeirError } from "@weir/kit/weir-error";
 import { expect, test } from "vitest";
 import { Outbox } from "./outbox.ts";
-import { attemptRequest, createTestPool, principalMetadata, startProvider } from "./testing/pool-under-test.ts";
+import { canonicalRequest, createTestPool, principalMetadata, startProvider } from "./testing/pool-under-test.ts";
 
 const tail: WireTail = { $typeName: "weir.chat.v1.WireTail", usageSource: UsageSource.REPORTED };
 
@@ -27,13 +27,8 @@ test("a caller of the canonical form gets nothing after the end", async () => {
     );
   });
   await using pool = createTestPool(provider.url);
-  const { request: _wire, ...rest } = attemptRequest({ model: "alias", messages: [{ role: "user", content: "hi" }] });
-  const request = {
-    model: "alias",
-    messages: [{ role: 3, parts: [{ content: { case: "text", value: { text: "hi" } } }] }],
-  };
   const got: (string | undefined)[] = [];
-  for await (const { payload } of pool.client.runAttempt({ ...rest, request } as never, {
+  for await (const { payload } of pool.client.runAttempt(canonicalRequest(), {
     metadata: principalMetadata,
   })) {
     got.push(payload.case === "event" ? payload.value.kind.case : payload.case);

@@ -96,25 +96,24 @@ test("a caller that leaves while the connection is being made costs nothing", as
 const billsOn: ProviderInit = { stopsOnDisconnect: false };
 
 test("a provider that bills on is read to its end for its usage", async () => {
-  let finish: (() => void) | undefined;
+  const unfinished: (() => void)[] = [];
   await using provider = await startProvider((response, { body }) => {
     const stream = body.includes('"stream":true');
     response.writeHead(200, stream ? eventStream : json);
     if (stream) response.write(sse(...streamEvents.slice(0, 2)));
-    finish = () => response.end(stream ? sse(...streamEvents.slice(2)) : answerJson);
+    unfinished.push(() => response.end(stream ? sse(...streamEvents.slice(2)) : answerJson));
   });
   await using pool = createTestPool(provider.url, billsOn);
   for (const request of [streaming, hello]) {
-    finish = undefined;
     const stop = new AbortController();
     const answer = readAll(pool.run(request, {}, { signal: stop.signal }));
-    await until(() => finish !== undefined);
+    await until(() => unfinished.length === 1);
     await new Promise((resolve) => setTimeout(resolve, 20));
     stop.abort();
     expect((await answer).error).toBeInstanceOf(CallCancelled);
     expect(pool.pool.status()).toMatchObject({ openAttempts: 1, draining: 1 });
     const before = pool.journal.events.length;
-    (finish as unknown as () => void)();
+    unfinished.pop()?.();
     await until(() => pool.journal.events.length > before);
     expect(pool.journal.events.at(-1)).toMatchObject({
       outcome: AttemptOutcome.CANCELLED,

@@ -30,16 +30,16 @@ test("tokens are set aside by estimate and settled by what the provider reports"
 });
 
 test("a call that is over, or was never sent, holds no place", async () => {
-  let finish: (() => void) | undefined;
+  const unfinished: (() => void)[] = [];
   await using provider = await startProvider((response) => {
-    finish = () => response.writeHead(200, json).end(answerJson);
+    unfinished.push(() => response.writeHead(200, json).end(answerJson));
   });
   await using pool = createTestPool(provider.url, { limits: { concurrentRequests: 1, requestsPerMinute: 3 } });
   const open = readAll(pool.run(hello));
-  await until(() => finish !== undefined);
+  await until(() => unfinished.length === 1);
   const { error } = await readAll(pool.run(hello));
   expect(error).toMatchObject({ reason: ErrorReason.OVERLOADED, retryAfterMs: 1_000 });
-  finish?.();
+  unfinished.pop()?.();
   expect((await open).error).toBeUndefined();
 
   const { intend } = pool.journal;
@@ -48,16 +48,15 @@ test("a call that is over, or was never sent, holds no place", async () => {
   pool.journal.intend = intend;
 
   // A caller that leaves, then one that stays: three requests in all were sent, none of those above counts.
-  finish = undefined;
   const stop = new AbortController();
   const left = readAll(pool.run(hello, {}, { signal: stop.signal }));
-  await until(() => finish !== undefined);
+  await until(() => unfinished.length === 1);
   stop.abort();
   await left;
-  finish = undefined;
+  unfinished.pop();
   const last = readAll(pool.run(hello));
-  await until(() => finish !== undefined);
-  (finish as unknown as () => void)();
+  await until(() => unfinished.length === 1);
+  unfinished.pop()?.();
   expect((await last).error).toBeUndefined();
   expect((await readAll(pool.run(hello))).error).toMatchObject(limited("requests"));
 });

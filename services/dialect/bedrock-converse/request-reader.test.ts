@@ -3,7 +3,7 @@ import { GenerateRequestSchema } from "@weir/gen/weir/chat/v1/chat_service_pb";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import { WeirError } from "@weir/kit/weir-error";
 import { expect, test } from "vitest";
-import { parseExact } from "../json.ts";
+import { type JsonObject, parseExact } from "../json.ts";
 import { readEnvelope } from "./envelope.ts";
 import { readRequest } from "./request-reader.ts";
 
@@ -311,7 +311,7 @@ test("the envelope tells the limit, and leaves the rest to the provider", () => 
   expect(readEnvelope({})).toEqual({ includeUsage: true, choiceCount: 1 });
 });
 
-test.each<[object, string]>([
+test.each<[JsonObject, string]>([
   [{ messages: "hi" }, "messages"],
   [{ messages: [5] }, "messages[0]"],
   [{ messages: [{ role: "robot" }] }, "messages[0].role"],
@@ -319,5 +319,5 @@ test.each<[object, string]>([
   [{ inferenceConfig: { maxTokens: 0 } }, "inferenceConfig.maxTokens"],
   [{ inferenceConfig: { maxTokens: 10_000_001 } }, "inferenceConfig.maxTokens"],
 ])("the envelope of %j is refused", (body, param) => {
-  expect(fault(() => readEnvelope(body as never))).toMatchObject({ param, reason: ErrorReason.INVALID_REQUEST });
+  expect(fault(() => readEnvelope(body))).toMatchObject({ param, reason: ErrorReason.INVALID_REQUEST });
 });

@@ -1,5 +1,6 @@
 import { StopReason } from "@weir/gen/weir/chat/v1/event_pb";
 import { expect, test } from "vitest";
+import type { JsonObject } from "../json.ts";
 import { readAnswer } from "./answer-reader.ts";
 
 test("parts of a whole answer are apart, also those of one kind", () => {
@@ -22,7 +23,7 @@ test("parts of a whole answer are apart, also those of one kind", () => {
   expect(answer?.usage).toMatchObject({ usage: { outputTokens: 2 }, sound: true });
 });
 
-test.each<[string, object, object]>([
+test.each<[string, JsonObject, object]>([
   [
     "no reason",
     { candidates: [{ content: { parts: [{ text: "a" }] } }] },
@@ -40,13 +41,13 @@ test.each<[string, object, object]>([
     { reason: StopReason.CONTENT_FILTER, rawReason: "OTHER" },
   ],
 ])("a whole answer ends even with %s", (_, body, choice) => {
-  const kind = readAnswer(body as never)?.events.at(-1)?.kind;
+  const kind = readAnswer(body)?.events.at(-1)?.kind;
   expect(kind).toMatchObject({ case: "end", value: { choices: [choice] } });
 });
 
 test.each([{}, { candidates: {} }, { candidates: [5] }, { error: {} }, { usageMetadata: {} }])(
   "%j is no answer",
   (body) => {
-    expect(readAnswer(body as never)).toBeUndefined();
+    expect(readAnswer(body)).toBeUndefined();
   },
 );

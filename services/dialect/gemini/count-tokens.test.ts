@@ -2,7 +2,7 @@ import { create } from "@bufbuild/protobuf";
 import { GenerateRequestSchema } from "@weir/gen/weir/chat/v1/chat_service_pb";
 import { Role } from "@weir/gen/weir/chat/v1/conversation_pb";
 import { expect, test } from "vitest";
-import { writeJson } from "../json.ts";
+import { type JsonObject, writeJson } from "../json.ts";
 import {
   readCountTokensAnswer,
   readCountTokensRequest,
@@ -21,14 +21,12 @@ test.each([
   expect(readCountTokensRequest(body).messages.map(({ role }) => role)).toEqual([Role.SYSTEM, Role.USER]);
 });
 
-test.each<[object, string]>([
+test.each<[JsonObject, string]>([
   [{ contents, generateContentRequest: { contents } }, "contents"],
   [{ contents, labels: {} }, "labels"],
   [{}, "contents"],
 ])("refused: %j", (body, param) => {
-  expect(() => readCountTokensRequest(body as never)).toThrow(
-    expect.objectContaining({ metadata: { param } }) as Error,
-  );
+  expect(() => readCountTokensRequest(body)).toThrow(expect.objectContaining({ metadata: { param } }) as Error);
 });
 
 test.each(["gemini-3-pro", "models/gemini-3-pro"])("a request is written for %s", (model) => {

@@ -2,6 +2,7 @@ import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import { errorTable, type Reason } from "@weir/kit/error-table";
 import { reasonWord, WeirError } from "@weir/kit/weir-error";
 import { expect, test } from "vitest";
+import type { JsonObject } from "../json.ts";
 import { renderError, renderErrorEvent } from "./errors.ts";
 import { readError, readRetryDelay } from "./provider-error.ts";
 
@@ -41,7 +42,10 @@ test.each(Object.keys(errorTable).map((key) => [Number(key) as Reason] as const)
     }
     const event = renderErrorEvent(new WeirError(reason), "req-1");
     expect(event).toBe(`data: ${body}\n\n`);
-    expect(readError(JSON.parse(body) as never)).toMatchObject({ type: parsed.error.status, code: reasonWord(reason) });
+    expect(readError(JSON.parse(body) as JsonObject)).toMatchObject({
+      type: parsed.error.status,
+      code: reasonWord(reason),
+    });
   },
 );
 
@@ -53,7 +57,7 @@ test("a delay, a field and what is allowed", () => {
   const slow = renderError(new WeirError(ErrorReason.RATE_LIMITED, { retryAfterMs: 1_500 }), "r");
   expect(slow.headers["retry-after"]).toBe("2");
   expect(detail(parse(slow.body), "RetryInfo")).toMatchObject({ retryDelay: "1.5s" });
-  expect(readRetryDelay(parse(slow.body) as never)).toBe(1_500);
+  expect(readRetryDelay(JSON.parse(slow.body) as JsonObject)).toBe(1_500);
   const invalid = new WeirError(ErrorReason.INVALID_REQUEST, { text: "No.", metadata: { param: "contents[0].role" } });
   expect(detail(parse(renderError(invalid, "r").body), "BadRequest")).toMatchObject({
     fieldViolations: [{ field: "contents[0].role", description: "No." }],
@@ -62,7 +66,7 @@ test("a delay, a field and what is allowed", () => {
   expect(renderError(method, "r").headers["allow"]).toBe("POST");
 });
 
-test.each<[string, object, object | undefined]>([
+test.each<[string, JsonObject, object | undefined]>([
   [
     "the usual one",
     { error: { code: 429, message: "secret", status: "RESOURCE_EXHAUSTED" } },
@@ -90,7 +94,7 @@ test.each<[string, object, object | undefined]>([
   ["none", { candidates: [] }, undefined],
   ["null", { error: null }, undefined],
 ])("an error of Gemini's: %s", (_, body, error) => {
-  expect(readError(body as never)).toEqual(error);
+  expect(readError(body)).toEqual(error);
 });
 
 test.each([
@@ -98,5 +102,5 @@ test.each([
   { error: {} },
   { error: { details: [{ "@type": "type.googleapis.com/google.rpc.RetryInfo", retryDelay: "soon" }] } },
 ])("no delay in %j", (body) => {
-  expect(readRetryDelay(body as never)).toBeUndefined();
+  expect(readRetryDelay(body)).toBeUndefined();
 });

@@ -34,10 +34,7 @@ test("a stream without a message is empty", async () => {
 });
 
 test("a stream brings each message as it is made", async () => {
-  let more = (): void => undefined;
-  const gate = new Promise<void>((resolve) => {
-    more = resolve;
-  });
+  const { promise: gate, resolve: more } = Promise.withResolvers<void>();
   const { call } = await startMessaging({
     async *list() {
       yield { name: "first" };
@@ -85,10 +82,7 @@ test.each([
 });
 
 test("a stream as events shows signs of life while it waits", async () => {
-  let more = (): void => undefined;
-  const gate = new Promise<void>((resolve) => {
-    more = resolve;
-  });
+  const { promise: gate, resolve: more } = Promise.withResolvers<void>();
   const { edge } = await startMessaging(
     {
       async *list() {
