@@ -40,6 +40,24 @@ describe("an answer at once", () => {
     expect(response.headers.get("x-ratelimit-remaining-tokens")).toBe(String(10_000_000 - 15));
   });
 
+  test("tells OpenAI's clients alone by OpenAI's header how long it took", async () => {
+    const edge = await startEdge();
+    const messages = [{ role: "user", content: "hi" }];
+    for (const [path, body, isTold] of [
+      ["/v1/chat/completions", hello, true],
+      ["/v1/completions", { model: "small", prompt: "hi" }, true],
+      ["/v1/responses", { model: "small", input: "hi", store: false }, true],
+      ["/v1/messages", { model: "small", max_tokens: 9, messages }, false],
+      ["/v1/chat", { model: "small", messages: [{ role: "ROLE_USER", parts: [{ text: { text: "hi" } }] }] }, false],
+      ["/v1beta/models/small:generateContent", { contents: [{ role: "user", parts: [{ text: "hi" }] }] }, false],
+    ] as const) {
+      const headers = { "x-api-key": edge.key, "content-type": "application/json" };
+      const response = await fetch(edge.url + path, { method: "POST", headers, body: JSON.stringify(body) });
+      await response.arrayBuffer();
+      expect([path, response.status, response.headers.has("openai-processing-ms")]).toEqual([path, 200, isTold]);
+    }
+  });
+
   test("is also given without /v1", async () => {
     const edge = await startEdge();
     const response = await fetch(`${edge.url}/chat/completions?api-version=1`, {

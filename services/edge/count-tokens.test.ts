@@ -26,6 +26,21 @@ test("a count in Anthropic's dialect needs no limit of output, and reserves noth
   expect(guess.headers.get("x-weir-warnings")).toBe("estimated");
 });
 
+test("a count of a response's input, of what stands in the request alone", async () => {
+  const edge = await startEdge();
+  const path = "/v1/responses/input_tokens";
+  const answer = await send(edge.url, edge.key, path, { model: "small", input: "hi", tools: null });
+  expect(await answer.json()).toEqual({ object: "response.input_tokens", input_tokens: 7 });
+  const [asked] = edge.counted;
+  expect(asked?.request?.wire).toMatchObject({ dialect: Dialect.OPENAI_RESPONSES, stream: false });
+  for (const param of ["previous_response_id", "conversation"]) {
+    const refused = await send(edge.url, edge.key, path, { model: "small", input: "hi", [param]: "x_1" });
+    expect(refused.status).toBe(400);
+    expect(await refused.json()).toMatchObject({ error: { param } });
+  }
+  expect(edge.counted).toHaveLength(1);
+});
+
 test("a count in Gemini's dialect, in either form", async () => {
   const edge = await startEdge();
   const contents = [{ role: "user", parts: [{ text: "hi" }] }];
@@ -58,7 +73,8 @@ test("refusals are in the dialect's own form", async () => {
 test.each([
   ["GET", "/v1/messages/batches", 404, { type: "error", error: { type: "not_found_error" } }],
   ["PUT", "/v1/messages", 405, { type: "error", error: { type: "invalid_request_error" } }],
-  ["POST", "/v1beta/models", 404, { error: { status: "NOT_FOUND" } }],
+  ["POST", "/v1beta/nothing", 404, { error: { status: "NOT_FOUND" } }],
+  ["POST", "/v1beta/models", 405, { error: { code: 405 } }],
   ["DELETE", "/v1/models/x", 405, { error: { code: "method_not_allowed" } }],
 ])("%s %s is refused as its vendor would", async (method, path, status, body) => {
   const edge = await startEdge();

@@ -2,7 +2,6 @@ import type { Meter, Tracer } from "@opentelemetry/api";
 import { anthropicMessages } from "@weir/dialect/anthropic-messages/codec";
 import type { AccountService } from "@weir/gen/weir/account/v1/account_service_pb";
 import type { AuditService } from "@weir/gen/weir/account/v1/audit_service_pb";
-import type { ChatService } from "@weir/gen/weir/chat/v1/chat_service_pb";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import type { ConversationService } from "@weir/gen/weir/conversation/v1/conversation_service_pb";
 import type { IdempotencyService } from "@weir/gen/weir/idempotency/v1/idempotency_service_pb";
@@ -28,6 +27,7 @@ import { appendCorsHeaders } from "./cors.ts";
 import { createDispatcher } from "./dispatch.ts";
 import { createGrpcDoor } from "./grpc/door.ts";
 import { createBodyMemory } from "./http/body.ts";
+import type { EdgeChat } from "./files/owned-files.ts";
 import type { Exchange } from "./http/exchange.ts";
 import { sourceOf } from "./http/source.ts";
 import { createRouteTable } from "./http/route-table.ts";
@@ -45,12 +45,12 @@ import { createCostForms } from "./routes/costs.ts";
 import { createDialectRoutes } from "./routes/dialects.ts";
 import { createHealth, type DependencyHealth } from "./routes/health.ts";
 import { createMetrics } from "./routes/metrics.ts";
-import { createModels } from "./routes/models.ts";
+import { createModelRoutes } from "./routes/models.ts";
 import type { PassthroughDeps } from "./routes/passthrough/handler.ts";
 import { createRealtime } from "./routes/passthrough/realtime.ts";
 import { createPassthroughRoutes } from "./routes/passthrough/routes.ts";
 import { createResponses } from "./routes/responses/responses.ts";
-import { callsModels, type Route, versioned } from "./routes/route.ts";
+import { type Route, versioned } from "./routes/route.ts";
 import { createModelRules } from "./rpc/model-rules.ts";
 import { createPublicMethods, type RpcService } from "./rpc/public-methods.ts";
 import { createTranscodedRoutes } from "./transcode/routes.ts";
@@ -58,7 +58,7 @@ import { createTranscodedRoutes } from "./transcode/routes.ts";
 export type { DependencyHealth } from "./routes/health.ts";
 
 export interface EdgeDeps {
-  readonly chat: Pick<Client<typeof ChatService>, "generate" | "countTokens">;
+  readonly chat: EdgeChat;
   readonly routes: Pick<Client<typeof RouteService>, "listRoutes" | "listTargetHealth">;
   readonly accounts: Pick<Client<typeof AccountService>, "watchKeys">;
   readonly audit: Pick<Client<typeof AuditService>, "recordRefusals">;
@@ -175,7 +175,6 @@ export function createEdge(deps: EdgeDeps): Edge {
   const generateDeps = { chat: deps.chat, settings, memory, measures, clock };
   const dialects = createDialectRoutes(generateDeps);
   const responses = createResponses({ ...generateDeps, conversations: deps.conversations, log });
-  const models = createModels({ routes: deps.routes, clock });
   const metrics = createMetrics({ renderMetrics: deps.renderMetrics, authenticate });
   const health = createHealth({
     routes: deps.routes,
@@ -198,8 +197,7 @@ export function createEdge(deps: EdgeDeps): Edge {
     ...createPassthroughRoutes({ ...deps, memory }),
     ...createRealtime({ ...deps, memory, authenticate }),
     ...chatSockets.routes,
-    ...versioned({ method: "GET", path: "/models", access: callsModels("models"), handle: models.list }),
-    ...versioned({ method: "GET", path: "/models/{id=**}", access: callsModels("models"), handle: models.get }),
+    ...createModelRoutes({ routes: deps.routes, clock }),
     ...createTranscodedRoutes({ methods, settings, memory, measures, forms: createCostForms(methods) }),
     ...createConnectRoutes({ methods, settings, memory }),
     ...versioned({ method: "GET", path: "/metrics", access: "open", handle: metrics.guarded }),

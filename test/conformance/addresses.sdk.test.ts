@@ -1,5 +1,5 @@
 import Anthropic, { APIError } from "@anthropic-ai/sdk";
-import { AzureOpenAI } from "openai";
+import OpenAI, { AzureOpenAI } from "openai";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type Setting, startSetting } from "./matrix/setting.ts";
 import { plainTokens, spoken, textReply } from "./matrix/speech.ts";
@@ -69,4 +69,50 @@ describe("Anthropic's library", () => {
     expect(error).toBeInstanceOf(APIError);
     expect((error as APIError).requestID).toMatch(id);
   });
+});
+
+describe.each([
+  ["OpenAI's library at the base URL of Azure's version 1", "/openai/v1"],
+  ["OpenAI's library at the gateway's own base URL", "/v1"],
+])("%s", (_, base) => {
+  const openai = () => {
+    const { url, key } = running().weir;
+    // Azure's keys travel in a header of their own.
+    return new OpenAI({
+      baseURL: `${url}${base}`,
+      apiKey: "none",
+      defaultHeaders: { authorization: null, "api-key": key },
+    });
+  };
+
+  test("chats, responds, comes back for the response, and finds the model", async () => {
+    running().vendors["openai-chat"].script("azure-2", { kind: "answer", events: textReply() });
+    const model = "openai-chat/azure-2";
+    const chat = await openai().chat.completions.create({ model, messages: [{ role: "user", content: "hi" }] });
+    expect(chat.choices[0]?.message.content).toBe(spoken);
+    const response = await openai().responses.create({ model, input: "hi" });
+    expect(response.output_text).toBe(spoken);
+    expect((await openai().responses.retrieve(response.id)).output_text).toBe(spoken);
+    expect((await openai().models.retrieve(model)).id).toBe(model);
+  });
+
+  test("counts the tokens of an input, and is told what cannot be counted", async () => {
+    running().vendors["openai-chat"].script("azure-3", { kind: "answer", events: textReply() });
+    const ask = { model: "openai-chat/azure-3", input: "a few words to count" };
+    const count = await openai().responses.inputTokens.count(ask);
+    expect(count.object).toBe("response.input_tokens");
+    expect(count.input_tokens).toBeGreaterThan(2);
+    await expect(
+      openai().responses.inputTokens.count({ ...ask, previous_response_id: "resp_1" }),
+    ).rejects.toMatchObject({ status: 400, param: "previous_response_id" });
+  });
+});
+
+test("OpenAI's library for Azure responds, and comes back for the response", async () => {
+  running().vendors["openai-chat"].script("azure-4", { kind: "answer", events: textReply() });
+  const { url, key } = running().weir;
+  const azure = new AzureOpenAI({ endpoint: url, apiKey: key, apiVersion: "2025-04-01-preview", maxRetries: 0 });
+  const { id, output_text: text } = await azure.responses.create({ model: "openai-chat/azure-4", input: "hi" });
+  expect(text).toBe(spoken);
+  expect((await azure.responses.retrieve(id)).output_text).toBe(spoken);
 });

@@ -107,6 +107,8 @@ const geminiRequest = json(
   { contents: [{ role: "user", parts: [{ text: "Hello" }] }] },
 );
 const geminiAnswer = object({ candidates: list(anyObject), usageMetadata: anyObject, modelVersion: text });
+const geminiModels = "https://ai.google.dev/api/models";
+const geminiModel = object({ name: text, displayName: text, supportedGenerationMethods: list(text) });
 const health = json(object({ status: text, version: text }));
 const pageText: DialectFacts["response"] = { "text/html": { schema: text } };
 
@@ -174,6 +176,16 @@ const table: Readonly<Record<string, DialectFacts>> = {
     ),
     streamable(stored),
   ),
+  "POST /responses/input_tokens": call(
+    "OpenAI",
+    "Count the tokens of a response's input",
+    `${openaiDocs}/resources/responses`,
+    json(object({ model, input: { description: "A text, or a list of items." } }, ["model"]), {
+      model: "weir-demo",
+      input: "Hello",
+    }),
+    json(object({ object: { const: "response.input_tokens" }, input_tokens: { type: "integer" } })),
+  ),
   "GET /responses/{id}": {
     ...read("OpenAI", "Get a stored response", `${openaiDocs}/resources/responses`, json(stored)),
     query: [include],
@@ -209,9 +221,34 @@ const table: Readonly<Record<string, DialectFacts>> = {
     "List models",
     `${openaiDocs}/resources/models`,
     json(object({ object: { const: "list" }, data: list(modelObject) })),
-    "What the key may call, by alias.",
+    "What the key may call, by alias. Clients of Gemini, which send `x-goog-api-key`, get Gemini's list.",
   ),
   "GET /models/{id=**}": read("OpenAI", "Get a model", `${openaiDocs}/resources/models`, json(modelObject)),
+  ...Object.fromEntries(
+    ["/v1beta", "/v1alpha"].flatMap((version): [string, DialectFacts][] => [
+      [
+        `GET ${version}/models`,
+        {
+          ...read(
+            "Gemini",
+            "List models",
+            geminiModels,
+            json(object({ models: list(geminiModel), nextPageToken: text })),
+          ),
+          description: "What the key may call, by alias.",
+          query: [
+            parameter("pageSize", { type: "integer", minimum: 0, default: 50 }, "At most 1000."),
+            parameter("pageToken", text, "The `nextPageToken` of the page before."),
+          ],
+          failures: "gemini",
+        },
+      ],
+      [
+        `GET ${version}/models/{id=**}`,
+        { ...read("Gemini", "Get a model", geminiModels, json(geminiModel)), failures: "gemini" },
+      ],
+    ]),
+  ),
   "POST /messages": call(
     "Anthropic",
     "Create a message",

@@ -166,3 +166,23 @@ test("pages and their files come from this machine, run no inline script, and ar
   }
   expect((await fetch(`${url}/docs/..%2f..%2fpackage.json`)).status).toBe(404);
 });
+
+test("tables that are also given as CSV say so", async () => {
+  const { document } = await fetchDocument();
+  for (const [path, method] of [
+    ["/v1/costs", "get"],
+    ["/v1/attempts", "get"],
+    ["/v1/usage:export", "post"],
+  ] as const) {
+    const operation = document.paths[path]?.[method] as {
+      parameters?: { name?: string }[];
+      responses: { "200": { content: object } };
+    };
+    expect(Object.keys(operation.responses["200"].content), path).toContain("text/csv");
+    if (method === "get")
+      expect(
+        operation.parameters?.map(({ name }) => name),
+        path,
+      ).toContain("format");
+  }
+});

@@ -40,7 +40,7 @@ const tagTexts: Readonly<Record<string, string>> = {
 };
 
 /**
- * Describes all that the edge serves over HTTP. Pure. A path without `/v1`, which does the same as the one with it, is told of there.
+ * Describes all that the edge serves over HTTP. Pure. A path that does the same as the one with `/v1` is told of there.
  * @throws Error that names a route of which nothing is known, and a path that two routes would have
  */
 export function buildDocument({ routes, methods, comments, version }: DocumentDeps): OpenApiDocument {
@@ -105,7 +105,7 @@ export function buildDocument({ routes, methods, comments, version }: DocumentDe
       version,
       summary: "An LLM gateway.",
       description:
-        "One place through which applications reach language models, in the forms of several vendors. Paths that begin with `/v1` and are no service's are also there without it.",
+        "One place through which applications reach language models, in the forms of several vendors. Paths that begin with `/v1` and are no service's are also there without it; chats, completions, embeddings, responses and models of OpenAI's form under `/openai/v1` and `/openai` as well, as clients for Azure want them.",
       license: { name: "Apache-2.0", identifier: "Apache-2.0" },
     },
     servers: [{ url: "/" }],
@@ -133,10 +133,8 @@ export function documentKey(
   route: Route,
   routes: readonly Route[],
 ): { readonly path: string; readonly isTwin: boolean } {
-  const versionedPath = `/v1${route.path}`;
   const isTwin =
-    route.label === versionedPath &&
-    routes.some(({ path, method }) => path === versionedPath && method === route.method);
+    route.label !== route.path && routes.some(({ path, method }) => path === route.label && method === route.method);
   return { path: documentPath(route.path).path, isTwin };
 }
 

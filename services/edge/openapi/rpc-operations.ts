@@ -1,4 +1,6 @@
 import type { DescField, DescMessage } from "@bufbuild/protobuf";
+import { methodPath } from "@weir/kit/context";
+import { costFacts } from "../routes/costs.ts";
 import type { PublicMethod } from "../rpc/public-methods.ts";
 import type { HttpBinding } from "../transcode/rules.ts";
 import type { MediaFacts, OperationFacts, ParameterFacts } from "./operation.ts";
@@ -18,6 +20,7 @@ export function restOperation(
   const { desc } = method;
   const { body, responseBody } = binding;
   const whole = responseBody === undefined ? schemas.ref(desc.output) : schemas.ofField(responseBody);
+  const form = costFacts.get(methodPath(desc));
   return {
     ...named(method, comments),
     tag: desc.parent.name,
@@ -35,6 +38,7 @@ export function restOperation(
         const { description: _, ...schema } = schemas.ofField(leaf);
         return [{ name: jsonName, in: "query", schema, description: comments[nameOf(leaf)] }];
       }),
+      ...(form?.parameters ?? []),
     ],
     request:
       body.kind === "none"
@@ -48,7 +52,10 @@ export function restOperation(
             },
           },
     responseText: method.kind === "stream" ? "The messages of the stream, in order." : "The answer.",
-    response: method.kind === "stream" ? streamForms(whole) : { "application/json": { schema: whole } },
+    response: {
+      ...(method.kind === "stream" ? streamForms(whole) : { "application/json": { schema: whole } }),
+      ...form?.response,
+    },
     failures: "status",
   };
 }

@@ -11,6 +11,7 @@ import {
 import { methodPath } from "@weir/kit/context";
 import type { ReplyStream } from "@weir/kit/reply-stream";
 import type { Exchange } from "../http/exchange.ts";
+import type { OperationFacts, ParameterFacts } from "../openapi/operation.ts";
 import type { PublicMethod, RpcFacts } from "../rpc/public-methods.ts";
 import { invalid } from "../transcode/faults.ts";
 import { type QueryPair, readQuery } from "../transcode/query.ts";
@@ -54,6 +55,21 @@ export function createCostForms(methods: readonly PublicMethod[]): ReadonlyMap<s
     ],
   ]);
 }
+
+const format: ParameterFacts = {
+  name: "format",
+  in: "query",
+  schema: { type: "string", enum: ["csv", "json"] },
+  description: "The form of the answer; default: what the Accept header asks for, else json. CSV has all pages.",
+};
+const csv: OperationFacts["response"] = { "text/csv": { schema: { type: "string" } } };
+
+/** What the document says of the same methods beside their rules, by path. */
+export const costFacts: ReadonlyMap<string, Pick<OperationFacts, "parameters" | "response">> = new Map([
+  [methodPath(UsageService.method.listCosts), { parameters: [format], response: csv }],
+  [methodPath(UsageService.method.listAttempts), { parameters: [format], response: csv }],
+  [methodPath(UsageService.method.exportUsage), { parameters: [], response: csv }],
+]);
 
 function acceptsCsv({ request }: Exchange): boolean {
   return request.headers.accept?.includes("text/csv") ?? false;

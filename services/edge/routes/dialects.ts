@@ -18,17 +18,17 @@ import { WeirError } from "@weir/kit/weir-error";
 import { type CountDialect, createCountTokens } from "./count-tokens.ts";
 import type { ErrorVoice } from "../http/exchange.ts";
 import { createGenerate, type GenerateDeps, type PathFacts } from "./generate.ts";
-import { callsModels, type KeyedCall, type Route, versioned } from "./route.ts";
+import { callsModels, type KeyedCall, type Route, versioned, versionedAsOpenai } from "./route.ts";
 import { createArrayForm } from "./stream-form.ts";
 
 /** Dialects whose requests name the model and the stream in the body. */
-const bodyDialects: readonly (readonly [path: string, codec: Codec, endpoint: string])[] = [
-  ["/chat/completions", openaiChat, "chat"],
-  ["/completions", openaiCompletions, "chat"],
-  ["/embeddings", openaiEmbeddingsDoor, "embeddings"],
-  ["/messages", anthropicMessages, "chat"],
-  ["/generate", weirGenerate, "chat"],
-  ["/chat", weirChat, "chat"],
+const bodyDialects: readonly (readonly [path: string, codec: Codec, endpoint: string, at: typeof versioned])[] = [
+  ["/chat/completions", openaiChat, "chat", versionedAsOpenai],
+  ["/completions", openaiCompletions, "chat", versionedAsOpenai],
+  ["/embeddings", openaiEmbeddingsDoor, "embeddings", versionedAsOpenai],
+  ["/messages", anthropicMessages, "chat", versioned],
+  ["/generate", weirGenerate, "chat", versioned],
+  ["/chat", weirChat, "chat", versioned],
 ];
 
 /** Google's library calls the first one since its version 3. https://ai.google.dev/gemini-api/docs/api-versions */
@@ -36,8 +36,8 @@ const geminiVersions = ["/v1", "/v1beta", "/v1alpha"];
 
 /** The routes of all public dialects in which clients ask for a model's reply. */
 export function createDialectRoutes(deps: GenerateDeps): Route[] {
-  const plain = bodyDialects.flatMap(([path, codec, endpoint]) =>
-    versioned({
+  const plain = bodyDialects.flatMap(([path, codec, endpoint, at]) =>
+    at({
       method: "POST",
       path,
       access: callsModels(endpoint),

@@ -1,3 +1,5 @@
+import { openaiChat } from "@weir/dialect/openai-chat/codec";
+import { openaiResponses } from "@weir/dialect/openai-responses/codec";
 import type { Warning } from "@weir/gen/weir/chat/v1/event_pb";
 import type { GenerateResponse } from "@weir/gen/weir/chat/v1/chat_service_pb";
 import type { WireChunk, WireHead, WireTail } from "@weir/gen/weir/chat/v1/wire_pb";
@@ -6,7 +8,7 @@ import type { Clock } from "@weir/kit/clock";
 import type { ReplyStream } from "@weir/kit/reply-stream";
 import { asError, CallCancelled, WeirError } from "@weir/kit/weir-error";
 import type { EdgeSettings } from "../config.ts";
-import type { Exchange, HeaderList } from "../http/exchange.ts";
+import type { ErrorVoice, Exchange, HeaderList } from "../http/exchange.ts";
 import type { Admission } from "../limits/limits.ts";
 import type { Measures } from "../measures.ts";
 import { eventForm, type StreamForm } from "./stream-form.ts";
@@ -144,7 +146,7 @@ export class Relay {
     if (isEvents) {
       this.deps.measures.firstContent(this.label, seconds);
       exchange.firstContentMs = seconds * 1_000;
-      if (exchange.isSilent) this.openEvents(headHeaders(head, seconds));
+      if (exchange.isSilent) this.openEvents(headHeaders(head, seconds, exchange.voice));
       // The headers have left for want of content.
       else this.tellWarnings(head);
       this.beat();
@@ -155,7 +157,7 @@ export class Relay {
       this.headers = [
         "content-type",
         headerValue(head.contentType || "application/json"),
-        ...headHeaders(head, seconds),
+        ...headHeaders(head, seconds, exchange.voice),
       ];
     } else {
       // The stream has begun for want of content, so that the refusal can only be told inside it.
@@ -230,15 +232,20 @@ const ownHeader =
   /^(?:x-request-id|x-weir-.*|x-ratelimit-.*|access-control-.*|openai-processing-ms|content-type|content-length|content-encoding|transfer-encoding|connection|keep-alive|trailer|upgrade|te|date|set-cookie|vary)$/;
 const headerNameShape = /^[a-z0-9-]+$/;
 
-function headHeaders(head: WireHead, seconds: number): HeaderList {
+/** Failures in OpenAI's words: what its clients get. */
+const openaiVoices: ReadonlySet<ErrorVoice["renderError"]> = new Set([
+  openaiChat.renderError,
+  openaiResponses.renderError,
+]);
+
+function headHeaders(head: WireHead, seconds: number, voice: ErrorVoice): HeaderList {
   const headers = [
     "x-weir-model",
     headerValue(`${head.provider}/${head.model}`),
     "x-weir-attempts",
     String(head.attempts),
-    "openai-processing-ms",
-    String(Math.round(seconds * 1_000)),
   ];
+  if (openaiVoices.has(voice.renderError)) headers.push("openai-processing-ms", String(Math.round(seconds * 1_000)));
   if (head.warnings.length > 0) headers.push("x-weir-warnings", headerValue(warningsText(head.warnings)));
   if (head.budgetRemainingNanoUsd !== undefined) {
     headers.push("x-weir-budget-remaining-usd", usdText(head.budgetRemainingNanoUsd));

@@ -60,8 +60,15 @@ type Unlabelled<R> = R extends Row ? Omit<R, "label"> : never;
 /** A route under `/v1` and, for clients whose base URL lacks it, without. @param path begins with `/`, without `/v1` */
 export function versioned(route: Unlabelled<Route>): Route[] {
   const label = `/v1${route.path}`;
-  return [
-    { ...route, path: label, label },
-    { ...route, label },
-  ];
+  return ["/v1", ""].map((prefix) => ({ ...route, path: `${prefix}${route.path}`, label }));
+}
+
+/**
+ * As `versioned`, and where OpenAI's clients look on Azure: under `/openai/v1`, or under `/openai` with the version in the query.
+ * https://learn.microsoft.com/azure/ai-foundry/openai/api-version-lifecycle
+ */
+export function versionedAsOpenai(route: Unlabelled<Route>): Route[] {
+  const label = `/v1${route.path}`;
+  const onAzure = ["/openai/v1", "/openai"].map((prefix) => ({ ...route, path: `${prefix}${route.path}`, label }));
+  return [...versioned(route), ...onAzure];
 }

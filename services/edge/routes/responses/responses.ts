@@ -1,9 +1,11 @@
+import { invalid } from "@weir/dialect/faults";
 import { openaiResponses } from "@weir/dialect/openai-responses/codec";
 import type { ConversationService } from "@weir/gen/weir/conversation/v1/conversation_service_pb";
 import type { Client } from "@weir/kit/call";
 import type { Log } from "@weir/kit/log";
+import { type CountDialect, createCountTokens } from "../count-tokens.ts";
 import { createGenerate, type GenerateDeps } from "../generate.ts";
-import { callsModels, type Route, versioned } from "../route.ts";
+import { callsModels, type Route, versionedAsOpenai } from "../route.ts";
 import { createArchive } from "./archive.ts";
 import { createBackgroundWork } from "./background.ts";
 import { createByteRoom } from "./byte-room.ts";
@@ -29,6 +31,19 @@ export interface Responses {
 /** Most bytes of answers that are held until they are stored, and of conversations that are on their way to a provider. */
 const heldBytesMax = 256 * 1024 * 1024;
 
+/** https://platform.openai.com/docs/api-reference/responses/input-tokens */
+const inputTokens: CountDialect = {
+  codec: openaiResponses,
+  toRequest(body) {
+    for (const param of ["previous_response_id", "conversation"]) {
+      if ((body[param] ?? null) === null) continue;
+      throw invalid(`What \`${param}\` stands for cannot be counted; put its items into \`input\`.`, param);
+    }
+    return body;
+  },
+  write: (count) => JSON.stringify({ object: "response.input_tokens", input_tokens: count }),
+};
+
 export function createResponses(deps: ResponsesDeps): Responses {
   const { chat, conversations, settings, clock, log } = deps;
   const timeToLiveMs = () => settings().responses.timeToLiveMs;
@@ -39,12 +54,19 @@ export function createResponses(deps: ResponsesDeps): Responses {
   const handle = createGenerate({ ...deps, openReply }, openaiResponses, "/v1/responses");
   return {
     routes: [
-      ...versioned({
+      ...versionedAsOpenai({
         method: "POST",
         path: "/responses",
         access: callsModels("responses"),
         voice: openaiResponses,
         handle,
+      }),
+      ...versionedAsOpenai({
+        method: "POST",
+        path: "/responses/input_tokens",
+        access: callsModels("responses"),
+        voice: openaiResponses,
+        handle: createCountTokens(deps, inputTokens),
       }),
       ...createStoredRoutes(archive, deps.memory),
     ],

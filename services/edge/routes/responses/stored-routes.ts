@@ -15,7 +15,7 @@ import { callMetadata, type Metadata } from "@weir/kit/call";
 import { WeirError } from "@weir/kit/weir-error";
 import { principalHeaderFor } from "../../auth/caller.ts";
 import type { BodyMemory } from "../../http/body.ts";
-import { callsModels, type KeyedCall, type Route, versioned } from "../route.ts";
+import { callsModels, type KeyedCall, type Route, versionedAsOpenai } from "../route.ts";
 import { type Archive, endStateOf } from "./archive.ts";
 import { asBuffer } from "./continued.ts";
 
@@ -62,7 +62,7 @@ const inputBytesMax = 50_331_648;
 const jsonHeaders = ["content-type", "application/json"];
 
 function route(method: string, path: string, handle: (call: KeyedCall) => Promise<void>): Route[] {
-  return versioned({
+  return versionedAsOpenai({
     method,
     path: `/responses/{id}${path}`,
     access: callsModels("responses"),
