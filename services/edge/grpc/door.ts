@@ -258,7 +258,16 @@ export function createGrpcDoor(deps: GrpcDoorDeps): GrpcDoor {
         hosted: hosted(),
         tls,
         link: false,
-        gate: { admit: arrive, connect, callsPerConnectionMax, headBytesMax, idleMs, ageMs, receiveTimeoutMs },
+        gate: {
+          admit: arrive,
+          connect,
+          callsPerConnectionMax,
+          headBytesMax,
+          idleMs,
+          ageMs,
+          receiveTimeoutMs,
+          writeStallMs: () => settings().writeStallMs,
+        },
         clock,
         messageBytesMax: settings().bodyBytesMax,
       });

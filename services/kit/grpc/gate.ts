@@ -41,6 +41,8 @@ export interface Gate {
   readonly headBytesMax: number;
   /** Time for the whole of a request to come, in milliseconds; where the request is a stream, there is no such limit. */
   readonly receiveTimeoutMs: number;
+  /** How long a client may leave what it is sent unread, in milliseconds; a large message has more, by the bytes that wait. */
+  readonly writeStallMs: () => number;
   /** How long a connection may be without a call, in milliseconds. */
   readonly idleMs: number;
   /** How old a connection becomes, in milliseconds, give or take a tenth; its open calls end by themselves. */

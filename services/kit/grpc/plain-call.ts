@@ -1,12 +1,12 @@
-import type { IncomingHttpHeaders, ServerHttp2Stream } from "node:http2";
+import { constants, type IncomingHttpHeaders, type ServerHttp2Stream } from "node:http2";
 import { Code } from "@connectrpc/connect";
 import type { DescMessage, MessageInitShape, MessageShape } from "@bufbuild/protobuf";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import type { Metadata } from "../call.ts";
-import { decode, encode } from "../codec.ts";
+import { decode } from "../codec.ts";
 import { checkMessageExtent } from "../message-extent.ts";
 import { noMetadata } from "../context.ts";
-import { prefixBytes, writePrefix } from "../link/message-splitter.ts";
+import { prefixBytes } from "../link/message-splitter.ts";
 import {
   deadlineExceeded,
   replyTooLarge,
@@ -18,9 +18,11 @@ import {
 import { toStatus } from "../status.ts";
 import { toWeirError, WeirError } from "../weir-error.ts";
 import { dismiss } from "./dismiss.ts";
+import { frame } from "./frame.ts";
 import type { Entry, Gate } from "./gate.ts";
-import { addMetadata, addStatus, answerFields, metadataOf, timeoutOf } from "./http-fields.ts";
+import { addFields, addMetadata, addStatus, answerFields, answerHead, metadataOf, timeoutOf } from "./http-fields.ts";
 import { MessageInput, type MessageTaker } from "./message-input.ts";
+import { type Awaited, Patience } from "./patience.ts";
 import type { Connection } from "./port.ts";
 import { PlainRequests } from "./plain-requests.ts";
 import type { Packing } from "./unpack.ts";
@@ -28,8 +30,8 @@ import type { Packing } from "./unpack.ts";
 /** What the calls of one port share. */
 export interface PlainHost {
   readonly gate: Gate | undefined;
-  /** Calls that the gate let in and whose request is not whole, the oldest first. */
-  readonly receiving: Set<PlainCall>;
+  /** Calls that the gate let in, to their end. */
+  readonly gated: Set<PlainCall>;
   /** Handlers that have not settled. */
   running: number;
 }
@@ -37,6 +39,8 @@ export interface PlainHost {
 /** A reply below this is not counted: the stream's own buffer holds as much. */
 const smallReplyBytes = 64 * 1024;
 const overloadRetryMs = 1_000;
+/** What a client must read of what waits for it, beyond the first `writeStallMs`. */
+const readBytesPerSecondMin = 16 * 1024;
 /** A stream of requests that ends so shortly before its deadline ended for it. */
 const lastMomentMs = 10;
 const withTrailers = { waitForTrailers: true };
@@ -46,8 +50,6 @@ function ignore(): void {}
 
 /** One call of plain gRPC: lets it in, gathers its request, runs it, and sends what it answers. */
 export class PlainCall implements ReplySink, MessageTaker {
-  /** When it was let in. */
-  beganMs = 0;
   private readonly host: PlainHost;
   private readonly method: ServedMethod;
   private readonly stream: ServerHttp2Stream;
@@ -72,6 +74,9 @@ export class PlainCall implements ReplySink, MessageTaker {
   /** What it holds of the gate's room, for requests and for replies that have not left. */
   private requestBytes = 0;
   private replyBytes = 0;
+  /** Bytes of messages that were given to the stream, or wait for its end. */
+  private givenBytes = 0;
+  private patience: Patience | undefined;
 
   constructor(host: PlainHost, connection: Connection, method: ServedMethod, stream: ServerHttp2Stream) {
     this.host = host;
@@ -81,8 +86,10 @@ export class PlainCall implements ReplySink, MessageTaker {
     stream.on("aborted", () => this.leave());
     stream.on("close", () => {
       connection.openCalls -= 1;
+      host.gated.delete(this);
       this.leave();
       this.entry?.over();
+      this.forget();
     });
     // Whoever broke it off is told by `aborted` and `close`.
     stream.on("error", ignore);
@@ -108,19 +115,37 @@ export class PlainCall implements ReplySink, MessageTaker {
     }
   }
 
-  /** Its request took too long to come. */
-  expire(): void {
-    this.serving?.fail(deadlineExceeded());
+  /** Ends the call when its client has taken too long: to send the request, or to read what it is sent. Called every few seconds. */
+  look(nowMs: number): void {
+    const { stream, host } = this;
+    const { gate } = host;
+    if (gate === undefined) return;
+    const awaited = this.awaited();
+    const unsent = stream.writableLength;
+    const allowedMs =
+      awaited === "request" ? gate.receiveTimeoutMs : gate.writeStallMs() + (unsent / readBytesPerSecondMin) * 1_000;
+    this.patience ??= new Patience();
+    if (!this.patience.isOver(nowMs, awaited, this.givenBytes - unsent, allowedMs)) return;
+    if (awaited === "request") {
+      this.serving?.fail(deadlineExceeded());
+    } else {
+      this.leave();
+      stream.close(constants.NGHTTP2_CANCEL);
+    }
+  }
+
+  private awaited(): Awaited {
+    const { stream } = this;
+    if (stream.writableNeedDrain || (this.isOver && stream.writableLength > 0)) return "reader";
+    return !this.isOver && !this.isReceived && this.requests === undefined ? "request" : undefined;
   }
 
   message(message: MessageInitShape<DescMessage>): boolean {
     const { desc, path, kind, settings } = this.method;
-    const encoded = encode(desc.output, message);
-    const { length } = encoded;
+    const framed = frame(desc.output, message);
+    const length = framed.length - prefixBytes;
     if (length > settings.messageBytesMax) throw replyTooLarge(path, settings.messageBytesMax);
-    const framed = Buffer.allocUnsafe(prefixBytes + length);
-    writePrefix(framed, length);
-    encoded.copyTo(framed, prefixBytes);
+    this.givenBytes += framed.length;
     if (length >= smallReplyBytes && this.entry !== undefined) {
       if (!this.entry.take(length)) throw this.noRoom();
       this.replyBytes += length;
@@ -164,7 +189,6 @@ export class PlainCall implements ReplySink, MessageTaker {
     this.isReceived = true;
     if (this.isOver) return;
     const { request, serving, host, method } = this;
-    host.receiving.delete(this);
     if (this.requests !== undefined) {
       this.requests.stream.end();
     } else if (request === undefined) {
@@ -218,10 +242,8 @@ export class PlainCall implements ReplySink, MessageTaker {
       });
       host.running += 1;
       serving.startStream(this.requests.stream);
-    } else if (entry !== undefined) {
-      this.beganMs = settings.clock.monotonic();
-      host.receiving.add(this);
     }
+    if (entry !== undefined) host.gated.add(this);
     stream.on("data", (chunk: Buffer) => this.read(chunk));
     if (this.requests === undefined) stream.on("end", () => this.input?.end());
     else stream.on("end", () => setImmediate(() => this.endStream()));
@@ -270,17 +292,21 @@ export class PlainCall implements ReplySink, MessageTaker {
   private sendHeaders(): void {
     if (this.headersSent) return;
     const { stream, serving, entry } = this;
-    const fields = answerFields();
-    if (entry !== undefined) Object.assign(fields, entry.headers);
+    const head = answerHead();
+    if (entry !== undefined) addFields(head, entry.headers);
     const metadata = serving?.context.responseMetadata() ?? noMetadata;
-    if (metadata !== noMetadata) addMetadata(fields, metadata);
+    if (metadata !== noMetadata) {
+      const fields: Record<string, string> = {};
+      addMetadata(fields, metadata);
+      addFields(head, fields);
+    }
     stream.on("wantTrailers", () => {
       stream.sendTrailers(this.trailers);
       if (!this.isReceived) dismiss(stream);
     });
     if (this.method.kind === "stream") stream.on("drain", () => this.drained());
     this.headersSent = true;
-    stream.respond(fields, withTrailers);
+    stream.respond(head, withTrailers);
   }
 
   private refuse(thrown: unknown): void {
@@ -293,7 +319,6 @@ export class PlainCall implements ReplySink, MessageTaker {
 
   private finish(failure: WeirError | undefined): void {
     const { stream, trailers } = this;
-    this.host.receiving.delete(this);
     if (stream.destroyed || stream.closed) return;
     if (failure === undefined) {
       trailers["grpc-status"] = "0";
@@ -317,8 +342,20 @@ export class PlainCall implements ReplySink, MessageTaker {
   private leave(): void {
     if (this.isOver) return;
     this.isOver = true;
-    this.host.receiving.delete(this);
     this.serving?.abort();
+  }
+
+  /**
+   * Lets go of what the call consisted of. Its stream lives until all memory is looked through, since node:http2 holds it in a way that
+   * the collector of young memory does not see through; what hangs on it would be copied, and kept as long.
+   */
+  private forget(): void {
+    this.entry = undefined;
+    this.serving = undefined;
+    this.input = undefined;
+    this.request = undefined;
+    this.requests = undefined;
+    this.reply = undefined;
   }
 
   private report(thrown: unknown): void {

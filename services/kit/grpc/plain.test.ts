@@ -3,6 +3,8 @@ import { deflateSync, gzipSync } from "node:zlib";
 import { createContextValues } from "@connectrpc/connect";
 import { Health } from "@weir/gen/grpc/health/v1/health_pb";
 import { ServerReflection, ServerReflectionRequestSchema } from "@weir/gen/grpc/reflection/v1/reflection_pb";
+import { ChatService, GenerateRequestSchema } from "@weir/gen/weir/chat/v1/chat_service_pb";
+import { Role } from "@weir/gen/weir/chat/v1/conversation_pb";
 import { PassthroughService } from "@weir/gen/weir/passthrough/v1/passthrough_service_pb";
 import { RouteService } from "@weir/gen/weir/routing/v1/route_service_pb";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
@@ -310,6 +312,7 @@ function openGate(roomBytes = 1_000_000) {
     callsPerConnectionMax: 100,
     headBytesMax: 16_384,
     receiveTimeoutMs: 300_000,
+    writeStallMs: () => 60_000,
     idleMs: 600_000,
     ageMs: 3_600_000,
   };
@@ -377,4 +380,115 @@ test("a message that unpacks beyond the common room is refused", async () => {
   expect(headers["x-request-id"]).toBe("r1");
   expect(asked).toEqual([]);
   await until(() => takenBytes() === 0);
+});
+
+/** Words of 10 KB without end, and whether their reader has gone. */
+function talker() {
+  const state = { said: 0, isLeft: false };
+  const service = hostService(ChatService, {
+    async *generate() {
+      try {
+        for (;;) {
+          state.said += 1;
+          yield { payload: { case: "event", value: { kind: { case: "warning", value: { code: "long", text } } } } };
+        }
+      } finally {
+        state.isLeft = true;
+      }
+    },
+  });
+  const text = "x".repeat(10_000);
+  return { state, service };
+}
+
+const generate = `/${methodPath(ChatService.method.generate)}`;
+const parts = [{ content: { case: "text" as const, value: { text: "hello" } } }];
+const chatRequest = frame(encodeToBytes(GenerateRequestSchema, { model: "m", messages: [{ role: Role.USER, parts }] }));
+
+/** Waits until nothing has moved for two round trips, in which everything that can move does. */
+async function standsStill(session: ClientHttp2Session, count: () => number): Promise<void> {
+  for (let before = 0; count() === 0 || count() !== before; ) {
+    before = count();
+    await new Promise((resolve) => session.ping(resolve));
+    await new Promise((resolve) => session.ping(resolve));
+  }
+}
+
+test("a client that does not read is cut off: its call is cancelled, and its connection goes on", async () => {
+  const clock = ownClock();
+  const { state, service } = talker();
+  const { address } = await serve({ gate: openGate().gate, clock, hosted: [service] });
+  const session = await connect(address);
+  const stream = session.request(head(generate));
+  const ended = new Promise<number>((resolve) => stream.once("close", () => resolve(stream.rstCode)));
+  stream.on("error", () => undefined);
+  stream.end(chatRequest);
+  await standsStill(session, () => state.said);
+  clock.pass(5_000);
+  clock.pass(60_000);
+  expect(state.isLeft).toBe(false);
+  // What waits has a second more for each 16 KiB.
+  clock.pass(10_000);
+  await until(() => state.isLeft);
+  stream.resume();
+  expect(await ended).toBe(constants.NGHTTP2_CANCEL);
+  expect(session.closed).toBe(false);
+});
+
+test("a client that reads, however slowly, is not cut off", async () => {
+  const clock = ownClock();
+  const { state, service } = talker();
+  const { address } = await serve({ gate: openGate().gate, clock, hosted: [service] });
+  const session = await connect(address);
+  const stream = session.request(head(generate));
+  stream.end(chatRequest);
+  await standsStill(session, () => state.said);
+  for (let minute = 0; minute < 5; minute += 1) {
+    const before = state.said;
+    clock.pass(55_000);
+    // All that waits here, so that the window opens again.
+    stream.resume();
+    await until(() => state.said > before);
+    stream.pause();
+    await standsStill(session, () => state.said);
+    clock.pass(5_000);
+    // The server asks for a sign of life each minute; its time must not be over before the answer can come.
+    await new Promise((resolve) => session.ping(resolve));
+  }
+  expect(state.isLeft).toBe(false);
+  expect(stream.closed).toBe(false);
+});
+
+test("an answer of one message that is not read ends with its call", async () => {
+  const clock = ownClock();
+  const { gate, takenBytes } = openGate();
+  let overs = 0;
+  const counted: Gate = {
+    ...gate,
+    async admit(call) {
+      const entry = await gate.admit(call);
+      return {
+        ...entry,
+        over() {
+          entry.over();
+          overs += 1;
+        },
+      };
+    },
+  };
+  const { address, asked } = await serve({ gate: counted, clock });
+  const session = connectHttp2(`http://${address}`, { settings: { initialWindowSize: 0 } });
+  cleanups.push(() => session.destroy());
+  session.on("error", () => undefined);
+  await new Promise((resolve) => session.once("remoteSettings", resolve));
+  const answer = ask(session, head(getRoute), frame(routeRequest("routes/a")));
+  await until(() => asked.length === 1);
+  await new Promise((resolve) => session.ping(resolve));
+  clock.pass(5_000);
+  clock.pass(50_000);
+  expect(overs).toBe(0);
+  clock.pass(15_000);
+  expect((await answer).code).toBe(constants.NGHTTP2_CANCEL);
+  await until(() => overs === 1);
+  expect(takenBytes()).toBe(0);
 });

@@ -60,7 +60,7 @@ export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
           link: linkSettings(options.link ?? {}),
           name: options.name,
         });
-  const host: PlainHost = { gate: options.gate, receiving: new Set(), running: 0 };
+  const host: PlainHost = { gate: options.gate, gated: new Set(), running: 0 };
   const byPath = new Map([...methods].map(([path, method]) => [`/${path}`, method]));
   const reflect = methods.get(methodPath(ServerReflection.method.serverReflectionInfo));
   if (reflect !== undefined) byPath.set(`/${earlierReflectionPath}`, reflect);
@@ -82,20 +82,15 @@ export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
     new PlainCall(host, connection, method, stream).begin(headers, address, packing);
   }
 
-  function expire(nowMs: number, { receiveTimeoutMs }: Gate): void {
-    for (const call of host.receiving) {
-      if (nowMs - call.beganMs < receiveTimeoutMs) break;
-      call.expire();
-    }
-  }
-
   const { gate } = options;
   const port = createPort({
     tls: options.tls,
     gate,
     clock: settings.clock,
     onStream: take,
-    onTick: (nowMs) => gate !== undefined && expire(nowMs, gate),
+    onTick: (nowMs) => {
+      for (const call of host.gated) call.look(nowMs);
+    },
   });
 
   return {
