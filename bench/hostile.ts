@@ -3,15 +3,19 @@ import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { parseArgs, promisify } from "node:util";
 import type { AttackPlan } from "./attack.ts";
+import type { Running } from "./candidate.ts";
 import type { LoadPlan, LoadResult } from "./load.ts";
-import { consumption, start } from "./processes.ts";
+import { consumption, type Started, start } from "./processes.ts";
 import { median } from "./report.ts";
 import { weirOneProcess } from "./weir.ts";
 
 const help = `Measures what hostile clients do to the latency of others, and to memory.
 
-  npm run bench:hostile                        about ten minutes, alone on the machine
+  npm run bench:hostile                        about twenty minutes, alone on the machine
   npm run bench:hostile -- --only slowloris    some of: slowloris, bombs, deep, unread
+
+Each round measures the same healthy load three times: alone, beside attackers of another gateway, which is idle otherwise, and
+beside attackers of its own. The second tells what attackers and their victim take of the machine, whoever the victim is.
 `;
 
 const { values: options } = parseArgs({
@@ -27,12 +31,25 @@ if (options.help) {
   process.exit(0);
 }
 
-/** 5,000 sockets that never finish a head; 10 bombs and 10 deep bodies a second; 2,000 streams that nobody reads. */
-const counts = { slowloris: 5_000, bombs: 10, deep: 10, unread: 2_000 } as const;
-/** How long others' requests are measured: for slow heads until the oldest connections have met their timeout, and come again. */
-const seconds = { slowloris: 35, bombs: 15, deep: 15, unread: 15 } as const;
-type Kind = keyof typeof counts;
-const kinds = (Object.keys(counts) as Kind[]).filter((kind) => options.only.split(",").includes(kind));
+interface Setting {
+  /** Sockets that never finish a head; requests a second; streams that nobody reads. */
+  readonly count: number;
+  /** How long others' requests are measured: for slow heads until the oldest connections have met their timeout, and come again. */
+  readonly seconds: number;
+  /** What docs/security.md allows it to take, in bytes. */
+  readonly boundBytes: number;
+}
+
+const bodiesBytesMax = 512 * 1024 * 1024;
+const settings = {
+  slowloris: { count: 5_000, seconds: 35, boundBytes: 5_000 * 40 * 1024 },
+  bombs: { count: 10, seconds: 20, boundBytes: bodiesBytesMax },
+  deep: { count: 10, seconds: 20, boundBytes: bodiesBytesMax },
+  unread: { count: 2_000, seconds: 20, boundBytes: 2_000 * 320 * 1024 },
+} satisfies Record<AttackPlan["kind"], Setting>;
+type Kind = keyof typeof settings;
+const kinds = (Object.keys(settings) as Kind[]).filter((kind) => options.only.split(",").includes(kind));
+const aloneSeconds = 20;
 
 const run = promisify(execFile);
 
@@ -44,14 +61,95 @@ async function load(plan: LoadPlan): Promise<LoadResult> {
   return JSON.parse(stdout) as LoadResult;
 }
 
-/** Waits until streams that nobody reads stand still: what fills the system's buffers on the way is a load, and no attack. */
-async function calm(pids: readonly number[]): Promise<void> {
+function healthy({ url, key, model }: Running, perSecond: number, seconds: number): LoadPlan {
+  return { kind: "chats", url, key, model, perSecond, seconds, promptBytes: 256, bigPerSecond: 0 };
+}
+
+function attack(kind: Kind, { url, key, model }: Running): Promise<Started> {
+  const plan: AttackPlan = { kind, url, key, model, count: settings[kind].count };
+  const command = [process.execPath, join(import.meta.dirname, "attack.ts"), JSON.stringify(plan)];
+  return start(command, /attacking/, { timeoutMs: 120_000 });
+}
+
+/** Waits until a gateway has little to do. What fills the system's buffers of streams that nobody reads is a load, and no attack. */
+async function calm({ pids }: Running): Promise<void> {
   for (let turn = 0; turn < 90; turn += 1) {
     const before = consumption(pids).cpuUs;
     await delay(1_000);
     if (consumption(pids).cpuUs - before < 100_000) return;
   }
-  throw new Error("the streams do not come to a stand");
+  throw new Error("the gateway does not come to rest");
+}
+
+/** Looks at the memory of processes until it is asked for the most that it saw. */
+function watchMemory(pids: readonly number[]): () => number {
+  let mostBytes = 0;
+  const timer = setInterval(() => {
+    mostBytes = Math.max(mostBytes, consumption(pids).memoryBytes);
+  }, 200);
+  return () => {
+    clearInterval(timer);
+    return mostBytes;
+  };
+}
+
+interface Beside {
+  readonly p99Ms: number;
+  readonly failures: number;
+  /** The most that the attacked gateway held, over what it held before. */
+  readonly memoryBytes: number;
+}
+
+/** Measures healthy requests to one gateway while attackers are at one. */
+async function measure(kind: Kind, measured: Running, attacked: Running): Promise<Beside> {
+  const before = consumption(attacked.pids).memoryBytes;
+  const mostBytes = watchMemory(attacked.pids);
+  const attacker = await attack(kind, attacked);
+  try {
+    if (kind === "unread") await calm(attacked);
+    else await delay(1_000);
+    const { latencyMs, failures } = await load(healthy(measured, Number(options.rate), settings[kind].seconds));
+    return { p99Ms: latencyMs.p99, failures, memoryBytes: mostBytes() - before };
+  } finally {
+    mostBytes();
+    attacker.process.kill("SIGKILL");
+    await calm(attacked);
+  }
+}
+
+function ratio(over: readonly number[], under: readonly number[]): string {
+  return median(over.map((value, round) => value / (under[round] ?? Number.NaN))).toFixed(2);
+}
+
+/** Measures all rounds of one attack. @returns a row of the table */
+async function row(kind: Kind, gateway: Running, other: Running): Promise<string> {
+  const alone: number[] = [];
+  const control: number[] = [];
+  const beside: Beside[] = [];
+  for (let round = 0; round < Number(options.rounds); round += 1) {
+    alone.push((await load(healthy(gateway, Number(options.rate), aloneSeconds))).latencyMs.p99);
+    console.error(`${kind}, round ${round + 1}: alone ${alone.at(-1)?.toFixed(2)} ms`);
+    control.push((await measure(kind, gateway, other)).p99Ms);
+    console.error(`  beside attackers of another ${control.at(-1)?.toFixed(2)} ms`);
+    beside.push(await measure(kind, gateway, gateway));
+    console.error(`  beside its own ${JSON.stringify(beside.at(-1))}`);
+  }
+  const p99 = beside.map(({ p99Ms }) => p99Ms);
+  const failures = beside.reduce((sum, round) => sum + round.failures, 0);
+  const most = Math.max(...beside.map(({ memoryBytes }) => memoryBytes));
+  const { count, boundBytes } = settings[kind];
+  const cells = [
+    `${kind}, ${count}`,
+    median(alone).toFixed(2),
+    median(control).toFixed(2),
+    median(p99).toFixed(2),
+    ratio(p99, alone),
+    ratio(p99, control),
+    String(failures),
+    (most / 1e6).toFixed(0),
+    (boundBytes / 1e6).toFixed(0),
+  ];
+  return `| ${cells.join(" | ")} |`;
 }
 
 const upstream = await start(
@@ -60,54 +158,18 @@ const upstream = await start(
 );
 try {
   const gateway = await weirOneProcess.start(upstream.ready[1] ?? "");
-  const { url, key, model, pids } = gateway;
-  const healthy: LoadPlan = {
-    kind: "chats",
-    url,
-    key,
-    model,
-    perSecond: Number(options.rate),
-    seconds: 10,
-    promptBytes: 256,
-    bigPerSecond: 0,
-  };
   try {
-    console.log("warming up ...");
-    for (let turn = 0; turn < 3; turn += 1) await load({ ...healthy, perSecond: 1_000 });
-    console.log("| attack | p99 alone, ms | p99 beside it, ms | ratio | failed | memory over idle, MB |");
-    console.log("| --- | ---: | ---: | ---: | ---: | ---: |");
-    for (const kind of kinds) {
-      const alone: number[] = [];
-      const beside: number[] = [];
-      let failures = 0;
-      let peakBytes = 0;
-      for (let round = 0; round < Number(options.rounds); round += 1) {
-        const quiet = await load({ ...healthy, seconds: seconds[kind] });
-        alone.push(quiet.latencyMs.p99);
-        const idleBytes = consumption(pids).memoryBytes;
-        const plan: AttackPlan = { kind, url, key, model, count: counts[kind] };
-        const attacker = await start(
-          [process.execPath, join(import.meta.dirname, "attack.ts"), JSON.stringify(plan)],
-          /attacking/,
-          { timeoutMs: 120_000 },
-        );
-        try {
-          if (kind === "unread") await calm(pids);
-          else await delay(1_000);
-          const attacked = await load({ ...healthy, seconds: seconds[kind] });
-          beside.push(attacked.latencyMs.p99);
-          failures += attacked.failures;
-          peakBytes = Math.max(peakBytes, consumption(pids).memoryBytes - idleBytes);
-        } finally {
-          attacker.process.kill("SIGKILL");
-        }
-        // Until everything that the attacker held has been let go.
-        await delay(2_000);
-      }
-      const ratio = median(beside.map((value, round) => value / (alone[round] ?? Number.NaN)));
+    const other = await weirOneProcess.start(upstream.ready[1] ?? "");
+    try {
+      console.log("warming up ...");
+      await Promise.all([load(healthy(gateway, 1_000, 15)), load(healthy(other, 500, 15))]);
       console.log(
-        `| ${kind}, ${counts[kind]} | ${median(alone).toFixed(2)} | ${median(beside).toFixed(2)} | ${ratio.toFixed(2)} | ${failures} | ${(peakBytes / 1e6).toFixed(0)} |`,
+        "| attack | p99 alone, ms | beside attackers of another, ms | beside its own, ms | x alone | x another's | failed | memory over idle, MB | bound, MB |",
       );
+      console.log("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
+      for (const kind of kinds) console.log(await row(kind, gateway, other));
+    } finally {
+      await other.stop();
     }
   } finally {
     await gateway.stop();
