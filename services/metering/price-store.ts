@@ -135,8 +135,10 @@ async function backfillSome(
   );
   const found = waiting.flatMap((row) => {
     const price = list.find({ provider, model }, row.start_time.getTime());
-    if (price === undefined) return [];
-    return [{ attempt_id: row.attempt_id, price_id: price.id, priced: priceOf(row, price) }];
+    const priced = priceOf(row, price);
+    // Of a batch, also one by a price that says nothing of batches.
+    if (price === undefined || priced.pricing === "unpriced") return [];
+    return [{ attempt_id: row.attempt_id, price_id: price.id, priced }];
   });
   await writeAmounts(client, found);
   await recordBackfilled(client, { provider, model }, found.length);

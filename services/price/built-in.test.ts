@@ -2,6 +2,7 @@ import { create } from "@bufbuild/protobuf";
 import { UsageSchema } from "@weir/gen/weir/common/v1/usage_pb";
 import { expect, test } from "vitest";
 import { builtInPrices } from "./built-in.ts";
+import { coversBatches } from "./charge.ts";
 import { costNanoUsd, createPriceList } from "./price.ts";
 
 const list = createPriceList(builtInPrices);
@@ -39,6 +40,16 @@ test.each<[string, string, string, object, bigint]>([
   ["openai", "gpt-5.5", "2026-11-01", { inputTokens: 1_000_000, serviceTier: "batch" }, 2_500_000_000n],
   ["openai", "gpt-5.5", "2026-11-01", { inputTokens: 1_000_000 }, 10_000_000_000n],
   ["openai", "text-embedding-3-small", "2026-11-01", { inputTokens: 1_000, serviceTier: "batch" }, 10_000n],
+  ["openai", "gpt-6-sol", "2026-11-21", { inputTokens: 1_000, outputTokens: 10, serviceTier: "batch" }, 1_050_000n],
+  ["openai", "gpt-6-luna", "2026-11-21", { inputTokens: 1_000, outputTokens: 10, serviceTier: "batch" }, 52_500n],
+  [
+    "openai",
+    "gpt-6.1-sol",
+    "2026-11-21",
+    { inputTokens: 1_000, cachedInputTokens: 1_000, serviceTier: "batch" },
+    50_000n,
+  ],
+  ["openai", "gpt-5.2", "2026-11-21", { inputTokens: 1_000, serviceTier: "batch" }, 875_000n],
   ["openai", "gpt-image-1", "2026-11-01", { inputTokens: 50, imageInputTokens: 40, outputTokens: 1_056 }, 42_690_000n],
   ["openai", "whisper-1", "2026-11-01", { serverToolUses: { audio_seconds: 60 } }, 6_000_000n],
   ["openai", "tts-1", "2026-11-01", { serverToolUses: { characters: 1_000 } }, 15_000_000n],
@@ -46,6 +57,14 @@ test.each<[string, string, string, object, bigint]>([
   const price = list.find({ provider, model }, Date.parse(day));
   if (price === undefined) throw new Error("no price");
   expect(costNanoUsd(Object.assign(create(UsageSchema), counts), price)).toBe(nanoUsd);
+});
+
+test("every model of OpenAI's that is billed by tokens has a price for batches today", () => {
+  for (const { provider, model } of builtInPrices) {
+    const price = provider === "openai" ? list.find({ provider, model }, nowMs) : undefined;
+    if (price !== undefined && price.nanoUsdPerThousandUses === undefined)
+      expect(coversBatches(price), model).toBe(true);
+  }
 });
 
 test("a price does not reach back before its source", () => {

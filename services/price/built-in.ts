@@ -277,26 +277,45 @@ function freePrice(provider: string, mark: string): Price {
   return { id: `${priceId(named)}${mark}`, ...named, nanoUsdPerMillion: nothing, source: "no vendor bills it" };
 }
 
-/** From when a provider's batches cost half of what else its models cost then. */
-const halfInBatches = {
-  provider: "openai",
-  date: "2026-08-27",
-  source:
-    "https://github.com/api-evangelist/openai/blob/main/plans/openai-plans-pricing.yml (OpenAI's page: every model costs half through the Batch API)",
-};
+/** From when models of a provider cost half of what they cost then, in batches. */
+interface HalfInBatches {
+  readonly provider: string;
+  /** Undefined: all that are billed by tokens. */
+  readonly models?: readonly string[];
+  readonly date: string;
+  readonly source: string;
+}
+
+const openaiPlans =
+  "https://github.com/api-evangelist/openai/blob/main/plans/openai-plans-pricing.yml (OpenAI's page: every model costs half through the Batch API)";
+
+const halfInBatches: readonly HalfInBatches[] = [
+  { provider: "openai", date: "2026-08-27", source: openaiPlans },
+  {
+    provider: "openai",
+    models: ["gpt-6-sol", "gpt-6-luna", "gpt-6.1-sol", "gpt-6.1-sol-2026-09-29"],
+    date: "2026-11-21",
+    source:
+      "https://developers.openai.com/docs/models/gpt-6-sol (Batch and Flex at 50% of Standard; so say https://developers.openai.com/ja-JP/api/docs/models/gpt-6-luna and https://www.w3cschool.cn/openai_api/openai-api-docs-gpt-6-1-sol.html)",
+  },
+  // Their prices were corrected after it was said.
+  { provider: "openai", models: ["gpt-5.2", "gpt-5.3-codex"], date: "2026-11-21", source: openaiPlans },
+];
 
 const listed: readonly Price[] = sheets.flatMap(pricesOf);
 
 /** Prices of well-known models, each from the day on which its source said so. */
-export const builtInPrices: readonly Price[] = [...free, ...listed, ...withBatches(listed)];
+export const builtInPrices: readonly Price[] = [
+  ...free,
+  ...listed,
+  ...halfInBatches.flatMap((half) => withBatches(listed, half)),
+];
 
-/** The prices that held on the day when it was said what batches cost, with that; those of models that are billed by tokens. */
-function withBatches(prices: readonly Price[]): Price[] {
-  const { provider, date, source } = halfInBatches;
+/** The prices that held on the day when it was said what batches cost, with that. */
+function withBatches(prices: readonly Price[], { provider, models, date, source }: HalfInBatches): Price[] {
   const effectiveTime = Date.parse(date);
   const list = createPriceList(prices.filter((price) => price.provider === provider));
-  const models = new Set(list.prices.map(({ model }) => model));
-  return [...models].flatMap((model) => {
+  return [...new Set(models ?? list.prices.map(({ model }) => model))].flatMap((model) => {
     const price = list.find({ provider, model }, effectiveTime);
     if (price === undefined || price.nanoUsdPerThousandUses !== undefined) return [];
     const { nanoUsdPerMillion, tiers = [] } = price;

@@ -1,5 +1,5 @@
 import type { Usage } from "@weir/gen/weir/common/v1/usage_pb";
-import { costNanoUsd, type Price } from "./price.ts";
+import { batchTier, costNanoUsd, type Price } from "./price.ts";
 
 /** Why an attempt has a cost or has none; the words of the ledger's column `pricing`. */
 export type Pricing = "priced" | "unpriced" | "price_unknown" | "usage_unknown" | "out_of_range";
@@ -33,6 +33,7 @@ export function priceUsage(
   chargeMaxNanoUsd?: bigint,
 ): PricedUsage {
   if (!price) return { ...unknown, pricing: "price_unknown" };
+  if (usage.serviceTier === batchTier && !coversBatches(price)) return unpriced;
   const gaveNothing = outcome === "failed" || outcome === "rejected";
   const hasUnits = Object.keys(usage.serverToolUses).length > 0 && isByUnits(price);
   const reported = usage.inputTokens !== undefined || usage.outputTokens !== undefined || hasUnits;
@@ -43,6 +44,14 @@ export function priceUsage(
   if (cost > int8Max) return { ...unknown, pricing: "out_of_range" };
   const charge = chargeMaxNanoUsd !== undefined && cost > chargeMaxNanoUsd ? chargeMaxNanoUsd : cost;
   return { pricing: "priced", costNanoUsd: cost, chargeNanoUsd: gaveNothing ? 0n : charge };
+}
+
+/**
+ * Whether a price tells what batches cost: it has their tier, or bills nothing. Other rates are no guess at it: what batches cost
+ * less differs from vendor to vendor.
+ */
+export function coversBatches(price: Price): boolean {
+  return price.tiers?.some(({ serviceTier }) => serviceTier === batchTier) === true || isFree(price);
 }
 
 const int8Max = 2n ** 63n - 1n;

@@ -8,7 +8,7 @@ import type { Client } from "@weir/kit/call";
 import { bearing } from "@weir/kit/client";
 import { createMesh } from "@weir/kit/mesh";
 import { operatorMetadata } from "@weir/kit/operator";
-import { createPriceList } from "@weir/price/price";
+import { createPriceList, type Price } from "@weir/price/price";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { as } from "../conversations/testing.ts";
 import { isUuid } from "../ledger.ts";
@@ -25,22 +25,36 @@ describe.each(["embedded", "postgres"] as const)("batches, %s", (engine) => {
   beforeAll(async () => {
     db = await openTestDatabase(engine);
     const metering = meteringOn(db.database);
-    await metering.prepare(
-      createPriceList([
-        {
-          id: "openai/m@always",
-          provider: "openai",
-          model: "m",
-          effectiveTime: undefined,
-          nanoUsdPerMillion: rates(1_000_000n),
-          tiers: [
-            { serviceTier: "", inputTokensAbove: 10, nanoUsdPerMillion: rates(9_000_000n) },
-            { serviceTier: "batch", inputTokensAbove: 0, nanoUsdPerMillion: rates(500_000n) },
-          ],
-          source: "a test",
-        },
-      ]),
-    );
+    const prices: Price[] = [
+      {
+        id: "openai/m@always",
+        provider: "openai",
+        model: "m",
+        effectiveTime: undefined,
+        nanoUsdPerMillion: rates(1_000_000n),
+        tiers: [
+          { serviceTier: "", inputTokensAbove: 10, nanoUsdPerMillion: rates(9_000_000n) },
+          { serviceTier: "batch", inputTokensAbove: 0, nanoUsdPerMillion: rates(500_000n) },
+        ],
+        source: "a test",
+      },
+      {
+        id: "openai/untiered@always",
+        provider: "openai",
+        model: "untiered",
+        effectiveTime: undefined,
+        nanoUsdPerMillion: rates(1_000_000n),
+        source: "a test",
+      },
+    ];
+    tier = async () => {
+      const batch = { serviceTier: "batch", inputTokensAbove: 0, nanoUsdPerMillion: rates(500_000n) };
+      const tiered = prices
+        .slice(1)
+        .map((price) => ({ ...price, id: "openai/untiered@1970-01-01", effectiveTime: 0, tiers: [batch] }));
+      await metering.prepare(createPriceList([...prices, ...tiered]));
+    };
+    await metering.prepare(createPriceList(prices));
     const mesh = createMesh({ name: "test" });
     mesh.host("metering", BatchService, metering.batches);
     mesh.host("metering", ResourceService, metering.resources);
@@ -50,6 +64,8 @@ describe.each(["embedded", "postgres"] as const)("batches, %s", (engine) => {
     resources = mesh.client(ResourceService, "metering");
     await mesh.start();
   });
+  /** The price of the model without rates for batches gets some; those that it had stay. */
+  let tier: () => Promise<void>;
   afterAll(() => db.end());
   beforeEach(() => db.query("delete from resources"));
 
@@ -155,6 +171,18 @@ describe.each(["embedded", "postgres"] as const)("batches, %s", (engine) => {
     expect(rows).toEqual([
       ["m-2026-01-31", "priced", "openai/m@always"],
       ["other", "unpriced", ""],
+    ]);
+  });
+
+  test("by a price that says nothing of batches it is without a cost, which stands in the ledger, until one does", async () => {
+    await record("batch_untiered");
+    await settle("batch_untiered", 100, "untiered");
+    expect(await rowsOf("batch_untiered")).toMatchObject([
+      { pricing: "unpriced", price_id: "", cost_nano_usd: null, input_tokens: "100", service_tier: "batch" },
+    ]);
+    await tier();
+    expect(await rowsOf("batch_untiered")).toMatchObject([
+      { pricing: "priced", price_id: "openai/untiered@1970-01-01", cost_nano_usd: "60" },
     ]);
   });
 

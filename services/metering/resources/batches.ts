@@ -9,6 +9,7 @@ import { UsageBatchSchema, type UsageEvent, UsageEventSchema } from "@weir/gen/w
 import type { BatchService, BatchUse, SettleBatchRequest } from "@weir/gen/weir/passthrough/v1/batch_service_pb";
 import { TargetSchema } from "@weir/gen/weir/routing/v1/target_pb";
 import { WeirError } from "@weir/kit/weir-error";
+import { coversBatches } from "@weir/price/charge";
 import { batchTier, type Price } from "@weir/price/price";
 import type { BudgetNews } from "../budgets/settlement.ts";
 import type { Recorder } from "../recorder.ts";
@@ -82,7 +83,7 @@ function eventOf(
     requestId: batchId.slice(0, idCharsMax),
     principal: create(PrincipalSchema, { tenant, key, user: endUser, tags: { ...tags } }),
     target: create(TargetSchema, { provider, model }),
-    priceId: price?.id ?? "",
+    priceId: price !== undefined && coversBatches(price) ? price.id : "",
     startTime: timestampFromDate(createTime),
     endTime: endTime ?? timestampFromDate(createTime),
     outcome,
