@@ -2,7 +2,6 @@ import type { Meter, Tracer } from "@opentelemetry/api";
 import { anthropicMessages } from "@weir/dialect/anthropic-messages/codec";
 import type { AccountService } from "@weir/gen/weir/account/v1/account_service_pb";
 import type { AuditService } from "@weir/gen/weir/account/v1/audit_service_pb";
-import type { ChatService } from "@weir/gen/weir/chat/v1/chat_service_pb";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import type { ConversationService } from "@weir/gen/weir/conversation/v1/conversation_service_pb";
 import type { IdempotencyService } from "@weir/gen/weir/idempotency/v1/idempotency_service_pb";
@@ -28,6 +27,7 @@ import { appendCorsHeaders } from "./cors.ts";
 import { createDispatcher } from "./dispatch.ts";
 import { createGrpcDoor } from "./grpc/door.ts";
 import { createBodyMemory } from "./http/body.ts";
+import type { EdgeChat } from "./files/owned-files.ts";
 import type { Exchange } from "./http/exchange.ts";
 import { sourceOf } from "./http/source.ts";
 import { createRouteTable } from "./http/route-table.ts";
@@ -58,7 +58,7 @@ import { createTranscodedRoutes } from "./transcode/routes.ts";
 export type { DependencyHealth } from "./routes/health.ts";
 
 export interface EdgeDeps {
-  readonly chat: Pick<Client<typeof ChatService>, "generate" | "countTokens">;
+  readonly chat: EdgeChat;
   readonly routes: Pick<Client<typeof RouteService>, "listRoutes" | "listTargetHealth">;
   readonly accounts: Pick<Client<typeof AccountService>, "watchKeys">;
   readonly audit: Pick<Client<typeof AuditService>, "recordRefusals">;

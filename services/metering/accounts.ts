@@ -236,11 +236,10 @@ function givenRole(asked: Role, { user }: FoundOwners): Role {
 
 /**
  * A scope that is absent allows everything.
- * @throws WeirError INVALID_REQUEST for a network that is none, and for collections: nothing would hold a key to them
+ * @throws WeirError INVALID_REQUEST for a network that is none
  */
 function checkedScope(scope: KeyScope | undefined): KeyScope {
   if (scope === undefined) return create(KeyScopeSchema);
-  if (scope.collections.length > 0) throw invalid("scope.collections", "There are no collections to confine a key to.");
   if (scope.networks.every(isNetwork)) return scope;
   throw invalid(
     "scope.networks",

@@ -313,7 +313,7 @@ export const resources = pgTable(
     tags: jsonb("tags").$type<Record<string, string>>(),
     lookTime: instant("look_time").notNull().defaultNow(),
     settleTime: instant("settle_time"),
-    batchInput: jsonb("batch_input").$type<{ models: { model: string; line: number }[] }>(),
+    batchInput: jsonb("batch_input").$type<{ models: { model: string; line: number }[]; collections: string[] }>(),
   },
   (table) => [primaryKey({ columns: [table.provider, table.resourceId] })],
 );

@@ -156,11 +156,18 @@ test("who is confined by its token, or whose edge does not tell when the token e
   }
 });
 
-test("nobody is promised that a key is confined to collections, since there are none", async () => {
+test("a key that is confined to collections gives keys of those alone", async () => {
   const { accounts } = callers(operatorMetadata);
-  const scope = { collections: ["handbook"] };
-  const refused = { reason: ErrorReason.INVALID_REQUEST, metadata: { param: "scope.collections" } };
-  await expect(accounts.createKey({ tenant: "tenants/acme", scope })).rejects.toMatchObject(refused);
-  const { key } = await accounts.createKey({ tenant: "tenants/acme" });
-  await expect(accounts.updateKey({ name: key?.name ?? "", scope })).rejects.toMatchObject(refused);
+  const scope = { collections: ["vs_hand*"] };
+  const { key } = await accounts.createKey({ tenant: "tenants/acme", role: Role.ADMIN, scope });
+  expect(key?.scope?.collections).toEqual(["vs_hand*"]);
+  const admin = as({ tenant: "acme", key: key?.name.slice("keys/".length) ?? "", role: Role.ADMIN }).accounts;
+  for (const collections of [[], ["*"], ["vs_*"], ["vs_handbook", "vs_other"]]) {
+    const wider = admin.createKey({ tenant: "tenants/acme", scope: { collections } });
+    const beyond = { reason: ErrorReason.FORBIDDEN, metadata: { param: "scope.collections" } };
+    await expect(wider, collections.join()).rejects.toMatchObject(beyond);
+  }
+  const narrower = { collections: ["vs_handbook", "vs_hand-*"] };
+  const made = await admin.createKey({ tenant: "tenants/acme", scope: narrower });
+  expect(made.key?.scope?.collections).toEqual(narrower.collections);
 });

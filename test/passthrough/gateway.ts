@@ -49,6 +49,7 @@ export interface GatewayOptions {
 interface Scope {
   readonly models?: string[];
   readonly endpoints?: string[];
+  readonly collections?: string[];
 }
 
 /** Edge, router, pool and the records of metering, which meet over a link, before the simulator. */

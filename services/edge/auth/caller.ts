@@ -31,6 +31,10 @@ export interface Caller extends Limited {
   readonly mayUse: (endpoint: string) => boolean;
   /** Whether the caller may call an alias. */
   readonly mayCall: (alias: string) => boolean;
+  /** The collections of its tenant that the caller is confined to: ids, or prefixes that end in `*`; none: all of them. */
+  readonly collections: readonly string[];
+  /** Whether the caller may reach a collection of its tenant, by its id. */
+  readonly mayReach: (collection: string) => boolean;
   /** Where the caller must call from; undefined: anywhere. */
   readonly networks: Networks | undefined;
   /** False once the key was revoked, its record was replaced, or what was said of tokens has changed. */
@@ -63,11 +67,12 @@ export function createCaller(identity: Identity): Caller {
   const { id, tenant, role, everyTenant, team, user, scope, expireMs } = identity;
   const endpoints = scope?.endpoints ?? [];
   const models = scope?.models ?? [];
+  const collections = scope?.collections ?? [];
   const networks = scope?.networks ?? [];
   const who = { tenant, key: id, role, everyTenant, team, accountUser: user };
   // What a key is confined to, and when it ends, stands in the accounts; of a token nobody else knows.
   const ofToken = {
-    scoped: endpoints.length + networks.length + models.length > 0,
+    scoped: endpoints.length + networks.length + models.length + collections.length > 0,
     expireTime: timestampFromMs(Math.min(Math.floor(expireMs), lastMs)),
   };
   const principal = toBinary(PrincipalSchema, create(PrincipalSchema, identity.isToken ? { ...who, ...ofToken } : who));
@@ -90,6 +95,8 @@ export function createCaller(identity: Identity): Caller {
     permissions: permissionsOf(role, everyTenant),
     mayUse: usesOf(endpoints, models),
     mayCall: scopeOf(models),
+    collections,
+    mayReach: scopeOf(collections),
     // A network that cannot be read lets nobody in: whoever made the key meant to confine it.
     networks: networks.length === 0 ? undefined : createNetworks(networks, () => undefined),
     isLive: true,
@@ -114,10 +121,10 @@ function usesOf(endpoints: readonly string[], models: readonly string[]): (endpo
   return models.length === 0 ? () => true : (endpoint) => !namedEndpoints.has(endpoint);
 }
 
-/** @param models names, and prefixes that end in `*`; none: everything */
-function scopeOf(models: readonly string[]): (alias: string) => boolean {
-  if (models.length === 0) return () => true;
-  const names = new Set(models.filter((model) => !model.endsWith("*")));
-  const prefixes = models.filter((model) => model.endsWith("*")).map((model) => model.slice(0, -1));
-  return (alias) => names.has(alias) || prefixes.some((prefix) => alias.startsWith(prefix));
+/** @param patterns names, and prefixes that end in `*`; none: everything */
+function scopeOf(patterns: readonly string[]): (name: string) => boolean {
+  if (patterns.length === 0) return () => true;
+  const names = new Set(patterns.filter((pattern) => !pattern.endsWith("*")));
+  const prefixes = patterns.filter((pattern) => pattern.endsWith("*")).map((pattern) => pattern.slice(0, -1));
+  return (name) => names.has(name) || prefixes.some((prefix) => name.startsWith(prefix));
 }

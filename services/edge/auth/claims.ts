@@ -29,6 +29,7 @@ export function identityOf(claims: JWTPayload, provider: IdentityProvider, expir
   if (team === undefined || user === undefined) return undefined;
   const models = wordsOf(claims, provider.modelsClaim);
   const endpoints = wordsOf(claims, provider.endpointsClaim);
+  const collections = wordsOf(claims, provider.collectionsClaim);
   return {
     id: tokenKey(provider.issuer, sub),
     isToken: true,
@@ -37,7 +38,7 @@ export function identityOf(claims: JWTPayload, provider: IdentityProvider, expir
     everyTenant: given.everyTenant,
     team,
     user,
-    scope: create(KeyScopeSchema, { models, endpoints }),
+    scope: create(KeyScopeSchema, { models, endpoints, collections }),
     expireMs,
   };
 }

@@ -20,6 +20,7 @@ export interface IdentityProvider {
   readonly userClaim: string;
   readonly modelsClaim: string;
   readonly endpointsClaim: string;
+  readonly collectionsClaim: string;
 }
 
 export type TenantRule =
@@ -76,6 +77,7 @@ function identityProvider(config: IdentityProviderConfig): IdentityProvider {
     userClaim: config.userClaim,
     modelsClaim: config.modelsClaim,
     endpointsClaim: config.endpointsClaim,
+    collectionsClaim: config.collectionsClaim,
   };
 }
 

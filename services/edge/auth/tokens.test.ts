@@ -151,11 +151,15 @@ test("nobody becomes part of another tenant by a claim", async () => {
 });
 
 test("a token without the words that its scope is made of may call nothing", async () => {
-  providers = [issuer.config({ modelsClaim: "models", endpointsClaim: "scope" })];
+  providers = [issuer.config({ modelsClaim: "models", endpointsClaim: "scope", collectionsClaim: "stores" })];
   const none = await verify(await issuer.sign({ models: [] }));
   expect([none.mayCall("small"), none.mayCall(""), none.mayUse("chat")]).toEqual([false, false, false]);
-  const some = await verify(await issuer.sign({ models: "small", scope: "chat embeddings" }));
+  expect([none.mayReach("vs_1"), none.mayReach("")]).toEqual([false, false]);
+  const some = await verify(
+    await issuer.sign({ models: "small", scope: "chat embeddings", stores: ["vs_1", "vs_a*"] }),
+  );
   expect([some.mayCall("small"), some.mayUse("embeddings"), some.mayUse("keys")]).toEqual([true, true, false]);
+  expect(["vs_1", "vs_abc", "vs_2"].map((id) => some.mayReach(id))).toEqual([true, true, false]);
 });
 
 test("claims that are wrong, missing or out of their time are refused alike", async () => {

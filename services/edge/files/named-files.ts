@@ -62,7 +62,7 @@ export function namedFiles({ wire, ...request }: GenerateRequest): string[] {
  * @param json what the text says
  */
 export function filesIn(text: string, json: unknown): string[] {
-  if (namesIn(text) !== namesOf(json)) {
+  if (namesIn(text, referring) !== namesOf(json, referring)) {
     throw new WeirError(ErrorReason.INVALID_REQUEST, {
       text: "A request that names files has a member that stands more than once.",
     });
@@ -108,25 +108,47 @@ function isToolInput(name: string, { type }: JsonObject): boolean {
 /** Strings of JSON, and what follows one that is a member's name. */
 const strings = /"(?:[^"\\]|\\.)*"(\s*:)?/gs;
 
-/** How many members of these names a text of JSON has. */
-function namesIn(text: string): number {
+/** How many members of some names a text of JSON has, however they are escaped. */
+function namesIn(text: string, names: ReadonlySet<string>): number {
   let count = 0;
   for (const [match, colon] of text.matchAll(strings)) {
     if (colon === undefined) continue;
     const name = match.slice(0, match.length - colon.length);
-    if (referring.has(name.includes("\\") ? (parseJson(name) as string) : name.slice(1, -1))) count += 1;
+    if (names.has(name.includes("\\") ? (parseJson(name) as string) : name.slice(1, -1))) count += 1;
   }
   return count;
 }
 
 /** How many of them are left when it has been read. */
-function namesOf(value: unknown): number {
-  if (Array.isArray(value)) return value.reduce<number>((sum, item) => sum + namesOf(item), 0);
-  if (!isObject(value)) return 0;
+function namesOf(value: unknown, names: ReadonlySet<string>): number {
+  if (Array.isArray(value)) return value.reduce<number>((sum, item) => sum + namesOf(item, names), 0);
+  if (!isObject(value) || value instanceof Uint8Array) return 0;
   return Object.entries(value).reduce(
-    (sum, [name, member]) => sum + (referring.has(name) ? 1 : 0) + namesOf(member),
+    (sum, [name, member]) => sum + (names.has(name) ? 1 : 0) + namesOf(member, names),
     0,
   );
+}
+
+/**
+ * Members that name stores of documents of which nothing is on record here: Gemini's file search, Vertex AI's search and RAG engine,
+ * and Azure's "on your data". https://ai.google.dev/api/caching#FileSearch,
+ * https://cloud.google.com/vertex-ai/generative-ai/docs/reference/rest/v1/Tool#Retrieval,
+ * https://learn.microsoft.com/azure/ai-foundry/openai/references/on-your-data
+ */
+const unrecorded: ReadonlySet<string> = new Set([
+  "fileSearchStoreNames",
+  "file_search_store_names",
+  "vertexAiSearch",
+  "vertex_ai_search",
+  "vertexRagStore",
+  "vertex_rag_store",
+  "data_sources",
+]);
+
+/** Whether a request for a model's reply names stores of documents of which nothing is on record. Reads all of it. */
+export function namesUnrecorded({ wire, ...request }: GenerateRequest): boolean {
+  if (wire === undefined) return namesOf(request, unrecorded) > 0;
+  return namesIn(Buffer.from(wire.body.buffer, wire.body.byteOffset, wire.body.byteLength).toString(), unrecorded) > 0;
 }
 
 function parse(text: string): unknown {

@@ -57,6 +57,7 @@ export function createCountTokens(deps: GenerateDeps, dialect: CountDialect): (c
         metadata: callMetadata(principalHeaderFor(caller, undefined), exchange.id, exchange.trace?.traceParent),
         signal: leaving.signal,
         timeoutMs: countTimeoutMs,
+        caller,
       },
     );
     exchange.onGone = undefined;

@@ -3,19 +3,19 @@ import type { Codec } from "@weir/dialect/codec";
 import { type HeaderRules, headerRules, pickClientHeaders } from "@weir/dialect/headers";
 import { readWireRequest, wireRequest } from "@weir/dialect/wire-request";
 import {
-  type ChatService,
   type GenerateRequest,
   GenerateRequestSchema,
   type GenerateResponse,
 } from "@weir/gen/weir/chat/v1/chat_service_pb";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
-import { type CallOptions, callMetadata, type Client } from "@weir/kit/call";
+import { callMetadata } from "@weir/kit/call";
 import type { Clock } from "@weir/kit/clock";
 import type { ReplyStream } from "@weir/kit/reply-stream";
 import { WeirError } from "@weir/kit/weir-error";
 import { principalHeaderFor } from "../auth/caller.ts";
 import { readTags } from "../auth/tags.ts";
 import type { EdgeSettings } from "../config.ts";
+import type { ChatOptions, EdgeChat } from "../files/owned-files.ts";
 import { type BodyMemory, readJsonBody } from "../http/body.ts";
 import type { Exchange } from "../http/exchange.ts";
 import type { Measures } from "../measures.ts";
@@ -24,7 +24,7 @@ import type { KeyedCall } from "./route.ts";
 import type { StreamForm } from "./stream-form.ts";
 
 export interface GenerateDeps {
-  readonly chat: Pick<Client<typeof ChatService>, "generate" | "countTokens">;
+  readonly chat: EdgeChat;
   readonly settings: () => EdgeSettings;
   readonly memory: BodyMemory;
   readonly measures: Measures;
@@ -36,7 +36,7 @@ export interface GenerateDeps {
 /** As `generate` of a chat. @param call may be handed on to what goes on when the exchange is over */
 export type OpenReply = (
   request: GenerateRequest,
-  options: CallOptions,
+  options: ChatOptions,
   call: Pick<KeyedCall, "caller" | "admission">,
 ) => ReplyStream<GenerateResponse>;
 
@@ -95,7 +95,7 @@ export function createGenerate(
     const reply = openReply(
       { ...emptyRequest, model, wire },
       // A client's timer ends when it has the head: a stream that has begun may go on for as long as it likes.
-      { metadata, timeoutMs: stream ? undefined : clientDeadlineMs(exchange) },
+      { metadata, timeoutMs: stream ? undefined : clientDeadlineMs(exchange), caller },
       call,
     );
     const relay = new Relay(deps, label, exchange, settings, admission, path.form);

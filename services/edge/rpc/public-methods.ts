@@ -2,7 +2,8 @@ import { type DescMethod, type DescService, getOption, type Message } from "@buf
 import type { IncomingHttpHeaders } from "node:http";
 import { access as accessOption, Permission } from "@weir/gen/weir/common/v1/access_pb";
 import { actionOf } from "@weir/kit/action";
-import { type CallOptions, callMetadata, type Client } from "@weir/kit/call";
+import { type CallOptions, callMetadata, type Client, type Metadata } from "@weir/kit/call";
+import type { CallSignal } from "@weir/kit/call-signal";
 import { methodPath } from "@weir/kit/context";
 import type { ReplyStream } from "@weir/kit/reply-stream";
 import { type Caller, principalHeaderFor } from "../auth/caller.ts";
@@ -24,7 +25,7 @@ export interface RpcFacts {
   /** What is left of the client's own time, in milliseconds; undefined: it set none. */
   readonly timeoutMs: number | undefined;
   /** Gives a unary call up; a stream is given up by leaving it. */
-  readonly signal?: AbortSignal | undefined;
+  readonly signal?: CallSignal | undefined;
 }
 
 /** A service that public doors serve, and the way to it. */
@@ -33,7 +34,7 @@ export interface RpcService {
   readonly client: Readonly<Record<string, UntypedMethod>>;
 }
 
-type UntypedMethod = (request: Message, options: CallOptions) => unknown;
+type UntypedMethod = (request: Message, options: CallOptions & Pick<RpcFacts, "caller">) => unknown;
 
 /** Pairs a service with its client. */
 export function rpcService<S extends DescService>(service: S, client: Client<S>): RpcService {
@@ -109,7 +110,8 @@ export function createPublicMethods(
       if (desc.methodKind === "unary") {
         const relay = (request: Message, facts: RpcFacts) =>
           method(request, {
-            ...optionsOf(facts, rule.userOf?.(request)),
+            caller: facts.caller,
+            metadata: metadataBelow(facts, rule.userOf?.(request)),
             timeoutMs: Math.min(facts.timeoutMs ?? unaryTimeoutMs, unaryTimeoutMs),
             signal: facts.signal,
           }) as Promise<Message>;
@@ -120,7 +122,8 @@ export function createPublicMethods(
       if (desc.methodKind !== "server_streaming") throw new Error(`${path} streams its requests; no public door can`);
       const relay = (request: Message, facts: RpcFacts) =>
         method(request, {
-          ...optionsOf(facts, rule.userOf?.(request)),
+          caller: facts.caller,
+          metadata: metadataBelow(facts, rule.userOf?.(request)),
           timeoutMs: facts.timeoutMs === undefined ? undefined : Math.min(facts.timeoutMs, streamTimeoutMaxMs),
         }) as ReplyStream<Message>;
       const { stream } = rule;
@@ -130,9 +133,9 @@ export function createPublicMethods(
   );
 }
 
-function optionsOf({ caller, requestId, headers, traceParent }: RpcFacts, user: string | undefined): CallOptions {
+function metadataBelow({ caller, requestId, headers, traceParent }: RpcFacts, user: string | undefined): Metadata {
   const principal = caller === undefined ? undefined : principalHeaderFor(caller, user, readTags(headers));
-  return { metadata: callMetadata(principal, requestId, traceParent) };
+  return callMetadata(principal, requestId, traceParent);
 }
 
 const withoutEndpoint: ReadonlySet<Permission> = new Set([Permission.PUBLIC, Permission.KNOWN, Permission.MESH]);

@@ -1,4 +1,4 @@
-import { and, desc, drizzle, eq, inArray, isNotNull, lt, ne, or } from "../drizzle.ts";
+import { and, desc, drizzle, eq, inArray, isNotNull, lt, ne, or, sql } from "../drizzle.ts";
 import type { Database } from "../database.ts";
 import { resources } from "../schema.ts";
 
@@ -11,7 +11,10 @@ export interface ResourceRow {
   readonly alias: string;
   readonly createTime: Date;
   /** What the lines of a batch's input name; null: it was not checked as such. */
-  readonly batchInput: { readonly models: { readonly model: string; readonly line: number }[] } | null;
+  readonly batchInput: {
+    readonly models: { readonly model: string; readonly line: number }[];
+    readonly collections: string[];
+  } | null;
 }
 
 /** Whose call made a resource. */
@@ -23,6 +26,16 @@ export interface ResourceMaker {
   readonly tags: Readonly<Record<string, string>>;
 }
 
+/** What to list. */
+export interface ResourcePage {
+  readonly kind: string;
+  readonly countMax: number;
+  /** An id; empty: none. */
+  readonly after: string;
+  /** Only what these name: ids, or prefixes ended by `*`; none: everything. */
+  readonly matching: readonly string[];
+}
+
 /** Failures are WeirError STORE_UNAVAILABLE. */
 export interface ResourceStore {
   /** @returns false when the id is another tenant's; the same again changes nothing */
@@ -30,10 +43,7 @@ export interface ResourceStore {
   /** Those of the ids that are there, in no order. */
   find(tenant: string, resourceIds: readonly string[]): Promise<readonly ResourceRow[]>;
   /** The newest first. @returns undefined when `after` is not there */
-  list(
-    tenant: string,
-    page: { readonly kind: string; readonly countMax: number; readonly after: string },
-  ): Promise<readonly ResourceRow[] | undefined>;
+  list(tenant: string, page: ResourcePage): Promise<readonly ResourceRow[] | undefined>;
   /** Has batches that are not settled looked at within seconds: somebody is interested in how they stand. */
   hasten(tenant: string, resourceIds: readonly string[]): Promise<void>;
   /** A batch stays until what it used is in the ledger. */
@@ -69,7 +79,7 @@ export function createResourceStore(database: Database): ResourceStore {
       }),
     find: (tenant, resourceIds) =>
       database.of(tenant).read((queries) => queries.select(columns).from(resources).where(isOf(tenant, resourceIds))),
-    list: (tenant, { kind, countMax, after }) =>
+    list: (tenant, { kind, countMax, after, matching }) =>
       database.of(tenant).read(async (queries) => {
         const [last] =
           after === ""
@@ -77,7 +87,7 @@ export function createResourceStore(database: Database): ResourceStore {
             : await queries
                 .select({ number: resources.resourceNumber })
                 .from(resources)
-                .where(and(isOf(tenant, [after]), eq(resources.kind, kind)));
+                .where(and(isOf(tenant, [after]), eq(resources.kind, kind), isNamed(matching)));
         if (after !== "" && last === undefined) return undefined;
         return queries
           .select(columns)
@@ -86,6 +96,7 @@ export function createResourceStore(database: Database): ResourceStore {
             and(
               eq(resources.tenant, tenant),
               eq(resources.kind, kind),
+              isNamed(matching),
               last === undefined ? undefined : lt(resources.resourceNumber, last.number),
             ),
           )
@@ -112,4 +123,12 @@ export function createResourceStore(database: Database): ResourceStore {
 
 function isOf(tenant: string, resourceIds: readonly string[]) {
   return and(eq(resources.tenant, tenant), inArray(resources.resourceId, [...resourceIds]));
+}
+
+/** @param matching ids, or prefixes ended by `*`; none: everything */
+function isNamed(matching: readonly string[]) {
+  if (matching.length === 0) return undefined;
+  const prefixes = matching.filter((name) => name.endsWith("*")).map((name) => name.slice(0, -1));
+  const begins = sql`exists (select from unnest(${sql.param(prefixes)}::text[]) p where starts_with(${resources.resourceId}, p))`;
+  return or(inArray(resources.resourceId, [...matching]), begins);
 }

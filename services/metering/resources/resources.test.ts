@@ -30,7 +30,10 @@ describe.each(["embedded", "postgres"] as const)("resources, %s", (engine) => {
     );
   const find = async (resourceIds: string[], tenant = "acme") =>
     (await client.findResources({ resourceIds }, as(tenant))).resources;
-  const list = async (page: { pageSize?: number; after?: string; kind?: string } = {}, tenant = "acme") => {
+  const list = async (
+    page: { pageSize?: number; after?: string; kind?: string; matching?: string[] } = {},
+    tenant = "acme",
+  ) => {
     const { resources, hasMore } = await client.listResources({ kind: "file", pageSize: 10, ...page }, as(tenant));
     return { ids: resources.map(({ resourceId }) => resourceId), hasMore };
   };
@@ -78,6 +81,20 @@ describe.each(["embedded", "postgres"] as const)("resources, %s", (engine) => {
     expect(await list({ pageSize: 2, after: "file-2" })).toEqual({ ids: ["file-1"], hasMore: false });
     expect(await list({ kind: "batch" })).toEqual({ ids: ["batch-1"], hasMore: false });
     await expect(list({ after: "batch-1" })).rejects.toMatchObject({ reason: ErrorReason.NOT_FOUND });
+  });
+
+  test("a list of some gives pages of those, as if the others were not there", async () => {
+    for (const id of ["vs_a1", "vs_b1", "vs_a2", "vs_%", "vs_a3"]) await record(id, "acme", "vector_store");
+    await record("vs_a9", "other", "vector_store");
+    const some = (matching: string[], page: object = {}) => list({ kind: "vector_store", matching, ...page });
+    expect(await some(["vs_a*", "vs_b1", "vs_a9"], { pageSize: 2 })).toEqual({
+      ids: ["vs_a3", "vs_a2"],
+      hasMore: true,
+    });
+    expect(await some(["vs_a*", "vs_b1"], { after: "vs_a2" })).toEqual({ ids: ["vs_b1", "vs_a1"], hasMore: false });
+    expect(await some(["vs_%*", "vs__1"])).toEqual({ ids: ["vs_%"], hasMore: false });
+    expect((await some(["*"])).ids).toHaveLength(5);
+    await expect(some(["vs_a*"], { after: "vs_b1" })).rejects.toMatchObject({ reason: ErrorReason.NOT_FOUND });
   });
 
   test("what is forgotten is gone, for good and without complaint", async () => {

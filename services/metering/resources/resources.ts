@@ -22,7 +22,8 @@ export function createResources(store: ResourceStore): ServiceImpl<typeof Resour
       if (resource === undefined || place === undefined) throw new WeirError(ErrorReason.INVALID_REQUEST);
       const { resourceId, kind, alias } = resource;
       const models = resource.batchInput?.models.map(({ model, line }) => ({ model, line }));
-      const batchInput = models === undefined ? null : { models };
+      const collections = resource.batchInput?.collections ?? [];
+      const batchInput = models === undefined ? null : { models, collections };
       const recorded = await store.record(
         { tenant, key, endUser, tags },
         { resourceId, kind, alias, ...place, batchInput },
@@ -44,9 +45,9 @@ export function createResources(store: ResourceStore): ServiceImpl<typeof Resour
       return { resources: found };
     },
 
-    async listResources({ kind, pageSize, after }, context) {
+    async listResources({ kind, pageSize, after, matching }, context) {
       const { tenant } = callerOf(context);
-      const rows = await store.list(tenant, { kind, countMax: pageSize + 1, after });
+      const rows = await store.list(tenant, { kind, countMax: pageSize + 1, after, matching });
       if (rows === undefined) throw notFound(after);
       await hastenBatches(tenant, rows.slice(0, pageSize));
       return { resources: rows.slice(0, pageSize).map(toProto), hasMore: rows.length > pageSize };

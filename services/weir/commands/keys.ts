@@ -27,6 +27,7 @@ const idHelp = "id of the key, as `weir keys list` shows it";
 interface ScopeOptions extends ChosenLimits {
   readonly model?: string[];
   readonly endpoint?: string[];
+  readonly collection?: string[];
   readonly network?: string[];
 }
 
@@ -70,6 +71,7 @@ export function keysCommand(): Command {
 Examples:
   weir keys create --tenant default --name ci --model 'gpt-4o*' --requests-per-minute 60
   weir keys create --tenant research --role admin --endpoint keys users teams
+  weir keys create --tenant research --endpoint vector_stores --collection vs_abc123
   weir keys create --tenant research --network 10.0.0.0/8 --expires 2027-01-01`,
     )
     .action(async (chosen: CreateOptions) => {
@@ -201,18 +203,24 @@ function withScope(command: Command): Command {
     command
       .option("--model <alias...>", "what it may call: names, or prefixes ended by *; default: everything")
       .option("--endpoint <name...>", "what it may use: chat, costs, keys and so on; default: whatever its role allows")
+      .option(
+        "--collection <id...>",
+        "vector stores it may reach: ids, or prefixes ended by *; default: all of its tenant",
+      )
       .option("--network <cidr...>", "where it may be used from: 10.0.0.0/8; default: anywhere"),
   );
 }
 
 /** Undefined: nothing of a scope was chosen. */
 function chosenScope(chosen: ScopeOptions): KeyScope | undefined {
-  const { model, endpoint, network } = chosen;
+  const { model, endpoint, collection, network } = chosen;
   const limits = chosenLimits(chosen);
-  if (limits === undefined && [model, endpoint, network].every((list) => list === undefined)) return undefined;
+  const lists = [model, endpoint, collection, network];
+  if (limits === undefined && lists.every((list) => list === undefined)) return undefined;
   return create(KeyScopeSchema, {
     models: model ?? [],
     endpoints: endpoint ?? [],
+    collections: collection ?? [],
     networks: network ?? [],
     ...limits,
   });

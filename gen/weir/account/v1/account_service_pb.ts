@@ -223,8 +223,8 @@ export type KeyScope = Message<"weir.account.v1.KeyScope"> & {
   endpoints: string[];
 
   /**
-   * Collections it may search and change: names, or prefixes ended by `*`. Must be empty: there are no
-   * collections yet, so that it would confine nothing.
+   * Collections it may search and change, wherever it names them: ids of vector stores of its tenant, or
+   * prefixes ended by `*`. Others are not there for it, and it makes none, unless one is `*`. Empty: all.
    *
    * @generated from field: repeated string collections = 8;
    */

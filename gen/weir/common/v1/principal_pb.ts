@@ -85,8 +85,8 @@ export type Principal = Message<"weir.common.v1.Principal"> & {
   accountUser: string;
 
   /**
-   * The caller came with a token that is confined to some models, endpoints or networks, which its edge
-   * alone knows: it gives nobody keys, since they could be wider.
+   * The caller came with a token that is confined to some models, endpoints, collections or networks, which its
+   * edge alone knows: it gives nobody keys, since they could be wider.
    *
    * @generated from field: bool scoped = 9;
    */

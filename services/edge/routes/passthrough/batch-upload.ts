@@ -18,13 +18,14 @@ export interface UploadCheck {
  */
 export class BatchUpload implements UploadCheck {
   private readonly reader: BatchInputReader;
-  /** Whether ids are the caller's; fails with NOT_FOUND and the id as `resource`. */
-  private readonly own: (ids: readonly string[]) => Promise<void>;
+  /** Whether ids are the caller's, and which are collections; fails with NOT_FOUND and the id as `resource`. */
+  private readonly own: (ids: readonly string[]) => Promise<readonly string[]>;
   private use: string | undefined;
   private isWhole = false;
   private wasAsked = false;
+  private named: readonly string[] = [];
 
-  constructor(memory: LineMemory, own: (ids: readonly string[]) => Promise<void>) {
+  constructor(memory: LineMemory, own: (ids: readonly string[]) => Promise<readonly string[]>) {
     this.reader = new BatchInputReader(memory);
     this.own = own;
   }
@@ -32,6 +33,11 @@ export class BatchUpload implements UploadCheck {
   /** Models with their first lines; undefined: this is not the input of a batch. */
   get models(): ReadonlyMap<string, number> | undefined {
     return this.use === batchPurpose && this.isWhole ? this.reader.models : undefined;
+  }
+
+  /** The collections that its lines name. */
+  get collections(): readonly string[] {
+    return this.named;
   }
 
   content(bytes: Buffer | undefined): void {
@@ -54,7 +60,13 @@ export class BatchUpload implements UploadCheck {
     const { files } = this.reader;
     if (this.models === undefined || this.wasAsked || files.size === 0) return undefined;
     this.wasAsked = true;
-    return this.own([...files.keys()]).catch((thrown: unknown) => {
+    return this.take(files);
+  }
+
+  private async take(files: ReadonlyMap<string, number>): Promise<void> {
+    try {
+      this.named = await this.own([...files.keys()]);
+    } catch (thrown) {
       if (!(thrown instanceof WeirError) || thrown.reason !== ErrorReason.NOT_FOUND) throw thrown;
       const line = files.get(thrown.metadata["resource"] ?? "");
       if (line === undefined) throw thrown;
@@ -62,7 +74,7 @@ export class BatchUpload implements UploadCheck {
         line,
         "names a file, vector store or container that is not there; upload it through this gateway first",
       );
-    });
+    }
   }
 
   private refuse(): void {

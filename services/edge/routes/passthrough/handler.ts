@@ -14,6 +14,7 @@ import { WeirError } from "@weir/kit/weir-error";
 import { principalHeaderFor } from "../../auth/caller.ts";
 import { readTags } from "../../auth/tags.ts";
 import type { EdgeSettings } from "../../config.ts";
+import { checkMayMake, checkReach, collectionKind, collectionsAmong } from "../../files/collections.ts";
 import { type BodyMemory, readJsonBody } from "../../http/body.ts";
 import { aliasOf, outputTokensGuess } from "../generate.ts";
 import type { KeyedCall } from "../route.ts";
@@ -69,6 +70,7 @@ export function createPassthrough(deps: PassthroughDeps, operation: Operation): 
   return async (call) => {
     const { exchange, caller } = call;
     checkIds(call.params);
+    if (operation.effect === "creates" && operation.kind === collectionKind) checkMayMake(caller);
     const tags = readTags(exchange.request.headers);
     const metadataFor = (user: string | undefined) =>
       callMetadata(principalHeaderFor(caller, user, tags), exchange.id, exchange.trace?.traceParent);
@@ -79,11 +81,13 @@ export function createPassthrough(deps: PassthroughDeps, operation: Operation): 
       const metadata = metadataFor(outgoing.user);
       await admit(operation, call, outgoing);
       const ids = operation.ids.map((name) => call.params[name] ?? "");
-      const named = await findOwn(resources, [...ids, ...outgoing.named], metadata);
+      const named = await findOwn(resources, [...ids, ...outgoing.named], caller, metadata);
       const place = placeOf(named);
       if (isNewBatch(operation) && outgoing.json !== undefined) {
         const { routes } = await deps.routes.listRoutes({}, { timeoutMs: routesTimeoutMs });
         checkBatch(outgoing.json, named, caller.mayCall, routes);
+        const collections = named.flatMap(({ batchInput }) => batchInput?.collections ?? []);
+        checkReach(collections, caller);
       }
       if (exchange.isOver) return;
       const reply = send(headOf(operation, call, outgoing, place), outgoing.items, metadata);
@@ -115,7 +119,8 @@ export function createPassthrough(deps: PassthroughDeps, operation: Operation): 
     if (kind === undefined || answer.head.status >= 300) return;
     if (effect === "deletes") await forget(resources, id, metadata);
     else {
-      const made = { kind, isNew: effect === "creates", alias, batchModels: upload?.models };
+      const batch = { batchModels: upload?.models, batchCollections: upload?.collections };
+      const made = { kind, isNew: effect === "creates", alias, ...batch };
       await recordMade(resources, answer, made, metadata);
     }
   }
@@ -221,7 +226,7 @@ function batchInParts(): WeirError {
 async function readMultipart(
   deps: PassthroughDeps,
   operation: Operation,
-  { exchange }: KeyedCall,
+  { exchange, caller }: KeyedCall,
   metadataFor: MetadataFor,
 ): Promise<Outgoing> {
   const { memory, resources } = deps;
@@ -230,9 +235,7 @@ async function readMultipart(
     operation.kind === "file"
       ? new BatchUpload(
           { take: (bytes) => memory.take(exchange, bytes), give: (bytes) => memory.give(exchange, bytes) },
-          async (ids) => {
-            await findOwn(resources, ids, metadataFor(undefined));
-          },
+          async (ids) => collectionsAmong(await findOwn(resources, ids, caller, metadataFor(undefined))),
         )
       : undefined;
   const limits = { bytesMax: uploadBytesMax, stallMs: bodyStallMs, bytesPerSecondMin: bodyBytesPerSecondMin };

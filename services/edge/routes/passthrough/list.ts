@@ -4,6 +4,7 @@ import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import type { Resource } from "@weir/gen/weir/passthrough/v1/resource_service_pb";
 import type { Metadata } from "@weir/kit/call";
 import { WeirError } from "@weir/kit/weir-error";
+import { collectionKind } from "../../files/collections.ts";
 import type { KeyedCall } from "../route.ts";
 import { readWhole } from "./answer.ts";
 import type { Send } from "./handler.ts";
@@ -28,13 +29,14 @@ const atOnce = 8;
 export async function answerList(
   deps: ListDeps,
   operation: Operation,
-  { exchange }: KeyedCall,
+  { exchange, caller }: KeyedCall,
   metadata: Metadata,
 ): Promise<void> {
   const { kind, path, endpoint } = operation;
   if (kind === undefined) throw new WeirError(ErrorReason.INTERNAL);
   const asked = new URLSearchParams(exchange.request.url?.split("?", 2)[1] ?? "");
-  const { resources, hasMore } = await listOwn(deps.resources, { kind, ...pageOf(asked) }, metadata);
+  const matching = kind === collectionKind ? caller.collections : [];
+  const { resources, hasMore } = await listOwn(deps.resources, { kind, matching, ...pageOf(asked) }, metadata);
   const purpose = kind === "file" ? asked.get("purpose") : null;
   const data: string[] = [];
   for (let at = 0; at < resources.length && !exchange.isOver; at += atOnce) {

@@ -5,6 +5,7 @@ import type { Place } from "@weir/gen/weir/passthrough/v1/forward_pb";
 import type { Resource, ResourceSchema, ResourceService } from "@weir/gen/weir/passthrough/v1/resource_service_pb";
 import type { Client, Metadata } from "@weir/kit/call";
 import { WeirError } from "@weir/kit/weir-error";
+import { checkReach, collectionsAmong, type Reach } from "../../files/collections.ts";
 import type { WholeAnswer } from "./answer.ts";
 import type { ResourceKind } from "./operations.ts";
 
@@ -14,18 +15,22 @@ const timeoutMs = 5_000;
 const idsMax = 1_000;
 
 /**
- * What a call names, in the order of the ids.
- * @throws WeirError NOT_FOUND when one is not the tenant's, as if it were not there
+ * What a call names, each once, in the order of the ids.
+ * @throws WeirError NOT_FOUND when one is not the tenant's, or a collection that the caller is confined away from, as if it were not
+ * there
  */
 export async function findOwn(
   resources: Resources,
   resourceIds: readonly string[],
+  caller: Reach,
   metadata: Metadata,
 ): Promise<readonly Resource[]> {
   if (resourceIds.length === 0) return [];
   if (resourceIds.length > idsMax)
     throw new WeirError(ErrorReason.INVALID_REQUEST, { text: "The request names too many files." });
-  return (await resources.findResources({ resourceIds: [...resourceIds] }, { metadata, timeoutMs })).resources;
+  const found = await resources.findResources({ resourceIds: [...new Set(resourceIds)] }, { metadata, timeoutMs });
+  checkReach(collectionsAmong(found.resources), caller);
+  return found.resources;
 }
 
 /**
@@ -59,17 +64,17 @@ export async function recordMade(
     readonly alias: string;
     /** Models that the lines of a batch's input name, with their first lines; undefined: this is none. */
     readonly batchModels?: ReadonlyMap<string, number> | undefined;
+    /** Collections that they name. */
+    readonly batchCollections?: readonly string[] | undefined;
   },
   metadata: Metadata,
 ): Promise<void> {
   const { place } = head;
   const json = head.status < 300 ? parseObject(body.toString()) : undefined;
   if (place === undefined || json === undefined) return;
-  const { batchModels } = made;
-  const own =
-    batchModels === undefined
-      ? {}
-      : { batchInput: { models: Array.from(batchModels, ([model, line]) => ({ model, line })) } };
+  const { batchModels, batchCollections = [] } = made;
+  const models = batchModels && Array.from(batchModels, ([model, line]) => ({ model, line }));
+  const own = models === undefined ? {} : { batchInput: { models, collections: [...batchCollections] } };
   const record = (resourceId: unknown, kind: ResourceKind, more: MessageInitShape<typeof ResourceSchema> = {}) =>
     typeof resourceId === "string" && resourceId !== ""
       ? resources
@@ -95,13 +100,19 @@ export interface Page {
   readonly hasMore: boolean;
 }
 
-/** @throws WeirError NOT_FOUND when `after` is not the tenant's */
+/** @throws WeirError NOT_FOUND when `after` is not the tenant's, or not named by `matching` */
 export async function listOwn(
   resources: Resources,
-  page: { readonly kind: ResourceKind; readonly pageSize: number; readonly after: string },
+  page: {
+    readonly kind: ResourceKind;
+    readonly pageSize: number;
+    readonly after: string;
+    /** Only what these name: ids, or prefixes ended by `*`; none: all. */
+    readonly matching: readonly string[];
+  },
   metadata: Metadata,
 ): Promise<Page> {
-  return resources.listResources(page, { metadata, timeoutMs });
+  return resources.listResources({ ...page, matching: [...page.matching] }, { metadata, timeoutMs });
 }
 
 export async function forget(resources: Resources, resourceId: string, metadata: Metadata): Promise<void> {

@@ -51,7 +51,7 @@ function setUp(
     turns: [],
     body,
     metadata: {},
-    caller: { id, tenant },
+    caller: { id, tenant, collections: [], mayReach: () => true },
     admission,
   });
   const admit = (caller: Limited = limited) => limits.admit(caller) as Admission;

@@ -4,7 +4,7 @@ import { parseExact } from "@weir/dialect/json";
 import { inForeground, type StoredRequest, type StoredTurn } from "@weir/dialect/openai-responses/stored/request";
 import { asFailed, readResponseFacts, writeQueued } from "@weir/dialect/openai-responses/stored/response";
 import { withMembers } from "@weir/dialect/openai-responses/stored/splice";
-import type { ChatService, GenerateRequest, GenerateResponse } from "@weir/gen/weir/chat/v1/chat_service_pb";
+import type { GenerateRequest, GenerateResponse } from "@weir/gen/weir/chat/v1/chat_service_pb";
 import type { WireChunk } from "@weir/gen/weir/chat/v1/wire_pb";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import { UsageSource } from "@weir/gen/weir/common/v1/usage_pb";
@@ -15,6 +15,7 @@ import type { Clock } from "@weir/kit/clock";
 import type { Log } from "@weir/kit/log";
 import { reasonWord, toWeirError, WeirError } from "@weir/kit/weir-error";
 import type { EdgeSettings } from "../../config.ts";
+import type { EdgeChat } from "../../files/owned-files.ts";
 import { asked, endStateOf } from "./archive.ts";
 import type { ByteRoom } from "./byte-room.ts";
 import type { Admission } from "../../limits/limits.ts";
@@ -40,7 +41,7 @@ export interface BackgroundWork {
 }
 
 export interface BackgroundOrder {
-  readonly caller: Pick<KeyedCall["caller"], "id" | "tenant">;
+  readonly caller: Pick<KeyedCall["caller"], "id" | "tenant" | "mayReach" | "collections">;
   /** Taken over: it ends when the response has. */
   readonly admission: Admission;
   readonly request: GenerateRequest;
@@ -52,7 +53,7 @@ export interface BackgroundOrder {
 }
 
 export interface BackgroundDeps {
-  readonly chat: Pick<Client<typeof ChatService>, "generate">;
+  readonly chat: Pick<EdgeChat, "generate">;
   readonly conversations: Pick<Client<typeof ConversationService>, "beginResponse" | "renewLeases" | "finishResponse">;
   /** For requests and answers, which no client's connection holds any more. */
   readonly room: ByteRoom;
@@ -88,7 +89,7 @@ export function createBackgroundWork(deps: BackgroundDeps): BackgroundWork {
   const { chat, conversations, room, settings, clock, log } = deps;
   const works = new Map<string, Work>();
   /** Whose responses are being made, and entered; one for each. */
-  const places = new Set<BackgroundOrder["caller"]>();
+  const places = new Set<Pick<BackgroundOrder["caller"], "id" | "tenant">>();
   let ending = false;
   /** Nothing is begun any more, whatever has been entered. */
   let stopped = false;
@@ -109,7 +110,7 @@ export function createBackgroundWork(deps: BackgroundDeps): BackgroundWork {
       // What was entered too late fails when its lease runs out.
       if (stopped) throw tooMany();
       works.set(work.leaseId, work);
-      work.done = make(work, sent, order.metadata)
+      work.done = make(work, sent, order)
         .catch((error: unknown) => log.error({ error }, "a response in the background could not be ended"))
         .finally(() => {
           works.delete(work.leaseId);
@@ -192,7 +193,7 @@ export function createBackgroundWork(deps: BackgroundDeps): BackgroundWork {
     };
   }
 
-  async function make(work: Work, request: GenerateRequest, metadata: Metadata): Promise<void> {
+  async function make(work: Work, request: GenerateRequest, order: BackgroundOrder): Promise<void> {
     let heldBytes = 0;
     const hold = (bytes: number) => {
       if (heldBytes + bytes > work.answerBytesMax) throw tooLong;
@@ -200,7 +201,7 @@ export function createBackgroundWork(deps: BackgroundDeps): BackgroundWork {
       heldBytes += bytes;
     };
     try {
-      const ended = await endOf(work, request, metadata, hold);
+      const ended = await endOf(work, request, order, hold);
       if (work.over !== "silent") await store(work, ended);
     } finally {
       room.give(heldBytes);
@@ -211,11 +212,12 @@ export function createBackgroundWork(deps: BackgroundDeps): BackgroundWork {
   async function endOf(
     work: Work,
     request: GenerateRequest,
-    metadata: Metadata,
+    { caller, metadata }: BackgroundOrder,
     hold: (bytes: number) => void,
   ): Promise<Buffer> {
     try {
-      const reply = chat.generate(request, { metadata, timeoutMs: settings().responses.backgroundTimeoutMs });
+      const timeoutMs = settings().responses.backgroundTimeoutMs;
+      const reply = chat.generate(request, { metadata, timeoutMs, caller });
       work.leave = () => void reply.return();
       return withMembers(await readWhole(reply, hold, work.admission), work.fixed);
     } catch (thrown) {

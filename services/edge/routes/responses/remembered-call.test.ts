@@ -39,7 +39,7 @@ test("what a client left behind takes up room until it is stored", async () => {
   } as unknown as RememberingDeps;
   const body = Buffer.from('{"model":"m","input":"hi","stream":true}');
   const request = create(GenerateRequestSchema, { model: "m", wire: { body, stream: true } });
-  const { stream } = new RememberedCall(deps, request, {}, {} as KeyedCall);
+  const { stream } = new RememberedCall(deps, request, { caller: undefined }, {} as KeyedCall);
   expect(stream.poll()).toBeDefined();
   await stream.return();
   expect(keep).toHaveBeenCalledOnce();

@@ -1,13 +1,14 @@
 import { invalid } from "@weir/dialect/faults";
 import { readStoredRequest, type StoredRequest } from "@weir/dialect/openai-responses/stored/request";
-import type { ChatService, GenerateRequest, GenerateResponse } from "@weir/gen/weir/chat/v1/chat_service_pb";
+import type { GenerateRequest, GenerateResponse } from "@weir/gen/weir/chat/v1/chat_service_pb";
 import type { WireChunk } from "@weir/gen/weir/chat/v1/wire_pb";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
-import type { CallOptions, Client, Metadata } from "@weir/kit/call";
+import type { Metadata } from "@weir/kit/call";
 import type { Clock } from "@weir/kit/clock";
 import { type ReplySource, ReplyStream } from "@weir/kit/reply-stream";
 import { asError, toWeirError, WeirError } from "@weir/kit/weir-error";
 import type { EdgeSettings } from "../../config.ts";
+import type { ChatOptions, EdgeChat } from "../../files/owned-files.ts";
 import type { KeyedCall } from "../route.ts";
 import type { Archive, Ended } from "./archive.ts";
 import type { BackgroundWork } from "./background.ts";
@@ -16,7 +17,7 @@ import { asBuffer, continued, readHistory } from "./continued.ts";
 import { AnswerRecord } from "./record.ts";
 
 export interface RememberingDeps {
-  readonly chat: Pick<Client<typeof ChatService>, "generate">;
+  readonly chat: Pick<EdgeChat, "generate">;
   readonly archive: Archive;
   readonly background: BackgroundWork;
   readonly room: ByteRoom;
@@ -33,7 +34,7 @@ export class RememberedCall implements ReplySource<GenerateResponse> {
   readonly stream = new ReplyStream<GenerateResponse>(this);
   private readonly deps: RememberingDeps;
   private readonly request: GenerateRequest;
-  private readonly options: CallOptions;
+  private readonly options: ChatOptions;
   private readonly call: Pick<KeyedCall, "caller" | "admission">;
   private readonly metadata: Metadata;
   private readonly beginMs: number;
@@ -55,7 +56,7 @@ export class RememberedCall implements ReplySource<GenerateResponse> {
   constructor(
     deps: RememberingDeps,
     request: GenerateRequest,
-    options: CallOptions,
+    options: ChatOptions,
     call: Pick<KeyedCall, "caller" | "admission">,
   ) {
     this.deps = deps;
