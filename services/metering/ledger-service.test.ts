@@ -3,7 +3,7 @@ import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import { UsageSource } from "@weir/gen/weir/common/v1/usage_pb";
 import { AttemptOutcome } from "@weir/gen/weir/metering/v1/usage_event_pb";
 import { createPriceList, type Price, priceId } from "@weir/price/price";
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { readAttempts } from "./attempt-list.ts";
 import { readCosts } from "./costs.ts";
 import {
@@ -12,10 +12,8 @@ import {
   day,
   doubled,
   doubledCost,
-  empty,
   expectSoundBooks,
-  type Ledger,
-  openLedger,
+  ledgerUnderTest,
   record,
   recorded,
   rerate,
@@ -26,15 +24,7 @@ import { keepMonths } from "./months.ts";
 import { attemptId, attemptIdAt, meteringOn, testEvent, testEventCost, testPrice } from "./testing.ts";
 
 describe.each(["embedded", "postgres"] as const)("%s", (engine) => {
-  let ledger: Ledger;
-  beforeAll(async () => {
-    ledger = await openLedger(engine);
-  });
-  afterAll(() => ledger.db.end());
-  beforeEach(async () => {
-    await empty(ledger);
-    await ledger.metering.prepare(createPriceList([testPrice]));
-  });
+  const ledger = ledgerUnderTest(engine);
   const costs = () => costsOf(ledger);
   const tellLater = (...prices: Price[]) => tell(ledger, ...prices);
 

@@ -7,7 +7,7 @@ import { bearing, createClient } from "@weir/kit/client";
 import { createLocalDoor } from "@weir/kit/local";
 import { operatorMetadata } from "@weir/kit/operator";
 import { createPriceList, type Price, priceId } from "@weir/price/price";
-import { expect } from "vitest";
+import { afterAll, beforeAll, beforeEach, expect } from "vitest";
 import type { Metering } from "./service.ts";
 import { journalA, meteringOn, openTestDatabase, type TestDatabase, testEventCost, testPrice } from "./testing.ts";
 
@@ -41,6 +41,34 @@ export async function openLedger(engine: "embedded" | "postgres"): Promise<Ledge
       createClient(LedgerService, createLocalDoor([hostService(LedgerService, metering.ledger)])),
       operatorMetadata,
     ),
+  };
+}
+
+/** The ledger of the tests of a `describe`: before each of them it is empty and has the first price. */
+export function ledgerUnderTest(engine: "embedded" | "postgres"): Ledger {
+  let opened: Ledger | undefined;
+  const there = (): Ledger => {
+    if (opened === undefined) throw new Error("the ledger is there within tests");
+    return opened;
+  };
+  beforeAll(async () => {
+    opened = await openLedger(engine);
+  });
+  beforeEach(async () => {
+    await empty(there());
+    await there().metering.prepare(createPriceList([testPrice]));
+  });
+  afterAll(() => there().db.end());
+  return {
+    get db() {
+      return there().db;
+    },
+    get metering() {
+      return there().metering;
+    },
+    get client() {
+      return there().client;
+    },
   };
 }
 

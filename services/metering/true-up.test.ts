@@ -2,16 +2,14 @@ import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import { UsageSource } from "@weir/gen/weir/common/v1/usage_pb";
 import { AttemptOutcome } from "@weir/gen/weir/metering/v1/usage_event_pb";
-import { createPriceList, type Price, priceId } from "@weir/price/price";
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { type Price, priceId } from "@weir/price/price";
+import { describe, expect, test } from "vitest";
 import {
   costsOf,
   day,
   doubled,
-  empty,
   expectSoundBooks,
-  type Ledger,
-  openLedger,
+  ledgerUnderTest,
   record,
   recorded,
   rerate,
@@ -21,15 +19,7 @@ import {
 import { attemptId, testEvent, testEventCost, testPrice } from "./testing.ts";
 
 describe.each(["embedded", "postgres"] as const)("%s", (engine) => {
-  let ledger: Ledger;
-  beforeAll(async () => {
-    ledger = await openLedger(engine);
-  });
-  afterAll(() => ledger.db.end());
-  beforeEach(async () => {
-    await empty(ledger);
-    await ledger.metering.prepare(createPriceList([testPrice]));
-  });
+  const ledger = ledgerUnderTest(engine);
   const costs = () => costsOf(ledger);
   const tellLater = (...prices: Price[]) => tell(ledger, ...prices);
   const estimated = (number: number, inputTokens: number, outputTokens: number) =>
