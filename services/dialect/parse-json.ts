@@ -23,6 +23,18 @@ export function parseJson(
   }
 }
 
+/**
+ * The same text with the names of members written without escapes, for a library that calls `JSON.parse` by itself.
+ * @returns undefined where a name cannot do without: it holds a quote, a backslash, a control character or a lone surrogate
+ * @throws SyntaxError for some texts that are not JSON
+ */
+export function withPlainNames(text: string): string | undefined {
+  const names = text.includes("\\") ? escapedNames(text) : [];
+  if (names.length === 0) return text;
+  const { rewritten, hasMarks } = withoutEscapes(text, names);
+  return hasMarks ? undefined : rewritten;
+}
+
 /** What a reviver is told beside name and value. */
 export interface ReviverContext {
   /** The text of a primitive value. */

@@ -1,3 +1,4 @@
+import { parseJson } from "@weir/dialect/parse-json";
 import type { Clock } from "@weir/kit/clock";
 import type { Log } from "@weir/kit/log";
 import { createLocalJWKSet, errors, type JWK, type JWSHeaderParameters, type JWTVerifyGetKey } from "jose";
@@ -96,7 +97,7 @@ export function createJwks({ provider, clock, log, fetch: load = fetch }: JwksDe
         await response.body?.cancel();
         throw new Error(`the answer's status is ${response.status}`);
       }
-      return asObject(JSON.parse(await readText(response)));
+      return asObject(parseJson(await readText(response)));
     } finally {
       cancel();
     }

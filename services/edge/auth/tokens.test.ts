@@ -378,3 +378,21 @@ test.each([
 ])("whether %s has the form of a token: %s", (text, is) => {
   expect(isToken(text)).toBe(is);
 });
+
+test("a token that writes the name of a claim with an escape is refused before its signature is looked at", async () => {
+  const [head = "", claims = "", signature = ""] = (await issuer.sign({})).split(".");
+  const rewritten = (part: string, change: (json: string) => string) =>
+    Buffer.from(change(Buffer.from(part, "base64url").toString())).toString("base64url");
+  const escaped = (json: string) =>
+    json.replace(/"(\w)(\w*)":/, (_, first: string, rest: string) => {
+      return `"\\u00${first.charCodeAt(0).toString(16)}${rest}":`;
+    });
+  const ofHead = `${rewritten(head, escaped)}.${claims}.${signature}`;
+  const ofClaims = `${head}.${rewritten(claims, escaped)}.${signature}`;
+  const broken = `${head}.${rewritten(claims, () => '{"\\x":1}')}.${signature}`;
+  for (const text of [ofHead, ofClaims, broken]) {
+    logs.length = 0;
+    expect(await reasonOf(text)).toBe(invalid);
+    expect(logs.join("")).toContain('"cause":"names"');
+  }
+});

@@ -1,4 +1,5 @@
 import { hash } from "node:crypto";
+import { withPlainNames } from "@weir/dialect/parse-json";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import type { Clock } from "@weir/kit/clock";
 import type { Log } from "@weir/kit/log";
@@ -95,6 +96,7 @@ export function createTokenVerifier(deps: TokenVerifierDeps): TokenVerifier {
   }
 
   async function readToken(text: string): Promise<{ token: JWTPayload; provider: IdentityProvider }> {
+    if (text.split(".", 2).some(hasEscapedName)) throw new Refused("names");
     const issuer = issuers.get(decodeJwt(text).iss ?? "");
     if (issuer === undefined) throw new Refused("issuer");
     const { provider, jwks } = issuer;
@@ -154,6 +156,19 @@ export function createTokenVerifier(deps: TokenVerifierDeps): TokenVerifier {
       for (const { jwks } of issuers.values()) jwks.close();
     },
   };
+}
+
+/**
+ * Whether JSON of a token writes the name of a member with an escape. No issuer does, and `JSON.parse`, by which claims are read, takes
+ * some such names for others.
+ */
+function hasEscapedName(part: string): boolean {
+  const json = Buffer.from(part, "base64url").toString();
+  try {
+    return withPlainNames(json) !== json;
+  } catch {
+    return true; // a backslash where JSON has none
+  }
 }
 
 /** Why a token is refused that is well signed, or whose signature need not be looked at. */

@@ -265,6 +265,28 @@ test.each([
   expect(calls).toEqual([]);
 });
 
+test.each([
+  ["application/json", "CountTokens"],
+  ["application/connect+json", "Generate"],
+  ["application/grpc-web+json", "Generate"],
+])("a name with an escape in %s is read as it is written, whatever was read before it", async (type, method) => {
+  const { url, key, calls, counted } = await startEdge({ chat: twoEvents });
+  const send = async (message: string) => {
+    const bytes = Buffer.from(message);
+    const body = type === "application/json" ? bytes : encodeEnvelope(0, bytes);
+    const headers = { authorization: `Bearer ${key}`, "content-type": type };
+    const answer = await fetch(`${url}/weir.chat.v1.ChatService/${method}`, { method: "POST", headers, body });
+    await answer.arrayBuffer();
+  };
+  const wrapped = (request: string) => (method === "CountTokens" ? `{"request":${request}}` : request);
+  const messages = '"messages":[{"role":"ROLE_USER","parts":[{"text":{"text":"hi"}}]}]';
+  JSON.parse(wrapped(`{${messages},"\\\\u006":2}`));
+  await send(wrapped(`{${messages},"\\u006dodel":"small"}`));
+  expect([...calls.map(({ request }) => request.model), ...counted.map(({ request }) => request?.model)]).toEqual([
+    "small",
+  ]);
+});
+
 test("a body beyond what its method takes is refused as in REST", async () => {
   const { url, key } = await startEdge();
   const headers = { authorization: `Bearer ${key}`, "content-type": "application/proto" };

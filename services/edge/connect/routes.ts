@@ -7,7 +7,7 @@ import {
   createContextValues,
   type HandlerContext,
 } from "@connectrpc/connect";
-import type { UniversalHandler, UniversalServerResponse } from "@connectrpc/connect/protocol";
+import { encodeEnvelope, type UniversalHandler, type UniversalServerResponse } from "@connectrpc/connect/protocol";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import { checkMessageExtent } from "@weir/kit/message-extent";
 import { validateRequest } from "@weir/kit/validation";
@@ -20,6 +20,7 @@ import type { PublicMethod, RpcFacts } from "../rpc/public-methods.ts";
 import { requestBytesMax } from "../rpc/request-bytes.ts";
 import { checkExtent } from "../transcode/json.ts";
 import { protocolQuery, protocolWord } from "./protocol-words.ts";
+import { readableJson, readableQuery } from "./readable-json.ts";
 import { fromText, isText, toText } from "./text-form.ts";
 import { voiceOfRequest } from "./voice.ts";
 
@@ -152,15 +153,14 @@ async function serve(
           memory: deps.memory,
         })
       : Buffer.alloc(0);
-  const body = text ? fromText(sent) : sent;
-  checkBody(request.headers["content-type"], body, method.desc);
+  const body = readableBody(request.headers["content-type"], text ? fromText(sent) : sent, method.desc);
   const left = new AbortController();
   exchange.onGone = () => left.abort(new ConnectError("the client left", Code.Canceled));
   const underwayCall: Underway = { ...call, isMade: false, failure: undefined };
   const response = await handler({
     httpVersion: request.httpVersion,
     method: request.method ?? "",
-    url: `http://edge/${method.path}${protocolQuery(queryOf(request.url ?? ""))}`,
+    url: `http://edge/${method.path}${readableQuery(protocolQuery(queryOf(request.url ?? "")))}`,
     header: headersOf(exchange, text),
     body: once(body),
     signal: left.signal,
@@ -177,20 +177,27 @@ const bodyType = /^application\/(?:(connect|grpc-web(?:-text)?)(?:\+(json|proto)
 const envelopeBytes = 5;
 
 /**
- * The handler builds whatever it is given, which for brackets or empty messages alone is a hundred times as large as the body.
- * @throws WeirError INVALID_REQUEST for too much of it, and for more than one message in envelopes
+ * A body as the handler may read it, which builds whatever it is given, for brackets or empty messages alone a hundred times as large
+ * as the body, and which parses JSON by itself.
+ * @throws WeirError INVALID_REQUEST for too much of it, for more than one message in envelopes, and for JSON that `readableJson` refuses
  */
-function checkBody(contentType: string | undefined, body: Buffer, { input }: DescMethod): void {
+function readableBody(contentType: string | undefined, body: Buffer, { input }: DescMethod): Buffer {
   const [isKnown, framing, inner, outer] = bodyType.exec(contentType ?? "") ?? [];
-  if (isKnown === undefined) return;
+  if (isKnown === undefined) return body;
   const isFramed = framing !== undefined;
   if (isFramed && (body.length < envelopeBytes || body.readUInt32BE(1) !== body.length - envelopeBytes)) {
     throw new WeirError(ErrorReason.INVALID_REQUEST, { text: "The body is not one message in its envelope." });
   }
   const message = isFramed ? body.subarray(envelopeBytes) : body;
+  if ((inner ?? outer)?.toLowerCase() !== "json") {
+    checkMessageExtent(input, message);
+    return body;
+  }
   // What JSON is made of stands for itself in every byte of UTF-8.
-  if ((inner ?? outer)?.toLowerCase() === "json") checkExtent(message.toString("latin1"));
-  else checkMessageExtent(input, message);
+  checkExtent(message.toString("latin1"));
+  const readable = readableJson(message);
+  if (readable === message) return body;
+  return isFramed ? Buffer.from(encodeEnvelope(body[0] ?? 0, readable)) : readable;
 }
 
 type Part = IteratorResult<Uint8Array, undefined>;
@@ -256,7 +263,9 @@ async function* once(bytes: Uint8Array): AsyncGenerator<Uint8Array, void, undefi
 function headersOf({ request }: Exchange, text: boolean): Headers {
   const headers = new Headers();
   for (const [name, value] of Object.entries(request.headers)) {
-    if (value !== undefined) headers.set(name, protocolWord(name, Array.isArray(value) ? value.join(", ") : value));
+    // The length is that of what was sent, which may be another than that of what the handler is given.
+    if (value !== undefined && name !== "content-length")
+      headers.set(name, protocolWord(name, Array.isArray(value) ? value.join(", ") : value));
   }
   if (text) headers.set("content-type", "application/grpc-web+proto");
   return headers;
