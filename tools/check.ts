@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { delimiter, dirname, join } from "node:path";
 import { boundaryFaults, readWorkspaces } from "./boundaries.ts";
 import { generate, vendorProtos } from "./gen.ts";
+import { staleGoFiles } from "./go-descriptors.ts";
 
 // `npm run check`: everything that can be said about the code without running it. Steps run one after
 // another, all of them even when one fails; the exit code is 1 when any failed.
@@ -62,7 +63,11 @@ async function checkBreaking(): Promise<string | undefined> {
   }
 }
 
-function checkGenerated(): undefined {
+async function checkGenerated(): Promise<undefined> {
+  const staleGo = await staleGoFiles(root, "examples/grpc/go/gen");
+  if (staleGo.length > 0) {
+    throw new StepFailed(`examples/grpc/README.md says how Go's code is made; not up to date: ${staleGo.join(", ")}`);
+  }
   const folder = mkdtempSync(join(tmpdir(), "weir-check-"));
   try {
     const fresh = generate(folder);

@@ -189,7 +189,10 @@ type WireRequest struct {
 	// Headers of the client that the target should see, lower-case, from the dialect's allow-list.
 	Headers map[string]string `protobuf:"bytes,8,rep,name=headers,proto3" json:"headers,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// How many replies the client asks for. Absent: one.
-	ChoiceCount   *uint32 `protobuf:"varint,9,opt,name=choice_count,json=choiceCount,proto3,oneof" json:"choice_count,omitempty"`
+	ChoiceCount *uint32 `protobuf:"varint,9,opt,name=choice_count,json=choiceCount,proto3,oneof" json:"choice_count,omitempty"`
+	// The service tier that the client asks for by name: `flex` or `priority`. It decides on the price
+	// where the target does not say in which tier it served. Absent: whichever the target chooses.
+	ServiceTier   *string `protobuf:"bytes,10,opt,name=service_tier,json=serviceTier,proto3,oneof" json:"service_tier,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -285,6 +288,13 @@ func (x *WireRequest) GetChoiceCount() uint32 {
 		return *x.ChoiceCount
 	}
 	return 0
+}
+
+func (x *WireRequest) GetServiceTier() string {
+	if x != nil && x.ServiceTier != nil {
+		return *x.ServiceTier
+	}
+	return ""
 }
 
 // A piece of an answer in the caller's dialect. The first piece carries `head`, the last one
@@ -524,7 +534,7 @@ const file_weir_chat_v1_wire_proto_rawDesc = "" +
 	"\x17weir/chat/v1/wire.proto\x12\fweir.chat.v1\x1a\x1bbuf/validate/validate.proto\x1a\x18weir/chat/v1/event.proto\x1a\x1aweir/common/v1/usage.proto\".\n" +
 	"\x04Span\x12\x14\n" +
 	"\x05start\x18\x01 \x01(\rR\x05start\x12\x10\n" +
-	"\x03end\x18\x02 \x01(\rR\x03end\"\x93\x04\n" +
+	"\x03end\x18\x02 \x01(\rR\x03end\"\xd5\x04\n" +
 	"\vWireRequest\x12;\n" +
 	"\adialect\x18\x01 \x01(\x0e2\x15.weir.chat.v1.DialectB\n" +
 	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\adialect\x12\x1b\n" +
@@ -536,12 +546,15 @@ const file_weir_chat_v1_wire_proto_rawDesc = "" +
 	"\x11max_output_tokens\x18\a \x01(\rH\x00R\x0fmaxOutputTokens\x88\x01\x01\x12@\n" +
 	"\aheaders\x18\b \x03(\v2&.weir.chat.v1.WireRequest.HeadersEntryR\aheaders\x122\n" +
 	"\fchoice_count\x18\t \x01(\rB\n" +
-	"\xbaH\a*\x05\x18\x80\x01(\x01H\x01R\vchoiceCount\x88\x01\x01\x1a:\n" +
+	"\xbaH\a*\x05\x18\x80\x01(\x01H\x01R\vchoiceCount\x88\x01\x01\x12/\n" +
+	"\fservice_tier\x18\n" +
+	" \x01(\tB\a\xbaH\x04r\x02\x18@H\x02R\vserviceTier\x88\x01\x01\x1a:\n" +
 	"\fHeadersEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\x14\n" +
 	"\x12_max_output_tokensB\x0f\n" +
-	"\r_choice_count\"w\n" +
+	"\r_choice_countB\x0f\n" +
+	"\r_service_tier\"w\n" +
 	"\tWireChunk\x12\x12\n" +
 	"\x04data\x18\x01 \x01(\fR\x04data\x12*\n" +
 	"\x04head\x18\x02 \x01(\v2\x16.weir.chat.v1.WireHeadR\x04head\x12*\n" +

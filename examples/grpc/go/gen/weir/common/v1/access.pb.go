@@ -117,6 +117,9 @@ const (
 	Permission_PERMISSION_TENANTS_WRITE Permission = 10
 	// Only between processes of the gateway: no public door serves it to anyone.
 	Permission_PERMISSION_MESH Permission = 11
+	// Pricing anew and truing up what stands in the ledger. Only for callers whose role holds in every
+	// tenant.
+	Permission_PERMISSION_LEDGER_WRITE Permission = 12
 )
 
 // Enum value maps for Permission.
@@ -134,6 +137,7 @@ var (
 		9:  "PERMISSION_GATEWAY_READ",
 		10: "PERMISSION_TENANTS_WRITE",
 		11: "PERMISSION_MESH",
+		12: "PERMISSION_LEDGER_WRITE",
 	}
 	Permission_value = map[string]int32{
 		"PERMISSION_UNSPECIFIED":    0,
@@ -148,6 +152,7 @@ var (
 		"PERMISSION_GATEWAY_READ":   9,
 		"PERMISSION_TENANTS_WRITE":  10,
 		"PERMISSION_MESH":           11,
+		"PERMISSION_LEDGER_WRITE":   12,
 	}
 )
 
@@ -273,7 +278,7 @@ const file_weir_common_v1_access_proto_rawDesc = "" +
 	"\n" +
 	"ROLE_ADMIN\x10\x04\x12\x0e\n" +
 	"\n" +
-	"ROLE_OWNER\x10\x05*\xd2\x02\n" +
+	"ROLE_OWNER\x10\x05*\xef\x02\n" +
 	"\n" +
 	"Permission\x12\x1a\n" +
 	"\x16PERMISSION_UNSPECIFIED\x10\x00\x12\x15\n" +
@@ -288,7 +293,8 @@ const file_weir_common_v1_access_proto_rawDesc = "" +
 	"\x17PERMISSION_GATEWAY_READ\x10\t\x12\x1c\n" +
 	"\x18PERMISSION_TENANTS_WRITE\x10\n" +
 	"\x12\x13\n" +
-	"\x0fPERMISSION_MESH\x10\v:T\n" +
+	"\x0fPERMISSION_MESH\x10\v\x12\x1b\n" +
+	"\x17PERMISSION_LEDGER_WRITE\x10\f:T\n" +
 	"\x06access\x12\x1e.google.protobuf.MethodOptions\x18\xec\x89\x03 \x01(\v2\x1a.weir.common.v1.AccessRuleR\x06accessB\xb0\x01\n" +
 	"\x12com.weir.common.v1B\vAccessProtoP\x01Z3example.com/weir-client/gen/weir/common/v1;commonv1\xa2\x02\x03WCX\xaa\x02\x0eWeir.Common.V1\xca\x02\x0eWeir\\Common\\V1\xe2\x02\x1aWeir\\Common\\V1\\GPBMetadata\xea\x02\x10Weir::Common::V1b\x06proto3"
 

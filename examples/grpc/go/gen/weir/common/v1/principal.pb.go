@@ -9,6 +9,7 @@ package commonv1
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
@@ -28,7 +29,8 @@ type Principal struct {
 	// Id of the tenant that pays: lower-case letters, digits and hyphens.
 	Tenant string `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
 	// Id of the key, not the secret: 16 characters of base 32. Of a caller who came with a JSON Web
-	// Token: `jwt`.
+	// Token: `jwt-` and 32 hexadecimal digits that stand for its issuer and subject; of edges of earlier
+	// versions `jwt` alone.
 	Key string `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
 	// End user, as named by the client for this call (`user` or `safety_identifier`); empty when it
 	// named none.
@@ -45,9 +47,12 @@ type Principal struct {
 	// Id of the account of a person that the key or token belongs to; empty: none. `user` is another:
 	// whom the caller serves, by its own word.
 	AccountUser string `protobuf:"bytes,8,opt,name=account_user,json=accountUser,proto3" json:"account_user,omitempty"`
-	// The caller came with a token that is confined to some models, endpoints or networks, which its edge
-	// alone knows: it gives nobody keys, since they could be wider.
-	Scoped        bool `protobuf:"varint,9,opt,name=scoped,proto3" json:"scoped,omitempty"`
+	// The caller came with a token that is confined to some models, endpoints, collections or networks, which its
+	// edge alone knows: it gives nobody keys, since they could be wider.
+	Scoped bool `protobuf:"varint,9,opt,name=scoped,proto3" json:"scoped,omitempty"`
+	// When the token ends that the caller came with: no key that it makes outlives it. Absent: it came
+	// with a key.
+	ExpireTime    *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -145,11 +150,18 @@ func (x *Principal) GetScoped() bool {
 	return false
 }
 
+func (x *Principal) GetExpireTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpireTime
+	}
+	return nil
+}
+
 var File_weir_common_v1_principal_proto protoreflect.FileDescriptor
 
 const file_weir_common_v1_principal_proto_rawDesc = "" +
 	"\n" +
-	"\x1eweir/common/v1/principal.proto\x12\x0eweir.common.v1\x1a\x1bweir/common/v1/access.proto\"\xd7\x02\n" +
+	"\x1eweir/common/v1/principal.proto\x12\x0eweir.common.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bweir/common/v1/access.proto\"\x94\x03\n" +
 	"\tPrincipal\x12\x16\n" +
 	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\tR\x03key\x12\x12\n" +
@@ -159,7 +171,10 @@ const file_weir_common_v1_principal_proto_rawDesc = "" +
 	"\fevery_tenant\x18\x06 \x01(\bR\veveryTenant\x12\x12\n" +
 	"\x04team\x18\a \x01(\tR\x04team\x12!\n" +
 	"\faccount_user\x18\b \x01(\tR\vaccountUser\x12\x16\n" +
-	"\x06scoped\x18\t \x01(\bR\x06scoped\x1a7\n" +
+	"\x06scoped\x18\t \x01(\bR\x06scoped\x12;\n" +
+	"\vexpire_time\x18\n" +
+	" \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"expireTime\x1a7\n" +
 	"\tTagsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\xb3\x01\n" +
@@ -179,18 +194,20 @@ func file_weir_common_v1_principal_proto_rawDescGZIP() []byte {
 
 var file_weir_common_v1_principal_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
 var file_weir_common_v1_principal_proto_goTypes = []any{
-	(*Principal)(nil), // 0: weir.common.v1.Principal
-	nil,               // 1: weir.common.v1.Principal.TagsEntry
-	(Role)(0),         // 2: weir.common.v1.Role
+	(*Principal)(nil),             // 0: weir.common.v1.Principal
+	nil,                           // 1: weir.common.v1.Principal.TagsEntry
+	(Role)(0),                     // 2: weir.common.v1.Role
+	(*timestamppb.Timestamp)(nil), // 3: google.protobuf.Timestamp
 }
 var file_weir_common_v1_principal_proto_depIdxs = []int32{
 	1, // 0: weir.common.v1.Principal.tags:type_name -> weir.common.v1.Principal.TagsEntry
 	2, // 1: weir.common.v1.Principal.role:type_name -> weir.common.v1.Role
-	2, // [2:2] is the sub-list for method output_type
-	2, // [2:2] is the sub-list for method input_type
-	2, // [2:2] is the sub-list for extension type_name
-	2, // [2:2] is the sub-list for extension extendee
-	0, // [0:2] is the sub-list for field type_name
+	3, // 2: weir.common.v1.Principal.expire_time:type_name -> google.protobuf.Timestamp
+	3, // [3:3] is the sub-list for method output_type
+	3, // [3:3] is the sub-list for method input_type
+	3, // [3:3] is the sub-list for extension type_name
+	3, // [3:3] is the sub-list for extension extendee
+	0, // [0:3] is the sub-list for field type_name
 }
 
 func init() { file_weir_common_v1_principal_proto_init() }

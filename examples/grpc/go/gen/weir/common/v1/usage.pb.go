@@ -113,8 +113,9 @@ type Usage struct {
 	// Uses of tools that the provider ran and bills apart from tokens, by the vendor's name
 	// (`web_search`).
 	ServerToolUses map[string]uint32 `protobuf:"bytes,13,rep,name=server_tool_uses,json=serverToolUses,proto3" json:"server_tool_uses,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
-	// The tier that the provider says it served the attempt in, where it is not the standard one:
-	// `flex`, `priority`, `batch`. It decides on the rates.
+	// The tier that the attempt was served in, where it is not the standard one: `flex`, `priority`,
+	// `batch`. As the provider says; where it says none, the one that was asked for by name, if the
+	// price knows it: such counts are no better than estimated. It decides on the rates.
 	ServiceTier   *string `protobuf:"bytes,14,opt,name=service_tier,json=serviceTier,proto3,oneof" json:"service_tier,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
