@@ -6,7 +6,7 @@ import { type GrpcSample, median } from "./report.ts";
 import { weirOneProcess } from "./weir.ts";
 
 const peer = join(import.meta.dirname, "grpc-peer.ts");
-const warmUpCalls = 20_000;
+const warmUpCalls = 50_000;
 const callCount = 10_000;
 
 /**

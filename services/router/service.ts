@@ -200,7 +200,7 @@ function routeList(snapshot: RoutingSnapshot): ListRoutesResponse {
   const routes = all
     .map((route) => routeMessage(route.alias, route, route.targets, snapshot))
     .sort((a, b) => (a.name < b.name ? -1 : 1));
-  return create(ListRoutesResponseSchema, { routes });
+  return Object.freeze(create(ListRoutesResponseSchema, { routes }));
 }
 
 function routeMessage(alias: string, route: Route, targets: readonly RouteTarget[], snapshot: RoutingSnapshot) {

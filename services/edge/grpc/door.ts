@@ -5,6 +5,7 @@ import { Permission } from "@weir/gen/weir/common/v1/access_pb";
 import { Health } from "@weir/gen/grpc/health/v1/health_pb";
 import { ServerReflection } from "@weir/gen/grpc/reflection/v1/reflection_pb";
 import { type HostedService, hostService, type Metadata, onCallEnd } from "@weir/kit/call";
+import { type CallSignal, HangUp } from "@weir/kit/call-signal";
 import type { Clock } from "@weir/kit/clock";
 import { methodPath } from "@weir/kit/context";
 import type { ServerTlsOptions } from "@weir/kit/grpc/credentials";
@@ -206,12 +207,12 @@ export function createGrpcDoor(deps: GrpcDoorDeps): GrpcDoor {
 
   async function unary(method: PublicUnary, request: Message, context: HandlerContext): Promise<Message> {
     const call = callOf(context.values);
-    const leaving = new AbortController();
+    const leaving = new HangUp();
     onCallEnd(context, () => {
       if (call.outcome === clientGone) leaving.abort();
     });
     try {
-      const reply = await method.call(request, factsOf(call, context, leaving.signal));
+      const reply = await method.call(request, factsOf(call, context, leaving));
       call.outcome = undefined;
       return reply;
     } catch (thrown) {
@@ -284,7 +285,7 @@ function callOf(values: ContextValues): Call {
   return call;
 }
 
-function factsOf(call: Call, context: HandlerContext, signal: AbortSignal | undefined): RpcFacts {
+function factsOf(call: Call, context: HandlerContext, signal: CallSignal | undefined): RpcFacts {
   return {
     caller: call.caller,
     admission: call.admitted?.admission,
