@@ -2,7 +2,8 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { afterAll, expect, test } from "vitest";
-import { addressFault, environmentOf, readSettings, SettingsError, withoutSettings } from "./settings.ts";
+import { addressFault } from "./environment-values.ts";
+import { environmentOf, readSettings, SettingsError, withoutSettings } from "./settings.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "weir-settings-"));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));

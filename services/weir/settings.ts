@@ -1,7 +1,8 @@
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { resolve } from "node:path";
 import { nearestName } from "@weir/kit/config/nearest";
 import type { LogLevel } from "@weir/kit/log";
+import { type EnvironmentValues, environmentValues } from "./environment-values.ts";
 
 const logLevels: readonly LogLevel[] = ["debug", "info", "warn", "error", "silent"];
 
@@ -152,79 +153,17 @@ export const variables: readonly Variable[] = [
  */
 export function readSettings(env: Environment, defaults: Partial<Settings> = {}): Settings {
   const faults: string[] = [];
-  const text = (name: string): string | undefined => {
-    const value = env[name]?.trim();
-    return value === "" ? undefined : value;
-  };
-  const secret = (name: string): string | undefined => {
-    const path = text(`${name}_FILE`);
-    if (path === undefined) return text(name);
-    if (text(name) !== undefined) faults.push(`${name} and ${name}_FILE are both set; leave one out`);
-    try {
-      return readFileSync(path, "utf8").trim();
-    } catch (error) {
-      faults.push(`${name}_FILE: ${path} cannot be read (${codeOf(error)})`);
-      return undefined;
-    }
-  };
-  const url = (name: string, value: string | undefined, protocols: readonly string[]): string | undefined => {
-    if (value === undefined) return undefined;
-    const good = value.split(",").every((part) => URL.canParse(part) && protocols.includes(new URL(part).protocol));
-    if (!good) faults.push(`${name}: expected a URL that begins with ${protocols.map((p) => `${p}//`).join(" or ")}`);
-    return value;
-  };
-  const number = (name: string, least: number, most: number, whole: boolean): number | undefined => {
-    const value = text(name);
-    if (value === undefined) return undefined;
-    const parsed = /^\d+(\.\d+)?$/.test(value) ? Number(value) : Number.NaN;
-    if (parsed >= least && parsed <= most && (!whole || Number.isInteger(parsed))) return parsed;
-    faults.push(`${name}: expected ${whole ? "a whole number" : "a number"} from ${least} to ${most}, not "${value}"`);
-    return undefined;
-  };
-  const address = (name: string, value: string): string => {
-    const fault = addressFault(value);
-    if (fault !== undefined) faults.push(`${name}: ${fault}`);
-    return value;
-  };
-  const tcpAddress = (name: string, value: string): string => {
-    if (value.startsWith("unix:")) faults.push(`${name}: expected host:port, not "${value}"`);
-    return address(name, value);
-  };
-  const file = (name: string): string | undefined => {
-    const path = text(name);
-    if (path !== undefined && !existsSync(path)) faults.push(`${name}: there is no file ${path}`);
-    return path;
-  };
-
-  const peers: Partial<Record<ServiceName, readonly string[]>> = {};
-  for (const service of serviceNames) {
-    const name = `WEIR_PEER_${service.toUpperCase()}`;
-    const value = text(name);
-    if (value === undefined) continue;
-    peers[service] = value.split(",").map((part) => address(name, part.trim()));
-  }
+  const values = environmentValues(env, faults);
+  const { text, secret, url, number, address, tcpAddress, file } = values;
+  const peers = readPeers(values);
   const grpc = text("WEIR_GRPC");
-  const grpcTls = [file("WEIR_GRPC_TLS_CERT_FILE"), file("WEIR_GRPC_TLS_KEY_FILE")] as const;
-  const [grpcCertificatePath, grpcKeyPath] = grpcTls;
-  if ((grpcCertificatePath === undefined) !== (grpcKeyPath === undefined)) {
-    faults.push("WEIR_GRPC_TLS_CERT_FILE and WEIR_GRPC_TLS_KEY_FILE go together: set both or none");
-  }
-  const grpcAuthorityPath = file("WEIR_GRPC_TLS_CA_FILE");
-  if (grpcAuthorityPath !== undefined && grpcCertificatePath === undefined) {
-    faults.push(
-      "WEIR_GRPC_TLS_CA_FILE is for a port with a certificate: set WEIR_GRPC_TLS_CERT_FILE and _KEY_FILE, too",
-    );
-  }
+  const grpcTls = readGrpcTls(values, faults);
   const listen = text("WEIR_LISTEN");
   const pepper = secret("WEIR_KEY_PEPPER");
   if (pepper !== undefined && Buffer.byteLength(pepper) < 32) {
     faults.push("WEIR_KEY_PEPPER: expected 32 characters or more; `openssl rand -hex 32` makes one");
   }
-  const tls = [file("WEIR_TLS_CERT_FILE"), file("WEIR_TLS_KEY_FILE"), file("WEIR_TLS_CA_FILE")] as const;
-  const [certificatePath, keyPath, authorityPath] = tls;
-  if (tls.some((path) => path === undefined) && tls.some((path) => path !== undefined)) {
-    faults.push("WEIR_TLS_CERT_FILE, WEIR_TLS_KEY_FILE and WEIR_TLS_CA_FILE go together: set all three or none");
-  }
+  const tls = readTls(values, faults);
   const level = text("WEIR_LOG_LEVEL");
   const logLevel = logLevels.find((known) => known === level);
   if (level !== undefined && logLevel === undefined) {
@@ -237,10 +176,7 @@ export function readSettings(env: Environment, defaults: Partial<Settings> = {})
     host: text("WEIR_HOST") ?? defaults.host ?? "127.0.0.1",
     port: number("WEIR_PORT", 0, 65_535, true) ?? defaults.port ?? 8787,
     grpc: grpc === undefined ? defaults.grpc : grpc === "off" ? undefined : tcpAddress("WEIR_GRPC", grpc),
-    grpcTls:
-      grpcCertificatePath !== undefined && grpcKeyPath !== undefined
-        ? { certificatePath: grpcCertificatePath, keyPath: grpcKeyPath, authorityPath: grpcAuthorityPath }
-        : defaults.grpcTls,
+    grpcTls: grpcTls ?? defaults.grpcTls,
     listen: listen === undefined ? defaults.listen : address("WEIR_LISTEN", listen),
     peers: { ...defaults.peers, ...peers },
     natsUrl: url("WEIR_NATS_URL", secret("WEIR_NATS_URL"), ["nats:", "tls:"]) ?? defaults.natsUrl,
@@ -248,19 +184,7 @@ export function readSettings(env: Environment, defaults: Partial<Settings> = {})
     databaseUrl:
       url("WEIR_DATABASE_URL", secret("WEIR_DATABASE_URL"), ["postgres:", "postgresql:"]) ?? defaults.databaseUrl,
     pepper: pepper === undefined ? defaults.pepper : Buffer.from(pepper),
-    tls:
-      certificatePath !== undefined && keyPath !== undefined && authorityPath !== undefined
-        ? {
-            certificatePath,
-            keyPath,
-            authorityPath,
-            callers: text("WEIR_TLS_CALLERS")
-              ?.split(",")
-              .map((name) => name.trim()),
-            serverName: text("WEIR_TLS_SERVER_NAME"),
-            trustDomain: text("WEIR_TLS_TRUST_DOMAIN"),
-          }
-        : defaults.tls,
+    tls: tls ?? defaults.tls,
     logLevel: logLevel ?? defaults.logLevel ?? "info",
     otlpEndpoint: url("WEIR_OTLP_ENDPOINT", text("WEIR_OTLP_ENDPOINT"), ["http:", "https:"]) ?? defaults.otlpEndpoint,
     traceRatio: number("WEIR_TRACE_RATIO", 0, 1, false) ?? defaults.traceRatio ?? 0.01,
@@ -268,6 +192,51 @@ export function readSettings(env: Environment, defaults: Partial<Settings> = {})
   faults.push(...misspeltVariables(env));
   if (faults.length > 0) throw new SettingsError(faults);
   return settings;
+}
+
+function readPeers({ text, address }: EnvironmentValues): Settings["peers"] {
+  const peers: Partial<Record<ServiceName, readonly string[]>> = {};
+  for (const service of serviceNames) {
+    const name = `WEIR_PEER_${service.toUpperCase()}`;
+    const value = text(name);
+    if (value === undefined) continue;
+    peers[service] = value.split(",").map((part) => address(name, part.trim()));
+  }
+  return peers;
+}
+
+function readGrpcTls({ file }: EnvironmentValues, faults: string[]): Settings["grpcTls"] {
+  const [certificatePath, keyPath] = [file("WEIR_GRPC_TLS_CERT_FILE"), file("WEIR_GRPC_TLS_KEY_FILE")];
+  if ((certificatePath === undefined) !== (keyPath === undefined)) {
+    faults.push("WEIR_GRPC_TLS_CERT_FILE and WEIR_GRPC_TLS_KEY_FILE go together: set both or none");
+  }
+  const authorityPath = file("WEIR_GRPC_TLS_CA_FILE");
+  if (authorityPath !== undefined && certificatePath === undefined) {
+    faults.push(
+      "WEIR_GRPC_TLS_CA_FILE is for a port with a certificate: set WEIR_GRPC_TLS_CERT_FILE and _KEY_FILE, too",
+    );
+  }
+  if (certificatePath === undefined || keyPath === undefined) return undefined;
+  return { certificatePath, keyPath, authorityPath };
+}
+
+function readTls({ text, file }: EnvironmentValues, faults: string[]): TlsFiles | undefined {
+  const paths = [file("WEIR_TLS_CERT_FILE"), file("WEIR_TLS_KEY_FILE"), file("WEIR_TLS_CA_FILE")] as const;
+  if (paths.some((path) => path === undefined) && paths.some((path) => path !== undefined)) {
+    faults.push("WEIR_TLS_CERT_FILE, WEIR_TLS_KEY_FILE and WEIR_TLS_CA_FILE go together: set all three or none");
+  }
+  const [certificatePath, keyPath, authorityPath] = paths;
+  if (certificatePath === undefined || keyPath === undefined || authorityPath === undefined) return undefined;
+  return {
+    certificatePath,
+    keyPath,
+    authorityPath,
+    callers: text("WEIR_TLS_CALLERS")
+      ?.split(",")
+      .map((name) => name.trim()),
+    serverName: text("WEIR_TLS_SERVER_NAME"),
+    trustDomain: text("WEIR_TLS_TRUST_DOMAIN"),
+  };
 }
 
 /** Names that are nearly those of a setting: slips that would otherwise go unseen. */
@@ -278,16 +247,6 @@ function misspeltVariables(env: Environment): string[] {
     const near = nearestName(name, known);
     return near === undefined ? [] : [`${name}: there is no such setting; did you mean ${near}?`];
   });
-}
-
-/** What is wrong with `host:port` or `unix:/path`; undefined when nothing is. */
-export function addressFault(value: string): string | undefined {
-  if (value.startsWith("unix:")) {
-    return value.startsWith("unix:/") ? undefined : `expected an absolute path after unix:, not "${value}"`;
-  }
-  const match = /^(?:\[[0-9a-fA-F:]+\]|[A-Za-z0-9._-]+):(\d{1,5})$/.exec(value);
-  const port = Number(match?.[1] ?? Number.NaN);
-  return port >= 0 && port <= 65_535 ? undefined : `expected host:port or unix:/path, not "${value}"`;
 }
 
 /** The variables that say these settings to another process. Secrets among them. */
@@ -327,8 +286,4 @@ export function environmentOf(settings: Settings): Record<string, string> {
 export function withoutSettings(env: Environment): Record<string, string | undefined> {
   const ours = new Set(variables.flatMap(({ name }) => [name, `${name}_FILE`]));
   return Object.fromEntries(Object.entries(env).filter(([name]) => !ours.has(name)));
-}
-
-function codeOf(error: unknown): string {
-  return error instanceof Error && "code" in error ? String(error.code) : "unknown";
 }

@@ -8,10 +8,11 @@ import type { LedgerService } from "@weir/gen/weir/metering/v1/ledger_service_pb
 import type { UsageService } from "@weir/gen/weir/metering/v1/usage_service_pb";
 import type { Client } from "@weir/kit/call";
 import { dataFolder, readTextFile } from "../data-folder.ts";
+import { addressFault } from "../environment-values.ts";
 import { meshOptions } from "../mesh-options.ts";
 import { OperatorError } from "../operator-error.ts";
 import { hereOf } from "./health.ts";
-import { addressFault, readSettings, type Settings } from "../settings.ts";
+import { readSettings, type Settings } from "../settings.ts";
 import { readTls } from "../tls-files.ts";
 
 /** Metering of a running gateway. */
