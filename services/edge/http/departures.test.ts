@@ -49,13 +49,16 @@ test("one that has ended by itself is left alone", () => {
   expect(ended).toEqual([2]);
 });
 
-test("when room runs short, as many go at once as it takes", () => {
+test("when room runs short, more go at a time, and never all of thousands", () => {
   let urgent = 7;
   const { leaving, ended, turn } = departures(() => urgent);
-  for (const leaver of numbers(20)) leaving.add(leaver);
+  for (const leaver of numbers(5_000)) leaving.add(leaver);
   turn();
   expect(ended.length).toBe(7);
+  urgent = 5_000;
+  turn();
+  expect(ended.length).toBe(47);
   urgent = -1_000;
   turn();
-  expect(ended.length).toBe(11);
+  expect(ended.length).toBe(51);
 });

@@ -4,7 +4,7 @@ export interface DeparturesOptions<T> {
   readonly clock: Clock;
   /** Ends one. Not called for one that was deleted. */
   readonly end: (leaver: T) => void;
-  /** How many must go at once, because room runs short; may be negative. */
+  /** How many must go because room runs short; may be negative. */
   readonly urgentCount: () => number;
 }
 
@@ -19,8 +19,9 @@ export interface Departures<T> {
 }
 
 const turnMs = 20;
-/** 200 a second. */
+/** 200 a second; 2,000 where room runs short, which takes a good part of the process. */
 const endedPerTurn = 4;
+const endedPerTurnMax = 40;
 
 export function createDepartures<T>({ clock, end, urgentCount }: DeparturesOptions<T>): Departures<T> {
   const leaving = new Set<T>();
@@ -34,7 +35,7 @@ export function createDepartures<T>({ clock, end, urgentCount }: DeparturesOptio
 
   function turn(): void {
     isArmed = false;
-    let left = Math.max(endedPerTurn, urgentCount());
+    let left = Math.min(Math.max(endedPerTurn, urgentCount()), endedPerTurnMax);
     for (const leaver of leaving) {
       if (left <= 0) break;
       left -= 1;
