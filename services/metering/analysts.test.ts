@@ -69,8 +69,9 @@ test("an analyst changes nothing", async () => {
   await reader.query("reset default_transaction_read_only");
 });
 
-test("queries of an analyst are cut off", async () => {
+test("queries of an analyst are cut off, and not compiled", async () => {
   expect((await reader.query("show statement_timeout")).rows).toEqual([{ statement_timeout: "1min" }]);
+  expect((await reader.query("show jit")).rows).toEqual([{ jit: "off" }]);
 });
 
 test("granting twice is granting once, and a view that comes later can be read", async () => {

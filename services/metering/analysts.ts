@@ -5,10 +5,17 @@ export function isReaderName(name: string): boolean {
   return /^[a-z_][a-z0-9_]{0,62}$/.test(name) && !name.startsWith("pg_") && name !== "weir_analyst";
 }
 
+/** Of the sessions of a role that `grantReader` makes. For a day, compiling costs more than it saves. */
+export const readerSettings: Readonly<Record<string, string>> = {
+  default_transaction_read_only: "on",
+  statement_timeout: "60s",
+  jit: "off",
+};
+
 /**
  * Lets a role of the server read the views, those that come later among them, and nothing else: it becomes a member of
- * `weir_analyst`. A role that does not exist is made, may log in, has no password yet, reads only, is cut off after a
- * minute for each query, and has none compiled (for a day that costs more than it saves); one that exists keeps its settings. Idempotent. The database must have been migrated.
+ * `weir_analyst`. A role that does not exist is made, may log in, has no password yet, and has `readerSettings`; one that
+ * exists keeps its settings. Idempotent. The database must have been migrated.
  * @param name one that `isReaderName`
  * @returns whether the role was made
  * @throws WeirError STORE_UNAVAILABLE; its `sqlState` is 42501 when the database's user may not make roles
@@ -28,11 +35,10 @@ export function grantReader(database: Database, name: string): Promise<boolean> 
     const { rowCount } = await client.query("select from pg_roles where rolname = $1", [name]);
     const isNew = rowCount === 0;
     if (isNew) {
-      await client.query(`
-        create role ${name} login;
-        alter role ${name} set default_transaction_read_only = on;
-        alter role ${name} set statement_timeout = '60s';
-        alter role ${name} set jit = off`);
+      const settings = Object.entries(readerSettings).map(
+        ([key, value]) => `alter role ${name} set ${key} = '${value}'`,
+      );
+      await client.query([`create role ${name} login`, ...settings].join("; "));
     }
     await client.query(`grant weir_analyst to ${name}`);
     return isNew;

@@ -1,9 +1,12 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { create } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { AttemptOutcome, UsageBatchSchema } from "@weir/gen/weir/metering/v1/usage_event_pb";
 import { createPriceList, type Price, priceId } from "@weir/price/price";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import type { Metering } from "./service.ts";
+import { viewQuestions } from "./view-questions.ts";
 import {
   attemptId,
   journalA,
@@ -65,6 +68,8 @@ describe.each(["embedded", "postgres"] as const)("%s", (engine) => {
       tiers: [
         { serviceTier: "flex", inputTokensAbove: 0, nanoUsdPerMillion: flex },
         { serviceTier: "flex", inputTokensAbove: 5_000, nanoUsdPerMillion: { ...flex, input: 3_000_000_000n } },
+        { serviceTier: "batch", inputTokensAbove: 0, nanoUsdPerMillion: { ...flex, input: 500_000_000n } },
+        { serviceTier: "batch", inputTokensAbove: 5_000, nanoUsdPerMillion: { ...flex, input: 600_000_000n } },
       ],
     };
     await metering.prepare(createPriceList([price]));
@@ -85,6 +90,12 @@ describe.each(["embedded", "postgres"] as const)("%s", (engine) => {
     await db.query("truncate attempts, transfers, journals");
     await record(testEvent(3, { target, priceId: price.id, usage: { ...counts, serviceTier: "priority" } }));
     expect(await uncached()).toEqual([{ cost: "2000000" }]);
+    // What a batch used is the sum of its requests, which were short.
+    await db.query("truncate attempts, transfers, journals");
+    await record(
+      testEvent(4, { target, priceId: price.id, usage: { ...counts, inputTokens: 6_000, serviceTier: "batch" } }),
+    );
+    expect(await uncached()).toEqual([{ cost: "500000" }]);
   });
 
   test("an attempt's tags are in its row, and its cost stands under each of them", async () => {
@@ -239,6 +250,22 @@ describe.each(["embedded", "postgres"] as const)("%s", (engine) => {
       ],
     );
     expect(await db.query("select attempts::int from requests where day = '2026-11-19'")).toEqual([{ attempts: 2 }]);
+  });
+
+  test("every view is one that analysts are told of, and whose speed is measured", async () => {
+    const rows = await db.query(
+      "select table_name as view from information_schema.views where table_schema = 'public'",
+    );
+    const views = rows.map(({ view }) => String(view)).toSorted();
+    expect(views.length).toBeGreaterThan(20);
+    expect(viewQuestions.map(({ view }) => view).toSorted()).toEqual(views);
+    const page = readFileSync(join(import.meta.dirname, "../../docs/analysts.md"), "utf8");
+    const table = page.slice(page.indexOf("| view |"), page.indexOf("\n\n", page.indexOf("| view |")));
+    const told = table.split("\n").flatMap((line) => line.split("|")[1]?.match(/(?<=`)\w+(?=`)/g) ?? []);
+    expect(told.toSorted()).toEqual(views);
+    for (const { view, where } of viewQuestions) {
+      await expect(db.query(`select * from ${view} where ${where("2026-11-20")}`), view).resolves.toBeDefined();
+    }
   });
 
   test("balances sum to zero in each book", async () => {
