@@ -4,7 +4,7 @@ import { sql } from "./drizzle.ts";
 import { attemptsAsAdjusted } from "./attempts-as-adjusted.ts";
 import type { Rows } from "./database.ts";
 import { attempts } from "./schema.ts";
-import { attemptsIn, type UsageFilter, type UsageRange } from "./usage-question.ts";
+import { attemptsIn, tagNameOf, type UsageFilter, type UsageRange } from "./usage-question.ts";
 
 /** What to sum. */
 export interface CostQuery {
@@ -82,8 +82,10 @@ export async function readCosts(database: Pick<Rows, "read">, query: CostQuery):
     ([name, [dimension, value]]) =>
       sql`${dimensions.includes(dimension) ? value : sql.raw("''::text")} as ${sql.identifier(name)}`,
   );
+  // Asked for one tag, other tags of the same attempts are of no interest.
   const tags = dimensions.includes(CostDimension.TAG)
-    ? sql`cross join lateral jsonb_each_text(${attempts.tags}) as tagged (name, value)`
+    ? sql`join lateral jsonb_each_text(${attempts.tags}) as tagged (name, value)
+        on ${filter.tag === "" ? sql`true` : sql`tagged.name = ${tagNameOf(filter)}`}`
     : sql``;
   const unreported = sql`${attempts.usageSource} in ('estimated', 'counted')`;
   const found = await database.read((queries) =>

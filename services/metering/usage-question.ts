@@ -61,7 +61,8 @@ const timeMaxMs = Date.UTC(9999, 0, 1);
 
 /** The condition that attempts of a range meet, wherever its page begins. */
 export function attemptsIn({ startTimeMs, endTimeMs }: UsageRange, filter: UsageFilter): SQL | undefined {
-  const [tagName = "", ...tagValue] = filter.tag.split("=");
+  const tagName = tagNameOf(filter);
+  const [, ...tagValue] = filter.tag.split("=");
   const wanted = [
     [attempts.tenant, filter.tenant],
     [attempts.key, filter.key],
@@ -78,4 +79,9 @@ export function attemptsIn({ startTimeMs, endTimeMs }: UsageRange, filter: Usage
     tagName === "" ? undefined : sql`jsonb_exists(${attempts.tags}, ${tagName}::text)`,
     ...wanted.map(([column, value]) => (value === "" ? undefined : sql`${column} = ${value}`)),
   );
+}
+
+/** `team` of `team=search` and of `team`; empty: any. */
+export function tagNameOf({ tag }: Pick<UsageFilter, "tag">): string {
+  return tag.split("=", 1)[0] ?? "";
 }

@@ -145,6 +145,11 @@ describe.each(["embedded", "postgres"] as const)("%s", (engine) => {
     expect(await attemptsOf({ tenant: "zeta" })).toEqual([4]);
     expect(await attemptsOf({ tag: "team=search" })).toEqual([6]);
     expect(await attemptsOf({ key: "nobody" })).toEqual([]);
+    const dimensions = [CostDimension.TAG];
+    const tagsOf = async (tag: string) =>
+      (await usage.listCosts({ ...everything, dimensions, tag })).rows.map((row) => row.tag);
+    expect(await tagsOf("team")).toEqual(["team=search"]);
+    expect(await tagsOf("odd=a=b")).toEqual(["odd=a=b"]);
   });
 
   test("a page token is of its own question, and nothing else is one", async () => {

@@ -46,7 +46,7 @@ export function draftsFromCsv(text: string, defaults: ImportDefaults): DraftPric
   const [names, ...lines] = csvRows(text);
   if (names === undefined) throw new ImportError("the list is empty");
   const strange = names.find((name) => !columns.has(name));
-  if (strange === "currency") throw new ImportError("amounts are USD: convert them, and leave the column currency out");
+  if (strange === "currency") throw notInUsd();
   if (strange !== undefined) throw new ImportError(`there is no column ${strange}; known: ${[...columns].join(", ")}`);
   const drafts: (DraftPrice & { tiers: Record<string, unknown>[] })[] = [];
   for (const [index, line] of lines.entries()) {
@@ -74,6 +74,16 @@ export function draftsFromCsv(text: string, defaults: ImportDefaults): DraftPric
     });
   }
   return drafts;
+}
+
+/** @param value a list, or an entry of one @throws ImportError when it says another currency than USD */
+export function refuseCurrency(value: object): void {
+  const currency = memberOf(value, "currency");
+  if (currency !== undefined && currency !== "USD") throw notInUsd();
+}
+
+function notInUsd(): ImportError {
+  return new ImportError("amounts are USD: convert them, and leave `currency` out");
 }
 
 /** Cells of CSV (RFC 4180), without the empty lines. @throws ImportError */
@@ -123,6 +133,7 @@ const liteLlmServiceTiers = [
 export function draftsFromLiteLlm(value: object, defaults: ImportDefaults): DraftPrice[] {
   return Object.entries(value).flatMap(([name, entry]: [string, unknown]) => {
     if (name === "sample_spec" || typeof entry !== "object" || entry === null) return [];
+    refuseCurrency(entry);
     const rates = (suffix: string) => ratesOf(entry, liteLlmRates, suffix);
     const standard = rates("");
     const provider = memberOf(entry, "litellm_provider");

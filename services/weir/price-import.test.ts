@@ -53,6 +53,21 @@ house,large,2026-11-01,1.25,5,flex
   expect(readFileSync(at("prices.yaml"), "utf8")).toBe(text);
 });
 
+test.each<[string, string, string]>([
+  [
+    "a column",
+    "list.csv",
+    "provider,model,currency,input_usd_per_million,output_usd_per_million\nhouse,large,EUR,2,8\n",
+  ],
+  ["a list", "list.yaml", "currency: EUR\nprices: [{ provider: house, model: large, input_usd_per_million: '2' }]\n"],
+  ["an entry", "list.yaml", "prices: [{ provider: house, model: large, currency: EUR, input_usd_per_million: '2' }]\n"],
+  ["LiteLLM's", "list.json", '{"large":{"litellm_provider":"house","currency":"CNY","input_cost_per_token":2e-6}}'],
+])("another currency than USD is refused: of %s", async (_, name, text) => {
+  writeFileSync(at(name), text);
+  await expect(take(name)).rejects.toThrow(`${name} cannot be used: amounts are USD`);
+  expect(readFileSync(at("prices.yaml"), "utf8")).toContain("prices: []");
+});
+
 test("other rates follow from a later day, and are refused from the same one", async () => {
   const list = (usd: string) =>
     JSON.stringify({

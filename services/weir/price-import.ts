@@ -7,7 +7,13 @@ import { parseYaml } from "@weir/kit/config/yaml-text";
 import { builtInPrices } from "@weir/price/built-in";
 import { comparePrices, type PriceChange } from "@weir/price/compare";
 import { priceListFromConfig, pricesFromConfig } from "@weir/price/from-config";
-import { type DraftPrice, draftsFromCsv, draftsFromLiteLlm, ImportError } from "@weir/price/import-forms";
+import {
+  type DraftPrice,
+  draftsFromCsv,
+  draftsFromLiteLlm,
+  ImportError,
+  refuseCurrency,
+} from "@weir/price/import-forms";
 import { createPriceList, type PriceList } from "@weir/price/price";
 import { isSeq, parseDocument } from "yaml";
 import { OperatorError } from "./operator-error.ts";
@@ -71,10 +77,12 @@ function readDrafts(file: string, choice: ImportChoice): DraftPrice[] {
     const [fault] = faults;
     if (fault) throw new ImportError(fault.text);
     if (typeof value !== "object" || value === null) throw new ImportError("expected named values");
+    refuseCurrency(value);
     if (!("prices" in value)) return draftsFromLiteLlm(value, choice);
     if (!Array.isArray(value.prices)) throw new ImportError("expected a list under `prices`");
     return value.prices.map((entry: unknown) => {
       const draft = typeof entry === "object" && entry !== null ? { ...entry } : {};
+      refuseCurrency(draft);
       const timed = "effective_time" in draft || choice.effectiveTime === undefined;
       return timed ? draft : { ...draft, effective_time: choice.effectiveTime };
     });

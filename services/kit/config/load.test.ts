@@ -104,7 +104,7 @@ routr: {}
     "providers.b.base_url: missing; the URL up to and with the version: https://host/v1",
     "aliases.gpt-4o.targets[0].provider: no such provider; known: a, b, demo, ollama, vllm",
     'aliases["gpt-4.1"].targets: must contain at least 1 item(s)',
-    "prices[0].output_usd_per_million: does not match regex pattern `^[0-9]{1,9}(\\.[0-9]{1,9})?$`",
+    'prices[0].output_usd_per_million: expected USD as decimal text, such as "2.50"; there is no other currency',
     "router.timeouts.connect: must be greater than 0s",
   ]);
 });

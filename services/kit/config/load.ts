@@ -129,7 +129,10 @@ export function parseConfig(text: string, options: ParseOptions): LoadedConfig {
     for (const violation of result.violations) {
       const [path = ""] = violation.toString().split(`: ${violation.message} [`, 1);
       const plain = path.replaceAll(/\["([A-Za-z0-9_-]+)"\]/g, ".$1");
-      add({ path: joined.placed(plain), text: violation.message });
+      add({
+        path: joined.placed(plain),
+        text: /_usd_per_\w+(?:\.\w+)?$/.test(plain) ? expectedUsd : violation.message,
+      });
     }
   }
   if (faults.length > 0) throw new ConfigError(source, faults, files);
@@ -147,3 +150,6 @@ function withVendorUrls(config: Config): Config {
   }
   return config;
 }
+
+/** For amounts, whose rule is a pattern that says less. */
+const expectedUsd = 'expected USD as decimal text, such as "2.50"; there is no other currency';

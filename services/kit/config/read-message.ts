@@ -46,7 +46,7 @@ function readObject(desc: DescMessage, value: unknown, path: string, faults: Con
       const names = desc.fields.map((known) => known.name).join(", ");
       faults.push({
         path: fieldPath,
-        text: `no such name here; ${near ? `did you mean ${near}?` : `known: ${names}`}`,
+        text: `no such name here; ${nameHint(name) ?? (near ? `did you mean ${near}?` : `known: ${names}`)}`,
       });
       continue;
     }
@@ -192,4 +192,9 @@ function kindOf(value: unknown): string {
   if (Array.isArray(value)) return "a list";
   if (typeof value === "object") return "named values";
   return typeof value === "string" ? "text" : typeof value === "number" ? "a number" : "true or false";
+}
+
+/** What somebody who writes a name that exists nowhere most likely wants to hear. */
+function nameHint(name: string): string | undefined {
+  return name === "currency" ? "amounts are USD: convert them, and leave `currency` out" : undefined;
 }

@@ -7,7 +7,8 @@ import {
   WindowKind,
 } from "@weir/gen/weir/account/v1/budget_service_pb";
 import { nanoUsdFromText } from "@weir/price/decimal";
-import { Command, InvalidArgumentError } from "commander";
+import { Command, InvalidArgumentError, Option } from "commander";
+import { OperatorError } from "../operator-error.ts";
 import { parseMoment } from "../range.ts";
 import { renderTable, usdText } from "../table.ts";
 import { allPages } from "./account-options.ts";
@@ -124,7 +125,7 @@ export function budgetsCommand(): Command {
     .option("--soft <percent...>", "the new soft limits", percents)
     .option("--no-soft", "no soft limits any more")
     .option("--disable", "do not enforce it for now")
-    .option("--enable", "enforce it again")
+    .addOption(new Option("--enable", "enforce it again").conflicts("disable"))
     .option("--address <address>", addressText)
     .addHelpText(
       "after",
@@ -136,6 +137,9 @@ export function budgetsCommand(): Command {
         chosen: { limit?: bigint; soft?: number[] | boolean; disable?: true; enable?: true; address?: string },
       ) => {
         const { soft, limit } = chosen;
+        if (limit === undefined && soft === undefined && !chosen.disable && !chosen.enable) {
+          throw new OperatorError("say what is to change: --limit, --soft, --no-soft, --disable or --enable");
+        }
         await withGateway(chosen.address, ({ budgets }) =>
           budgets.updateBudget(
             {
@@ -192,7 +196,7 @@ function usd(text: string): bigint {
   try {
     return nanoUsdFromText(text);
   } catch {
-    throw new InvalidArgumentError("expected USD such as 500 or 2.50");
+    throw new InvalidArgumentError("expected USD without a sign, such as 500 or 2.50; there is no other currency");
   }
 }
 

@@ -124,7 +124,8 @@ async function apply(file: string, chosen: ImportOptions): Promise<void> {
     return;
   }
   await addToPriceFile(configPath, target, drafts);
-  process.stdout.write(`${drafts.length} prices were added to ${target}\n`);
+  const count = drafts.length === 1 ? "1 price was" : `${drafts.length} prices were`;
+  process.stdout.write(`${count} added to ${target}\n`);
 }
 
 /** Read without what it names: the file may not be there yet. */

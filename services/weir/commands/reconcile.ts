@@ -91,15 +91,19 @@ async function run(chosen: ReconcileOptions): Promise<void> {
     .filter((row) => row.day >= from && row.day < to)
     .map((row) => ({ ...row, model: chosen.rename.get(row.model) ?? row.model }));
   const exportedRows = { rows, classes: exported.classes };
-  const read = async (gateway: Gateway) =>
-    compareUsage(exportedRows, await readLedger(gateway, chosen.provider, from, to));
   const compared = { provider: chosen.provider, form: exported.form, from, to };
   const left = await withGateway(chosen.address, async (gateway) => {
-    const comparison = await read(gateway);
+    const ledger = await readLedger(gateway, chosen.provider, from, to);
+    const comparison = compareUsage(exportedRows, ledger);
     await write(comparison, chosen, compared);
+    if (ledger.length === 0) {
+      process.stderr.write(
+        `the ledger has no attempts of ${chosen.provider} in this time; --provider takes its name in weir.yaml\n`,
+      );
+    }
     if (chosen.trueUp !== true || comparison.differences.length === 0) return comparison;
     const adjustedCount = await trueUp(gateway, chosen.provider, trueUpsOf(exportedRows, comparison));
-    const after = await read(gateway);
+    const after = compareUsage(exportedRows, await readLedger(gateway, chosen.provider, from, to));
     const count = after.differences.length;
     const rest = count === 0 ? "all agree now" : `${count} ${count === 1 ? "difference is" : "differences are"} left`;
     const adjusted = adjustedCount === 1n ? "1 attempt was" : `${adjustedCount} attempts were`;
@@ -148,9 +152,9 @@ async function write(
   const { provider, from, to } = compared;
   const count = comparison.differences.length;
   const outcome = count === 0 ? "all agree" : `${count} ${count === 1 ? "difference" : "differences"}`;
-  process.stderr.write(
-    `${outcome}: ${provider}, ${comparison.comparedCount} days and models from ${from} until ${to}\n`,
-  );
+  const { comparedCount } = comparison;
+  const what = comparedCount === 1 ? "1 day and model" : `${comparedCount} days and models`;
+  process.stderr.write(`${outcome}: ${provider}, ${what} from ${from} until ${to}\n`);
 }
 
 async function readExport(file: string): Promise<UsageExport> {

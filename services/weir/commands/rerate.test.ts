@@ -123,7 +123,7 @@ test("what differs is listed and nothing written; then it is written, and then n
 test("what cannot be asked ends with a sentence", async () => {
   expect(await rerate()).toMatchObject({ code: 1, stdout: "" });
   expect((await rerate("--as-of", "tomorrow")).stderr).toContain("expected 2026-11-21");
-  expect((await rerate("--as-of", "2999-01-01")).stderr).toContain("`as_of` must not be a time to come");
+  expect((await rerate("--as-of", "2999-01-01")).stderr).toContain("--as-of must not lie in the future");
   expect((await rerate("--as-of", asOf, "--from", asOf)).stderr).toContain("--from must lie before --to");
   expect((await rerate("--as-of", asOf, "--apply", "--dry-run")).stderr).toContain("cannot be used with");
 });

@@ -59,6 +59,8 @@ Examples:
 }
 
 async function run(chosen: RerateOptions): Promise<void> {
+  if (chosen.asOf > Date.now())
+    throw new OperatorError("--as-of must not lie in the future: nobody knows that book yet");
   const to = chosen.to ?? chosen.asOf;
   if (chosen.from !== undefined && chosen.from >= to) throw new OperatorError("--from must lie before --to");
   const { createChangeSums, rerateCsv, rerateCsvHeader, rerateTable } = await import("../rerate-report.ts");

@@ -50,7 +50,7 @@ export function usageCommand(): Command {
   for (const name of filters) {
     command.option(
       `--${name} <${name}>`,
-      name === "tag" ? "only with this tag: team=search, or team" : `only of this ${name}`,
+      name === "tag" ? "only with this tag: team=search, or team; by tag, only this one" : `only of this ${name}`,
     );
   }
   return command

@@ -35,7 +35,11 @@ function readRows(entries: readonly Fields[], firstNumber: number): UsageExport 
   const rows = entries.map((entry, index): UsageRow => {
     const where = `row ${index + firstNumber}`;
     const known = Object.keys(entry).every((name) => columns.includes(name));
-    if (!known) throw new ExportError(`${where} has a column that is not known; known: ${columns.join(", ")}`);
+    if (!known) {
+      throw new ExportError(
+        `${where} has a column that is not known; known: ${columns.join(", ")}. Amounts are USD; convert others first`,
+      );
+    }
     const counts: Partial<Record<UsageClass, bigint>> = {};
     for (const name of usageClasses) {
       const count = name === "cost_usd" ? moneyOf(entry, name, where) : countOf(entry, name, where);
