@@ -5,6 +5,7 @@ import { invalid, unsupported } from "../faults.ts";
 import { readText, required, requiredObject } from "../fields.ts";
 import type { JsonObject } from "../json.ts";
 import { knownMembers, memberNames } from "./members.ts";
+import { isStoredAtGemini } from "./stored-file.ts";
 
 /** The kind of canonical part that media of a type become. Video and documents are files. */
 export function mediaKind(mediaType: string): "image" | "audio" | "file" {
@@ -80,6 +81,9 @@ export function writeMedia({ source, mediaType, filename }: Media, param: string
       }
       return { inlineData: { mimeType: mediaType, data: asBuffer(source.value).toString("base64"), ...displayName } };
     case "url":
+      if (isStoredAtGemini(source.value)) {
+        throw unsupported("The address leads to a file that Gemini keeps; send the file itself.", `${param}.url`);
+      }
       return {
         fileData: { fileUri: source.value, ...mimeTypeOf(mediaType || guessType(source.value)), ...displayName },
       };

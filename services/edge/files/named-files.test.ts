@@ -48,6 +48,22 @@ describe("files that a request names are found", () => {
       { messages: [{ content: [{ type: "document", source: { type: "file", file_id: "file_1" } }] }] },
       ["file_1"],
     ],
+    [
+      "a request of Gemini's",
+      {
+        contents: [
+          {
+            parts: [
+              { fileData: { fileUri: "https://generativelanguage.googleapis.com/v1beta/files/a" } },
+              { file_data: { file_uri: "files/b" } },
+              { fileData: { fileUri: "https://example.com/c.pdf" } },
+              { file_data: { file_uri: "gs://bucket/d.pdf" } },
+            ],
+          },
+        ],
+      },
+      ["https://generativelanguage.googleapis.com/v1beta/files/a", "files/b"],
+    ],
     ["the same twice", { a: { file_id: "file-1" }, b: { file_id: "file-1" } }, ["file-1"]],
   ])("%s", (_name, body, ids) => {
     expect(found(JSON.stringify(body))).toEqual(ids);
@@ -100,6 +116,7 @@ test.each([
   '{"file":{"file_id":"file-theirs","file_id":"file-mine"}}',
   '{"file":{"file_id":"file-theirs"},"file":{"file_id":"file-mine"}}',
   '{"file":{"\\u0066ile_id":"file-theirs","file_id":"file-mine"}}',
+  '{"fileData":{"fileUri":"https://generativelanguage.googleapis.com/v1beta/files/a","fileUri":"https://example.com/"}}',
 ])("a member that stands twice is refused, since the provider might take the other one: %s", (body) => {
   expect(() => found(body)).toThrow(expect.objectContaining({ reason: ErrorReason.INVALID_REQUEST }));
 });

@@ -1,3 +1,4 @@
+import { isStoredAtGemini } from "@weir/dialect/gemini/stored-file";
 import { isObject, type JsonObject } from "@weir/dialect/json";
 import { parseJson } from "@weir/dialect/parse-json";
 import type { GenerateRequest } from "@weir/gen/weir/chat/v1/chat_service_pb";
@@ -11,10 +12,15 @@ const referring: ReadonlySet<string> = new Set([
   "fileId",
   "vector_store_id",
   "vector_store_ids",
+  "fileUri",
+  "file_uri",
 ]);
+/** Those of Gemini's dialect, under which addresses may stand as well. */
+const located: ReadonlySet<string> = new Set(["fileUri", "file_uri"]);
 /** What they end in: letters that are rare, so that bytes are searched for them in no time. */
 const endings = ["_id", "Id"];
 const marks = ["file_id", "fileId", "vector_store_id"];
+const locatedMarks = ["fileUri", "file_uri"];
 /** An escape of a character that those names consist of: who writes ASCII so hides something, or is very unusual. */
 const hidden = /\\u00[4-7]/;
 
@@ -25,6 +31,7 @@ const hidden = /\\u00[4-7]/;
 export function mayNameFiles(body: Uint8Array): boolean {
   const bytes = Buffer.from(body.buffer, body.byteOffset, body.byteLength);
   if (endings.some((ending) => bytes.includes(ending)) && marks.some((mark) => bytes.includes(mark))) return true;
+  if (locatedMarks.some((mark) => bytes.includes(mark))) return true;
   return hidesLetters(bytes);
 }
 
@@ -95,7 +102,9 @@ function look(value: unknown, isReference: boolean, found: Set<string>): void {
     // Of the canonical form: a union of what a part may come from.
     if (value["case"] === "fileId") look(value["value"], true, found);
     for (const [name, member] of Object.entries(value)) {
-      if (!opaque.has(name) && !isToolInput(name, value)) look(member, referring.has(name), found);
+      if (opaque.has(name) || isToolInput(name, value)) continue;
+      const isAddress = located.has(name) && typeof member === "string" && !isStoredAtGemini(member);
+      look(member, referring.has(name) && !isAddress, found);
     }
   }
 }

@@ -78,5 +78,8 @@ function toProto({ resourceId, kind, provider, account, alias, createTime, batch
 }
 
 function notFound(resource: string): WeirError {
-  return new WeirError(ErrorReason.NOT_FOUND, { metadata: { resource } });
+  return new WeirError(ErrorReason.NOT_FOUND, {
+    text: "What the request names is not there: files, vector stores, batches and jobs must have been made through this gateway, by the same tenant.",
+    metadata: { resource },
+  });
 }

@@ -36,7 +36,7 @@ const bodyMembers: ReadonlySet<string> = new Set(["model"]);
 export class BatchInputReader {
   /** The models that `body.model` names, each with the first line that does. */
   readonly models = new Map<string, number>();
-  /** The ids of files, vector stores and containers that requests name, each with the first line that does. */
+  /** The ids of files and vector stores that requests name, each with the first line that does. */
   readonly files = new Map<string, number>();
   private readonly memory: LineMemory;
   private parts: Buffer[] = [];

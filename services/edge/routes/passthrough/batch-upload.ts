@@ -70,10 +70,7 @@ export class BatchUpload implements UploadCheck {
       if (!(thrown instanceof WeirError) || thrown.reason !== ErrorReason.NOT_FOUND) throw thrown;
       const line = files.get(thrown.metadata["resource"] ?? "");
       if (line === undefined) throw thrown;
-      throw faultyLine(
-        line,
-        "names a file, vector store or container that is not there; upload it through this gateway first",
-      );
+      throw faultyLine(line, "names a file or vector store that is not there; upload it through this gateway first");
     }
   }
 
