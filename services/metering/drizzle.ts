@@ -4,7 +4,7 @@ import type * as nodePostgres from "drizzle-orm/node-postgres";
 import type * as pgCore from "drizzle-orm/pg-core";
 
 // What services/metering uses of drizzle, in its CommonJS build. For each of its hundred ES modules Node parses the whole of `exports` of its
-// package.json, which is 137 kB long: that takes 0.7 s of CPU at each start (Node 26.10, drizzle-orm 0.45.4), the other build a quarter of it.
+// package.json, which is 137 kB long. To load it so took 0.9 s of CPU, this way 0.2 s (Node 26.10, drizzle-orm 0.45.4, a busy Xeon).
 
 const require = createRequire(import.meta.url);
 
