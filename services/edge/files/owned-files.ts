@@ -56,7 +56,7 @@ interface Known {
  * Chats in which callers may name only files and vector stores that are their tenant's, and of the latter those that they are not
  * confined away from. Requests that name none pass at once; the others wait until their ids are known to be the tenant's, and fail
  * when that cannot be found out. Fails also with NOT_FOUND, as if they were not there, for ids of others and of nobody; with FORBIDDEN
- * when the door does not say who calls.
+ * when the door does not say who calls, and for stores of which nothing is on record when the caller is confined.
  */
 export function withOwnedFiles({ chat, resources, clock }: OwnedFilesDeps): EdgeChat & Client<typeof ChatService> {
   /** By tenant and id; the one that was asked about longest ago comes first. */

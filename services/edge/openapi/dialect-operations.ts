@@ -327,7 +327,7 @@ const table: Readonly<Record<string, DialectFacts>> = {
     secretPaths.map((path): [string, DialectFacts] => [
       `POST ${path}`,
       {
-        ...call("OpenAI", "Not served", `${openaiDocs}/resources/realtime`, json(anyObject), json(anyObject)),
+        ...call("OpenAI", `Not served: ${path}`, `${openaiDocs}/resources/realtime`, json(anyObject), json(anyObject)),
         description: "Refused: clients connect to `/v1/realtime` with a key of the gateway.",
       },
     ]),
