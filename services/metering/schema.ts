@@ -404,3 +404,17 @@ export const idempotencyKeys = pgTable(
   },
   (table) => [primaryKey({ columns: [table.tenant, table.keyId] })],
 );
+
+export const requestRecords = pgTable("request_records", {
+  requestId: text("request_id").primaryKey(),
+  tenant: text("tenant").notNull(),
+  key: text("key").notNull(),
+  method: text("method").notNull(),
+  route: text("route").notNull(),
+  status: integer("status").notNull(),
+  complete: boolean("complete").notNull(),
+  reason: text("reason").notNull(),
+  startTime: instant("start_time").notNull(),
+  durationUs: int8("duration_us").notNull(),
+  firstContentUs: int8("first_content_us"),
+});
