@@ -49,7 +49,7 @@ export class ComposeError extends Error {
 // What of https://github.com/compose-spec/compose-spec/blob/main/spec.md the file may use.
 const topLevelNames = ["name", "services", "networks", "volumes"];
 const serviceNames =
-  "build cap_drop command depends_on environment healthcheck image init networks ports read_only restart security_opt shm_size stop_grace_period tmpfs volumes".split(
+  "build cap_drop command depends_on environment healthcheck image init networks ports read_only restart security_opt shm_size stop_grace_period sysctls tmpfs volumes".split(
     " ",
   );
 const healthNames = ["test", "interval", "timeout", "retries", "start_period"];
