@@ -33,6 +33,9 @@ const named: readonly (readonly [method: RegExp, what: Addressed, prefix: string
   [/\/(?:Get|Update|Delete)Budget$/, "budget", "budgets/"],
 ];
 
+/** Methods for callers alone whose role holds in every tenant. */
+const everyTenants = /\.LedgerService\/(?:Rerate|TrueUp)$/;
+
 const missing: Facts = {
   tenant: "nosuch",
   key: "aaaaaaaaaaaaaaaa",
@@ -128,7 +131,19 @@ test("every route that names something says what: no route is without a row", ()
   expect(unknown).toEqual([]);
   const methods = gateway.services.publicRoutes.filter(({ path }) => isGrpc(path)).map(({ path }) => path);
   const unnamed = /\/(?:List|Create|Export)[A-Z]\w*$|\.ChatService\/|\.RouteService\//;
-  expect(methods.filter((path) => !unnamed.test(path) && !named.some(([method]) => method.test(path)))).toEqual([]);
+  const strange = methods.filter(
+    (path) => ![unnamed, everyTenants, ...named.map(([it]) => it)].some((it) => it.test(path)),
+  );
+  expect(strange).toEqual([]);
+});
+
+test("what is about every tenant is not for the owner of one, by any door", async () => {
+  const grpc = gateway.services.publicRoutes.map(({ path }) => path).filter((path) => everyTenants.test(path));
+  expect(grpc).toHaveLength(2);
+  for (const path of [...grpc, "/v1/ledger:rerate", "/v1/ledger:trueUp"]) {
+    const body = { provider: "sim", day: "2026-11-20", apply: true };
+    expect((await call("POST", path, own.secret, body)).status, path).toBe(403);
+  }
 });
 
 // Before anything of the other is asked for by name: one's own audit log tells of that.

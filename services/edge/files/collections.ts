@@ -1,6 +1,6 @@
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import type { Resource } from "@weir/gen/weir/passthrough/v1/resource_service_pb";
-import { WeirError } from "@weir/kit/weir-error";
+import { missingResource } from "@weir/kit/missing-resource";
 import type { Caller } from "../auth/caller.ts";
 import { CallerRefused } from "../auth/refused-caller.ts";
 
@@ -23,7 +23,7 @@ export function collectionsAmong(named: readonly Pick<Resource, "resourceId" | "
  */
 export function checkReach(collections: readonly string[], { mayReach }: Reach): void {
   const resource = collections.find((id) => !mayReach(id));
-  if (resource !== undefined) throw new WeirError(ErrorReason.NOT_FOUND, { metadata: { resource } });
+  if (resource !== undefined) throw missingResource(resource);
 }
 
 /** Whether a caller may not reach all collections of its tenant. */

@@ -3,6 +3,7 @@ import type { HandlerContext, ServiceImpl } from "@connectrpc/connect";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import type { Principal } from "@weir/gen/weir/common/v1/principal_pb";
 import type { ResourceService } from "@weir/gen/weir/passthrough/v1/resource_service_pb";
+import { missingResource } from "@weir/kit/missing-resource";
 import { WeirError } from "@weir/kit/weir-error";
 import { principalOf } from "../confinement.ts";
 import type { ResourceRow, ResourceStore } from "./resource-store.ts";
@@ -39,7 +40,7 @@ export function createResources(store: ResourceStore): ServiceImpl<typeof Resour
       const byId = new Map(rows.map((row) => [row.resourceId, row]));
       const found = resourceIds.map((id) => {
         const row = byId.get(id);
-        if (row === undefined) throw notFound(id);
+        if (row === undefined) throw missingResource(id);
         return toProto(row);
       });
       return { resources: found };
@@ -48,7 +49,7 @@ export function createResources(store: ResourceStore): ServiceImpl<typeof Resour
     async listResources({ kind, pageSize, after, matching }, context) {
       const { tenant } = callerOf(context);
       const rows = await store.list(tenant, { kind, countMax: pageSize + 1, after, matching });
-      if (rows === undefined) throw notFound(after);
+      if (rows === undefined) throw missingResource(after);
       await hastenBatches(tenant, rows.slice(0, pageSize));
       return { resources: rows.slice(0, pageSize).map(toProto), hasMore: rows.length > pageSize };
     },
@@ -75,11 +76,4 @@ function toProto({ resourceId, kind, provider, account, alias, createTime, batch
     createTime: timestampFromDate(createTime),
     ...(batchInput === null ? {} : { batchInput }),
   };
-}
-
-function notFound(resource: string): WeirError {
-  return new WeirError(ErrorReason.NOT_FOUND, {
-    text: "What the request names is not there: files, vector stores, batches and jobs must have been made through this gateway, by the same tenant.",
-    metadata: { resource },
-  });
 }
