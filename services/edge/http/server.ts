@@ -170,8 +170,8 @@ export function createHttpServer(deps: ServerDeps): HttpServer {
     highWaterMark: socketBytesMax,
     // Node would answer without a body and without our headers.
     requireHostHeader: false,
-    // Whoever asks for another protocol is answered as if it had not.
-    shouldUpgradeCallback: asksForWebSocket,
+    // Whoever asks for another protocol, or behind a request under way, is answered as if it had not.
+    shouldUpgradeCallback: (request) => asksForWebSocket(request) && isFree(request.socket),
   });
   server.maxConnections = connectionsMax;
   server.on("connection", (socket: Socket) => {
@@ -213,6 +213,13 @@ export function createHttpServer(deps: ServerDeps): HttpServer {
     accept(request, response, false, head);
   });
   server.on("connect", (_request, socket: Duplex) => {
+    // node:http does not listen to it any more.
+    socket.on("error", () => socket.destroy());
+    if (!isFree(socket)) {
+      // An answer is under way that must not be mixed with another.
+      socket.destroy();
+      return;
+    }
     const error = new WeirError(ErrorReason.METHOD_NOT_ALLOWED, { text: "This is no proxy; CONNECT is not answered." });
     refuse(socket, error, error.row.openai.status);
   });
@@ -238,6 +245,12 @@ export function createHttpServer(deps: ServerDeps): HttpServer {
       socket.destroy();
     }
   });
+
+  /** Whether a request may have a connection for itself: it was not refused, and no answer is under way on it. */
+  function isFree(socket: Duplex): boolean {
+    const connection = connections.get(socket);
+    return connection?.broken === false && connection.open.size === 0;
+  }
 
   /** Answers on a connection whose bytes are no request, and closes it. */
   function refuse(socket: Duplex, error: WeirError, status: number): void {
@@ -297,8 +310,10 @@ export function createHttpServer(deps: ServerDeps): HttpServer {
   };
 }
 
+/** Whether a request asks for WebSocket as RFC 6455 wants it: of one with a body, node:http gives something else than the connection away. */
 function asksForWebSocket({ headers, httpVersionMinor }: IncomingMessage): boolean {
-  return headers.upgrade?.toLowerCase() === "websocket" && httpVersionMinor === 1;
+  const hasBody = headers["transfer-encoding"] !== undefined || (headers["content-length"] ?? "0") !== "0";
+  return headers.upgrade?.toLowerCase() === "websocket" && httpVersionMinor === 1 && !hasBody;
 }
 
 const timeoutCode = "ERR_HTTP_REQUEST_TIMEOUT";
