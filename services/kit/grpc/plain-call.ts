@@ -216,8 +216,10 @@ export class PlainCall implements ReplySink, MessageTaker {
   }
 
   take(bytes: number): boolean {
+    // Nobody counts any more what a call that is over still unpacks.
+    if (this.isOver) return false;
     if (this.entry === undefined) return true;
-    if (this.isOver || !this.entry.take(bytes)) return false;
+    if (!this.entry.take(bytes)) return false;
     this.requestBytes += bytes;
     return true;
   }
