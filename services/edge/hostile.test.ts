@@ -184,6 +184,16 @@ describe("bodies", () => {
     expect((await edge.post(hello)).status).toBe(200);
   });
 
+  test("count for more than their bytes when each comes by itself", async () => {
+    const edge = await startEdge({ settings: { bodiesBytesMax: 1_000 } });
+    const head = rawPost(edge.key, "").replace("Content-Length: 0", "Transfer-Encoding: chunked");
+    const bytes = [...JSON.stringify(hello)].map((byte) => `1\r\n${byte}\r\n`);
+    const raw = await openRaw(edge.port);
+    raw.socket.write(`${head}${bytes.join("")}0\r\n\r\n`);
+    expect(statusOf(await raw.until(/\r\n\r\n\{.*\}/))).toBe(503);
+    expect((await edge.post(hello)).status).toBe(200);
+  });
+
   test("that stop coming end with 408", async () => {
     const edge = await startEdge({ settings: { bodyStallMs: 100 } });
     const answer = await send(edge.port, rawPost(edge.key, "{").replace("Content-Length: 1", "Content-Length: 9"));

@@ -25,6 +25,14 @@ export interface BodyMemory {
   release(holder: BodyHolder): void;
 }
 
+/** What a piece of a body takes at the least, however few bytes it has: a client may send each byte by itself. */
+const pieceBytesMin = 256;
+
+/** What a piece counts that is kept as it came. */
+export function heldBytes(piece: Buffer): number {
+  return Math.max(piece.length, pieceBytesMin);
+}
+
 export function createBodyMemory(bytesMax: () => number): BodyMemory {
   let total = 0;
   return {
@@ -93,7 +101,7 @@ export function readBody(exchange: Exchange, limits: BodyLimits): Promise<Buffer
       if (over) return;
       bytes += part.length;
       if (bytes > limits.bytesMax) return refuse(tooLarge(limits.bytesMax));
-      if (!limits.memory.take(exchange, part.length)) {
+      if (!limits.memory.take(exchange, heldBytes(part))) {
         return refuse(new WeirError(ErrorReason.OVERLOADED, { retryAfterMs: 1_000 }));
       }
       parts.push(part);

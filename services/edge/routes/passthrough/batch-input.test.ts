@@ -143,6 +143,12 @@ test("where memory for a line is short, the upload is refused for now, and what 
   });
 });
 
+test("a line that comes byte by byte takes what its pieces do, not only their bytes", () => {
+  const told = read(good, Array<number>(good.length).fill(1));
+  expect(told).toMatchObject({ failure: undefined, held: 0 });
+  expect(told.most).toBeGreaterThan(100 * good.length);
+});
+
 test("lines that come whole are not held", () => {
   expect(read(`${good}\n${good}\n`).most).toBe(0);
 });

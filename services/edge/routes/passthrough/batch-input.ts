@@ -4,6 +4,7 @@ import { scanMembers } from "@weir/dialect/json-scan";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import { WeirError } from "@weir/kit/weir-error";
 import { filesIn, mayNameFiles } from "../../files/named-files.ts";
+import { heldBytes } from "../../http/body.ts";
 
 /** Memory for the line that is being read. */
 export interface LineMemory {
@@ -41,6 +42,8 @@ export class BatchInputReader {
   private readonly memory: LineMemory;
   private parts: Buffer[] = [];
   private bytes = 0;
+  /** What the parts have taken of the memory. */
+  private taken = 0;
   private line = 1;
   private fault: Fault | undefined;
   private hasNoRoom = false;
@@ -68,9 +71,7 @@ export class BatchInputReader {
 
   /** Gives back what is held; nothing more is read. */
   drop(): void {
-    this.memory.give(this.bytes);
-    this.bytes = 0;
-    this.parts = [];
+    this.letGo();
     this.hasNoRoom = true;
   }
 
@@ -89,7 +90,8 @@ export class BatchInputReader {
 
   private keep(part: Buffer): void {
     if (this.bytes + part.length > lineBytesMax) this.refuse("is longer than 10 MiB; send less in one request");
-    else if (this.memory.take(part.length)) {
+    else if (this.memory.take(heldBytes(part))) {
+      this.taken += heldBytes(part);
       this.bytes += part.length;
       this.parts.push(part);
     } else this.drop();
@@ -101,12 +103,17 @@ export class BatchInputReader {
       return;
     }
     const line = this.parts.length === 0 ? last : Buffer.concat([...this.parts, last]);
-    this.memory.give(this.bytes);
-    this.bytes = 0;
-    this.parts = [];
+    this.letGo();
     const text = this.take(line.at(-1) === carriageReturn ? line.subarray(0, -1) : line);
     if (text === undefined) this.line += 1;
     else this.refuse(text);
+  }
+
+  private letGo(): void {
+    this.memory.give(this.taken);
+    this.taken = 0;
+    this.bytes = 0;
+    this.parts = [];
   }
 
   /** @returns what is wrong with the line */

@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import { WeirError } from "@weir/kit/weir-error";
+import { heldBytes } from "../../http/body.ts";
 import type { DiskQuota } from "./disk-quota.ts";
 
 /** What one body may hold in memory. */
@@ -30,9 +31,9 @@ export class Spool {
 
   /** @throws WeirError RATE_LIMITED, OVERLOADED when the quota is used up */
   async add(bytes: Buffer): Promise<void> {
-    if (this.file === undefined && this.memoryBytes + bytes.length <= memoryBytesMax) {
+    if (this.file === undefined && this.memoryBytes + heldBytes(bytes) <= memoryBytesMax) {
       this.memory.push(bytes);
-      this.memoryBytes += bytes.length;
+      this.memoryBytes += heldBytes(bytes);
       return;
     }
     this.quota.take(this.tenant, bytes.length);
