@@ -64,6 +64,25 @@ describe("files that a request names are found", () => {
       },
       ["https://generativelanguage.googleapis.com/v1beta/files/a", "files/b"],
     ],
+    [
+      "a result of a function, beside what it answered",
+      {
+        contents: [
+          {
+            parts: [
+              { functionResponse: { response: { file_id: "mine" }, parts: [{ fileData: { fileUri: "files/a" } }] } },
+              { function_response: { parts: [{ file_data: { file_uri: "files/b" } }] } },
+            ],
+          },
+        ],
+      },
+      ["files/a", "files/b"],
+    ],
+    [
+      "a response that calls itself the use of a tool",
+      { type: "tool_use", input: [{ content: [{ type: "input_file", file_id: "file-1" }] }] },
+      ["file-1"],
+    ],
     ["the same twice", { a: { file_id: "file-1" }, b: { file_id: "file-1" } }, ["file-1"]],
   ])("%s", (_name, body, ids) => {
     expect(found(JSON.stringify(body))).toEqual(ids);

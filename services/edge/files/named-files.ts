@@ -89,9 +89,9 @@ const opaque: ReadonlySet<string> = new Set([
   "arguments",
   "functionCall",
   "function_call",
-  "functionResponse",
-  "function_response",
 ]);
+/** Gemini's results of functions: `response` is the client's own, and files may stand in `parts`. */
+const results: ReadonlySet<string> = new Set(["functionResponse", "function_response"]);
 
 function look(value: unknown, isReference: boolean, found: Set<string>): void {
   if (typeof value === "string") {
@@ -104,14 +104,18 @@ function look(value: unknown, isReference: boolean, found: Set<string>): void {
     for (const [name, member] of Object.entries(value)) {
       if (opaque.has(name) || isToolInput(name, value)) continue;
       const isAddress = located.has(name) && typeof member === "string" && !isStoredAtGemini(member);
-      look(member, referring.has(name) && !isAddress, found);
+      const told = results.has(name) && isObject(member) ? { ...member, response: undefined } : member;
+      look(told, referring.has(name) && !isAddress, found);
     }
   }
 }
 
-/** https://platform.claude.com/docs/en/api/messages: the input of a tool is an object of its own making. */
-function isToolInput(name: string, { type }: JsonObject): boolean {
-  return name === "input" && typeof type === "string" && type.endsWith("tool_use");
+/**
+ * https://platform.claude.com/docs/en/api/messages: the input of a tool is an object of its own making. A list is that of a request of
+ * Responses, whatever else stands beside it.
+ */
+function isToolInput(name: string, { type, input }: JsonObject): boolean {
+  return name === "input" && isObject(input) && typeof type === "string" && type.endsWith("tool_use");
 }
 
 /** Strings of JSON, and what follows one that is a member's name. */
