@@ -146,6 +146,13 @@ test("a name is found behind any number of zeros", () => {
   expect(found(`{"n":"${zeros}"}`)).toEqual([]);
 });
 
+test("names are counted beside a string of any length and any escapes", () => {
+  for (const long of ["x".repeat(12_000_000), '\\\\\\"'.repeat(3_000_000), "\\\\".repeat(6_000_000)]) {
+    expect(found(`{"data":"${long}","a":{"file_id" : "file-1"}}`)).toEqual(["file-1"]);
+    expect(() => found(`{"data":"${long}","a":{"file_id":"x","f\\u0069le_id":"y"}}`)).toThrow(/more than once/);
+  }
+});
+
 test("a chat without files is not looked into, whatever is escaped in its texts", () => {
   const messages = [{ content: 'Größe \u0007 "quoted" <b> file id' }];
   for (const body of [JSON.stringify({ messages }), '{"messages":[{"content":"\\u003cb\\u003e \\u00e9 \\u4f60"}]}']) {

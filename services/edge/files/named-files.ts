@@ -118,18 +118,33 @@ function isToolInput(name: string, { type, input }: JsonObject): boolean {
   return name === "input" && isObject(input) && typeof type === "string" && type.endsWith("tool_use");
 }
 
-/** Strings of JSON, and what follows one that is a member's name. */
-const strings = /"(?:[^"\\]|\\.)*"(\s*:)?/gs;
+/** What follows a string that is a member's name. */
+const colon = /\s*:/y;
 
 /** How many members of some names a text of JSON has, however they are escaped. */
 function namesIn(text: string, names: ReadonlySet<string>): number {
   let count = 0;
-  for (const [match, colon] of text.matchAll(strings)) {
-    if (colon === undefined) continue;
-    const name = match.slice(0, match.length - colon.length);
-    if (names.has(name.includes("\\") ? (parseJson(name) as string) : name.slice(1, -1))) count += 1;
+  for (let start = text.indexOf('"'); start >= 0; ) {
+    const end = closingQuote(text, start + 1);
+    if (end < 0) break;
+    colon.lastIndex = end + 1;
+    if (colon.test(text)) {
+      const name = text.slice(start + 1, end);
+      if (names.has(name.includes("\\") ? (parseJson(`"${name}"`) as string) : name)) count += 1;
+    }
+    start = text.indexOf('"', end + 1);
   }
   return count;
+}
+
+/** Where a string ends whose characters begin at `from`; below 0: nowhere. No expression is matched, since strings have millions of characters. */
+function closingQuote(text: string, from: number): number {
+  for (let end = text.indexOf('"', from); end >= 0; end = text.indexOf('"', end + 1)) {
+    let first = end;
+    while (first > from && text[first - 1] === "\\") first -= 1;
+    if ((end - first) % 2 === 0) return end;
+  }
+  return -1;
 }
 
 /** How many of them are left when it has been read. */
