@@ -30,7 +30,7 @@ import type { Packing } from "./unpack.ts";
 /** What the calls of one port share. */
 export interface PlainHost {
   readonly gate: Gate | undefined;
-  /** Calls that the gate let in, to their end. */
+  /** Calls that came to the gate, to their end. */
   readonly gated: Set<PlainCall>;
   /** Handlers that have not settled. */
   running: number;
@@ -83,6 +83,7 @@ export class PlainCall implements ReplySink, MessageTaker {
     this.method = method;
     this.stream = stream;
     connection.openCalls += 1;
+    if (host.gate !== undefined) host.gated.add(this);
     stream.on("aborted", () => this.leave());
     stream.on("close", () => {
       connection.openCalls -= 1;
@@ -126,18 +127,19 @@ export class PlainCall implements ReplySink, MessageTaker {
       awaited === "request" ? gate.receiveTimeoutMs : gate.writeStallMs() + (unsent / readBytesPerSecondMin) * 1_000;
     this.patience ??= new Patience();
     if (!this.patience.isOver(nowMs, awaited, this.givenBytes - unsent, allowedMs)) return;
-    if (awaited === "request") {
+    if (awaited === "request" && !this.isOver) {
       this.serving?.fail(deadlineExceeded());
     } else {
       this.leave();
-      stream.close(constants.NGHTTP2_CANCEL);
+      stream.close(awaited === "request" ? constants.NGHTTP2_NO_ERROR : constants.NGHTTP2_CANCEL);
     }
   }
 
   private awaited(): Awaited {
     const { stream } = this;
     if (stream.writableNeedDrain || (this.isOver && stream.writableLength > 0)) return "reader";
-    return !this.isOver && !this.isReceived && this.requests === undefined ? "request" : undefined;
+    // A call that is over keeps its place until its client has ended its side too.
+    return !this.isReceived && (this.isOver || this.requests === undefined) ? "request" : undefined;
   }
 
   message(message: MessageInitShape<DescMessage>): boolean {
@@ -245,7 +247,6 @@ export class PlainCall implements ReplySink, MessageTaker {
       host.running += 1;
       serving.startStream(this.requests.stream);
     }
-    if (entry !== undefined) host.gated.add(this);
     stream.on("data", (chunk: Buffer) => this.read(chunk));
     if (this.requests === undefined) stream.on("end", () => this.input?.end());
     else stream.on("end", () => setImmediate(() => this.endStream()));

@@ -332,6 +332,25 @@ test("a request that does not come whole in its time ends its call", async () =>
   expect((await ended)["grpc-status"]).toBe("4");
 });
 
+test("a call that was answered is ended when its client never ends its request", async () => {
+  const clock = ownClock();
+  const { gate, takenBytes } = openGate();
+  const { address } = await serve({ gate, clock });
+  const session = await connect(address);
+  const stream = session.request(head(getRoute));
+  const answered = new Promise((resolve) => stream.once("response", resolve));
+  const ended = new Promise<number>((resolve) => stream.once("close", () => resolve(stream.rstCode)));
+  stream.resume();
+  stream.write(Buffer.concat([frame(routeRequest("routes/a")), frame(routeRequest("routes/b"))]));
+  await answered;
+  clock.pass(5_000);
+  expect(takenBytes()).not.toBe(0);
+  clock.pass(300_000);
+  expect(await ended).toBe(constants.NGHTTP2_NO_ERROR);
+  await until(() => takenBytes() === 0);
+  expect(session.closed).toBe(false);
+});
+
 test("a connection without a call, and one that is old, are told to go", async () => {
   const clock = ownClock();
   const { address } = await serve({ gate: { ...openGate().gate, idleMs: 60_000 }, clock });
