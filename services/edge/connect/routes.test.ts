@@ -164,6 +164,31 @@ describe.each(Object.entries(transports))("%s", (_, open) => {
     await eventually(() => calls[0]?.signal.aborted === true);
   });
 
+  test("a client that read too slowly for a moment may wait for the next message", async () => {
+    const { promise: quiet, resolve: speak } = Promise.withResolvers<void>();
+    const long = create(GenerateResponseSchema, {
+      payload: {
+        case: "event",
+        value: { kind: { case: "warning", value: { code: "long", param: "x".repeat(50_000) } } },
+      },
+    });
+    const { chat, auth } = await serve({
+      settings: { writeStallMs: 100 },
+      async *chat() {
+        yield long;
+        await quiet;
+        yield event("end");
+      },
+    });
+    const stream = chat.generate(hello, auth)[Symbol.asyncIterator]();
+    await stream.next();
+    // Alarms of the write are looked at every 100 ms, and the second one would be the last.
+    await new Promise((resolve) => setTimeout(resolve, 700));
+    speak();
+    expect((await stream.next()).done).toBe(false);
+    expect((await stream.next()).done).toBe(true);
+  });
+
   test("the end of service reaches an open stream as an error", async () => {
     const { chat, auth, edge } = await serve({
       async *chat(call) {

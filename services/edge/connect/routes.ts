@@ -240,7 +240,10 @@ async function answerStream(
     exchange.begin(response.status, headerList(response, text), true);
     for (let part = first; part.done !== true; part = await rest.next()) {
       if (exchange.isOver) return;
-      if (!exchange.write(text ? toText(part.value) : part.value)) await exchange.writable();
+      if (exchange.write(text ? toText(part.value) : part.value)) continue;
+      await exchange.writable();
+      // A service may pause for longer than a client. What has failed meanwhile keeps its alarm.
+      if (!exchange.isOver) exchange.clearAlarm();
     }
   } finally {
     await rest.return?.();
