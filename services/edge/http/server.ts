@@ -80,6 +80,8 @@ interface Connection {
   usedMs: number;
   /** What came is no HTTP, or too much at once: the connection is on its way out, and no request is taken from it any more. */
   broken: boolean;
+  /** Requests that came after that; with more than a hundred the connection is cut. */
+  ignored: number;
 }
 
 export function createHttpServer(deps: ServerDeps): HttpServer {
@@ -130,8 +132,12 @@ export function createHttpServer(deps: ServerDeps): HttpServer {
     upgradeHead?: Buffer,
   ): void {
     const connection = connections.get(request.socket);
-    // It was refused, and is told so.
-    if (connection?.broken) return;
+    if (connection?.broken) {
+      // It was refused, and is told so. Behind answers under way node:http keeps what is not answered.
+      connection.ignored += 1;
+      if (connection.ignored > pipelinedMax) request.socket.destroy();
+      return;
+    }
     lateHeads.delete(request.socket);
     const exchange = new Exchange(
       host,
@@ -175,7 +181,7 @@ export function createHttpServer(deps: ServerDeps): HttpServer {
   });
   server.maxConnections = connectionsMax;
   server.on("connection", (socket: Socket) => {
-    const connection: Connection = { open: new Set(), usedMs: clock.monotonic(), broken: false };
+    const connection: Connection = { open: new Set(), usedMs: clock.monotonic(), broken: false, ignored: 0 };
     connections.set(socket, connection);
     const source = sourceOf(socket.remoteAddress);
     const count = (countBySource.get(source) ?? 0) + 1;
