@@ -7,6 +7,7 @@ import { bareProxy, type Candidate, direct, externalCandidates, nginx, type Runn
 import { measureGrpc } from "./grpc.ts";
 import { measureHops } from "./hops.ts";
 import { type LoadPlan, type LoadResult, pacedChunks, pacedGapMs } from "./load.ts";
+import { measureMetering } from "./metering.ts";
 import { consumption, start } from "./processes.ts";
 import { renderReport, type Report, type Sample } from "./report.ts";
 import { weirOneProcess, weirThreeProcesses } from "./weir.ts";
@@ -15,7 +16,7 @@ const help = `Measures gateways side by side, in one run, by the CPU time that t
 
   npm run bench                                   everything; about fifteen minutes
   npm run bench -- --rounds 3 --seconds 2         quicker and noisier
-  npm run bench -- --only chat,streams            some of: chat, streams, translated, latency, memory, big, hops, grpc
+  npm run bench -- --only chat,streams            some of: chat, streams, translated, latency, memory, big, hops, grpc, metering
   npm run bench -- --candidates others.json       with other gateways beside Weir; see bench/README.md
   npm run bench -- --json results.json            where the numbers go (default: bench/results.json)
 `;
@@ -27,7 +28,7 @@ const { values: options } = parseArgs({
     rate: { type: "string", default: "1000" },
     warmup: { type: "string", default: "5" },
     streams: { type: "string", default: "300" },
-    only: { type: "string", default: "chat,streams,translated,latency,memory,big,hops,grpc" },
+    only: { type: "string", default: "chat,streams,translated,latency,memory,big,hops,grpc,metering" },
     candidates: { type: "string" },
     json: { type: "string", default: join(import.meta.dirname, "results.json") },
     help: { type: "boolean", default: false },
@@ -229,6 +230,7 @@ const report: Report = {
   settings: { rounds, seconds, rate, streams: streamCount },
   samples,
   ...(only.has("grpc") && { grpc: await measureGrpc(Math.max(rounds, 5)) }),
+  ...(only.has("metering") && { metering: await measureMetering(Math.max(rounds, 5)) }),
   hops: only.has("hops") ? await measureHops(Math.min(rounds, 3)) : [],
 };
 writeFileSync(options.json, `${JSON.stringify(report, undefined, 2)}\n`);

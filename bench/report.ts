@@ -28,6 +28,17 @@ export interface GrpcSample {
   readonly ratio: number;
 }
 
+/** What metering costs the data plane beside a short chat through the bare Node proxy, in microseconds of CPU time. */
+export interface MeteringSample {
+  readonly bareUs: number;
+  readonly meteredUs: number;
+  /** With two budgets that are about the call. */
+  readonly budgetedUs: number;
+  /** Medians over the pairs. */
+  readonly meteredRatio: number;
+  readonly budgetedRatio: number;
+}
+
 /** Everything that one run measured. */
 export interface Report {
   readonly date: string;
@@ -36,6 +47,7 @@ export interface Report {
   readonly samples: readonly Sample[];
   readonly hops: readonly HopSample[];
   readonly grpc?: GrpcSample;
+  readonly metering?: MeteringSample;
 }
 
 const yardstick = "bare Node proxy";
@@ -233,6 +245,19 @@ export function renderReport(report: Report): string {
         [
           ["bare grpc-js server", number(bareUs, 1), "1.00"],
           ["Weir's gRPC port", number(edgeUs, 1), number(ratio, 2)],
+        ],
+      ),
+    );
+  }
+  if (report.metering !== undefined) {
+    const { bareUs, meteredUs, budgetedUs, meteredRatio, budgetedRatio } = report.metering;
+    sections.push(
+      table(
+        ["metering of a request", "CPU on the data plane, us", "x a bare chat"],
+        [
+          ["a short chat through the bare Node proxy, at 2,000/s", number(bareUs, 1), "1.00"],
+          ["metering, no budget is about the call", number(meteredUs, 1), number(meteredRatio, 2)],
+          ["metering, two budgets are", number(budgetedUs, 1), number(budgetedRatio, 2)],
         ],
       ),
     );
