@@ -94,7 +94,6 @@ export function createBudgets(deps: BudgetsDeps): Budgets {
     const key = `${budget}\n${subject}`;
     const known = accounts.get(key);
     if (known !== undefined) return known;
-    if (accounts.size >= accountsMax) forget();
     const made = { key, budget, subject, lease: undefined };
     accounts.set(key, made);
     return made;
@@ -176,7 +175,10 @@ export function createBudgets(deps: BudgetsDeps): Budgets {
     const known = remembered.get(likeness);
     if (known !== undefined) return known;
     if (remembered.size >= rememberedMax) forgetCalls();
-    const found = index.accountsOf(spender).map(({ budget, subject }) => account(budget, subject));
+    const names = index.accountsOf(spender);
+    // Before any of them is made: one that is forgotten at once would never hear of its lease.
+    if (accounts.size + names.length > accountsMax) forget();
+    const found = names.map(({ budget, subject }) => account(budget, subject));
     remembered.set(likeness, found);
     return found;
   }
