@@ -777,7 +777,7 @@ export const comments: Readonly<Record<string, string>> = {
   "weir.common.v1.Usage.reasoning_tokens": "Part of `output_tokens` spent on reasoning, shown to the client or not.",
   "weir.common.v1.Usage.rejected_prediction_tokens": "Part of `output_tokens`: predicted tokens that did not appear, and are billed all the same.",
   "weir.common.v1.Usage.server_tool_uses": "Uses of tools that the provider ran and bills apart from tokens, by the vendor's name (`web_search`).",
-  "weir.common.v1.Usage.service_tier": "The tier that the attempt was served in, where it is not the standard one: `flex`, `priority`, `batch`. As the provider says; where it says none, the one that was asked for by name, if the price knows it: such counts are no better than estimated. It decides on the rates.",
+  "weir.common.v1.Usage.service_tier": "The tier that the attempt was served in, where it is not the standard one: `flex`, `priority`, `batch`. As the provider says; where it says none, the one that was asked for by name, if the price knows it. It decides on the rates.",
   "weir.common.v1.UsageSource": "Where the counts of a settled attempt come from.",
   "weir.common.v1.UsageSource.USAGE_SOURCE_COUNTED": "Weir counted what passed through it, because the stream ended before the provider reported.",
   "weir.common.v1.UsageSource.USAGE_SOURCE_ESTIMATED": "Weir does not know; the counts are the last progress on record, else the most that was reserved, or what the provider reported where that contradicts itself (its total is not the sum, a part exceeds the whole). To be trued up against the provider's own report.",

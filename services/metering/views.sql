@@ -420,9 +420,9 @@ comment on view attempt_details is 'Everything that the ledger knows of each att
 comment on column attempt_details.day is 'UTC day in which the attempt began.';
 comment on column attempt_details.first_token_ms is 'From sending the request to the first content; null: none came.';
 comment on column attempt_details.service_tier is
-  'The tier that the provider served the attempt in, as it says, or, if usage_source is not reported, as it was asked; null: the standard one.';
+  'The tier that the provider served the attempt in, as it says, or, where it says none, as it was asked; null: the standard one.';
 comment on column attempts_as_adjusted.service_tier is
-  'The tier that the provider served the attempt in, as it says, or, if usage_source is not reported, as it was asked; null: the standard one.';
+  'The tier that the provider served the attempt in, as it says, or, where it says none, as it was asked; null: the standard one.';
 
 -- Columns mean the same wherever they stand; what a view has said of one itself stays.
 do $$

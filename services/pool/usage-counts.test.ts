@@ -91,7 +91,14 @@ test("a total that nobody reported is counted, whatever the other is worth", () 
 test.each<[string, string | undefined, true | undefined, string | undefined, string | undefined, UsageSource]>([
   ["the one that the provider names", "priority", undefined, "flex", "priority", UsageSource.REPORTED],
   ["the standard one, as the provider says", undefined, true, "flex", undefined, UsageSource.REPORTED],
-  ["the one that was asked for, in doubt", undefined, undefined, "flex", "flex", UsageSource.ESTIMATED],
+  [
+    "the one that was asked for, where the provider says none",
+    undefined,
+    undefined,
+    "flex",
+    "flex",
+    UsageSource.REPORTED,
+  ],
   ["the standard one, where none was asked for", undefined, undefined, undefined, undefined, UsageSource.REPORTED],
 ])("an attempt's tier is %s", (_, told, standardTier, asked, tier, source) => {
   const usage = inTier(totals(9, 5), told);

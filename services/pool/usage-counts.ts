@@ -34,16 +34,16 @@ export const unused: Metered = { usage: totals(0, 0), source: UsageSource.COUNTE
 
 /**
  * What a provider reported; a total that it left out is filled with what was counted, and the whole then is no better
- * than counted. Counts that contradict each other or the provider's own total are kept, and are no better than estimated;
- * nor are those of a provider that does not say in which tier it served what was asked for in another than the standard one.
- * @param askedTier that tier, if the price knows it
+ * than counted. Counts that contradict each other or the provider's own total are kept, and are no better than estimated.
+ * @param askedTier the tier that was asked for, if it is another than the standard one and the price knows it: it counts where the
+ *   provider does not say in which it served
  */
 export function fromReading(reading: UsageReading, counted: () => Usage, askedTier: string | undefined): Metered {
   const { sound, standardTier = false } = reading;
   const supposed = reading.usage.serviceTier !== undefined || standardTier ? undefined : askedTier;
   const usage = inTier(reading.usage, supposed);
   if (usage.inputTokens !== undefined && usage.outputTokens !== undefined) {
-    return { usage, source: sound && supposed === undefined ? UsageSource.REPORTED : UsageSource.ESTIMATED };
+    return { usage, source: sound ? UsageSource.REPORTED : UsageSource.ESTIMATED };
   }
   return { usage: { ...counted(), ...usage }, source: UsageSource.COUNTED };
 }

@@ -165,20 +165,18 @@ test.each<[string, string, object, string | null, bigint]>([
   });
 });
 
-test.each<[string, string, object, string | null, string, bigint]>([
-  ["asked for by name, is in doubt", "silence", { service_tier: "flex" }, "flex", "estimated", 10n * 2_000n + 4_000n],
-  [
-    "that the price does not know, is the standard one",
-    "silence",
-    { service_tier: "priority" },
-    null,
-    "reported",
-    48_000n,
-  ],
-  ["left to the provider, is the standard one", "silence", { service_tier: "auto" }, null, "reported", 48_000n],
-])("a tier of which the provider says nothing, %s", async (name, silence, more, tier, source, cost) => {
-  expect((await ask(`10 0 1, ${silence}`, { ...more, user: name })).status).toBe(200);
-  expect(await rowOf(name)).toMatchObject({ service_tier: tier, usage_source: source, cost_nano_usd: String(cost) });
+test.each<[string, object, string | null, bigint]>([
+  ["asked for by name, is that one", { service_tier: "flex" }, "flex", 10n * 2_000n + 4_000n],
+  ["that the price does not know, is the standard one", { service_tier: "priority" }, null, 48_000n],
+  ["left to the provider, is the standard one", { service_tier: "auto" }, null, 48_000n],
+])("a tier of which the provider says nothing, %s", async (name, more, tier, cost) => {
+  expect((await ask("10 0 1, silence", { ...more, user: name })).status).toBe(200);
+  // Its tokens are as reported as any: what a true-up may share out is not among them.
+  expect(await rowOf(name)).toMatchObject({
+    service_tier: tier,
+    usage_source: "reported",
+    cost_nano_usd: String(cost),
+  });
 });
 
 test("an attempt whose provider counted nothing is counted, and costs as in the tier that was asked for", async () => {

@@ -116,7 +116,7 @@ export type Usage = Message<"weir.common.v1.Usage"> & {
   /**
    * The tier that the attempt was served in, where it is not the standard one: `flex`, `priority`,
    * `batch`. As the provider says; where it says none, the one that was asked for by name, if the
-   * price knows it: such counts are no better than estimated. It decides on the rates.
+   * price knows it. It decides on the rates.
    *
    * @generated from field: optional string service_tier = 14;
    */
