@@ -28,10 +28,11 @@ const caller = createCaller({
 function setUp() {
   const clock = createManualClock(1_700_000_000_000);
   const told: RequestRecord[][] = [];
-  const state = { isAway: false, dropped: 0 };
+  const state = { isAway: false, refuses: false, dropped: 0 };
   const hosted = hostService(RequestService, {
     recordRequests({ records }) {
       if (state.isAway) throw new WeirError(ErrorReason.STORE_UNAVAILABLE);
+      if (state.refuses) throw new WeirError(ErrorReason.INVALID_REQUEST);
       told.push(records);
       return {};
     },
@@ -109,6 +110,18 @@ test("while metering is away so many are kept, in their order, and later ones ar
   expect(told.flat().map(({ requestId }) => requestId)).toEqual(
     Array.from({ length: 20_000 }, (_, index) => `req_${index}`),
   );
+});
+
+test("what metering refuses is counted, and does not hold up what comes after", async () => {
+  const { told, state, tell, pass } = setUp();
+  state.refuses = true;
+  tell("req_1");
+  await pass();
+  expect(state.dropped).toBe(1);
+  state.refuses = false;
+  tell("req_2");
+  await pass();
+  expect(told.flat().map(({ requestId }) => requestId)).toEqual(["req_2"]);
 });
 
 test("the end waits for what is left", async () => {

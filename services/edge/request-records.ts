@@ -1,9 +1,10 @@
 import type { Meter } from "@opentelemetry/api";
+import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import type { RequestRecord, RequestService } from "@weir/gen/weir/metering/v1/request_service_pb";
 import type { Client } from "@weir/kit/call";
 import type { Clock } from "@weir/kit/clock";
 import type { Log } from "@weir/kit/log";
-import { reasonWord } from "@weir/kit/weir-error";
+import { reasonWord, WeirError } from "@weir/kit/weir-error";
 import type { Outcome } from "./report.ts";
 
 /**
@@ -33,7 +34,7 @@ const callTimeoutMs = 5_000;
 
 export function createRequestRecords({ requests, clock, meter, log }: RequestRecordsDeps): RequestRecords {
   const dropped = meter.createCounter("edge_request_records_dropped", {
-    description: "Requests that analysts will not find, since metering took no records for long.",
+    description: "Requests that analysts will not find, since metering took no records for long, or refused them.",
   });
   const waiting: RequestRecord[] = [];
   let sending: Promise<void> | undefined;
@@ -62,7 +63,12 @@ export function createRequestRecords({ requests, clock, meter, log }: RequestRec
     try {
       while (waiting.length > 0) {
         const records = waiting.slice(0, batchMax);
-        await requests.recordRequests({ records }, { timeoutMs: callTimeoutMs });
+        await requests.recordRequests({ records }, { timeoutMs: callTimeoutMs }).catch((error: unknown) => {
+          // Asked again, metering would say the same, and nothing behind them would ever be told.
+          if (!(error instanceof WeirError) || error.reason !== ErrorReason.INVALID_REQUEST) throw error;
+          dropped.add(records.length);
+          log.error({ error, count: records.length }, "metering refuses records of requests");
+        });
         waiting.splice(0, records.length);
       }
       isAway = false;

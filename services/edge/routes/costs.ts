@@ -132,7 +132,7 @@ async function writeCsv(exchange: Exchange, name: string, reply: ReplyStream<Mes
     if (exchange.isSilent) exchange.begin(200, csvHeaders(name), false);
     if (exchange.write((message as ExportUsageResponse).csv)) continue;
     await exchange.writable();
-    exchange.clearAlarm();
+    if (!exchange.isOver) exchange.clearAlarm();
   }
   if (exchange.isOver) return;
   exchange.onGone = undefined;

@@ -192,6 +192,8 @@ export class Relay {
 
   /** The client keeps up again. */
   private rest(): void {
+    // Whoever broke it off has set an alarm of its own.
+    if (this.exchange.isOver) return;
     if (this.mode === "events") this.beat();
     else this.exchange.clearAlarm();
   }

@@ -83,7 +83,7 @@ export async function sendStream(
       begin();
       if (!exchange.write(form.frame(write(message)))) {
         await exchange.writable();
-        exchange.clearAlarm();
+        if (!exchange.isOver) exchange.clearAlarm();
       }
       expectMore();
     }
