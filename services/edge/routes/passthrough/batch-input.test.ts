@@ -100,6 +100,16 @@ test.each<[string, string | Buffer, string]>([
     `${good}\n${'{"a":'.repeat(200)}1${"}".repeat(200)}`,
     "is not one JSON object in UTF-8",
   ],
+  [
+    "a request that goes on with a response at the provider",
+    `${good}\n${request({ model: "m", previous_response_id: "resp_1" })}`,
+    "has `body.previous_response_id`: send what came before in the request itself",
+  ],
+  [
+    "a request in a conversation at the provider",
+    `${good}\n${request({ model: "m", previous_response_id: null, conversation: { id: "conv_1" } })}`,
+    "has `body.conversation`: send what came before in the request itself",
+  ],
   ["no body", `${good}\n{"custom_id":"a"}`, "has no `body` that is an object"],
   ["a body that is text", `${good}\n{"body":"x"}`, "has no `body` that is an object"],
   ["two bodies", `${good}\n{"body":{"model":"m"},"b\\u006fdy":{"model":"other"}}`, "has `body` more than once"],

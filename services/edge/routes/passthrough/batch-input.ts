@@ -28,7 +28,9 @@ const depthMax = 128;
 const newline = 0x0a;
 const carriageReturn = 0x0d;
 const lineMembers: ReadonlySet<string> = new Set(["custom_id", "method", "url", "body"]);
-const bodyMembers: ReadonlySet<string> = new Set(["model"]);
+/** By which a request of Responses goes on with what its provider keeps. */
+const keptNames = ["previous_response_id", "conversation"] as const;
+const bodyMembers: ReadonlySet<string> = new Set(["model", ...keptNames]);
 
 /**
  * Reads the input file of a batch as it comes, line by line, and holds no more of it than one line, of 10 MiB at most. After the
@@ -136,6 +138,9 @@ export class BatchInputReader {
     if (typeof model !== "string" || model === "" || model.length > modelCharsMax) {
       return "names no model: `body.model` must be the name of one";
     }
+    // What a provider keeps under an id is on nobody's record.
+    const kept = keptNames.find((name) => (body[name] ?? null) !== null);
+    if (kept !== undefined) return `has \`body.${kept}\`: send what came before in the request itself`;
     if (!this.models.has(model)) this.models.set(model, this.line);
     if (this.models.size > modelsMax) return `names one model more than the ${modelsMax} that one batch may use`;
     return mayNameFiles(line) ? this.takeFiles(text, json) : undefined;
