@@ -234,7 +234,13 @@ async function readMultipart(
   const upload =
     operation.kind === "file"
       ? new BatchUpload(
-          { take: (bytes) => memory.take(exchange, bytes), give: (bytes) => memory.give(exchange, bytes) },
+          {
+            // What is taken for an exchange that is over is given back by nobody, and what it held has been.
+            take: (bytes) => !exchange.isClosed && memory.take(exchange, bytes),
+            give: (bytes) => {
+              if (!exchange.isClosed) memory.give(exchange, bytes);
+            },
+          },
           async (ids) => collectionsAmong(await findOwn(resources, ids, caller, metadataFor(undefined))),
         )
       : undefined;
