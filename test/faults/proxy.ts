@@ -25,11 +25,11 @@ interface Pair {
 /**
  * Listens on a free port of the loopback address and passes everything on to another.
  * @param target that port; a function is asked at every connection, which is reset when there is none
- * @param onData sees bytes before they are passed on; false: they are not
+ * @param onData sees bytes before they are passed on, and an object that stands for their connection; false: they are not
  */
 export async function createProxy(
   target: number | (() => number | undefined),
-  onData: (direction: Direction, data: Buffer) => boolean = () => true,
+  onData: (direction: Direction, data: Buffer, connection: object) => boolean = () => true,
 ): Promise<Proxy> {
   const pairs = new Set<Pair>();
   const stopped = new Set<Direction>();
@@ -54,7 +54,7 @@ export async function createProxy(
       [far, near, "down"],
     ] as const) {
       from.on("data", (data: Buffer) => {
-        if (!pair.isLost && onData(direction, data)) to.write(data);
+        if (!pair.isLost && onData(direction, data, pair)) to.write(data);
       });
       from.on("end", () => {
         if (!pair.isLost) to.end();
