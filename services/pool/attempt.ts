@@ -32,7 +32,7 @@ import { joinHeaders } from "./join-headers.ts";
 import { Outbox } from "./outbox.ts";
 import type { ProviderSettings } from "./provider-set.ts";
 import type { UpstreamCall } from "./upstream.ts";
-import { fromReading, inTier, type Metered, totals, unused } from "./usage-counts.ts";
+import { type AskedTier, fromReading, inDearerTier, type Metered, totals, unused } from "./usage-counts.ts";
 
 /** One call to one target, ready to leave. */
 export interface AttemptPlan {
@@ -48,7 +48,9 @@ export interface AttemptPlan {
   readonly stream: boolean;
   /** What the input is estimated from. */
   readonly requestBody: Uint8Array;
-  /** The most that it may use, in the service tier that it asks for by name, if the price knows it. */
+  /** Undefined: the standard tier, one that the provider chooses, or one that the price does not know. */
+  readonly askedTier: AskedTier | undefined;
+  /** The most that it may use, in the dearer of the tier that it asks for and the standard one. */
   readonly reserved: Usage;
   /** What budgets set aside; undefined: no budget is about the attempt. */
   readonly hold: CallHold | undefined;
@@ -412,10 +414,10 @@ export class Attempt implements ExchangeSink {
   private metered(): Metered {
     if (this.sentMs === undefined) return unused;
     const reading = this.reading();
-    const { reserved } = this.plan;
-    if (reading !== undefined) return fromReading(reading, () => this.counted(), reserved.serviceTier);
+    const { askedTier, reserved } = this.plan;
+    if (reading !== undefined) return fromReading(reading, () => this.counted(), askedTier);
     if (this.unserved) return unused;
-    const counted = () => inTier(this.counted(), reserved.serviceTier);
+    const counted = () => inDearerTier(this.counted(), askedTier);
     if (!this.isUnknown()) return { usage: counted(), source: UsageSource.COUNTED };
     // Work that stopped when we hung up, before its first byte: nobody knows how far it had come.
     const stopped = this.mode === "none" && this.hungUp && this.plan.provider.stopsOnDisconnect;

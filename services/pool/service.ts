@@ -17,7 +17,7 @@ import type { CounterStore } from "@weir/kit/limits/limiter";
 import type { Log } from "@weir/kit/log";
 import { endSpan, joinTrace } from "@weir/kit/telemetry/trace-context";
 import { CallCancelled, WeirError } from "@weir/kit/weir-error";
-import type { PriceList } from "@weir/price/price";
+import type { Price, PriceList } from "@weir/price/price";
 import { answerStream } from "./answer-stream.ts";
 import { logFailure, toIntent, toUsageEvent } from "./attempt-record.ts";
 import { Attempt, closing, type AttemptEnd, type AttemptPlan } from "./attempt.ts";
@@ -38,8 +38,8 @@ import { createKeys, type KeyUse } from "./providers/key-use.ts";
 import { createProviderLimits, endTaking } from "./provider-limits.ts";
 import { createRecentIds } from "./recent-ids.ts";
 import { countTokens } from "./token-count.ts";
-import { prepareCall } from "./upstream.ts";
-import { inTier, reserve } from "./usage-counts.ts";
+import { prepareCall, type UpstreamCall } from "./upstream.ts";
+import { type AskedTier, inDearerTier, reserve } from "./usage-counts.ts";
 
 export interface PoolOptions {
   /** The configuration in force; asked at every attempt. */
@@ -180,12 +180,8 @@ export function createPool(options: PoolOptions): Pool {
     const outputTokensMax =
       wire === undefined ? times(generate.maxOutputTokens, generate.choiceCount) : wire.maxOutputTokens;
     const choiceCount = (wire === undefined ? generate.choiceCount : wire.choiceCount) ?? 1;
-    const { serviceTier } = call;
-    const decides = serviceTier !== undefined && price?.tiers?.some((tier) => tier.serviceTier === serviceTier);
-    const reserved = inTier(
-      reserve(requestBody.length, outputTokensMax, choiceCount),
-      decides ? serviceTier : undefined,
-    );
+    const askedTier = askedTierOf(call, price);
+    const reserved = inDearerTier(reserve(requestBody.length, outputTokensMax, choiceCount), askedTier);
     if (!recentIds.add(request.attemptId)) {
       throw new WeirError(ErrorReason.ALREADY_EXISTS, { text: "An attempt of this id was made before." });
     }
@@ -224,6 +220,7 @@ export function createPool(options: PoolOptions): Pool {
       call,
       stream: call.stream,
       requestBody,
+      askedTier,
       reserved,
       hold,
       taking,
@@ -367,6 +364,11 @@ export function createPool(options: PoolOptions): Pool {
       measures.close();
     },
   };
+}
+
+function askedTierOf({ serviceTier: name }: UpstreamCall, price: Price | undefined): AskedTier | undefined {
+  if (name === undefined || price === undefined) return undefined;
+  return price.tiers?.some(({ serviceTier }) => serviceTier === name) ? { name, price } : undefined;
 }
 
 interface Request {

@@ -6,8 +6,9 @@ import type { JsonObject } from "@weir/dialect/json";
 import { openaiChat } from "@weir/dialect/openai-chat/codec";
 import { openaiResponses } from "@weir/dialect/openai-responses/codec";
 import { UsageSource } from "@weir/gen/weir/common/v1/usage_pb";
+import type { Price } from "@weir/price/price";
 import { expect, test } from "vitest";
-import { fromReading, inTier, totals } from "./usage-counts.ts";
+import { type AskedTier, fromReading, inDearerTier, totals } from "./usage-counts.ts";
 
 const chat = (usage: JsonObject) => ({
   choices: [{ index: 0, message: { role: "assistant", content: "hi" }, finish_reason: "stop" }],
@@ -88,21 +89,56 @@ test("a total that nobody reported is counted, whatever the other is worth", () 
   });
 });
 
-test.each<[string, string | undefined, true | undefined, string | undefined, string | undefined, UsageSource]>([
-  ["the one that the provider names", "priority", undefined, "flex", "priority", UsageSource.REPORTED],
-  ["the standard one, as the provider says", undefined, true, "flex", undefined, UsageSource.REPORTED],
-  [
-    "the one that was asked for, where the provider says none",
-    undefined,
-    undefined,
-    "flex",
-    "flex",
-    UsageSource.REPORTED,
+const noTokens = { input: 0n, cachedInput: 0n, cacheWrite: 0n, output: 0n };
+const oneUsd = {
+  input: 1_000_000_000n,
+  cachedInput: 1_000_000_000n,
+  cacheWrite: 1_000_000_000n,
+  output: 1_000_000_000n,
+};
+
+/** Rates of three tiers beside one USD a million: `mixed` is cheaper in, and dearer out. */
+const tiered: Price = {
+  id: "acme/m@always",
+  provider: "acme",
+  model: "m",
+  effectiveTime: undefined,
+  nanoUsdPerMillion: oneUsd,
+  tiers: [
+    { serviceTier: "flex", inputTokensAbove: 0, nanoUsdPerMillion: { ...oneUsd, input: 500_000_000n } },
+    { serviceTier: "priority", inputTokensAbove: 0, nanoUsdPerMillion: { ...oneUsd, output: 2_000_000_000n } },
+    { serviceTier: "mixed", inputTokensAbove: 0, nanoUsdPerMillion: { ...noTokens, output: 3_000_000_000n } },
   ],
-  ["the standard one, where none was asked for", undefined, undefined, undefined, undefined, UsageSource.REPORTED],
-])("an attempt's tier is %s", (_, told, standardTier, asked, tier, source) => {
-  const usage = inTier(totals(9, 5), told);
+  source: "test",
+};
+
+const asked = (name: string | undefined): AskedTier | undefined =>
+  name === undefined ? undefined : { name, price: tiered };
+
+test.each<[string, string | undefined, true | undefined, string | undefined, string | undefined]>([
+  ["the one that the provider names", "priority", undefined, "flex", "priority"],
+  ["the one that the provider names, though it is cheaper", "flex", undefined, "priority", "flex"],
+  ["the standard one, as the provider says", undefined, true, "priority", undefined],
+  [
+    "the one that was asked for, where the provider says none and it is dearer",
+    undefined,
+    undefined,
+    "priority",
+    "priority",
+  ],
+  ["the standard one, where the provider says none and that is dearer", undefined, undefined, "flex", undefined],
+  ["the standard one, where none was asked for", undefined, undefined, undefined, undefined],
+])("an attempt's tier is %s", (_, told, standardTier, name, tier) => {
+  const usage = told === undefined ? totals(9, 5) : { ...totals(9, 5), serviceTier: told };
   const reading = standardTier === undefined ? { usage, sound: true } : { usage, sound: true, standardTier };
-  const metered = fromReading(reading, () => totals(1, 2), asked);
-  expect([metered.usage, metered.source]).toEqual([inTier(totals(9, 5), tier), source]);
+  const metered = fromReading(reading, () => totals(1, 2), asked(name));
+  expect([metered.usage.serviceTier, metered.source]).toEqual([tier, UsageSource.REPORTED]);
+});
+
+test("which of two tiers is dearer is told by what all the tokens cost, counted ones too", () => {
+  expect(inDearerTier(totals(90_000, 10_000), asked("mixed")).serviceTier).toBeUndefined();
+  expect(inDearerTier(totals(10_000, 90_000), asked("mixed")).serviceTier).toBe("mixed");
+  const { outputTokens: _, ...usage } = totals(10_000, 0);
+  const metered = fromReading({ usage, sound: true }, () => totals(1, 90_000), asked("mixed"));
+  expect(metered).toMatchObject({ usage: { outputTokens: 90_000, serviceTier: "mixed" }, source: UsageSource.COUNTED });
 });

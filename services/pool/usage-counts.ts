@@ -1,5 +1,6 @@
 import type { UsageReading } from "@weir/dialect/codec";
 import { type Usage, UsageSource } from "@weir/gen/weir/common/v1/usage_pb";
+import { costNanoUsd, type Price } from "@weir/price/price";
 
 /** Counts, and where they come from. */
 export interface Metered {
@@ -16,9 +17,23 @@ export function totals(inputTokens: number, outputTokens: number): Usage {
   return { $typeName: "weir.common.v1.Usage", serverToolUses: {}, inputTokens, outputTokens };
 }
 
-/** The same counts in a tier; undefined: the standard one. */
-export function inTier(usage: Usage, serviceTier: string | undefined): Usage {
-  return serviceTier === undefined ? usage : { ...usage, serviceTier };
+/** The service tier that a provider was asked for by name, where the price knows it. */
+export interface AskedTier {
+  readonly name: string;
+  /** In force when the attempt began. */
+  readonly price: Price;
+}
+
+/**
+ * Counts of an attempt whose provider does not say in which tier it served: in the tier that was asked for, or in the standard one if
+ * they cost more there. A provider that does not know a tier leaves it out of its answer, and serves in the standard one.
+ * @param usage without a tier
+ * @param asked undefined: the standard tier
+ */
+export function inDearerTier(usage: Usage, asked: AskedTier | undefined): Usage {
+  if (asked === undefined) return usage;
+  const served = { ...usage, serviceTier: asked.name };
+  return costNanoUsd(served, asked.price) < costNanoUsd(usage, asked.price) ? usage : served;
 }
 
 /**
@@ -35,15 +50,12 @@ export const unused: Metered = { usage: totals(0, 0), source: UsageSource.COUNTE
 /**
  * What a provider reported; a total that it left out is filled with what was counted, and the whole then is no better
  * than counted. Counts that contradict each other or the provider's own total are kept, and are no better than estimated.
- * @param askedTier the tier that was asked for, if it is another than the standard one and the price knows it: it counts where the
- *   provider does not say in which it served
  */
-export function fromReading(reading: UsageReading, counted: () => Usage, askedTier: string | undefined): Metered {
-  const { sound, standardTier = false } = reading;
-  const supposed = reading.usage.serviceTier !== undefined || standardTier ? undefined : askedTier;
-  const usage = inTier(reading.usage, supposed);
+export function fromReading(reading: UsageReading, counted: () => Usage, askedTier: AskedTier | undefined): Metered {
+  const { usage, sound, standardTier = false } = reading;
+  const supposed = usage.serviceTier !== undefined || standardTier ? undefined : askedTier;
   if (usage.inputTokens !== undefined && usage.outputTokens !== undefined) {
-    return { usage, source: sound ? UsageSource.REPORTED : UsageSource.ESTIMATED };
+    return { usage: inDearerTier(usage, supposed), source: sound ? UsageSource.REPORTED : UsageSource.ESTIMATED };
   }
-  return { usage: { ...counted(), ...usage }, source: UsageSource.COUNTED };
+  return { usage: inDearerTier({ ...counted(), ...usage }, supposed), source: UsageSource.COUNTED };
 }

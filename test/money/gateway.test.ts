@@ -89,6 +89,12 @@ beforeAll(async () => {
             cached_input_usd_per_million: "0.5",
             output_usd_per_million: "4",
           },
+          {
+            service_tier: "priority",
+            input_usd_per_million: "7",
+            cached_input_usd_per_million: "2",
+            output_usd_per_million: "14",
+          },
         ],
       },
     ],
@@ -166,8 +172,8 @@ test.each<[string, string, object, string | null, bigint]>([
 });
 
 test.each<[string, object, string | null, bigint]>([
-  ["asked for by name, is that one", { service_tier: "flex" }, "flex", 10n * 2_000n + 4_000n],
-  ["that the price does not know, is the standard one", { service_tier: "priority" }, null, 48_000n],
+  ["asked for by name and dearer, is that one", { service_tier: "priority" }, "priority", 10n * 7_000n + 14_000n],
+  ["asked for by name and cheaper, is the standard one", { service_tier: "flex" }, null, 48_000n],
   ["left to the provider, is the standard one", { service_tier: "auto" }, null, 48_000n],
 ])("a tier of which the provider says nothing, %s", async (name, more, tier, cost) => {
   expect((await ask("10 0 1, silence", { ...more, user: name })).status).toBe(200);
@@ -179,9 +185,14 @@ test.each<[string, object, string | null, bigint]>([
   });
 });
 
-test("an attempt whose provider counted nothing is counted, and costs as in the tier that was asked for", async () => {
-  expect((await ask("10 0 1, nothing", { service_tier: "flex", user: "counted" })).status).toBe(200);
-  expect(await rowOf("counted")).toMatchObject({ service_tier: "flex", usage_source: "counted" });
+test("an attempt whose provider counted nothing is counted, and costs as in the dearer tier", async () => {
+  for (const [tier, kept] of [
+    ["flex", null],
+    ["priority", "priority"],
+  ] as const) {
+    expect((await ask("10 0 1, nothing", { service_tier: tier, user: `counted ${tier}` })).status).toBe(200);
+    expect(await rowOf(`counted ${tier}`)).toMatchObject({ service_tier: kept, usage_source: "counted" });
+  }
 });
 
 test("whoever changes the ledger through the edge stands in the audit log by its key", async () => {

@@ -48,6 +48,7 @@ function planOf(input: string): AttemptPlan {
     call,
     stream: false,
     requestBody: request.wire.body,
+    askedTier: undefined,
     reserved: totals(10, 0),
     timeouts: { connectMs: 1_000, firstTokenMs: 1_000, idleMs: 1_000, totalMs: 10_000 },
     startTimeMs: 0,
