@@ -1,5 +1,6 @@
 import { create, toBinary } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
+import { AuditService } from "@weir/gen/weir/account/v1/audit_service_pb";
 import { Role } from "@weir/gen/weir/common/v1/access_pb";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import { type Principal, PrincipalSchema } from "@weir/gen/weir/common/v1/principal_pb";
@@ -57,12 +58,15 @@ const batchOf = (journalId: string, ...events: UsageEvent[]) =>
 
 let seen = 0;
 
-/** What was written down since the last look. @param actor who did it, each time */
-async function deeds(actor: object = { actor_kind: "operator", actor_key: "operator" }) {
+/** What was written down since the last look. @param actor who did it, each time. @param tenantId whom it is about */
+async function deeds(
+  actor: object = { actor_kind: "operator", actor_key: "operator" },
+  tenantId: string | null = null,
+) {
   const rows = await db.query("select * from audit_records order by time, audit_record_id");
   const since = rows.slice(seen);
   seen = rows.length;
-  for (const row of since) expect(row).toMatchObject({ ...actor, tenant_id: null });
+  for (const row of since) expect(row).toMatchObject({ ...actor, tenant_id: tenantId });
   return since.map(({ action, resource, changes }) => [
     action,
     resource,
@@ -110,6 +114,33 @@ test("pricing anew is written down when it is applied and changes something, wit
   expect(deed?.[2]).toMatchObject({ cost_nano_usd: [`"${3 * 2_250_000}"`, `"${3 * 4_050_000}"`] });
   await ledger.rerate({ asOf, apply: true });
   expect(await deeds()).toEqual([]);
+});
+
+test("pricing one tenant's attempts anew stands in its own log, and says nothing of others", async () => {
+  const principals = [{ tenant: "acme" }, { tenant: "acme" }, { tenant: "zeta" }];
+  const events = principals.map((principal, index) => testEvent(10 + index, { principal }));
+  await metering.recorder.record([batchOf("44444444-4444-4444-8444-444444444444", ...events)]);
+  const { ledger } = clients();
+  const asked = { asOf: timestampFromMs(Date.now()), apply: true };
+  await ledger.rerate({ ...asked, tenant: "acme" });
+  const own = await deeds(undefined, "acme");
+  expect(own).toMatchObject([
+    [
+      "ledger.rerate",
+      "ledger",
+      { attempts: ["", "2"], tenant: ["", '"acme"'], cost_nano_usd: [`"4500000"`, `"8100000"`] },
+    ],
+  ]);
+  const audit = bearing(
+    createClient(AuditService, createLocalDoor([hostService(AuditService, metering.audit)])),
+    metadataOf(create(PrincipalSchema, { tenant: "acme", key: "bcdefgh234567abc", role: Role.ADMIN })),
+  );
+  const seenByAcme = await audit.listAuditRecords({});
+  expect(seenByAcme.auditRecords.map(({ action, tenant }) => [action, tenant])).toEqual([
+    ["ledger.rerate", "tenants/acme"],
+  ]);
+  await ledger.rerate(asked);
+  expect(await deeds()).toMatchObject([["ledger.rerate", "ledger", { attempts: ["", "1"] }]]);
 });
 
 test("a true-up is written down when it changes something, under the name of the key that asked for it", async () => {

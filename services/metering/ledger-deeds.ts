@@ -6,7 +6,11 @@ import { type Confinement, operator } from "./confinement.ts";
 // What is done to the ledger beside recording usage. Where nobody calls, it is done by whoever runs the gateway, by its
 // configuration. Each of these is called in the transaction that does it, and writes nothing when nothing was done.
 
-/** Attempts that were priced anew or trued up: `ledger.rerate`, `ledger.true_up`. @param by who asked for it */
+/**
+ * Attempts that were priced anew or trued up: `ledger.rerate`, `ledger.true_up`. A run that asked for one tenant's is that
+ * tenant's to see; another is about no tenant in particular, since its sums are.
+ * @param by who asked for it
+ */
 export async function recordAdjusted(
   client: ClientBase,
   by: Confinement,
@@ -26,7 +30,10 @@ export async function recordAdjusted(
     cost_nano_usd: sum(({ priced }) => priced.costNanoUsd),
     charge_nano_usd: sum(({ priced }) => priced.chargeNanoUsd),
   };
-  await record(client, by, `ledger.${reason}`, "ledger", before, after);
+  const { tenant } = question;
+  const tenantId = typeof tenant === "string" && tenant !== "" ? tenant : null;
+  const changes = changesBetween(before, after);
+  await recordDeed(client, by, { action: `ledger.${reason}`, tenantId, resource: "ledger", changes });
 }
 
 /** A list of prices that is in force from now on: `prices.apply`. @param before ids; undefined: it is the first list */
