@@ -144,7 +144,7 @@ export function createAccounts(dependencies: AccountsDependencies): ServiceImpl<
         ["keys", ...Object.values(filter)],
         (after, countMax) => keys.list(by, filter, after, countMax),
         (row) => row.place,
-        2,
+        ["time", "text"],
       );
       return { keys: rows.map(toProtoKey), nextPageToken };
     },

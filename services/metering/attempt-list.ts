@@ -4,8 +4,12 @@ import { type Attempt, AttemptSchema } from "@weir/gen/weir/metering/v1/usage_se
 import { sql } from "./drizzle.ts";
 import { attemptsAsAdjusted } from "./attempts-as-adjusted.ts";
 import type { Rows } from "./database.ts";
+import type { PlaceValue } from "./page-token.ts";
 import { attempts } from "./schema.ts";
 import { attemptsIn, type UsageFilter, type UsageRange } from "./usage-question.ts";
+
+/** What attempts are ordered by: their start and their id. */
+export const shapeOfAttemptPlace: readonly PlaceValue[] = ["time", "uuid"];
 
 /** An attempt, and what it is ordered by. */
 export interface ListedAttempt {

@@ -37,7 +37,7 @@ export function createAudit({
       const { actor, action, resource, outcome } = request;
       const tenantId = request.tenant.replace(/^tenants\//, "");
       const question = ["audit", tenantId, actor, action, resource, outcome];
-      const range = readRange(request, question, 2, clock.now() + clockSkewMs);
+      const range = readRange(request, question, ["time", "uuid"], clock.now() + clockSkewMs);
       const countMax = Math.min(request.pageSize || pageSizeDefault, pageSizeMax);
       const isRefused = outcome === AuditOutcome.UNSPECIFIED ? undefined : outcome === AuditOutcome.REFUSED;
       const found = await store.list(by, { ...range, tenantId, actor, action, resource, isRefused }, countMax);

@@ -3,6 +3,7 @@ import type { SQL } from "drizzle-orm";
 import { sql } from "./drizzle.ts";
 import { attemptsAsAdjusted } from "./attempts-as-adjusted.ts";
 import type { Rows } from "./database.ts";
+import type { PlaceValue } from "./page-token.ts";
 import { attempts } from "./schema.ts";
 import { attemptsIn, tagNameOf, type UsageFilter, type UsageRange } from "./usage-question.ts";
 
@@ -62,10 +63,10 @@ const dimensionValues = {
   tag: [CostDimension.TAG, sql`tagged.name || '=' || tagged.value`],
 } as const satisfies Record<string, readonly [CostDimension, SQL]>;
 
-/** How many values a row of `readCosts` is ordered by. */
-export const placeOfCostLength = 9;
+/** What a row of `readCosts` is ordered by. */
+export const shapeOfCostPlace: readonly PlaceValue[] = ["text", "number", ...Array<"text">(7).fill("text")];
 
-/** What it is ordered by. */
+/** Where it stands among others. */
 export function placeOfCost(row: CostSum): readonly string[] {
   const { day, costNanoUsd, tenant, key, alias, provider, model, user, tag } = row;
   return [day, String(costNanoUsd), tenant, key, alias, provider, model, user, tag];

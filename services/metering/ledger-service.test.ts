@@ -205,6 +205,33 @@ describe.each(["embedded", "postgres"] as const)("%s", (engine) => {
     });
   });
 
+  test("a page token that begins outside of the range, or nowhere, is refused, so that nothing else is adjusted", async () => {
+    await record(ledger, testEvent(1));
+    const asked = {
+      asOf: timestampFromMs(Date.now()),
+      startTime: timestampFromMs(day + 12 * 3_600_000),
+      endTime: timestampFromMs(day + 36 * 3_600_000),
+      apply: true,
+    };
+    const { nextPageToken } = await ledger.client.rerate(asked);
+    const [digest, timeMs, ...others] = JSON.parse(Buffer.from(nextPageToken, "base64url").toString()) as unknown[];
+    const answer = (...values: unknown[]) =>
+      ledger.client.rerate({
+        ...asked,
+        pageToken: Buffer.from(JSON.stringify([digest, ...values])).toString("base64url"),
+      });
+    expect(await answer(timeMs, ...others)).toMatchObject({ nextPageToken: "" });
+    const [endTimeMs] = others;
+    for (const place of [
+      [day, ...others],
+      [endTimeMs, ...others],
+      [timeMs, endTimeMs, "1", "3600000"],
+      [timeMs, endTimeMs, "", "soon"],
+    ]) {
+      await expect(answer(...place)).rejects.toMatchObject({ metadata: { param: "page_token" } });
+    }
+  });
+
   test("a month that is retired leaves what its adjustments brought it to", async () => {
     await keepMonths(ledger.db.database, day, undefined);
     const lost = testEvent(2, {

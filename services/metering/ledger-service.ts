@@ -6,7 +6,8 @@ import type { LedgerService, RerateChangeSchema, RerateRequest } from "@weir/gen
 import { WeirError } from "@weir/kit/weir-error";
 import { confinementOf } from "./confinement.ts";
 import type { Database } from "./database.ts";
-import { readPageToken, writePageToken } from "./page-token.ts";
+import { isUuid } from "./ledger.ts";
+import { noSuchPage, readPageToken, writePageToken } from "./page-token.ts";
 import { type PriceBookAsOf, readPriceBook } from "./price-lists.ts";
 import { firstRerateOf, type ReratePage, type ReratePlace, reratePage, type RerateQuestion } from "./rerate-pages.ts";
 import { trueUp } from "./true-up.ts";
@@ -58,8 +59,11 @@ function questionOf({ asOf, startTime, endTime, tenant, provider, model }: Rerat
 
 function placeOf({ pageToken }: RerateRequest, asked: RerateQuestion): ReratePlace {
   if (pageToken === "") return firstRerateOf(asked);
-  const { startTimeMs: timeMs, after } = readPageToken(pageToken, ["rerate", asked], 2);
+  const { startTimeMs: timeMs, after } = readPageToken(pageToken, ["rerate", asked], ["text", "number"]);
   const [attemptId = "", span = ""] = after;
+  // A place outside of the range would price attempts anew that were not asked for.
+  const isWithin = timeMs >= asked.startTimeMs && timeMs < asked.endTimeMs;
+  if (!isWithin || !(attemptId === "" || isUuid(attemptId))) throw noSuchPage();
   return { timeMs, attemptId, spanMs: Number(span) };
 }
 

@@ -1,4 +1,4 @@
-import { readPageToken, writePageToken } from "./page-token.ts";
+import { type PlaceValue, readPageToken, writePageToken } from "./page-token.ts";
 
 /** A page of a list that has no range of time. */
 export interface ListPage<T> {
@@ -20,6 +20,7 @@ const pageSizeMax = 1_000;
  * @param question what the token must agree with
  * @param read up to `countMax` rows behind the one whose place is `after`; empty: from the first
  * @param placeOf by what a row is ordered
+ * @param shape of a place
  * @throws WeirError INVALID_REQUEST for a token of another question
  */
 export async function readPage<T>(
@@ -27,10 +28,10 @@ export async function readPage<T>(
   question: readonly string[],
   read: (after: readonly string[], countMax: number) => Promise<readonly T[]>,
   placeOf: (row: T) => readonly [string, ...string[]],
-  placeLength = 1,
+  shape: readonly PlaceValue[] = ["text"],
 ): Promise<ListPage<T>> {
   const countMax = Math.min(pageSize || pageSizeMax, pageSizeMax);
-  const after = pageToken === "" ? [] : readPageToken(pageToken, question, placeLength).after;
+  const after = pageToken === "" ? [] : readPageToken(pageToken, question, shape).after;
   const rows = await read(after, countMax + 1);
   const last = rows[countMax - 1];
   const isLast = rows.length <= countMax || last === undefined;

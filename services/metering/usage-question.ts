@@ -3,7 +3,7 @@ import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import { WeirError } from "@weir/kit/weir-error";
 import type { SQL } from "drizzle-orm";
 import { and, gte, lt, sql } from "./drizzle.ts";
-import { type PagePlace, readPageToken } from "./page-token.ts";
+import { type PagePlace, type PlaceValue, readPageToken } from "./page-token.ts";
 import { attempts } from "./schema.ts";
 
 /** Which attempts are asked for; empty: any. */
@@ -37,12 +37,17 @@ interface RangeRequest {
 
 /**
  * @param question what a page token must agree with
- * @param lengthOfAfter how many values a row is ordered by
+ * @param shape what a row is ordered by
  * @throws WeirError INVALID_REQUEST for an empty or unthinkable range, or a token of another question
  */
-export function readRange(request: RangeRequest, question: unknown, lengthOfAfter: number, nowMs: number): UsageRange {
+export function readRange(
+  request: RangeRequest,
+  question: unknown,
+  shape: readonly PlaceValue[],
+  nowMs: number,
+): UsageRange {
   const place: PagePlace | undefined =
-    request.pageToken === "" ? undefined : readPageToken(request.pageToken, question, lengthOfAfter);
+    request.pageToken === "" ? undefined : readPageToken(request.pageToken, question, shape);
   const endTimeMs = place?.endTimeMs ?? (request.endTime ? timestampMs(request.endTime) : nowMs);
   const startTimeMs =
     place?.startTimeMs ?? (request.startTime ? timestampMs(request.startTime) : endTimeMs - defaultRangeMs);

@@ -13,9 +13,9 @@ import type { Clock } from "@weir/kit/clock";
 import { operatorKey } from "@weir/kit/operator";
 import { anyToken } from "@weir/kit/token-key";
 import { WeirError } from "@weir/kit/weir-error";
-import { readAttempts } from "./attempt-list.ts";
+import { readAttempts, shapeOfAttemptPlace } from "./attempt-list.ts";
 import type { ConflictList } from "./conflict-list.ts";
-import { type CostSum, placeOfCost, placeOfCostLength, readCosts } from "./costs.ts";
+import { type CostSum, placeOfCost, readCosts, shapeOfCostPlace } from "./costs.ts";
 import { type Confinement, confinementOf, principalOf, rowsFor } from "./confinement.ts";
 import type { Database } from "./database.ts";
 import { isUuid } from "./ledger.ts";
@@ -61,7 +61,7 @@ export function createUsageService({
     const dimensions = dimensionsOf(request);
     const filter = confined(filterOf(request), by);
     const question = ["costs", filter, dimensions];
-    const range = readRange(request, question, placeOfCostLength, clock.now());
+    const range = readRange(request, question, shapeOfCostPlace, clock.now());
     const rowCountMax = Math.min(request.rowCountMax || 1_000, costsMax);
     const rows = await answer(() => readCosts(rowsFor(database, by), { range, filter, dimensions, rowCountMax }));
     const last = rows[rowCountMax - 1];
@@ -75,7 +75,7 @@ export function createUsageService({
   async function attemptPage(request: ListAttemptsRequest, countMax: number, by: Confinement): Promise<Page<Attempt>> {
     const filter = { ...confined(filterOf(request), by), requestId: request.requestId };
     const question = ["attempts", filter];
-    const range = readRange(request, question, 2, clock.now());
+    const range = readRange(request, question, shapeOfAttemptPlace, clock.now());
     const found = await answer(() => readAttempts(rowsFor(database, by), range, filter, countMax));
     const last = found[countMax - 1];
     return {
