@@ -26,18 +26,17 @@ test("a count in Anthropic's dialect needs no limit of output, and reserves noth
   expect(guess.headers.get("x-weir-warnings")).toBe("estimated");
 });
 
-test("a count of a response's input, of what stands in the request alone", async () => {
+test("a count of a response's input; a conversation that its provider keeps is refused, and a store that is away is said", async () => {
   const edge = await startEdge();
   const path = "/v1/responses/input_tokens";
   const answer = await send(edge.url, edge.key, path, { model: "small", input: "hi", tools: null });
   expect(await answer.json()).toEqual({ object: "response.input_tokens", input_tokens: 7 });
   const [asked] = edge.counted;
   expect(asked?.request?.wire).toMatchObject({ dialect: Dialect.OPENAI_RESPONSES, stream: false });
-  for (const param of ["previous_response_id", "conversation"]) {
-    const refused = await send(edge.url, edge.key, path, { model: "small", input: "hi", [param]: "x_1" });
-    expect(refused.status).toBe(400);
-    expect(await refused.json()).toMatchObject({ error: { param } });
-  }
+  const refused = await send(edge.url, edge.key, path, { model: "small", input: "hi", conversation: "conv_1" });
+  expect([refused.status, await refused.json()]).toMatchObject([400, { error: { param: "conversation" } }]);
+  const untold = await send(edge.url, edge.key, path, { model: "small", input: "hi", previous_response_id: "resp_1" });
+  expect(untold.status).toBe(503);
   expect(edge.counted).toHaveLength(1);
 });
 

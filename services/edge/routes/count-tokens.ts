@@ -2,10 +2,12 @@ import type { Codec } from "@weir/dialect/codec";
 import { headerRules } from "@weir/dialect/headers";
 import { isObject, type JsonObject, parseExact, writeJson } from "@weir/dialect/json";
 import { checkBody, readWireRequest, wireRequest } from "@weir/dialect/wire-request";
+import type { CountTokensResponse, GenerateRequest } from "@weir/gen/weir/chat/v1/chat_service_pb";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import { callMetadata } from "@weir/kit/call";
 import { WeirError } from "@weir/kit/weir-error";
 import { principalHeaderFor } from "../auth/caller.ts";
+import type { ChatOptions } from "../files/owned-files.ts";
 import { readJsonBody } from "../http/body.ts";
 import { aliasOf, emptyRequest, type GenerateDeps, passingHeaders, type PathFacts } from "./generate.ts";
 import type { KeyedCall } from "./route.ts";
@@ -23,8 +25,14 @@ export interface CountDialect {
   readPath?(call: KeyedCall): PathFacts;
 }
 
+export interface CountDeps extends Pick<GenerateDeps, "settings" | "memory"> {
+  readonly chat: {
+    countTokens(message: { readonly request: GenerateRequest }, options: ChatOptions): Promise<CountTokensResponse>;
+  };
+}
+
 /** Answers requests for the length of an input. Nothing is reserved and nothing billed. */
-export function createCountTokens(deps: GenerateDeps, dialect: CountDialect): (call: KeyedCall) => Promise<void> {
+export function createCountTokens(deps: CountDeps, dialect: CountDialect): (call: KeyedCall) => Promise<void> {
   const { codec } = dialect;
   const rules = headerRules(codec.dialect);
   return async (call) => {

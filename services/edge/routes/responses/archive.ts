@@ -3,7 +3,7 @@ import type { StoredTurn } from "@weir/dialect/openai-responses/stored/request";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import type { ConversationService } from "@weir/gen/weir/conversation/v1/conversation_service_pb";
 import { ResponseState, type StoredResponse } from "@weir/gen/weir/conversation/v1/response_pb";
-import type { Client, Metadata } from "@weir/kit/call";
+import type { CallOptions, Client, Metadata } from "@weir/kit/call";
 import type { Log } from "@weir/kit/log";
 import { CallCancelled, WeirError } from "@weir/kit/weir-error";
 
@@ -46,7 +46,7 @@ export interface HistoryQuestion {
   readonly bytesMax: number;
   /** Whether turns before one that was deleted are left out; else there is no history. */
   readonly partial: boolean;
-  readonly signal?: AbortSignal;
+  readonly signal?: CallOptions["signal"];
 }
 
 export interface History {

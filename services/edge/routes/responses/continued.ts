@@ -4,7 +4,7 @@ import { readWireRequest, wireRequest } from "@weir/dialect/wire-request";
 import type { GenerateRequest } from "@weir/gen/weir/chat/v1/chat_service_pb";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import { ResponseState } from "@weir/gen/weir/conversation/v1/response_pb";
-import type { Metadata } from "@weir/kit/call";
+import type { CallOptions, Metadata } from "@weir/kit/call";
 import { WeirError } from "@weir/kit/weir-error";
 import type { Archive } from "./archive.ts";
 
@@ -18,7 +18,7 @@ export async function readHistory(
   { previousResponseId }: StoredRequest,
   bytesMax: number,
   metadata: Metadata,
-  signal: AbortSignal,
+  signal: CallOptions["signal"],
 ): Promise<readonly StoredTurn[]> {
   if (previousResponseId === undefined) return [];
   try {

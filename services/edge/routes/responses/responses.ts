@@ -9,6 +9,7 @@ import { callsModels, type Route, versionedAsOpenai } from "../route.ts";
 import { createArchive } from "./archive.ts";
 import { createBackgroundWork } from "./background.ts";
 import { createByteRoom } from "./byte-room.ts";
+import { createContinuedCount } from "./continued-count.ts";
 import { createRememberingChat } from "./remembering-chat.ts";
 import { createStoredRoutes } from "./stored-routes.ts";
 
@@ -35,11 +36,11 @@ const heldBytesMax = 256 * 1024 * 1024;
 const inputTokens: CountDialect = {
   codec: openaiResponses,
   toRequest(body) {
-    for (const param of ["previous_response_id", "conversation"]) {
-      if ((body[param] ?? null) === null) continue;
-      throw invalid(`What \`${param}\` stands for cannot be counted; put its items into \`input\`.`, param);
-    }
-    return body;
+    if ((body["conversation"] ?? null) === null) return body;
+    throw invalid(
+      "A `conversation` is kept by its provider and cannot be counted; put its items into `input`.",
+      "conversation",
+    );
   },
   write: (count) => JSON.stringify({ object: "response.input_tokens", input_tokens: count }),
 };
@@ -51,6 +52,7 @@ export function createResponses(deps: ResponsesDeps): Responses {
   const room = createByteRoom(heldBytesMax);
   const background = createBackgroundWork({ chat, conversations, room, settings, clock, log });
   const openReply = createRememberingChat({ chat, archive, background, room, settings, clock });
+  const counting = createContinuedCount({ ...deps, archive, room });
   const handle = createGenerate({ ...deps, openReply }, openaiResponses, "/v1/responses");
   return {
     routes: [
@@ -66,7 +68,7 @@ export function createResponses(deps: ResponsesDeps): Responses {
         path: "/responses/input_tokens",
         access: callsModels("responses"),
         voice: openaiResponses,
-        handle: createCountTokens(deps, inputTokens),
+        handle: createCountTokens({ ...deps, chat: counting }, inputTokens),
       }),
       ...createStoredRoutes(archive, deps.memory),
     ],
