@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createChatSockets } from "@weir/edge/routes/chat-socket/chat-socket";
 import { createDialectRoutes } from "@weir/edge/routes/dialects";
+import { createModelRoutes } from "@weir/edge/routes/models";
 import { createResponses } from "@weir/edge/routes/responses/responses";
 import type { Config } from "@weir/gen/weir/config/v1/config_pb";
 import { ProviderKind, ProviderKindSchema } from "@weir/gen/weir/config/v1/provider_pb";
@@ -154,9 +155,19 @@ test("the ids and kinds that work on when one hangs up are those that the page n
 test("the paths that the README names for clients are served", () => {
   // None of it is called.
   const deps = { chat: {}, methods: [] } as never;
-  const routes = [...createDialectRoutes(deps), ...createResponses(deps).routes, ...createChatSockets(deps).routes];
+  const routes = [
+    ...createDialectRoutes(deps),
+    ...createModelRoutes(deps),
+    ...createResponses(deps).routes,
+    ...createChatSockets(deps).routes,
+  ];
   const served = routes.map(({ path }) => path);
-  const named = rowsOf("README.md", /^(OpenAI|Anthropic|Gemini|nobody)$/).flatMap(([, paths]) => wordsOf(paths));
+  const named = rowsOf("README.md", /^(OpenAI|Anthropic|Gemini|nobody)$/).flatMap(([, paths]) => {
+    const words = wordsOf(paths);
+    // Where clients of Azure look is the same as before.
+    return words.flatMap((word) => (word === "/openai/v1" ? words.filter((path) => path !== word).map(onAzure) : word));
+  });
+  expect(named).toContain("/openai/v1/chat/completions");
   expect(named.length).toBeGreaterThanOrEqual(8);
   for (const path of named) {
     // A verb alone is one of the models' path before it.
@@ -164,3 +175,5 @@ test("the paths that the README names for clients are served", () => {
     expect(served).toContain(template);
   }
 });
+
+const onAzure = (path: string) => `/openai${path}`;

@@ -102,11 +102,30 @@ describe.each([
     const count = await openai().responses.inputTokens.count(ask);
     expect(count.object).toBe("response.input_tokens");
     expect(count.input_tokens).toBeGreaterThan(2);
-    await expect(
-      openai().responses.inputTokens.count({ ...ask, previous_response_id: "resp_1" }),
-    ).rejects.toMatchObject({ status: 400, param: "previous_response_id" });
+    const { id } = await openai().responses.create(ask);
+    const more = await openai().responses.inputTokens.count({ ...ask, previous_response_id: id });
+    expect(more.input_tokens).toBeGreaterThan(count.input_tokens * 2);
+    for (const param of ["previous_response_id", "conversation"]) {
+      const refused = openai().responses.inputTokens.count({ ...ask, [param]: "resp_none" });
+      await expect(refused).rejects.toMatchObject({ status: 400, param });
+    }
   });
 });
+
+test.each(["/openai", "/openai/v1"])(
+  "OpenAI's library for Azure finds everything below the base URL %s",
+  async (base) => {
+    running().vendors["openai-chat"].script("azure-5", { kind: "answer", events: textReply() });
+    const { url, key } = running().weir;
+    const model = "openai-chat/azure-5";
+    const azure = new AzureOpenAI({ baseURL: `${url}${base}`, apiKey: key, apiVersion: "preview", maxRetries: 0 });
+    const chat = await azure.chat.completions.create({ model, messages: [{ role: "user", content: "hi" }] });
+    expect(chat.choices[0]?.message.content).toBe(spoken);
+    expect((await azure.completions.create({ model, prompt: "hi" })).choices[0]?.text).toBe(spoken);
+    expect((await azure.responses.create({ model, input: "hi" })).output_text).toBe(spoken);
+    expect((await azure.models.retrieve(model)).id).toBe(model);
+  },
+);
 
 test("OpenAI's library for Azure responds, and comes back for the response", async () => {
   running().vendors["openai-chat"].script("azure-4", { kind: "answer", events: textReply() });

@@ -222,11 +222,11 @@ function isText(field: DescField): boolean {
   return field.fieldKind === "list" && field.listKind === "scalar" && field.scalar === ScalarType.STRING;
 }
 
-/** Of a route that stands under `/v1` and without it, the former. */
+/** Of a route that stands under `/v1`, and without it or where clients of Azure look, the former. */
 function routes(): readonly Route[] {
   const all = gateway.services.publicRoutes;
   const paths = new Set(all.map(({ path }) => path));
-  return all.filter(({ path }) => !paths.has(`/v1${path}`));
+  return all.filter(({ path }) => !paths.has(path.replace(/^(?:\/openai(?:\/v1)?)?/, "/v1")));
 }
 
 test("in headers", async () => {

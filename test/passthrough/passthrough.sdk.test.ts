@@ -67,6 +67,12 @@ describe("images", () => {
     ]);
   });
 
+  test("are generated where clients of Azure look, too", async () => {
+    const azure = new OpenAI({ baseURL: `${gateway.url}/openai/v1`, apiKey: gateway.key, maxRetries: 0 });
+    expect((await azure.images.generate({ model: "my-model", prompt: "a weir" })).data).toHaveLength(1);
+    expect(lastCall().path).toBe("/images/generations");
+  });
+
   test("come as a stream of partial images", async () => {
     const stream = await client.images.generate({
       model: "my-model",

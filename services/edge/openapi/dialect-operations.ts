@@ -112,6 +112,11 @@ const geminiModel = object({ name: text, displayName: text, supportedGenerationM
 const health = json(object({ status: text, version: text }));
 const pageText: DialectFacts["response"] = { "text/html": { schema: text } };
 
+const completionRequest = json(
+  object({ model, prompt: { description: "A text or texts." }, stream }, ["model", "prompt"]),
+  { model: "weir-demo", prompt: "Hello" },
+);
+
 /** By method and path below the version, or by method and whole path. */
 const table: Readonly<Record<string, DialectFacts>> = {
   "POST /chat/completions": call(
@@ -134,11 +139,17 @@ const table: Readonly<Record<string, DialectFacts>> = {
     "OpenAI",
     "Create a completion",
     `${openaiDocs}/resources/completions`,
-    json(object({ model, prompt: { description: "A text or texts." }, stream }, ["model", "prompt"]), {
-      model: "weir-demo",
-      prompt: "Hello",
-    }),
+    completionRequest,
     streamable(anyObject),
+  ),
+  "POST /openai/deployments/{deployment}/completions": call(
+    "OpenAI",
+    "Create a completion, as on Azure",
+    "https://learn.microsoft.com/azure/ai-foundry/openai/reference",
+    completionRequest,
+    streamable(anyObject),
+    "openai",
+    "The deployment is the alias that is called.",
   ),
   "POST /embeddings": call(
     "OpenAI",

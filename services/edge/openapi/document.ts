@@ -105,7 +105,7 @@ export function buildDocument({ routes, methods, comments, version }: DocumentDe
       version,
       summary: "An LLM gateway.",
       description:
-        "One place through which applications reach language models, in the forms of several vendors. Paths that begin with `/v1` and are no service's are also there without it; chats, completions, embeddings, responses and models of OpenAI's form under `/openai/v1` and `/openai` as well, as clients for Azure want them.",
+        "One place through which applications reach language models, in the forms of several vendors. Paths that begin with `/v1` and are no service's are also there without it; those of OpenAI's form under `/openai/v1` and `/openai` as well, as clients for Azure want them, and their deployments under both.",
       license: { name: "Apache-2.0", identifier: "Apache-2.0" },
     },
     servers: [{ url: "/" }],

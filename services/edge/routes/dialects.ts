@@ -31,6 +31,13 @@ const bodyDialects: readonly (readonly [path: string, codec: Codec, endpoint: st
   ["/chat", weirChat, "chat", versioned],
 ];
 
+/** What OpenAI's library for Azure asks of a deployment, of what is served here. */
+const deploymentDialects: readonly (readonly [path: string, codec: Codec, endpoint: string])[] = [
+  ["/chat/completions", openaiChat, "chat"],
+  ["/completions", openaiCompletions, "chat"],
+  ["/embeddings", openaiEmbeddingsDoor, "embeddings"],
+];
+
 /** Google's library calls the first one since its version 3. https://ai.google.dev/gemini-api/docs/api-versions */
 const geminiVersions = ["/v1", "/v1beta", "/v1alpha"];
 
@@ -55,22 +62,25 @@ export function createDialectRoutes(deps: GenerateDeps): Route[] {
       handle: createCountTokens(deps, anthropicCount),
     }),
     ...geminiVersions.flatMap((version) => createGeminiRoutes(deps, version)),
-    deploymentRoute(deps, "/chat/completions", openaiChat, "chat"),
-    deploymentRoute(deps, "/embeddings", openaiEmbeddingsDoor, "embeddings"),
+    ...deploymentDialects.flatMap((dialect) => createDeploymentRoutes(deps, ...dialect)),
   ];
 }
 
-/** As in OpenAI's dialects on Azure: the deployment is the model. https://learn.microsoft.com/azure/ai-foundry/openai/reference */
-function deploymentRoute(deps: GenerateDeps, path: string, codec: Codec, endpoint: string): Route {
-  const label = `/openai/deployments${path}`;
-  return {
+/**
+ * As in OpenAI's dialects on Azure: the deployment is the model. The library puts it into the path under whatever base URL it has, that of
+ * version 1 too. https://learn.microsoft.com/azure/ai-foundry/openai/reference
+ */
+function createDeploymentRoutes(deps: GenerateDeps, path: string, codec: Codec, endpoint: string): Route[] {
+  const label = `/openai/deployments/{deployment}${path}`;
+  const handle = createGenerate(deps, codec, label, ({ params }) => ({ model: params["deployment"] ?? "" }));
+  return [label, `/openai/v1/deployments/{deployment}${path}`].map((template) => ({
     method: "POST",
-    path: `/openai/deployments/{deployment}${path}`,
+    path: template,
     label,
     access: callsModels(endpoint),
     voice: codec,
-    handle: createGenerate(deps, codec, label, ({ params }) => ({ model: params["deployment"] ?? "" })),
-  };
+    handle,
+  }));
 }
 
 /** Requests for a count lack the limit that a reply would have. */

@@ -13,7 +13,7 @@ import type { Exchange } from "../../http/exchange.ts";
 import type { Admission } from "../../limits/limits.ts";
 import { closeCodes, createWebSockets } from "../../http/web-socket.ts";
 import { aliasOf, outputTokensGuess } from "../generate.ts";
-import { callsModels, type KeyedCall, type Route, versioned } from "../route.ts";
+import { callsModels, type KeyedCall, type Route, versioned, versionedAsOpenai } from "../route.ts";
 import { EventQueue } from "./event-queue.ts";
 import type { PassthroughDeps } from "./handler.ts";
 
@@ -109,7 +109,7 @@ export function createRealtime(deps: RealtimeDeps): Route[] {
   }
 
   return [
-    ...versioned({ method: "GET", path: "/realtime", access, handle: open }),
+    ...versionedAsOpenai({ method: "GET", path: "/realtime", access, handle: open }),
     ...secretPaths.flatMap((path) => versioned({ method: "POST", path, access, handle: refuseSecret })),
   ];
 }

@@ -1,4 +1,4 @@
-import { callsModels, type Route, versioned } from "../route.ts";
+import { callsModels, type Route, versioned, versionedAsOpenai } from "../route.ts";
 import { createPassthrough, type PassthroughDeps } from "./handler.ts";
 import { operations } from "./operations.ts";
 
@@ -6,10 +6,10 @@ import { operations } from "./operations.ts";
 export function createPassthroughRoutes(deps: PassthroughDeps): Route[] {
   return operations.flatMap((operation) => {
     const handle = createPassthrough(deps, operation);
-    const route = { method: operation.method, access: callsModels(operation.endpoint), handle };
-    const routes = versioned({ ...route, path: operation.path });
-    if (operation.path !== "/rerank") return routes;
+    const { method, path } = operation;
+    const route = { method, path, access: callsModels(operation.endpoint), handle };
+    if (path !== "/rerank") return versionedAsOpenai(route);
     // Cohere's clients put its version before it: https://docs.cohere.com/reference/rerank
-    return [...routes, { ...route, path: "/v2/rerank", label: "/v2/rerank" }];
+    return [...versioned(route), { ...route, path: "/v2/rerank", label: "/v2/rerank" }];
   });
 }
