@@ -1,10 +1,11 @@
-import { type ChildProcess, spawn } from "node:child_process";
+import type { ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { cpSync, existsSync, mkdtempSync, rmSync } from "node:fs";
 import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { findProgram, freePorts } from "weir/local-servers";
+import { startProgram } from "./server-program.ts";
 
 /** A NATS server that can be killed, emptied, set back and started again under its address. */
 export interface Broker {
@@ -25,8 +26,6 @@ export interface Broker {
   close(): Promise<void>;
 }
 
-const startMs = 10_000;
-
 /** Starts a NATS server with JetStream in a folder of its own. */
 export async function createBroker(): Promise<Broker> {
   const program = findProgram("nats-server");
@@ -40,12 +39,9 @@ export async function createBroker(): Promise<Broker> {
     url: `nats://127.0.0.1:${port}`,
     port,
     async start() {
-      child = spawn(program, ["-a", "127.0.0.1", "-p", String(port), "-js", "-sd", store], { stdio: "ignore" });
-      const deadline = performance.now() + startMs;
-      while (!(await greets(port))) {
-        if (performance.now() > deadline) throw new Error("nats-server did not start");
-        await new Promise((resolve) => setTimeout(resolve, 10));
-      }
+      child = await startProgram(program, ["-a", "127.0.0.1", "-p", String(port), "-js", "-sd", store], () =>
+        greets(port),
+      );
     },
     async kill() {
       const dying = child;

@@ -1,10 +1,11 @@
-import { type ChildProcess, execFileSync, spawn } from "node:child_process";
+import { type ChildProcess, execFileSync } from "node:child_process";
 import { once } from "node:events";
 import { chmodSync, chownSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import pg from "pg";
 import { findProgram, freePorts } from "weir/local-servers";
+import { startProgram } from "./server-program.ts";
 
 /** A Postgres server that can be killed and started again under its address, with its data. */
 export interface DatabaseServer {
@@ -14,12 +15,13 @@ export interface DatabaseServer {
   start(): Promise<void>;
   /** Every process of it ends at once, without a checkpoint: SIGQUIT, which Postgres calls an immediate shutdown. */
   crash(): Promise<void>;
-  /** SIGKILL for one of its sessions: the server ends all others and recovers from its log. */
+  /** SIGKILL for one of its sessions: the server ends all others and recovers from its log. Resolves when they have ended. */
   killSession(): Promise<void>;
   close(): Promise<void>;
 }
 
-const startMs = 20_000;
+/** How long a server may take to end its sessions after one was killed. */
+const endMs = 20_000;
 
 /** Starts a cluster of its own, which writes to disk what it commits. */
 export async function createDatabaseServer(): Promise<DatabaseServer> {
@@ -43,14 +45,17 @@ export async function createDatabaseServer(): Promise<DatabaseServer> {
   const [port = 0] = await freePorts(1);
   const url = `postgres://weir@127.0.0.1:${port}/postgres`;
   let child: ChildProcess | undefined;
-  const ask = async <T>(text: string): Promise<T[]> => {
+  const answers = async (): Promise<boolean> => {
     const client = new pg.Client({ connectionString: url, connectionTimeoutMillis: 1000 });
     client.on("error", () => {});
-    await client.connect();
     try {
-      return (await client.query(text)).rows as T[];
+      await client.connect();
+      await client.query("SELECT 1");
+      return true;
+    } catch {
+      return false;
     } finally {
-      await client.end().catch(() => undefined); // the server may be gone: what was asked has its own outcome
+      await client.end().catch(() => undefined); // the server may be gone again
     }
   };
   const server: DatabaseServer = {
@@ -59,17 +64,7 @@ export async function createDatabaseServer(): Promise<DatabaseServer> {
     async start() {
       const options = ["listen_addresses=127.0.0.1", "max_connections=100", "restart_after_crash=on"];
       const args = ["-D", cluster, "-p", String(port), "-k", root, ...options.flatMap((option) => ["-c", option])];
-      child = spawn(program, args, { ...settings, stdio: "ignore" });
-      const deadline = performance.now() + startMs;
-      while (
-        !(await ask("SELECT 1").then(
-          () => true,
-          () => false,
-        ))
-      ) {
-        if (performance.now() > deadline) throw new Error("Postgres did not start");
-        await new Promise((resolve) => setTimeout(resolve, 20));
-      }
+      child = await startProgram(program, args, answers, settings);
     },
     async crash() {
       const dying = child;
@@ -80,10 +75,23 @@ export async function createDatabaseServer(): Promise<DatabaseServer> {
       await ended;
     },
     async killSession() {
-      const sessions = await ask<{ pid: number }>(
-        "SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid() AND usename = 'weir' LIMIT 1",
+      const client = new pg.Client({ connectionString: url, connectionTimeoutMillis: endMs });
+      client.on("error", () => {});
+      await client.connect();
+      const ended = new Promise<void>((resolve, reject) => {
+        const timer = setTimeout(() => reject(new Error("the server goes on although a session was killed")), endMs);
+        client.once("end", () => {
+          clearTimeout(timer);
+          resolve();
+        });
+      });
+      // Its own only if there is no other.
+      const { rows } = await client.query<{ pid: number }>(
+        `SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend' AND usename = 'weir'
+         ORDER BY pid = pg_backend_pid() LIMIT 1`,
       );
-      for (const { pid } of sessions) process.kill(pid, "SIGKILL");
+      for (const { pid } of rows) process.kill(pid, "SIGKILL");
+      await ended;
     },
     async close() {
       await server.crash();

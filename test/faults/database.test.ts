@@ -1,4 +1,3 @@
-import { execFileSync } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -9,26 +8,27 @@ import { brokenLaws, createLedgerReader, differences, type LedgerReader } from "
 import { createDatabaseServer, type DatabaseServer } from "./database-server.ts";
 import { type RunningMetering, startMetering } from "./metering.ts";
 import { runScenario, scenarioTimeoutMs, type Trial, type TrialContext } from "./scenario.ts";
+import { mountSmallDisk, type SmallDisk } from "./small-disk.ts";
 import { createSource, type Source, sourcePriceOf } from "./usage-source.ts";
 
 // Faults of the database under the ledger. Real: journal, drain, metering (in the test's process, called over a link), and
 // a Postgres cluster of their own that syncs what it commits.
 
 const folder = mkdtempSync(join(tmpdir(), "weir-database-faults-"));
-const smallDisk = { size: "24m", mounted: false };
+/** Room for the rows of all trials that a run may have: a thousand rows take one to two MiB. */
+const diskBytes = 2 ** 30;
 
 let server: DatabaseServer;
 let ledger: LedgerReader;
 let metering: RunningMetering;
 let url: string;
-let disk: string;
+let disk: SmallDisk | undefined;
 
 beforeAll(async () => {
   server = await createDatabaseServer();
-  disk = server.folder("disk");
-  // A disk that can fill up without touching any other, and not under the log that Postgres cannot do without.
-  smallDisk.mounted = mount(disk, smallDisk.size);
-  if (!smallDisk.mounted)
+  // Not under the log that Postgres cannot do without.
+  disk = mountSmallDisk(server.folder("disk"), diskBytes);
+  if (disk === undefined)
     process.stdout.write("faults F6: no tmpfs can be mounted here; a full disk is raised by a trigger\n");
   await ask(server.url, `CREATE TABLESPACE small LOCATION '${server.folder("disk/space")}'`);
   await ask(server.url, "CREATE DATABASE ledger TABLESPACE small");
@@ -41,20 +41,10 @@ afterAll(async () => {
   await metering?.close();
   await ledger?.close();
   await server?.crash();
-  if (smallDisk.mounted) execFileSync("umount", [disk]);
+  disk?.unmount();
   await server?.close();
   rmSync(folder, { recursive: true, force: true });
 });
-
-/** Whether a small file system could be mounted: only root can. */
-function mount(path: string, size: string): boolean {
-  try {
-    execFileSync("mount", ["-t", "tmpfs", "-o", `size=${size},mode=777`, "tmpfs", path], { stdio: "pipe" });
-    return true;
-  } catch {
-    return false;
-  }
-}
 
 async function ask(address: string, text: string): Promise<void> {
   const client = new pg.Client({ connectionString: address, connectionTimeoutMillis: 5000 });
@@ -119,18 +109,13 @@ const kinds: Readonly<Record<string, (random: () => number) => Promise<void>>> =
     }
   },
   async "the disk is full"(random) {
-    if (!smallDisk.mounted) {
+    if (disk === undefined) {
       await failNext("53100", 1 + Math.floor(random() * 4));
       return;
     }
-    const filler = join(disk, "filler");
-    try {
-      execFileSync("dd", ["if=/dev/zero", `of=${filler}`, "bs=64k"], { stdio: "pipe" });
-    } catch {
-      // Full: that was the purpose.
-    }
+    disk.fill();
     await pause(100 + random() * 400);
-    rmSync(filler);
+    disk.free();
   },
 };
 

@@ -1,4 +1,3 @@
-import { execFileSync, spawnSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -11,10 +10,11 @@ import { createDatabase, startPostgres } from "../servers.ts";
 import { type Broker, createBroker } from "./broker.ts";
 import type { Finding } from "./check.ts";
 import { type Checker, startChecker } from "./checker.ts";
-import { connectOperator, type Operator } from "./operator.ts";
+import { connectOperator, type Operator, poolsWithBudget } from "./operator.ts";
 import { createProxy, type Proxy } from "./proxy.ts";
 import { runService, type ServiceProcess } from "./service-process.ts";
 import { faultConfig } from "./setting.ts";
+import { mountSmallDisk, type SmallDisk } from "./small-disk.ts";
 import { type Evidence, trialFaults } from "./verdict.ts";
 
 export const parts = ["edge", "router", "pool", "metering"] as const;
@@ -44,9 +44,10 @@ export interface FaultMesh {
   proxy(pair: Pair): Proxy;
   /** Makes a part's wall clock go wrong by so much, soon. */
   skew(part: Part, ms: number): void;
-  /** Where the pool keeps its journal; a file system of its own of `journalDiskBytes` when one could be mounted. */
+  /** Where the pool keeps its journal. */
   readonly poolFolder: string;
-  readonly hasSmallDisk: boolean;
+  /** What the pool's folder is, if it could be mounted. */
+  readonly poolDisk: SmallDisk | undefined;
   /** Calls once at the next such moment of an attempt at the simulator. Returns what forgets it. */
   onMoment(moment: Moment, tag: string, call: () => void): () => void;
   /** Resolves when a request is answered again. */
@@ -61,7 +62,8 @@ export interface FaultMesh {
 }
 
 const journalDiskBytes = 32 * 1024 * 1024;
-const readyMs = 20_000;
+/** A process that was killed starts within a second or two on a machine that has nothing else to do. */
+const readyMs = 40_000;
 
 export async function startFaultMesh(): Promise<FaultMesh> {
   const undo: (() => unknown)[] = [];
@@ -113,8 +115,8 @@ export async function startFaultMesh(): Promise<FaultMesh> {
 
     const poolFolder = join(folder, "pool");
     mkdirSync(poolFolder);
-    const hasSmallDisk = mountSmallDisk(poolFolder);
-    if (hasSmallDisk) undo.push(() => execFileSync("umount", [poolFolder]));
+    const poolDisk = mountSmallDisk(poolFolder, journalDiskBytes);
+    undo.push(() => poolDisk?.unmount());
     const skewFile = (part: Part) => join(folder, `${part}.skew`);
     const through = (pair: Pair) => `127.0.0.1:${proxy(pair).port}`;
     const databaseUrl = new URL(database.url);
@@ -170,7 +172,11 @@ export async function startFaultMesh(): Promise<FaultMesh> {
         await new Promise((resolve) => setTimeout(resolve, 20));
       }
     };
-    await ready();
+    const knownMs = performance.now() + readyMs;
+    do {
+      if (performance.now() > knownMs) throw new Error("the pool does not hear of the budget that every trial has");
+      await ready();
+    } while ((await poolsWithBudget(ledger)) === 0);
     const served = (tag: string) =>
       readFileSync(countFile, "utf8")
         .split("\n")
@@ -186,7 +192,7 @@ export async function startFaultMesh(): Promise<FaultMesh> {
       proxy,
       skew: (part, ms) => writeFileSync(skewFile(part), String(ms)),
       poolFolder,
-      hasSmallDisk,
+      poolDisk,
       onMoment(wanted, tag, call) {
         const watcher = (moment: Moment, model: string) => {
           if (moment !== wanted || model !== tag) return;
@@ -209,18 +215,6 @@ export async function startFaultMesh(): Promise<FaultMesh> {
   } catch (error) {
     await close();
     throw error;
-  }
-}
-
-/** Whether a file system of its own could be mounted for the journal: only root can. */
-function mountSmallDisk(path: string): boolean {
-  try {
-    execFileSync("mount", ["-t", "tmpfs", "-o", `size=${journalDiskBytes}`, "tmpfs", path], { stdio: "pipe" });
-    // Also when the tests are cut off: the pool may live a moment longer, so the mount goes when nobody uses it.
-    process.once("exit", () => spawnSync("umount", ["--lazy", path], { stdio: "ignore" }));
-    return true;
-  } catch {
-    return false;
   }
 }
 

@@ -18,6 +18,8 @@ import { createSource, type Source, sourcePriceOf } from "./usage-source.ts";
 // before the broker see what metering says.
 
 const lanes = 3;
+/** For what comes within milliseconds on a machine that has nothing else to do. */
+const patienceMs = 20_000;
 const folder = mkdtempSync(join(tmpdir(), "weir-metering-faults-"));
 
 interface Lane {
@@ -56,7 +58,7 @@ async function openLane(index: number): Promise<Lane> {
     onSay: () => true,
   };
   await lane.process.ready();
-  await vi.waitFor(() => consumerState(lane), { timeout: 10_000, interval: 50 });
+  await vi.waitFor(() => consumerState(lane), { timeout: patienceMs, interval: 50 });
   // A minute by default; the broker itself shall send again what was not acknowledged.
   await api(lane, "CONSUMER.DURABLE.CREATE.WEIR_USAGE.ledger", {
     stream_name: "WEIR_USAGE",
@@ -67,12 +69,15 @@ async function openLane(index: number): Promise<Lane> {
 
 interface ConsumerState {
   readonly config: object;
+  readonly num_pending: number;
+  readonly num_ack_pending: number;
   readonly delivered: { readonly consumer_seq: number; readonly stream_seq: number };
 }
 
 /** https://docs.nats.io/reference/reference-protocols/nats_api_reference */
 async function api(lane: Lane, what: string, request?: object): Promise<unknown> {
-  const reply = await lane.connection.request(`$JS.API.${what}`, request === undefined ? "" : JSON.stringify(request));
+  const body = request === undefined ? "" : JSON.stringify(request);
+  const reply = await lane.connection.request(`$JS.API.${what}`, body, { timeout: patienceMs });
   const answer = reply.json<{ error?: { description: string } }>();
   if (answer.error !== undefined) throw new Error(answer.error.description);
   return answer;
@@ -86,6 +91,12 @@ async function consumerState(lane: Lane): Promise<ConsumerState> {
 async function redeliveries(lane: Lane): Promise<number> {
   const { delivered } = await consumerState(lane);
   return delivered.consumer_seq - delivered.stream_seq;
+}
+
+/** Messages that the broker holds for the ledger. */
+async function unwritten(lane: Lane): Promise<number> {
+  const { num_pending, num_ack_pending } = await consumerState(lane);
+  return num_pending + num_ack_pending;
 }
 
 beforeAll(async () => {
@@ -176,6 +187,44 @@ const moments: Readonly<
   },
   "at random": { commits: false, arm: (_lane, random) => pause(random() * 150) },
 };
+const momentNames = Object.keys(moments);
+
+/** Brings usage in, and kills metering at a moment. */
+async function killAt(name: string, { random, tag }: TrialContext, lane: Lane, source: Source): Promise<void> {
+  const moment = moments[name] as (typeof moments)[string];
+  const starts = lane.process.starts();
+  const come = moment.arm(lane, random);
+  const late = pause(patienceMs).then(() => Promise.reject(new Error(`${name}: the moment did not come`)));
+  try {
+    for (let burst = 0; burst < 4; burst++) {
+      source.run(1 + Math.floor(random() * 12));
+      await pause(random() * 10);
+    }
+    await Promise.race([come, late]);
+    // A commit that the database was told is done when its rows are seen.
+    if (moment.commits) {
+      await vi.waitFor(async () => expect((await ledger.rows({ endUser: tag })).length).toBeGreaterThan(0), {
+        timeout: patienceMs,
+        interval: 2,
+      });
+    }
+    lane.process.signal("SIGKILL");
+    await vi.waitFor(() => expect(lane.process.starts()).toBeGreaterThan(starts), {
+      timeout: patienceMs,
+      interval: 2,
+    });
+  } finally {
+    // Also when it fails, for the lane's next trial.
+    lane.onSay = () => true;
+    lane.database.mend();
+  }
+}
+
+/** What is sent again, by the broker or by a journal, would be taken for the next trial's. */
+async function atRest(lane: Lane): Promise<void> {
+  await lane.process.ready();
+  await vi.waitFor(async () => expect(await unwritten(lane)).toBe(0), { timeout: patienceMs, interval: 20 });
+}
 
 async function verdict({ tag }: TrialContext, source: Source): Promise<string[]> {
   const rows = await ledger.rows({ endUser: tag });
@@ -191,7 +240,9 @@ test(
       async (context) => {
         const { random, seed, tag, lane: index } = context;
         const lane = open[index] as Lane;
-        await lane.process.ready();
+        const name = momentNames[seed % momentNames.length] as string;
+        const commits = moments[name]?.commits === true;
+        await atRest(lane);
         const before = await redeliveries(lane);
         let sent = 0;
         const source = await createSource({
@@ -203,37 +254,17 @@ test(
             return { ...plain, send: (batch, again) => ((sent += batch.count), plain.send(batch, again)) };
           },
         });
-        const [, moment] = Object.entries(moments)[seed % 5] ?? [];
-        if (moment === undefined) throw new Error("no such moment");
-        const starts = lane.process.starts();
-        const come = moment.arm(lane, random);
         try {
-          for (let burst = 0; burst < 4; burst++) {
-            source.run(1 + Math.floor(random() * 12));
-            await pause(random() * 10);
-          }
-          await come;
-          // A commit that the database was told is done when its rows are seen.
-          if (moment.commits) {
-            await vi.waitFor(async () => expect((await ledger.rows({ endUser: tag })).length).toBeGreaterThan(0), {
-              timeout: 20_000,
-              interval: 2,
-            });
-          }
-          lane.process.signal("SIGKILL");
-          await vi.waitFor(() => expect(lane.process.starts()).toBeGreaterThan(starts), { timeout: 5000, interval: 2 });
+          await killAt(name, context, lane, source);
+          await vi.waitFor(() => expect(source.drained()).toBe(true), { timeout: 45_000, interval: 20 });
         } finally {
-          // Also when it fails, for the lane's next trial.
-          lane.onSay = () => true;
-          lane.database.mend();
+          await source.close();
         }
-        // What this trial sends again would make the next one's moment come early.
-        await vi.waitFor(() => expect(source.drained()).toBe(true), { timeout: 45_000, interval: 20 });
+        await atRest(lane);
         const again = Math.max((await redeliveries(lane)) - before, sent - source.billed.size);
-        if (moment.commits && again > 0) provenAgain++;
-        await source.close();
+        if (commits && again > 0) provenAgain++;
         return async () => {
-          const unproven = moment.commits && again < 1 ? ["nothing was delivered again"] : [];
+          const unproven = commits && again < 1 ? ["nothing was delivered again"] : [];
           return [...unproven, ...(await verdict(context, source))];
         };
       },

@@ -3,6 +3,7 @@ import { BudgetService, WindowKind } from "@weir/gen/weir/account/v1/budget_serv
 import { bearing } from "@weir/kit/client";
 import { createMesh } from "@weir/kit/mesh";
 import { operatorMetadata } from "@weir/kit/operator";
+import type { LedgerReader } from "../ledger.ts";
 
 /** Who runs the gateway of a scenario. */
 export interface Operator {
@@ -17,6 +18,16 @@ export interface Operator {
 export const eachUser = "each-user";
 
 const timeoutMs = 10_000;
+
+/** How many pools have leased of that budget. One that has not heard of it yet charges nothing to it. */
+export async function poolsWithBudget(ledger: LedgerReader): Promise<number> {
+  const [row] = await ledger.query<{ pools: number }>(
+    `select count(distinct holder)::int as pools from budget_leases
+     join budget_windows using (window_id) join budgets using (budget_key) where budget_id = $1`,
+    [eachUser],
+  );
+  return row?.pools ?? 0;
+}
 
 /** @param address where metering listens */
 export async function connectOperator(address: string): Promise<Operator> {

@@ -1,10 +1,11 @@
-import { type ChildProcess, spawn } from "node:child_process";
+import type { ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
 import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { findProgram, freePorts } from "weir/local-servers";
+import { startProgram } from "./server-program.ts";
 
 /** A Redis server that can be killed, stopped, emptied and started again under its address. */
 export interface RedisServer {
@@ -22,8 +23,6 @@ export interface RedisServer {
   close(): Promise<void>;
 }
 
-const startMs = 10_000;
-
 /** Starts a Redis server in a folder of its own. */
 export async function createRedisServer(): Promise<RedisServer> {
   const program = findProgram("redis-server");
@@ -38,12 +37,7 @@ export async function createRedisServer(): Promise<RedisServer> {
   const server: RedisServer = {
     url: `redis://127.0.0.1:${port}`,
     async start() {
-      child = spawn(program, args, { stdio: "ignore" });
-      const deadline = performance.now() + startMs;
-      while ((await ask(port, "PING")) !== "+PONG") {
-        if (performance.now() > deadline) throw new Error("redis-server did not start");
-        await new Promise((resolve) => setTimeout(resolve, 10));
-      }
+      child = await startProgram(program, args, async () => (await ask(port, "PING")) === "+PONG");
     },
     async kill(signal) {
       const dying = child;

@@ -12,7 +12,7 @@ import { type Balancer, createBalancer } from "./balancer.ts";
 import { type Broker, createBroker } from "./broker.ts";
 import { type Checker, startChecker } from "./checker.ts";
 import { foundBy, type Part, parts } from "./mesh.ts";
-import { connectOperator, type Operator } from "./operator.ts";
+import { connectOperator, type Operator, poolsWithBudget } from "./operator.ts";
 import { runScenario, scenarioTimeoutMs, type Trial } from "./scenario.ts";
 import { runService, type ServiceProcess } from "./service-process.ts";
 import { faultConfig } from "./setting.ts";
@@ -79,17 +79,19 @@ beforeAll(async () => {
   operator = await connectOperator(addresses("metering")[0] ?? "");
   door = { url: `http://127.0.0.1:${balancer.port}`, key: await operator.createTenant() };
   checker = await startChecker(countFile, database.url);
-  // Until each edge knows the key.
-  for (const port of edgePorts) {
-    const edge = { ...door, url: `http://127.0.0.1:${port}` };
-    await vi.waitFor(
-      async () => {
+  // Until each edge knows the key, and each pool the budget.
+  await vi.waitFor(
+    async () => {
+      for (const port of edgePorts) {
+        const edge = { ...door, url: `http://127.0.0.1:${port}` };
         const { status } = await ask(edge, chat({}, { model: "chat/probe", user: "probe" }));
         if (status !== 200) throw new Error(`status ${status}`);
-      },
-      { timeout: 20_000, interval: 100 },
-    );
-  }
+      }
+      const pools = await poolsWithBudget(ledger);
+      if (pools < 2) throw new Error(`${pools} of two pools have leased of the budget`);
+    },
+    { timeout: 40_000, interval: 100 },
+  );
 }, 90_000);
 afterAll(async () => {
   await balancer?.close();
@@ -127,16 +129,19 @@ test(
         return { complete, lies, failures };
       };
       const loaded = load();
-      await new Promise((resolve) => setTimeout(resolve, random() * 200));
-      process.signal("SIGTERM");
-      await vi.waitFor(
-        () => {
-          if (process.starts() === starts) throw new Error(`${process.name} does not end`);
-        },
-        { timeout: 15_000, interval: 10 },
-      );
-      await process.ready();
-      over = true;
+      try {
+        await new Promise((resolve) => setTimeout(resolve, random() * 200));
+        process.signal("SIGTERM");
+        await vi.waitFor(
+          () => {
+            if (process.starts() === starts) throw new Error(`${process.name} does not end`);
+          },
+          { timeout: 30_000, interval: 10 },
+        );
+        await process.ready();
+      } finally {
+        over = true;
+      }
       const outcome = await loaded;
       return async () => {
         const served = simulator.attempts().filter(({ model }) => model === tag);

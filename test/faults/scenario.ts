@@ -29,14 +29,17 @@ export interface ScenarioOptions {
   readonly beforeVerdicts?: () => Promise<void>;
   /** How long a verdict may take to become good, in milliseconds. Default 60,000. */
   readonly settleMs?: number;
-  /** Trials break what those before them still wait for: the time to settle begins when all are over. Default false. */
+  /**
+   * Trials break what those before them still wait for: the time to settle begins when all are over, and anew whenever a
+   * verdict has become good, since all of them wait for the same servers. Default false.
+   */
   readonly sharesBroken?: boolean;
 }
 
 const seedFile = join(import.meta.dirname, "failing-seeds.json");
 const seedsKeptMax = 20;
 const pollMs = 100;
-/** A trial that takes longer hangs. */
+/** A trial that takes longer hangs. Nobody knows what it goes on doing: its lane begins no other. */
 const trialMsMax = 60_000;
 
 /** How many trials a scenario has by default; WEIR_FAULT_TRIALS overrides it. */
@@ -73,20 +76,26 @@ export async function runScenario(id: string, trial: Trial, options: ScenarioOpt
     if (seed !== undefined) begun++;
     return seed;
   };
+  /** When the last trial ended, or a verdict last became good. */
+  let movedMs = startMs;
   let allOver = false;
   const over = Promise.withResolvers<void>();
   if (beforeVerdicts === undefined) over.resolve();
 
   const judge = async (seed: number, check: Awaited<ReturnType<Trial>>): Promise<void> => {
     await over.promise;
-    let deadline = performance.now() + settleMs;
+    const endedMs = performance.now();
     for (;;) {
-      if (sharesBroken && !allOver) deadline = performance.now() + settleMs;
       const faults = await Promise.resolve()
         .then(check)
         .catch((error: unknown) => [String(error)]);
-      if (faults.length === 0) return;
-      if (performance.now() > deadline) {
+      const nowMs = performance.now();
+      if (faults.length === 0) {
+        movedMs = nowMs;
+        return;
+      }
+      const isLate = sharesBroken ? allOver && nowMs > movedMs + settleMs : nowMs > endedMs + settleMs;
+      if (isLate) {
         failures.push({ seed, faults: faults.slice(0, 5) });
         return;
       }
@@ -101,11 +110,13 @@ export async function runScenario(id: string, trial: Trial, options: ScenarioOpt
         verdicts.push(judge(current, await withinTime(trial(context))));
       } catch (error) {
         failures.push({ seed, faults: [error instanceof Error ? (error.stack ?? error.message) : String(error)] });
+        if (error instanceof Hanging) return;
       }
     }
   };
   await Promise.all(Array.from({ length: Math.min(atOnce, seeds.length) }, (_, lane) => work(lane)));
   allOver = true;
+  movedMs = performance.now();
   await beforeVerdicts?.().finally(over.resolve);
   await Promise.all(verdicts);
 
@@ -116,8 +127,10 @@ export async function runScenario(id: string, trial: Trial, options: ScenarioOpt
     failed: failures.length,
     seconds: Math.round((performance.now() - startMs) / 100) / 10,
   };
+  const left = seeds.length - begun;
   process.stdout.write(
-    `faults ${id}: ${result.trials} trials from seed ${firstSeed}, ${result.failed} failed, ${result.seconds} s\n`,
+    `faults ${id}: ${begun} trials from seed ${firstSeed}, ${failures.length} failed, ${result.seconds} s` +
+      `${left === 0 ? "" : `; ${left} were not begun`}\n`,
   );
   const report = process.env["WEIR_FAULT_REPORT"];
   if (report !== undefined) appendFileSync(report, `${JSON.stringify(result)}\n`);
@@ -126,13 +139,25 @@ export async function runScenario(id: string, trial: Trial, options: ScenarioOpt
       id,
       failures.map(({ seed }) => seed),
     );
-  expect(failures, `replay: npm run test:faults -- --only ${id.split("-")[0]} --seed <seed> --trials 1`).toEqual([]);
+  const replay = `replay: npm run test:faults -- --only ${id.split("-")[0]} --seed <seed> --trials 1`;
+  expect(failures, `${ofOneCause(failures, begun)}${replay}`).toEqual([]);
+}
+
+/** When nothing passed, and all for one reason: that lies outside of what the trials break, or in their servers. */
+function ofOneCause(failures: readonly { readonly faults: readonly string[] }[], begun: number): string {
+  const [first = "", ...others] = new Set(failures.map(({ faults }) => faults[0]?.split("\n")[0]));
+  if (begun < 2 || failures.length < begun || others.length > 0) return "";
+  return `every trial failed in the same way, so look first at what they all stand on: ${first}; `;
+}
+
+class Hanging extends Error {
+  override readonly name = "Hanging";
 }
 
 async function withinTime<T>(trial: Promise<T>): Promise<T> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`the trial was not over after ${trialMsMax / 1000} s`)), trialMsMax);
+    timer = setTimeout(() => reject(new Hanging(`the trial was not over after ${trialMsMax / 1000} s`)), trialMsMax);
   });
   try {
     return await Promise.race([trial, late]);

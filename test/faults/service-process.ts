@@ -48,13 +48,14 @@ export function runService(
     tethered: true,
   };
   const launch = (): void => {
-    starts++;
+    const life = ++starts;
     isReady = false;
     supervised = supervise(plan, {
       clock: systemClock,
       restart: false,
       onLine: (_, line) => (output = `${output}${line}\n`.slice(-20_000)),
-      onMessage: () => (isReady = true),
+      // What a process said before it died may be heard after that.
+      onMessage: () => (isReady ||= life === starts),
       onExit: launch,
     });
   };
@@ -71,7 +72,8 @@ export function runService(
     async ready() {
       const deadline = performance.now() + readyMs;
       while (!isReady) {
-        if (performance.now() > deadline) throw new Error(`${name} did not start:\n${output.slice(-4000)}`);
+        if (performance.now() > deadline)
+          throw new Error(`${name} is not ready after ${readyMs / 1000} s; it said:\n${output.slice(-4000)}`);
         await new Promise((resolve) => setTimeout(resolve, 10));
       }
     },
