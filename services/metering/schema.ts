@@ -406,7 +406,7 @@ export const idempotencyKeys = pgTable(
 );
 
 export const requestRecords = pgTable("request_records", {
-  requestId: text("request_id").primaryKey(),
+  requestId: text("request_id").notNull(),
   tenant: text("tenant").notNull(),
   key: text("key").notNull(),
   method: text("method").notNull(),

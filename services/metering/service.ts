@@ -39,6 +39,7 @@ import { createBatchStore } from "./resources/batch-store.ts";
 import { createBatches } from "./resources/batches.ts";
 import { createResourceStore } from "./resources/resource-store.ts";
 import { createResources } from "./resources/resources.ts";
+import { keepRequestDays } from "./requests/request-days.ts";
 import { createRequestService } from "./requests/request-service.ts";
 import { createRequestStore } from "./requests/request-store.ts";
 import { createUsageService } from "./usage.ts";
@@ -92,12 +93,9 @@ export interface Metering extends Pick<Identity, "accounts" | "teams" | "users" 
   startBudgetSweeper(): { stop(): void };
   /** Deletes old audit records, now and every day, until it is stopped. To be called after `prepare`. */
   startAuditSweeper(): { stop(): void };
-  /** Deletes old records of requests, now and every day, until it is stopped. To be called after `prepare`. */
+  /** Makes the days of request records ahead and drops old ones, now and every day, until it is stopped. To be called after `prepare`. */
   startRequestSweeper(): { stop(): void };
 }
-
-/** Few, so that nobody waits for long behind a sweep; PGlite does one thing at a time. */
-const sweptAtOnce = 1_000;
 
 export function createMetering(dependencies: MeteringDependencies): Metering {
   const { database, pepper, clock, random = randomBytes, meter, log } = dependencies;
@@ -106,7 +104,6 @@ export function createMetering(dependencies: MeteringDependencies): Metering {
   const recorder = createRecorder({ store, prices, clock, meter, log });
   const responses = createResponseStore(database);
   const claims = createClaimStore(database);
-  const requests = createRequestStore(database);
   const conflicts = createConflictList(database);
   const keyWaiting = createWaiting(clock);
   const budgetWaiting = createWaiting(clock);
@@ -121,12 +118,14 @@ export function createMetering(dependencies: MeteringDependencies): Metering {
     audit,
     endRefusals: () => refusedCalls.close(),
     startAuditSweeper: () => identity.startSweeper(),
-    requests: createRequestService(requests),
+    requests: createRequestService(createRequestStore(database)),
     startRequestSweeper: () =>
       startDaily({
-        name: "sweep of request records",
-        async run(isStopped) {
-          while (!isStopped() && (await requests.sweep(sweptAtOnce)) === sweptAtOnce);
+        name: "keep the days of request records",
+        async run() {
+          const { made, dropped } = await keepRequestDays(database, clock.now());
+          if (made.length > 0) log.info({ tables: made }, "days were added to the records of requests");
+          if (dropped.length > 0) log.info({ tables: dropped }, "days of the records of requests were dropped");
         },
         clock,
         log,

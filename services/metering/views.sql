@@ -319,7 +319,7 @@ select
   round(first_content_us / 1e3, 3) as first_content_ms
 from request_records;
 comment on view client_requests is
-  'What clients met with: a row for each request of a known caller, refused or answered, for 90 days. Joined with requests by request_id it has its cost.';
+  'What clients met with: a row for each request of a known caller, refused or answered, for 90 days and the rest of the 91st. Joined with requests by request_id it has its cost.';
 comment on column client_requests.day is 'UTC day in which the request came.';
 comment on column client_requests.start_time is 'When the request came, by the edge''s clock.';
 

@@ -3,7 +3,7 @@ import type { RequestService } from "@weir/gen/weir/metering/v1/request_service_
 import type { RequestStore } from "./request-store.ts";
 
 /** Serves the records that edges tell. */
-export function createRequestService(store: Pick<RequestStore, "add">): ServiceImpl<typeof RequestService> {
+export function createRequestService(store: RequestStore): ServiceImpl<typeof RequestService> {
   return {
     async recordRequests({ records }) {
       await store.add(records);

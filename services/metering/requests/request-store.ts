@@ -6,8 +6,6 @@ import type { Database } from "../database.ts";
 export interface RequestStore {
   /** Idempotent: a request that has a record keeps it. */
   add(records: readonly RequestRecord[]): Promise<void>;
-  /** Deletes records that are older than 90 days. @returns how many */
-  sweep(countMax: number): Promise<number>;
 }
 
 const columns: readonly ArrayColumn<RequestRecord>[] = [
@@ -32,15 +30,6 @@ export function createRequestStore(database: Database): RequestStore {
     add: (records) =>
       database.transaction(async (client) => {
         await client.query({ name: "request-records", text: insertion, values: arrayParameters(columns, records) });
-      }),
-    sweep: (countMax) =>
-      database.transaction(async (client) => {
-        const { rowCount } = await client.query(
-          `delete from request_records where request_id in (
-             select request_id from request_records where start_time < now() - interval '90 days' limit $1)`,
-          [countMax],
-        );
-        return rowCount ?? 0;
       }),
   };
 }

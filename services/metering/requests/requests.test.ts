@@ -1,3 +1,6 @@
+import { createHash } from "node:crypto";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { RequestService } from "@weir/gen/weir/metering/v1/request_service_pb";
 import type { Client } from "@weir/kit/call";
@@ -5,21 +8,25 @@ import { createMesh } from "@weir/kit/mesh";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { migrate } from "../migrate.ts";
 import { openTestDatabase, type TestDatabase } from "../testing.ts";
+import { keepRequestDays } from "./request-days.ts";
 import { createRequestService } from "./request-service.ts";
-import { createRequestStore, type RequestStore } from "./request-store.ts";
+import { createRequestStore } from "./request-store.ts";
 
 const noon = Date.UTC(2026, 10, 20, 12);
 
+/** The view of a version before, whose columns are those of today. */
+const viewBefore = `select request_id, (start_time at time zone 'UTC')::date as day, start_time, tenant, key, method,
+  route, status, complete, nullif(reason, '') as error_reason, round(duration_us / 1e3, 3) as request_ms,
+  round(first_content_us / 1e3, 3) as first_content_ms from request_records`;
+
 describe.each(["embedded", "postgres"] as const)("what clients met with, %s", (engine) => {
   let db: TestDatabase;
-  let store: RequestStore;
   let client: Client<typeof RequestService>;
   beforeAll(async () => {
     db = await openTestDatabase(engine);
     await migrate(db.database);
-    store = createRequestStore(db.database);
     const mesh = createMesh({ name: "test" });
-    mesh.host("metering", RequestService, createRequestService(store));
+    mesh.host("metering", RequestService, createRequestService(createRequestStore(db.database)));
     client = mesh.client(RequestService, "metering");
     await mesh.start();
   });
@@ -100,12 +107,79 @@ describe.each(["embedded", "postgres"] as const)("what clients met with, %s", (e
     ]);
   });
 
-  test("what is older than 90 days goes, so many at a time", async () => {
-    const day = 86_400_000;
-    const records = [91, 92, 93, 89].map((days) => record(`req_${days}`, {}, Date.now() - days * day));
+  test("a day stands in its own table, and goes as a whole when it is older than 90 days", async () => {
+    await db.query("delete from request_records");
+    const dayMs = 86_400_000;
+    const days = async () =>
+      (await db.query("select tableoid::regclass::text as place, request_id from request_records order by 2")).map(
+        ({ place, request_id: id }) => [id, String(place).replace("request_records_", "")],
+      );
+    const { made } = await keepRequestDays(db.database, noon);
+    expect(made).toEqual(["19", "20", "21", "22"].map((day) => `request_records_2026_11_${day}`));
+    expect(await keepRequestDays(db.database, noon)).toEqual({ made: [], dropped: [] });
+    const records = [-400, -1, 0, 1, 3].map((days) => record(`req_${days}`, {}, noon + days * dayMs));
     await client.recordRequests({ records });
-    expect([await store.sweep(2), await store.sweep(2), await store.sweep(2)]).toEqual([2, 1, 0]);
-    expect(await db.query("select request_id from client_requests")).toEqual([{ request_id: "req_89" }]);
+    await client.recordRequests({ records });
+    expect(await days()).toEqual([
+      ["req_-1", "2026_11_19"],
+      ["req_-400", "default"],
+      ["req_0", "2026_11_20"],
+      ["req_1", "2026_11_21"],
+      ["req_3", "default"],
+    ]);
+    // What came too early goes to its day, and what is too old goes.
+    expect((await keepRequestDays(db.database, noon + dayMs)).made).toEqual(["request_records_2026_11_23"]);
+    expect((await days()).filter(([, place]) => place === "default")).toEqual([]);
+    // The 19th is over for 90 days at the end of 17 February.
+    const horizon = Date.UTC(2027, 1, 18);
+    expect((await keepRequestDays(db.database, horizon - 1)).dropped).toEqual([]);
+    expect((await keepRequestDays(db.database, horizon)).dropped).toEqual(["request_records_2026_11_19"]);
+    expect(await days()).toEqual([
+      ["req_0", "2026_11_20"],
+      ["req_1", "2026_11_21"],
+      ["req_3", "2026_11_23"],
+    ]);
+  });
+
+  test("a filter by day reads that day's table alone", async () => {
+    await keepRequestDays(db.database, noon);
+    const plan = await db.query("explain select * from client_requests where day = '2026-11-20'");
+    const tables = JSON.stringify(plan).match(/request_records_\w*?(?=_by_time| |")/g);
+    expect(new Set(tables)).toEqual(new Set(["request_records_2026_11_20"]));
+  });
+
+  test("records from before there were days stay where they are, and go when the last of them is old", async () => {
+    const upgraded = await openTestDatabase(engine);
+    try {
+      await migrate(upgraded.database);
+      // As the version before made it, with a record of today and one of an edge whose clock is ahead.
+      await upgraded.query(`drop view client_requests, client_requests_by_hour; drop table request_records;
+        delete from schema_migrations where name in ('0026_request_records.sql', '0028_request_days.sql', 'views.sql')`);
+      const before = "0026_request_records.sql";
+      const text = readFileSync(join(import.meta.dirname, "..", "migrations", before), "utf8");
+      await upgraded.query(text);
+      await upgraded.query("insert into schema_migrations (name, checksum) values ($1, $2)", [
+        before,
+        createHash("sha256").update(text).digest("hex"),
+      ]);
+      await upgraded.query(`create view client_requests as ${viewBefore};
+        insert into request_records
+        select 'req_' || n, 'acme', '', 'POST', '/', 200, true, '', now() + n * interval '1 day', 1, null from unnest(array[0, 5]) n`);
+      expect((await migrate(upgraded.database)).applied).toEqual(["0028_request_days.sql", "views.sql"]);
+      expect((await migrate(upgraded.database)).applied).toEqual([]);
+      await keepRequestDays(upgraded.database, Date.now());
+      const places = () =>
+        upgraded.query("select request_id, tableoid::regclass::text as place from request_records order by 1");
+      expect(await places()).toEqual([
+        { request_id: "req_0", place: expect.stringMatching(/^request_records_until_/) },
+        { request_id: "req_5", place: "request_records_default" },
+      ]);
+      expect(await upgraded.query("select request_id from client_requests order by 1")).toHaveLength(2);
+      await keepRequestDays(upgraded.database, Date.now() + 92 * 86_400_000);
+      expect((await places()).map(({ request_id: id }) => id)).toEqual(["req_5"]);
+    } finally {
+      await upgraded.end();
+    }
   });
 
   test("more than a thousand at once are refused", async () => {
