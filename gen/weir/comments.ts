@@ -1550,3 +1550,4 @@ export const comments: Readonly<Record<string, string>> = {
   "weir.routing.v1.Timeouts.idle": "Between two pieces of content. Default 60 s.",
   "weir.routing.v1.Timeouts.total": "For the whole attempt. Default 600 s."
 };
+  "weir.routing.v1.RunAttemptRequest.has_larger_target": "Whether another target of the alias may have a larger context. An answer of the provider that says that the conversation does not fit is CONTEXT_TOO_LONG then, and goes to nobody. False: it passes as the provider gave it, where it can.",

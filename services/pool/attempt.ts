@@ -46,6 +46,8 @@ export interface AttemptPlan {
   readonly call: UpstreamCall;
   /** Whether the caller reads the answer as it comes. */
   readonly stream: boolean;
+  /** Whether another target may take what is too long for this one: the caller is not told then what the provider says of that. */
+  readonly hasLargerTarget: boolean;
   /** What the input is estimated from. */
   readonly requestBody: Uint8Array;
   /** Undefined: the standard tier, one that the provider chooses, or one that the price does not know. */
@@ -340,14 +342,17 @@ export class Attempt implements ExchangeSink {
     const failure = judgeStatus(provider.id, status, this.headers, error, this.around.clock.now());
     if (failure !== undefined) {
       this.fail(this.around.judgeCredential(failure), AttemptOutcome.FAILED);
-    } else if (answer.kind === "error" && answer.piece !== undefined && status === this.status) {
+      return;
+    }
+    const tooLong = error?.code === contextTooLong;
+    const goesOn = tooLong && this.plan.hasLargerTarget;
+    if (answer.kind === "error" && answer.piece !== undefined && status === this.status && !goesOn) {
       // The client's own fault, in the provider's own words.
       this.outbox.begin(this.wireHead(this.plan.call.answers.contentTypes.whole));
       this.outbox.push(answer.piece);
       this.settle(AttemptOutcome.REJECTED, undefined);
       this.outbox.end({ $typeName: "weir.chat.v1.WireTail", usage: unused.usage, usageSource: unused.source });
     } else {
-      const tooLong = error?.code === contextTooLong;
       const refusal = tooLong ? new WeirError(ErrorReason.CONTEXT_TOO_LONG) : rejected(provider.id, status, error);
       this.fail(refusal, AttemptOutcome.REJECTED);
     }

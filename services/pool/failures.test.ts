@@ -151,6 +151,25 @@ test.each([400, 404, 409, 413, 415, 422])(
   },
 );
 
+test("what is too long is an error of its own where another target may take it, and nothing of the answer goes out", async () => {
+  const body = errorBody("context_length_exceeded");
+  await using provider = await startProvider((response) => response.writeHead(400, json).end(body));
+  await using pool = createTestPool(provider.url);
+  for (const request of [hello, streaming]) {
+    const answer = await readAll(pool.run(request, { hasLargerTarget: true }));
+    expect(answer).toMatchObject({ text: "", head: undefined, error: { reason: ErrorReason.CONTEXT_TOO_LONG } });
+  }
+  const settled = { outcome: AttemptOutcome.REJECTED, providerStatus: 400, usage: { inputTokens: 0, outputTokens: 0 } };
+  expect(pool.journal.events).toMatchObject([settled, settled]);
+});
+
+test("another refusal is in the provider's own bytes, wherever the request could go", async () => {
+  const body = errorBody("unsupported_parameter");
+  await using provider = await startProvider((response) => response.writeHead(400, json).end(body));
+  await using pool = createTestPool(provider.url);
+  expect(await readAll(pool.run(hello, { hasLargerTarget: true }))).toMatchObject({ text: body, error: undefined });
+});
+
 test("nobody listens: nothing is billed", async () => {
   await using pool = createTestPool(`http://127.0.0.1:${await freePort()}/v1`);
   const { error } = await readAll(pool.run(hello));

@@ -216,6 +216,7 @@ export function createPool(options: PoolOptions): Pool {
       alias,
       target,
       priceId: price?.id ?? "",
+      hasLargerTarget: request.hasLargerTarget,
       provider,
       call,
       stream: call.stream,

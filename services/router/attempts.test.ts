@@ -3,7 +3,7 @@ import { CircuitState } from "@weir/gen/weir/routing/v1/route_service_pb";
 import { errorTable, type Reason } from "@weir/kit/error-table";
 import { WeirError } from "@weir/kit/weir-error";
 import fc from "fast-check";
-import { expect, test } from "vitest";
+import { expect, test, vi } from "vitest";
 import { backoffMs, createRetryBudget, judge, mostUseful, spreadMs } from "./attempts.ts";
 import { failure, outage, setup } from "./testing/harness.ts";
 
@@ -23,7 +23,7 @@ test.each([
   [error(ErrorReason.OVERLOADED), "anywhere", "nothing"],
   [error(ErrorReason.STREAM_TRUNCATED), "anywhere", "failure"],
   [error(ErrorReason.PROVIDER_REJECTED), "nowhere", "refused"],
-  [error(ErrorReason.CONTEXT_TOO_LONG), "nowhere", "refused"],
+  [error(ErrorReason.CONTEXT_TOO_LONG), "elsewhere", "refused"],
   [error(ErrorReason.CONTEXT_TOO_LONG, { context_tokens: "8192" }), "elsewhere", "nothing"],
 ])("%o goes %s and tells of %s", (failed, next, health) => {
   expect(judge(failed, timeouts, undefined)).toEqual({ next, health });
@@ -125,6 +125,47 @@ test("law: over any traffic, retries stay within the share and the minimum", () 
       expect(retries).toBeLessThanOrEqual(0.2 * requests + 20 * windows);
     }),
   );
+});
+
+const tooLong = error(ErrorReason.CONTEXT_TOO_LONG);
+
+/** What of each target's context the configuration says, in tokens. */
+const contexts = (tokens: Readonly<Record<string, number>>) => ({
+  providers: Object.fromEntries(
+    Object.entries(tokens).map(([id, contextTokens]) => [id, { capabilities: { m: { contextTokens } } }]),
+  ),
+});
+
+test.each([
+  ["the next target whose context is larger", contexts({ a: 8_000, b: 8_000, c: 128_000 }), "a c"],
+  ["the next target whose context is not known", contexts({ a: 8_000, b: 4_000 }), "a c"],
+  ["the next target where its own context is not known", contexts({ b: 4_000 }), "a b"],
+])("what is too long for a target by its provider's word goes to %s", async (_, config, expected) => {
+  const { ask, tried, calls, health } = setup({ a: [tooLong], b: ["answer"], c: ["answer"] }, config);
+  for (let n = 0; n < 6; n += 1) await ask();
+  expect(tried()).toBe(Array.from({ length: 6 }, () => expected).join(" "));
+  // Whether it has somewhere to go is what the pool is told: else the client gets the provider's own answer.
+  expect(calls.slice(0, 2).map(({ request }) => request.hasLargerTarget)).toEqual([true, expected === "a b"]);
+  expect((await health())["a"]).toBe(CircuitState.CLOSED);
+});
+
+test.each([
+  ["smaller", contexts({ a: 8_000, b: 8_000 }), {}],
+  ["not allowed any more", {}, { attemptsMax: 1 }],
+])("what is too long ends the request where every other target is %s", async (_, config, router) => {
+  const { ask, tried, calls } = setup({ a: [tooLong], b: ["answer"] }, { ...config, router });
+  expect((await failure(ask())).reason).toBe(ErrorReason.CONTEXT_TOO_LONG);
+  expect(tried()).toBe("a");
+  expect(calls[0]?.request.hasLargerTarget).toBe(false);
+});
+
+test("what is too long for the one target that is up goes to a larger one that was down", async () => {
+  const { ask, tried, clock } = setup({ a: [outage(), "answer"], b: [tooLong] });
+  const asked = ask();
+  await vi.waitFor(() => expect(clock.timers).toBe(1));
+  clock.advance(50);
+  await asked;
+  expect(tried()).toBe("a b a");
 });
 
 const tooSmall = error(ErrorReason.CONTEXT_TOO_LONG, { context_tokens: "8192" });

@@ -14,6 +14,8 @@ export interface Verdict {
 
 const giveUp: Verdict = { next: "nowhere", health: "nothing" };
 const callersFault: Verdict = { next: "nowhere", health: "refused" };
+/** The target works; one with a larger context may take it. */
+const tooLong: Verdict = { next: "elsewhere", health: "refused" };
 /** Another target may be able to do it; nothing was sent to this one. */
 const unable: Verdict = { next: "elsewhere", health: "nothing" };
 const anotherKey: Verdict = { next: "anywhere", health: "nothing" };
@@ -29,7 +31,7 @@ const verdicts: ReadonlyMap<Reason, Verdict> = new Map([
   [ErrorReason.OVERLOADED, { next: "anywhere", health: "nothing" }],
   [ErrorReason.PROVIDER_REJECTED, callersFault],
   [ErrorReason.TARGET_UNSUPPORTED, unable],
-  [ErrorReason.CONTEXT_TOO_LONG, callersFault],
+  [ErrorReason.CONTEXT_TOO_LONG, tooLong],
 ]);
 
 /**

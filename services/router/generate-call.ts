@@ -17,7 +17,7 @@ import { backoffMs, judge, mostUseful, type RetryBudget, spreadMs, type Verdict 
 import type { CallReport, Health } from "./health.ts";
 import type { RouterMetrics } from "./metrics.ts";
 import type { Plan } from "./plan.ts";
-import { type Candidate, choose, type Ranking } from "./policy.ts";
+import { type Candidate, choose, mayTakeMore, type Ranking } from "./policy.ts";
 import { type RetrySettings, type RouteTarget, timeoutsMessage } from "./snapshot.ts";
 
 /** What all calls of a router share. */
@@ -245,9 +245,13 @@ export class GenerateCall implements ReplySource<GenerateResponse> {
           continue; // Other calls have gone on meanwhile: choose again.
         }
       }
-      const { first, error, verdict } = await this.tryTarget(target, failures);
+      const { first, error, verdict } = await this.tryTarget(target, histories, failures);
       if (first !== undefined) return first;
       if (verdict.next === "nowhere") throw error;
+      if (error.reason === ErrorReason.CONTEXT_TOO_LONG) {
+        if (!this.hasLarger(target, histories)) throw error;
+        this.excludeSmaller(target, histories);
+      }
       failures.push(error);
       history.tries += 1;
       // A rate limit's pause is the circuit's business, since it holds for every request.
@@ -268,8 +272,25 @@ export class GenerateCall implements ReplySource<GenerateResponse> {
     return candidates;
   }
 
+  /** Whether another target that may still be called may take what is too long for this one. */
+  private hasLarger(target: RouteTarget, histories: readonly History[]): boolean {
+    const { targets } = this.job.plan;
+    if (targets.length === 1) return false;
+    return targets.some((other, position) => histories[position]?.excluded === false && mayTakeMore(other, target));
+  }
+
+  private excludeSmaller(target: RouteTarget, histories: readonly History[]): void {
+    for (const [position, other] of this.job.plan.targets.entries()) {
+      if (!mayTakeMore(other, target)) (histories[position] as History).excluded = true;
+    }
+  }
+
   /** Makes one attempt, up to its first message. */
-  private async tryTarget(target: RouteTarget, failures: readonly WeirError[]): Promise<AttemptOutcome> {
+  private async tryTarget(
+    target: RouteTarget,
+    histories: readonly History[],
+    failures: readonly WeirError[],
+  ): Promise<AttemptOutcome> {
     const { deps, job } = this;
     const leftMs = job.leftMs();
     if (leftMs !== undefined && leftMs < usefulMs) throw outOfTime(failures);
@@ -278,7 +299,8 @@ export class GenerateCall implements ReplySource<GenerateResponse> {
     this.attemptCount += 1;
     const id = deps.newAttemptId();
     const limitMs = job.plan.route.timeouts.totalMs + poolGraceMs;
-    const stream = deps.attempts.runAttempt(this.attemptRequest(id, target, leftMs), {
+    const hasLargerTarget = this.attemptCount < job.plan.route.attemptsMax && this.hasLarger(target, histories);
+    const stream = deps.attempts.runAttempt(this.attemptRequest(id, target, leftMs, hasLargerTarget), {
       metadata: job.metadata,
       timeoutMs: leftMs === undefined ? limitMs : Math.min(leftMs, limitMs),
     });
@@ -303,7 +325,12 @@ export class GenerateCall implements ReplySource<GenerateResponse> {
     }
   }
 
-  private attemptRequest(attemptId: string, target: RouteTarget, leftMs: number | undefined): RunAttemptRequest {
+  private attemptRequest(
+    attemptId: string,
+    target: RouteTarget,
+    leftMs: number | undefined,
+    hasLargerTarget: boolean,
+  ): RunAttemptRequest {
     const { plan, request, requestId } = this.job;
     const { route, alias } = plan;
     return {
@@ -318,6 +345,7 @@ export class GenerateCall implements ReplySource<GenerateResponse> {
           : timeoutsMessage(route.timeouts, leftMs),
       request,
       allowUnpriced: route.allowUnpriced,
+      hasLargerTarget,
     };
   }
 

@@ -3,7 +3,7 @@ import { expect, test } from "vitest";
 import { type CallReport, type CircuitState, createHealth, type FailureKind } from "./health.ts";
 import { createRouteTarget } from "./snapshot.ts";
 
-const target = createRouteTarget("openai", "gpt-4o");
+const target = createRouteTarget("openai", "gpt-4o", () => undefined);
 
 function setup({ failures = 3, openMs = 1_000, targetsMax = 10_000 } = {}) {
   const time = { now: 0 };
@@ -147,7 +147,7 @@ test("a refused credential parks the target at once and for longer", () => {
 test("targets are forgotten before they are too many, healthy ones first", () => {
   const { health, fail } = setup({ targetsMax: 10 });
   fail(3);
-  for (let n = 0; n < 1_000; n += 1) health.begin(createRouteTarget("openai", `m${n}`)).succeeded();
+  for (let n = 0; n < 1_000; n += 1) health.begin(createRouteTarget("openai", `m${n}`, () => undefined)).succeeded();
   expect(health.list()).toHaveLength(10);
   expect(health.standing(target).state).toBe("broken");
 });

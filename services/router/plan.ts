@@ -1,6 +1,6 @@
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import { WeirError } from "@weir/kit/weir-error";
-import { createRouteTarget, type Route, type RouteTarget, type RoutingSnapshot } from "./snapshot.ts";
+import { type ContextOf, createRouteTarget, type Route, type RouteTarget, type RoutingSnapshot } from "./snapshot.ts";
 
 /** Where one request may go. */
 export interface Plan {
@@ -40,16 +40,16 @@ export function findRoute(snapshot: RoutingSnapshot, alias: string): Plan | unde
   if (route !== undefined) return { alias, route, targets: route.targets };
   for (const { prefix, route: wide } of snapshot.prefixes) {
     if (!alias.startsWith(prefix)) continue;
-    const targets = wide.targets.flatMap((target) => fillIn(target, alias.slice(prefix.length)));
+    const targets = wide.targets.flatMap((target) => fillIn(target, alias.slice(prefix.length), snapshot.contextOf));
     return targets.length === 0 ? undefined : { alias, route: wide, targets };
   }
   return undefined;
 }
 
 /** A target of a route with a star, for one alias; none when the alias leaves no model to name. */
-function fillIn(target: RouteTarget, rest: string): RouteTarget[] {
+function fillIn(target: RouteTarget, rest: string, contextOf: ContextOf): RouteTarget[] {
   if (target.model !== "") return [target];
   // A name becomes a part of a path: one that a proxy could read as another's is no name.
   if (rest === "" || rest.length > modelLengthMax || !rest.isWellFormed() || dotSegment.test(rest)) return [];
-  return [createRouteTarget(target.provider, rest)];
+  return [createRouteTarget(target.provider, rest, contextOf)];
 }

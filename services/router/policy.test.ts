@@ -4,7 +4,7 @@ import { type Candidate, choose, routeOrder, type Standing } from "./policy.ts";
 import { createRouteTarget } from "./snapshot.ts";
 
 const candidate = (position: number, state: Standing["state"], waitMs = 0, tries = 0): Candidate => ({
-  target: createRouteTarget("p", `m${position}`),
+  target: createRouteTarget("p", `m${position}`, () => undefined),
   position,
   tries,
   standing: { state, waitMs },

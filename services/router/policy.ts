@@ -21,6 +21,14 @@ export interface Candidate {
   readonly standing: Standing;
 }
 
+/** Whether a target may take a conversation that is too long for another: its context is larger, or not known to be no larger. */
+export function mayTakeMore(target: RouteTarget, than: RouteTarget): boolean {
+  if (target.key === than.key) return false;
+  return (
+    target.contextTokens === undefined || than.contextTokens === undefined || target.contextTokens > than.contextTokens
+  );
+}
+
 /** How candidates compare: by the first number, then the next; the smaller is the better. */
 export type Ranking = readonly ((candidate: Candidate) => number)[];
 

@@ -82,7 +82,6 @@ test.each([
 
 test.each([
   ErrorReason.PROVIDER_REJECTED,
-  ErrorReason.CONTEXT_TOO_LONG,
   ErrorReason.STORE_UNAVAILABLE,
   ErrorReason.BUDGET_EXHAUSTED,
   ErrorReason.INTERNAL,

@@ -5,6 +5,7 @@ import { ProviderKind } from "@weir/gen/weir/config/v1/provider_pb";
 import type { AliasConfig, TimeoutsConfig } from "@weir/gen/weir/config/v1/router_pb";
 import { type Timeouts, TimeoutsSchema } from "@weir/gen/weir/routing/v1/attempt_service_pb";
 import { type Target, TargetSchema } from "@weir/gen/weir/routing/v1/target_pb";
+import { createCapabilityTable } from "@weir/kit/config/capabilities";
 import type { PriceList } from "@weir/price/price";
 
 /** How long to wait for a target, in milliseconds. */
@@ -21,9 +22,14 @@ export interface RouteTarget {
   readonly model: string;
   /** Identity of provider and model, for maps. */
   readonly key: string;
+  /** Tokens that fit into the model's context, as the configuration says or its vendor documents; undefined: not known. */
+  readonly contextTokens: number | undefined;
   /** The same as a message; shared, never changed. */
   readonly message: Target;
 }
+
+/** The context of a provider's model. */
+export type ContextOf = (provider: string, model: string) => number | undefined;
 
 /** How an alias is served. */
 export interface Route {
@@ -72,6 +78,7 @@ export interface RoutingSnapshot {
   readonly prefixes: readonly { readonly prefix: string; readonly route: Route }[];
   /** Of calls that pass through and name no model. */
   readonly passthrough: PassthroughRouting;
+  readonly contextOf: ContextOf;
   readonly prices: PriceList;
   readonly retry: RetrySettings;
   readonly circuit: CircuitSettings;
@@ -93,7 +100,9 @@ const attemptsMaxDefault = 3;
  */
 export function routingFromConfig(config: Config, prices: PriceList, nowMs: number): RoutingSnapshot {
   const { router } = config;
+  const contextOf = contextsOf(config);
   const common = {
+    contextOf,
     timeouts: resolveTimeouts(router?.timeouts, timeoutDefaults),
     attemptsMax: router?.attemptsMax ?? attemptsMaxDefault,
   };
@@ -110,6 +119,7 @@ export function routingFromConfig(config: Config, prices: PriceList, nowMs: numb
     exact,
     prefixes,
     passthrough: passthroughFromConfig(config, common),
+    contextOf,
     prices,
     retry: {
       percent: router?.retryPercent ?? 20,
@@ -121,7 +131,17 @@ export function routingFromConfig(config: Config, prices: PriceList, nowMs: numb
   };
 }
 
-function passthroughFromConfig(config: Config, common: Pick<Route, "timeouts" | "attemptsMax">): PassthroughRouting {
+function contextsOf({ providers }: Config): ContextOf {
+  const tables = new Map(
+    Object.entries(providers).map(([id, { baseUrl, capabilities }]) => [
+      id,
+      createCapabilityTable(URL.canParse(baseUrl) ? new URL(baseUrl).origin : "", capabilities),
+    ]),
+  );
+  return (provider, model) => tables.get(provider)?.known(model).contextTokens;
+}
+
+function passthroughFromConfig(config: Config, common: RouteDefaults): PassthroughRouting {
   const ofKind = Object.entries(config.providers).find(([, provider]) => provider.kind === ProviderKind.OPENAI)?.[0];
   const usual = config.providers["openai"]?.kind === ProviderKind.OPENAI ? "openai" : ofKind;
   return {
@@ -133,12 +153,19 @@ function passthroughFromConfig(config: Config, common: Pick<Route, "timeouts" | 
 /** What of an alias the routes are made from. */
 type AliasSettings = Pick<AliasConfig, "targets" | "allowUnpriced" | "timeouts" | "attemptsMax">;
 
-function createRoute(alias: string, settings: AliasSettings, common: Pick<Route, "timeouts" | "attemptsMax">): Route {
+/** What holds for aliases that say nothing else, and what is known of all models. */
+interface RouteDefaults extends Pick<Route, "timeouts" | "attemptsMax"> {
+  readonly contextOf: ContextOf;
+}
+
+function createRoute(alias: string, settings: AliasSettings, common: RouteDefaults): Route {
   const timeouts = resolveTimeouts(settings.timeouts, common.timeouts);
   const model = alias.endsWith("*") ? "" : alias;
   return {
     alias,
-    targets: settings.targets.map((target) => createRouteTarget(target.provider, target.model || model)),
+    targets: settings.targets.map((target) =>
+      createRouteTarget(target.provider, target.model || model, common.contextOf),
+    ),
     allowUnpriced: settings.allowUnpriced,
     attemptsMax: settings.attemptsMax ?? common.attemptsMax,
     timeouts,
@@ -146,9 +173,15 @@ function createRoute(alias: string, settings: AliasSettings, common: Pick<Route,
   };
 }
 
-export function createRouteTarget(provider: string, model: string): RouteTarget {
-  // Provider ids hold no slash, so the key is unambiguous.
-  return { provider, model, key: `${provider}/${model}`, message: create(TargetSchema, { provider, model }) };
+export function createRouteTarget(provider: string, model: string, contextOf: ContextOf): RouteTarget {
+  return {
+    provider,
+    model,
+    // Provider ids hold no slash, so the key is unambiguous.
+    key: `${provider}/${model}`,
+    contextTokens: contextOf(provider, model),
+    message: create(TargetSchema, { provider, model }),
+  };
 }
 
 /** Timeouts as a message, none longer than the time that is left. */

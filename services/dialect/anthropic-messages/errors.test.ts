@@ -90,6 +90,25 @@ test.each<[string, Record<string, unknown>, unknown]>([
     },
     { code: "thread_not_found", type: "invalid_request_error", status: 400 },
   ],
+  [
+    "one of an input that is too long",
+    {
+      type: "error",
+      error: { type: "invalid_request_error", message: "prompt is too long: 207791 tokens > 200000 maximum" },
+    },
+    { code: "context_length_exceeded", type: "invalid_request_error", status: 400 },
+  ],
+  [
+    "one of an input that is too long for the answer asked for",
+    {
+      type: "error",
+      error: {
+        type: "invalid_request_error",
+        message: "input length and `max_tokens` exceed context limit: 198981 + 21333 > 200000, decrease ...",
+      },
+    },
+    { code: "context_length_exceeded", type: "invalid_request_error", status: 400 },
+  ],
   ["one of another server", { error: { code: 1302, message: "x" } }, { code: "1302", type: "" }],
   ["one whose type is prose", { error: { type: "oh no!", message: "x" } }, { code: "", type: "" }],
   ["one that is a text", { error: "model not found" }, { code: "", type: "" }],

@@ -18,7 +18,7 @@ const statuses: Readonly<Record<string, number>> = {
 
 /**
  * The error that a body or an event reports, also without the outer `type`, which servers that imitate the vendor forget.
- * The code is `error.details.error_code`, or theirs.
+ * The code is `error.details.error_code`, or theirs; for a conversation that is too long the vendor has none.
  */
 export function readError(body: JsonObject): ProviderError | undefined {
   const { error } = body;
@@ -26,12 +26,18 @@ export function readError(body: JsonObject): ProviderError | undefined {
     const type = word(error["type"]);
     const details = isObject(error["details"]) ? error["details"] : undefined;
     const status = Object.hasOwn(statuses, type) ? statuses[type] : undefined;
-    return { code: word(details?.["error_code"] ?? error["code"]), type, ...(status === undefined ? {} : { status }) };
+    const { message } = error;
+    const isTooLong = typeof message === "string" && tooLong.test(message);
+    const code = isTooLong ? "context_length_exceeded" : word(details?.["error_code"] ?? error["code"]);
+    return { code, type, ...(status === undefined ? {} : { status }) };
   }
   return (error == null || error === false || error === "") && body["type"] !== "error"
     ? undefined
     : { code: "", type: "" };
 }
+
+/** https://github.com/anthropics/claude-code/issues/12186, https://github.com/anymorph-ai/Claudable/issues/3 */
+const tooLong = /^prompt is too long: \d+ tokens > \d+ maximum|^input length and `?max_tokens`? exceed context limit: /;
 
 /** A code or type; anything that is not one short word is prose. */
 function word(value: unknown): string {

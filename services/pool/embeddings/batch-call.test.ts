@@ -47,6 +47,7 @@ function planOf(input: string): AttemptPlan {
     provider,
     call,
     stream: false,
+    hasLargerTarget: false,
     requestBody: request.wire.body,
     askedTier: undefined,
     reserved: totals(10, 0),

@@ -1,8 +1,8 @@
 import type { GenerateRequest } from "@weir/gen/weir/chat/v1/chat_service_pb";
 import type { Part } from "@weir/gen/weir/chat/v1/conversation_pb";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
+import type { Capabilities } from "@weir/kit/config/capabilities";
 import { WeirError } from "@weir/kit/weir-error";
-import type { Capabilities } from "./capabilities.ts";
 
 /** How much longer than the context a guess must be before it is believed. */
 const clearlyAbove = 2;

@@ -7,6 +7,8 @@ import { openaiResponses } from "@weir/dialect/openai-responses/codec";
 import { weirChat } from "@weir/dialect/weir-chat/codec";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import { CapabilitiesConfigSchema, ProviderKind } from "@weir/gen/weir/config/v1/provider_pb";
+import { createCapabilityTable } from "@weir/kit/config/capabilities";
+import { knownModels } from "@weir/kit/config/capabilities-known";
 import { describe, expect, test } from "vitest";
 import {
   attemptRequest,
@@ -17,8 +19,6 @@ import {
   readAll,
   startProvider,
 } from "../testing/pool-under-test.ts";
-import { createCapabilityTable } from "./capabilities.ts";
-import { knownModels } from "./capabilities-known.ts";
 
 type Declared = Omit<MessageInitShape<typeof CapabilitiesConfigSchema>, "$typeName">;
 

@@ -21,7 +21,7 @@ export function planForward(snapshot: RoutingSnapshot, { endpoint, alias, place 
       throw new WeirError(ErrorReason.NOT_FOUND, { text: `No provider is configured that serves ${endpoint}.` });
     }
     // A ledger row names a model; of calls that have none it is the endpoint.
-    return { alias, route: passthrough.route, targets: [createRouteTarget(provider, endpoint)] };
+    return { alias, route: passthrough.route, targets: [createRouteTarget(provider, endpoint, snapshot.contextOf)] };
   }
   const free = freeEndpoints.has(endpoint) ? findRoute(snapshot, alias) : undefined;
   const plan = free ?? planRequest(snapshot, alias, nowMs);
