@@ -185,6 +185,7 @@ export const hello = { model: "alias", messages: [{ role: "user", content: "hell
 export const streaming = { ...hello, stream: true };
 
 /** Heads of a provider's answers. */
+  readonly hasLargerTarget?: boolean;
 export const json = { "content-type": "application/json" };
 export const eventStream = { "content-type": "text/event-stream; charset=utf-8" };
 
