@@ -116,10 +116,14 @@ describe("an answer at once", () => {
   test("passes a valid trace context on and drops any other", async () => {
     const edge = await startEdge();
     const traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
-    await edge.post(hello, { headers: { traceparent } });
-    expect(edge.calls[0]?.options.metadata?.["traceparent"]).toBe(traceparent);
-    await edge.post(hello, { headers: { traceparent: "00-00000000000000000000000000000000-b7ad6b7169203331-01" } });
-    expect(edge.calls[1]?.options.metadata?.["traceparent"]).toBeUndefined();
+    const tracestate = "congo=t61rcWkgMzE,rojo=00f067aa0ba902b7";
+    await edge.post(hello, { headers: { traceparent, tracestate } });
+    expect(edge.calls[0]?.options.metadata).toMatchObject({ traceparent, tracestate });
+    await edge.post(hello, {
+      headers: { traceparent: "00-00000000000000000000000000000000-b7ad6b7169203331-01", tracestate },
+    });
+    expect(edge.calls[1]?.options.metadata).not.toHaveProperty("traceparent");
+    expect(edge.calls[1]?.options.metadata).not.toHaveProperty("tracestate");
   });
 
   test("in many pieces is put together", async () => {

@@ -60,8 +60,7 @@ export function createDispatcher(deps: DispatcherDeps): (exchange: Exchange) => 
     if (exchange.isClosed) admission.end();
     else exchange.admission = admission;
     if (exchange.isOver) return undefined;
-    const { traceparent } = exchange.request.headers;
-    exchange.trace = beginTrace(tracer, spanName(route), typeof traceparent === "string" ? traceparent : undefined);
+    exchange.trace = beginTrace(tracer, spanName(route), exchange.request.headers);
     const call = { exchange, params, caller, admission };
     if (route.method !== "POST" || exchange.request.headers[idempotencyHeader] === undefined) return route.handle(call);
     return deps.idempotency.serve(exchange, caller, route.label, () => route.handle(call));

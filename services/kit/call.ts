@@ -26,13 +26,22 @@ export const metadataNames = {
   traceState: "tracestate",
 } as const;
 
+/** The W3C trace context that goes with a call. https://www.w3.org/TR/trace-context-2/ */
+export interface CallTrace {
+  /** Undefined: there is no trace. */
+  readonly traceParent: string | undefined;
+  /** What tracers on the way said of theirs; read and bounded where it came in. Means nothing without `traceParent`. */
+  readonly traceState: string | undefined;
+}
+
 /** The metadata of a call in the mesh; what is undefined is left out. A literal, since computed names cost microseconds. */
 export function callMetadata(
   principal: string | undefined,
   requestId: string | undefined,
-  traceParent: string | undefined,
-  traceState?: string,
+  trace: CallTrace | undefined,
 ): Metadata {
+  const traceParent = trace?.traceParent;
+  const traceState = trace?.traceState;
   if (principal !== undefined && requestId !== undefined) {
     if (traceParent === undefined) return { "weir-principal-bin": principal, "weir-request-id": requestId };
     if (traceState === undefined) {
@@ -139,6 +148,13 @@ interface MetadataContext extends HandlerContext {
 export function requestMetadata(context: HandlerContext, name: string): string | undefined {
   if ("requestMetadata" in context) return (context as MetadataContext).requestMetadata[name];
   return context.requestHeader.get(name) ?? undefined;
+}
+
+/** The trace that a call belongs to; undefined: none. */
+export function requestTrace(context: HandlerContext): CallTrace | undefined {
+  const traceParent = requestMetadata(context, metadataNames.traceParent);
+  if (traceParent === undefined) return undefined;
+  return { traceParent, traceState: requestMetadata(context, metadataNames.traceState) };
 }
 
 /** A context that tells of its end without building a signal. */

@@ -11,7 +11,15 @@ import type {
 import type { BatchService } from "@weir/gen/weir/passthrough/v1/batch_service_pb";
 import type { ForwardAttemptService } from "@weir/gen/weir/passthrough/v1/forward_attempt_service_pb";
 import type { Target } from "@weir/gen/weir/routing/v1/target_pb";
-import { type Client, hasEnded, metadataNames, onCallEnd, requestMetadata } from "@weir/kit/call";
+import {
+  type CallTrace,
+  type Client,
+  hasEnded,
+  metadataNames,
+  onCallEnd,
+  requestMetadata,
+  requestTrace,
+} from "@weir/kit/call";
 import type { Clock } from "@weir/kit/clock";
 import type { CounterStore } from "@weir/kit/limits/limiter";
 import type { Log } from "@weir/kit/log";
@@ -242,8 +250,8 @@ export function createPool(options: PoolOptions): Pool {
   async function enter(plan: AttemptPlan, context: HandlerContext): Promise<Attempt | RunAttemptResponse> {
     if (hasEnded(context)) throw new CallCancelled();
     const { provider, call } = plan;
-    const traceParent = requestMetadata(context, metadataNames.traceParent);
-    const seat = batches.enter(plan, () => recordEnd(plan, traceParent));
+    const trace = requestTrace(context);
+    const seat = batches.enter(plan, () => recordEnd(plan, trace));
     if (seat !== undefined) {
       onCallEnd(context, () => seat.leave());
       const message = seat.turn === undefined ? undefined : await seat.turn;
@@ -260,7 +268,7 @@ export function createPool(options: PoolOptions): Pool {
       // A promise only in strict mode; the call may not leave before.
       const recorded = intend(plan);
       if (recorded !== undefined) await recorded;
-      attempt = begin(plan, key, recordEnd(plan, traceParent));
+      attempt = begin(plan, key, recordEnd(plan, trace));
     } catch (error) {
       limitOf(provider.id).leave();
       throw error;
@@ -308,8 +316,8 @@ export function createPool(options: PoolOptions): Pool {
   }
 
   /** Opens the span of an attempt; gives what puts its end on record. */
-  function recordEnd(plan: AttemptPlan, traceParent: string | undefined): (end: AttemptEnd) => void {
-    const { span } = joinTrace(tracer, "attempt", traceParent);
+  function recordEnd(plan: AttemptPlan, trace: CallTrace | undefined): (end: AttemptEnd) => void {
+    const { span } = joinTrace(tracer, "attempt", trace);
     return (end) => {
       endTaking(plan.taking, end.usage);
       journal.settle(toUsageEvent(plan, end));

@@ -15,7 +15,15 @@ import {
   RouteSchema,
   TargetHealthSchema,
 } from "@weir/gen/weir/routing/v1/route_service_pb";
-import { callMetadata, type Client, type Metadata, metadataNames, requestMetadata } from "@weir/kit/call";
+import {
+  callMetadata,
+  type CallTrace,
+  type Client,
+  type Metadata,
+  metadataNames,
+  requestMetadata,
+  requestTrace,
+} from "@weir/kit/call";
 import type { Clock } from "@weir/kit/clock";
 import type { Log } from "@weir/kit/log";
 import { streamOf } from "@weir/kit/reply-stream";
@@ -103,7 +111,7 @@ export function createRouter(deps: RouterDeps): Router {
         new ForwardCall(forwarding, {
           requests: streamOf(requests),
           requestId: requestMetadata(context, metadataNames.requestId) ?? newAttemptId(),
-          metadata: metadataBelow(context, requestMetadata(context, metadataNames.traceParent)),
+          metadata: metadataBelow(context, requestTrace(context)),
           context,
         }).stream,
     },
@@ -133,13 +141,13 @@ export function createRouter(deps: RouterDeps): Router {
         checkForm(request);
         const snapshot = routing();
         const plan = planRequest(snapshot, request.model, clock.now());
-        const trace = joinTrace(tracer, "router.generate", requestMetadata(context, metadataNames.traceParent));
+        const trace = joinTrace(tracer, "router.generate", requestTrace(context));
         return new GenerateCall(shared, {
           plan,
           retry: snapshot.retry,
           request,
           requestId: requestMetadata(context, metadataNames.requestId) ?? newAttemptId(),
-          metadata: metadataBelow(context, trace.traceParent),
+          metadata: metadataBelow(context, trace),
           leftMs: () => context.timeoutMs(),
           span: trace.span,
         }).stream;
@@ -185,12 +193,11 @@ function checkForm(request: GenerateRequest): void {
 }
 
 /** What attempts are told of the call: who pays, the request's id and the trace. */
-function metadataBelow(context: HandlerContext, traceParent: string | undefined): Metadata {
+function metadataBelow(context: HandlerContext, trace: CallTrace | undefined): Metadata {
   return callMetadata(
     requestMetadata(context, metadataNames.principal),
     requestMetadata(context, metadataNames.requestId),
-    traceParent,
-    traceParent === undefined ? undefined : requestMetadata(context, metadataNames.traceState),
+    trace,
   );
 }
 

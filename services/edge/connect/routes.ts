@@ -128,7 +128,7 @@ function factsOf(context: HandlerContext): RpcFacts {
     admission,
     requestId: exchange.id,
     headers: exchange.request.headers,
-    traceParent: exchange.trace?.traceParent,
+    trace: exchange.trace,
     timeoutMs: context.timeoutMs(),
     signal: context.signal,
   };

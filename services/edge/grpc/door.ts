@@ -102,8 +102,7 @@ class Call implements Entry {
     this.id = newRequestId();
     this.label = `/${asked.path}`;
     this.startMs = clock.monotonic();
-    const { traceparent } = asked.headers;
-    this.trace = beginTrace(tracer, `POST ${this.label}`, typeof traceparent === "string" ? traceparent : undefined);
+    this.trace = beginTrace(tracer, `POST ${this.label}`, asked.headers);
     this.values = createContextValues().set(callKey, this);
     this.headers = { "x-request-id": this.id };
   }
@@ -291,7 +290,7 @@ function factsOf(call: Call, context: HandlerContext, signal: CallSignal | undef
     admission: call.admitted?.admission,
     requestId: call.id,
     headers: call.asked.headers,
-    traceParent: call.trace.traceParent,
+    trace: call.trace,
     timeoutMs: context.timeoutMs(),
     signal,
   };

@@ -194,5 +194,5 @@ function repeat(exchange: Exchange, { status, headers, body }: StoredAnswer): vo
 }
 
 function optionsOf(caller: Caller, exchange: Exchange) {
-  return { metadata: callMetadata(caller.principalHeader, exchange.id, exchange.trace?.traceParent) };
+  return { metadata: callMetadata(caller.principalHeader, exchange.id, exchange.trace) };
 }

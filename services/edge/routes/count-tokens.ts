@@ -62,7 +62,7 @@ export function createCountTokens(deps: CountDeps, dialect: CountDialect): (call
         },
       },
       {
-        metadata: callMetadata(principalHeaderFor(caller, undefined), exchange.id, exchange.trace?.traceParent),
+        metadata: callMetadata(principalHeaderFor(caller, undefined), exchange.id, exchange.trace),
         signal: leaving.signal,
         timeoutMs: countTimeoutMs,
         caller,

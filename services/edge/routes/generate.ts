@@ -90,7 +90,7 @@ export function createGenerate(
     }
     const stream = path.stream ?? envelope.stream ?? false;
     const principal = principalHeaderFor(caller, envelope.user, tags);
-    const metadata = callMetadata(principal, exchange.id, exchange.trace?.traceParent);
+    const metadata = callMetadata(principal, exchange.id, exchange.trace);
     const wire = wireRequest(codec, reading, stream, passingHeaders(rules, exchange));
     const reply = openReply(
       { ...emptyRequest, model, wire },

@@ -2,7 +2,7 @@ import { type DescMethod, type DescService, getOption, type Message } from "@buf
 import type { IncomingHttpHeaders } from "node:http";
 import { access as accessOption, Permission } from "@weir/gen/weir/common/v1/access_pb";
 import { actionOf } from "@weir/kit/action";
-import { type CallOptions, callMetadata, type Client, type Metadata } from "@weir/kit/call";
+import { type CallOptions, callMetadata, type CallTrace, type Client, type Metadata } from "@weir/kit/call";
 import type { CallSignal } from "@weir/kit/call-signal";
 import { methodPath } from "@weir/kit/context";
 import type { ReplyStream } from "@weir/kit/reply-stream";
@@ -20,8 +20,8 @@ export interface RpcFacts {
   readonly requestId: string;
   /** Of HTTP, or the metadata of gRPC, as they came; names in lower case. Only `x-weir-tags` is read. */
   readonly headers: IncomingHttpHeaders;
-  /** Of this process's span. */
-  readonly traceParent: string | undefined;
+  /** With this process's span. */
+  readonly trace: CallTrace | undefined;
   /** What is left of the client's own time, in milliseconds; undefined: it set none. */
   readonly timeoutMs: number | undefined;
   /** Gives a unary call up; a stream is given up by leaving it. */
@@ -133,9 +133,9 @@ export function createPublicMethods(
   );
 }
 
-function metadataBelow({ caller, requestId, headers, traceParent }: RpcFacts, user: string | undefined): Metadata {
+function metadataBelow({ caller, requestId, headers, trace }: RpcFacts, user: string | undefined): Metadata {
   const principal = caller === undefined ? undefined : principalHeaderFor(caller, user, readTags(headers));
-  return callMetadata(principal, requestId, traceParent);
+  return callMetadata(principal, requestId, trace);
 }
 
 const withoutEndpoint: ReadonlySet<Permission> = new Set([Permission.PUBLIC, Permission.KNOWN, Permission.MESH]);

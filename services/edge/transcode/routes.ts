@@ -90,7 +90,7 @@ function createHandler(deps: TranscodingDeps, method: PublicMethod, binding: Htt
       admission: call.admission,
       requestId: exchange.id,
       headers: exchange.request.headers,
-      traceParent: exchange.trace?.traceParent,
+      trace: exchange.trace,
       timeoutMs: timeoutOf(exchange) ?? (method.kind === "stream" ? streamTimeoutMs : undefined),
       signal: left.signal,
     };

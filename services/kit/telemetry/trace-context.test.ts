@@ -56,8 +56,8 @@ test("a later version with more fields is read", () => {
 
 test("a sampled trace goes on from span to span, with the reason of a failure and not its text", () => {
   const { tracer, spans } = tracing();
-  const edge = beginTrace(tracer, "edge", sampled);
-  const router = joinTrace(tracer, "router", edge.traceParent);
+  const edge = beginTrace(tracer, "edge", { traceparent: sampled });
+  const router = joinTrace(tracer, "router", edge);
   expect(parseTraceParent(router.traceParent)?.spanId).toBe(router.span?.spanContext().spanId);
   endSpan(router.span, { attempts: 2 }, new WeirError(ErrorReason.OVERLOADED, { text: "CANARY" }));
   endSpan(edge.span, {}, new Error("CANARY"));
@@ -72,15 +72,33 @@ test("a sampled trace goes on from span to span, with the reason of a failure an
 test("the client's flag decides; without it, the sampler; without a trace there is no span", () => {
   const on = tracing(true);
   const off = tracing(false);
-  expect(beginTrace(on.tracer, "edge", unsampled)).toEqual({ span: undefined, traceParent: unsampled });
-  expect(beginTrace(off.tracer, "edge", sampled).span).toBeDefined();
-  expect(beginTrace(on.tracer, "edge", undefined).span).toBeDefined();
-  expect(beginTrace(off.tracer, "edge", undefined)).toEqual({ span: undefined, traceParent: undefined });
-  expect(joinTrace(on.tracer, "router", undefined)).toEqual({ span: undefined, traceParent: undefined });
-  expect(joinTrace(on.tracer, "router", "rubbish")).toEqual({ span: undefined, traceParent: undefined });
+  const none = { span: undefined, traceParent: undefined, traceState: undefined };
+  expect(beginTrace(on.tracer, "edge", { traceparent: unsampled })).toEqual({ ...none, traceParent: unsampled });
+  expect(beginTrace(off.tracer, "edge", { traceparent: sampled }).span).toBeDefined();
+  expect(beginTrace(on.tracer, "edge", {}).span).toBeDefined();
+  expect(beginTrace(off.tracer, "edge", {})).toEqual(none);
+  expect(joinTrace(on.tracer, "router", undefined)).toEqual(none);
+  expect(joinTrace(on.tracer, "router", { traceParent: "rubbish", traceState: "a=b" })).toEqual(none);
+});
+
+test("what tracers said of a trace goes with it, into spans too, and never without it", () => {
+  const { tracer, spans } = tracing();
+  const edge = beginTrace(tracer, "edge", { traceparent: sampled, tracestate: "rojo=1, congo=2" });
+  const router = joinTrace(tracer, "router", edge);
+  expect(router.traceState).toBe("rojo=1,congo=2");
+  endSpan(router.span, {});
+  endSpan(edge.span, {});
+  expect(spans().map((span) => span.spanContext().traceState?.serialize())).toEqual([
+    "rojo=1,congo=2",
+    "rojo=1,congo=2",
+  ]);
+  expect(beginTrace(tracer, "edge", { traceparent: unsampled, tracestate: "a=b" }).traceState).toBe("a=b");
+  expect(beginTrace(tracer, "edge", { traceparent: sampled, tracestate: "A" }).traceState).toBeUndefined();
+  expect(beginTrace(tracer, "edge", { traceparent: "rubbish", tracestate: "a=b" }).traceState).toBeUndefined();
 });
 
 test("a process that exports nothing passes the trace through", () => {
-  expect(joinTrace(noTelemetry.tracer, "router", sampled)).toEqual({ span: undefined, traceParent: sampled });
+  const trace = { traceParent: sampled, traceState: "a=b" };
+  expect(joinTrace(noTelemetry.tracer, "router", trace)).toEqual({ span: undefined, ...trace });
   endSpan(undefined, {});
 });

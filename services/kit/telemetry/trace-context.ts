@@ -1,5 +1,6 @@
 import {
   type Attributes,
+  createTraceState,
   ROOT_CONTEXT,
   type Span,
   type SpanContext,
@@ -9,7 +10,9 @@ import {
   type Tracer,
   trace,
 } from "@opentelemetry/api";
+import type { CallTrace } from "../call.ts";
 import { CallCancelled, reasonWord, WeirError } from "../weir-error.ts";
+import { readTraceState } from "./trace-state.ts";
 
 /**
  * Reads a `traceparent` header. Undefined when it is malformed, as its source wants: the trace then begins anew.
@@ -33,40 +36,53 @@ export function formatTraceParent(context: SpanContext): string {
 }
 
 /** A process's one span of a request, and what the next process is told. */
-export interface TraceStep {
+export interface TraceStep extends CallTrace {
   /** Undefined when the request is not sampled. */
   readonly span: Span | undefined;
-  /** For the metadata of calls below; undefined when there is no trace. */
-  readonly traceParent: string | undefined;
 }
 
-const noTrace: TraceStep = { span: undefined, traceParent: undefined };
+/** Headers of a request, by their names in lower case. */
+type Headers = Readonly<Record<string, string | readonly string[] | undefined>>;
+
+const noTrace: TraceStep = { span: undefined, traceParent: undefined, traceState: undefined };
 
 /**
  * Begins the trace of a request at the edge, which is where the decision to sample falls: by the client's flag when it
  * sent a `traceparent`, else by the tracer's sampler.
+ * @param headers of the client; a `tracestate` counts only beside a `traceparent` that can be read
  */
-export function beginTrace(tracer: Tracer, name: string, clientTraceParent: string | undefined): TraceStep {
-  const parent = parseTraceParent(clientTraceParent);
-  if (parent !== undefined) return step(tracer, name, parent, SpanKind.SERVER);
+export function beginTrace(tracer: Tracer, name: string, { traceparent, tracestate }: Headers): TraceStep {
+  const parent = typeof traceparent === "string" ? parseTraceParent(traceparent) : undefined;
+  if (parent !== undefined) {
+    const traceState = typeof tracestate === "string" ? readTraceState(tracestate) : undefined;
+    return step(tracer, name, parent, traceState, SpanKind.SERVER);
+  }
   const span = tracer.startSpan(name, { kind: SpanKind.SERVER, root: true }, ROOT_CONTEXT);
   // An unsampled request costs nothing further: below, no traceparent means no span.
-  return span.isRecording() ? { span, traceParent: formatTraceParent(span.spanContext()) } : noTrace;
+  if (!span.isRecording()) return noTrace;
+  return { span, traceParent: formatTraceParent(span.spanContext()), traceState: undefined };
 }
 
 /** Joins the trace of a request inside the mesh. Costs nothing when it is not sampled. */
-export function joinTrace(tracer: Tracer, name: string, traceParent: string | undefined): TraceStep {
-  if (traceParent === undefined) return noTrace;
-  const parent = parseTraceParent(traceParent);
-  return parent === undefined ? noTrace : step(tracer, name, parent, SpanKind.INTERNAL);
+export function joinTrace(tracer: Tracer, name: string, calledIn: CallTrace | undefined): TraceStep {
+  if (calledIn === undefined) return noTrace;
+  const parent = parseTraceParent(calledIn.traceParent);
+  return parent === undefined ? noTrace : step(tracer, name, parent, calledIn.traceState, SpanKind.INTERNAL);
 }
 
-function step(tracer: Tracer, name: string, parent: SpanContext, kind: SpanKind): TraceStep {
-  const passedOn = { span: undefined, traceParent: formatTraceParent(parent) };
+function step(
+  tracer: Tracer,
+  name: string,
+  parent: SpanContext,
+  traceState: string | undefined,
+  kind: SpanKind,
+): TraceStep {
+  const passedOn = { span: undefined, traceParent: formatTraceParent(parent), traceState };
   if ((parent.traceFlags & TraceFlags.SAMPLED) === 0) return passedOn;
-  const span = tracer.startSpan(name, { kind }, trace.setSpanContext(ROOT_CONTEXT, parent));
+  const context = traceState === undefined ? parent : { ...parent, traceState: createTraceState(traceState) };
+  const span = tracer.startSpan(name, { kind }, trace.setSpanContext(ROOT_CONTEXT, context));
   // A process that exports nothing passes the trace through as it came.
-  return span.isRecording() ? { span, traceParent: formatTraceParent(span.spanContext()) } : passedOn;
+  return span.isRecording() ? { span, traceParent: formatTraceParent(span.spanContext()), traceState } : passedOn;
 }
 
 /** Ends a span with its attributes and, when the call failed, the reason; never with an error's text. */

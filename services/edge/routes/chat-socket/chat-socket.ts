@@ -138,7 +138,7 @@ export function createChatSockets(deps: ChatSocketDeps): ChatSockets {
   ): OpenReply {
     const { headers } = exchange.request;
     const { id: requestId, startMs } = conversation;
-    const facts = { caller, admission, requestId, headers, traceParent: undefined, timeoutMs: undefined };
+    const facts = { caller, admission, requestId, headers, trace: undefined, timeoutMs: undefined };
     try {
       let outcome: unknown = new CallCancelled();
       const reply = tapped(generate.call(request, facts), {

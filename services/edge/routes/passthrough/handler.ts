@@ -73,7 +73,7 @@ export function createPassthrough(deps: PassthroughDeps, operation: Operation): 
     if (operation.effect === "creates" && operation.kind === collectionKind) checkMayMake(caller);
     const tags = readTags(exchange.request.headers);
     const metadataFor = (user: string | undefined) =>
-      callMetadata(principalHeaderFor(caller, user, tags), exchange.id, exchange.trace?.traceParent);
+      callMetadata(principalHeaderFor(caller, user, tags), exchange.id, exchange.trace);
     if (operation.lists === true) return answerList({ resources, send }, operation, call, metadataFor(undefined));
 
     const outgoing = await readCall(deps, operation, call, metadataFor);

@@ -84,7 +84,7 @@ export function createRealtime(deps: RealtimeDeps): Route[] {
       },
     );
     const principal = principalHeaderFor(caller, undefined, readTags(request.headers));
-    const metadata = callMetadata(principal, exchange.id, exchange.trace?.traceParent);
+    const metadata = callMetadata(principal, exchange.id, exchange.trace);
     const reply = deps.passthrough.forward(events.stream, { metadata });
     exchange.onGone = () => void reply.return();
     const first = await reply.next();

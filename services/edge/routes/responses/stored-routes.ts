@@ -72,7 +72,7 @@ function route(method: string, path: string, handle: (call: KeyedCall) => Promis
 }
 
 function metadataOf({ caller, exchange }: KeyedCall): Metadata {
-  return callMetadata(principalHeaderFor(caller, undefined), exchange.id, exchange.trace?.traceParent);
+  return callMetadata(principalHeaderFor(caller, undefined), exchange.id, exchange.trace);
 }
 
 /** @throws WeirError NOT_FOUND for what can be no id */

@@ -1,0 +1,60 @@
+import fc from "fast-check";
+import { expect, test } from "vitest";
+import { readTraceState } from "./trace-state.ts";
+
+test.each([
+  ["one member", "a=b", "a=b"],
+  [
+    "several, with blanks and holes between",
+    " rojo=00f067aa0ba902b7 ,,\tcongo=t61 rcWkgMzE",
+    "rojo=00f067aa0ba902b7,congo=t61 rcWkgMzE",
+  ],
+  ["keys of tenants", "1a@dd/x*y_z-=!~", "1a@dd/x*y_z-=!~"],
+  ["nothing", " , ", undefined],
+  ["no value", "a=", undefined],
+  ["two values", "a=b=c", undefined],
+  ["an upper-case key", "A=b", undefined],
+  ["a word that is no member", "a=b,c", undefined],
+  ["a key twice", "a=b,c=d,a=e", undefined],
+  ["a letter beyond ASCII", "a=é", undefined],
+  ["a line's end", "a=b\nc", undefined],
+  ["a value too long", `a=${"b".repeat(257)}`, undefined],
+])("%s", (_, header, expected) => {
+  expect(readTraceState(header)).toBe(expected);
+});
+
+test("32 members are passed on, and 33 are not", () => {
+  const members = Array.from({ length: 33 }, (_, n) => `k${n}=v`);
+  expect(readTraceState(members.slice(1).join(","))).toBe(members.slice(1).join(","));
+  expect(readTraceState(members.join(","))).toBeUndefined();
+});
+
+test("of more than 512 characters long members go first, then the last ones", () => {
+  const long = `long=${"x".repeat(200)}`;
+  const plain = Array.from({ length: 6 }, (_, n) => `k${n}=${"v".repeat(77)}`); // 80 characters each
+  expect(readTraceState([long, ...plain].join(","))).toBe(plain.join(","));
+  const more = Array.from({ length: 8 }, (_, n) => `k${n}=${"v".repeat(77)}`);
+  expect(readTraceState(more.join(","))).toBe(more.slice(0, 6).join(","));
+});
+
+test("law: what goes on is a list of members that came, in their order, within the bounds, and reads as itself", () => {
+  const key = fc.stringMatching(/^[a-z0-9][a-z0-9_\-*/@]{0,20}$/);
+  const value = fc.stringMatching(/^[!-+\--<>-~]{1,256}$/);
+  const runs = Number(process.env["WEIR_PROPERTY_RUNS"] ?? 1000);
+  fc.assert(
+    fc.property(
+      fc.uniqueArray(fc.tuple(key, value), { selector: ([name]) => name, minLength: 1, maxLength: 32 }),
+      (list) => {
+        const members = list.map(([name, text]) => `${name}=${text}`);
+        const passed = readTraceState(members.join(", "));
+        expect(passed).toBeDefined();
+        const kept = passed === undefined || passed === "" ? [] : passed.split(",");
+        expect(passed?.length).toBeLessThanOrEqual(512);
+        expect(members.filter((member) => kept.includes(member))).toEqual(kept);
+        if (members.join(",").length <= 512) expect(kept).toEqual(members);
+        else if (kept.length > 0) expect(readTraceState(passed ?? "")).toBe(passed);
+      },
+    ),
+    { numRuns: runs },
+  );
+});

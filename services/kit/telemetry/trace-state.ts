@@ -1,0 +1,30 @@
+const membersMax = 32;
+const charsMax = 512;
+/** Of a long list, members beyond this go first. */
+const longChars = 128;
+const memberForm = /^[a-z0-9][a-z0-9_\-*/@]{0,255}=[\x20-\x2b\x2d-\x3c\x3e-\x7e]{0,255}[\x21-\x2b\x2d-\x3c\x3e-\x7e]$/;
+
+/**
+ * What of a `tracestate` header goes on: all of its members in their order, but at most 512 characters, of which the newest stand
+ * first. Pure. https://www.w3.org/TR/trace-context-2/#tracestate-header
+ * @returns undefined for one without members, and for one that is malformed, names a key twice or has more than 32 members: its source
+ *   wants the whole of it left out then
+ */
+export function readTraceState(header: string): string | undefined {
+  const members = header
+    .split(",")
+    .map((member) => member.replaceAll(/^[ \t]+|[ \t]+$/g, ""))
+    .filter((member) => member !== "");
+  if (members.length === 0 || members.length > membersMax || !members.every((member) => memberForm.test(member))) {
+    return undefined;
+  }
+  const keys = new Set(members.map((member) => member.slice(0, member.indexOf("="))));
+  if (keys.size < members.length) return undefined;
+  let text = members.join(",");
+  while (text.length > charsMax) {
+    const long = members.findLastIndex((member) => member.length > longChars);
+    members.splice(long, 1); // -1: the last one
+    text = members.join(",");
+  }
+  return text;
+}
