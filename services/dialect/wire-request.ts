@@ -139,6 +139,18 @@ export function estimateInputTokens(body: Buffer): number {
   return members === undefined ? Math.ceil(body.length / 4) : estimate(body, members);
 }
 
+/** Shorter bodies are taken as text throughout: what an embedded picture could save is less than looking for it costs. */
+const lookAboveBytes = 16_384;
+
+/**
+ * What budgets set aside for the input of a request: a token for every three bytes, a third more than the usual guess, so that
+ * nearly every input is covered from the beginning.
+ */
+export function inputTokensToHold(body: Uint8Array): number {
+  if (body.length <= lookAboveBytes) return Math.ceil(body.length / 3);
+  return Math.ceil((estimateInputTokens(Buffer.from(body.buffer, body.byteOffset, body.byteLength)) * 4) / 3);
+}
+
 function estimate(body: Buffer, members: Members): number {
   return Math.ceil((body.length - members.dataBytes) / 4) + 1_000 * members.dataCount;
 }

@@ -141,7 +141,8 @@ const int4Max = 2 ** 31 - 1;
 const int8Max = 2n ** 63n - 1n;
 const nothingReported = create(UsageSchema);
 
-const outcomeWords: Partial<Record<AttemptOutcome, Outcome>> = {
+/** Words of the ledger for weir.metering.v1.AttemptOutcome. */
+export const outcomeWords: Partial<Record<AttemptOutcome, Outcome>> = {
   [AttemptOutcome.COMPLETED]: "completed",
   [AttemptOutcome.CANCELLED]: "cancelled",
   [AttemptOutcome.FAILED]: "failed",

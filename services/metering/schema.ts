@@ -297,6 +297,31 @@ export const responses = pgTable(
   (table) => [primaryKey({ columns: [table.tenant, table.responseId] })],
 );
 
+/** What the lines of a batch's input ask for; what came later is missing in older rows. */
+export interface BatchInputColumn {
+  readonly models: readonly {
+    readonly model: string;
+    readonly line: number;
+    readonly bound?: {
+      readonly inputTokens: number;
+      readonly outputTokens: number;
+      readonly openChoices: number;
+      readonly openLine: number;
+    };
+  }[];
+  readonly collections: readonly string[];
+  readonly endpoint?: string;
+}
+
+/** What is set aside for a batch; amounts and ids of leases in decimal. */
+export interface BatchHoldColumn {
+  readonly parts: readonly {
+    readonly model: string;
+    readonly leaseIds: readonly string[];
+    readonly chargeMaxNanoUsd: string;
+  }[];
+}
+
 export const resources = pgTable(
   "resources",
   {
@@ -313,7 +338,8 @@ export const resources = pgTable(
     tags: jsonb("tags").$type<Record<string, string>>(),
     lookTime: instant("look_time").notNull().defaultNow(),
     settleTime: instant("settle_time"),
-    batchInput: jsonb("batch_input").$type<{ models: { model: string; line: number }[]; collections: string[] }>(),
+    batchInput: jsonb("batch_input").$type<BatchInputColumn>(),
+    hold: jsonb("hold").$type<BatchHoldColumn>(),
   },
   (table) => [primaryKey({ columns: [table.provider, table.resourceId] })],
 );

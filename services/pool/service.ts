@@ -55,7 +55,7 @@ export interface PoolOptions {
   readonly prices: () => PriceList;
   readonly journal: Pick<Journal, "intend" | "progress" | "settle">;
   /** What every attempt has to keep within. */
-  readonly budgets: Pick<Budgets, "hold">;
+  readonly budgets: Pick<Budgets, "hold" | "holdBatch" | "about">;
   /** Where limits of providers are that several pools share. Undefined: this one counts for itself. */
   readonly limitStore?: CounterStore | undefined;
   readonly clock: Clock;
@@ -79,10 +79,7 @@ export interface Pool {
   readonly forwarding: ServiceImpl<typeof ForwardAttemptService>;
   status(): PoolStatus;
   /** Settles batches that have ended, from now until `close`. Called again it begins anew. */
-  keepBatches(
-    service: Pick<Client<typeof BatchService>, "claimBatches" | "settleBatch">,
-    budgets: Pick<Budgets, "about">,
-  ): void;
+  keepBatches(service: Pick<Client<typeof BatchService>, "claimBatches" | "settleBatch">): void;
   /**
    * Ends all attempts, each with its settlement, and closes all connections. Call it when the doors have drained and before
    * the journal is closed.
@@ -224,10 +221,10 @@ export function createPool(options: PoolOptions): Pool {
       alias,
       target,
       priceId: price?.id ?? "",
-      hasLargerTarget: request.hasLargerTarget,
       provider,
       call,
       stream: call.stream,
+      hasLargerTarget: request.hasLargerTarget,
       requestBody,
       askedTier,
       reserved,
@@ -349,11 +346,10 @@ export function createPool(options: PoolOptions): Pool {
       draining,
       providers: Array.from(limits, ([id, { calls, waiting }]) => ({ id, calls, waiting })),
     }),
-    keepBatches(service, budgets) {
+    keepBatches(service) {
       stopBatchKeeper();
       const keeper = startBatchKeeper({
         service,
-        budgets,
         providers: providerSet,
         keys,
         dispatcherOf: (origin) => connections.of(origin),

@@ -197,6 +197,22 @@ export function ratesFor(price: Price, serviceTier: string, total: number): Rate
   return found?.nanoUsdPerMillion ?? price.nanoUsdPerMillion;
 }
 
+/** Models are called by a name that stands for the newest of them, and answer with that one's own: `gpt-5-2025-08-07`. */
+const versionDate = /-\d{4}-\d{2}-\d{2}$/;
+
+/** A model's name without the date at its end. */
+export function undatedModel(model: string): string {
+  return model.replace(versionDate, "");
+}
+
+/** The price of a batch's requests to a model: that of its name, else of its name without a date. */
+export function batchPriceOf(
+  find: (target: { readonly provider: string; readonly model: string }) => Price | undefined,
+  { provider, model }: { readonly provider: string; readonly model: string },
+): Price | undefined {
+  return find({ provider, model }) ?? find({ provider, model: undatedModel(model) });
+}
+
 /**
  * The dearest rate of each class over every service tier, for an attempt of so much input: its tier is only known
  * once it is over.

@@ -32,7 +32,7 @@ const naming = (...ids: string[]) =>
   );
 
 test("a batch is made of models that aliases of the caller's lead to, by the names that their provider has", async () => {
-  const file = await uploaded(batchInput("real-model", "nobody-knows", "real-model"));
+  const file = await uploaded(batchInput("real-model", "second-model", "real-model"));
   expect((await batchOf(file.id)).input_file_id).toBe(file.id);
 });
 
@@ -51,11 +51,11 @@ test.each([
 
 test("a key makes batches of the models in its scope only, whoever of its tenant uploaded the file", async () => {
   const endpoints = ["batches"];
-  const file = await uploaded(batchInput("real-model", "nobody-knows"));
+  const file = await uploaded(batchInput("real-model", "second-model"));
   const one = clientOf(gateway.addKey("acme", { models: ["my-model"], endpoints }));
   await expect(batchOf(file.id, one)).rejects.toMatchObject({ status: 403, code: "model_forbidden" });
   await expect(batchOf(file.id, one)).rejects.toThrow(/Line 2 .* may not use/);
-  const both = clientOf(gateway.addKey("acme", { models: ["my-model", "unpriced"], endpoints }));
+  const both = clientOf(gateway.addKey("acme", { models: ["my-model", "second"], endpoints }));
   expect((await batchOf(file.id, both)).input_file_id).toBe(file.id);
 });
 

@@ -19,10 +19,9 @@ import { createMesh } from "@weir/kit/mesh";
 import { noTelemetry } from "@weir/kit/telemetry/none";
 import { createMetering } from "@weir/metering/service";
 import { openTestDatabase } from "@weir/metering/testing";
-import type { Budgets } from "@weir/pool/budgets/budgets";
-import { createFakeJournal, silent } from "@weir/pool/testing/pool-under-test";
+import { createFakeJournal, noBudgets, silent } from "@weir/pool/testing/pool-under-test";
 import { createProviderSet } from "@weir/pool/provider-set";
-import { createPool } from "@weir/pool/service";
+import { createPool, type PoolOptions } from "@weir/pool/service";
 import { createPriceList, type Price } from "@weir/price/price";
 import { createRouter } from "@weir/router/service";
 import { routingFromConfig } from "@weir/router/snapshot";
@@ -40,7 +39,7 @@ const price = (model: string, more: Partial<Price> = {}): Price => ({
 });
 
 export interface GatewayOptions {
-  readonly budgets?: Pick<Budgets, "hold">;
+  readonly budgets?: PoolOptions["budgets"];
   readonly settings?: Partial<EdgeSettings>;
   /** Base URL of one more provider, which the alias `elsewhere` leads to. */
   readonly elsewhere?: string;
@@ -78,15 +77,16 @@ export async function startGateway(options: GatewayOptions = {}) {
       },
       elsewhere: { targets: [{ provider: "elsewhere", model: "real-model" }], allowUnpriced: true },
       "wrong-kind": { targets: [{ provider: "other", model: "m" }], allowUnpriced: true },
+      second: { targets: [{ provider: "sim", model: "second-model" }] },
       unpriced: { targets: [{ provider: "sim", model: "nobody-knows" }] },
     },
   });
   const halved = { input: 500_000n, cachedInput: 50_000n, cacheWrite: 500_000n, output: 1_000_000n };
-  const prices = createPriceList([
-    price("real-model", {
-      tiers: [{ serviceTier: "batch", inputTokensAbove: 0, nanoUsdPerMillion: halved }],
-    }),
-  ]);
+  const prices = createPriceList(
+    ["real-model", "second-model"].map((model) =>
+      price(model, { tiers: [{ serviceTier: "batch", inputTokensAbove: 0, nanoUsdPerMillion: halved }] }),
+    ),
+  );
   const metering = createMetering({
     database: database.database,
     pepper,
@@ -100,7 +100,7 @@ export async function startGateway(options: GatewayOptions = {}) {
     providers: () => providers,
     prices: () => prices,
     journal,
-    budgets: options.budgets ?? { hold: () => undefined },
+    budgets: options.budgets ?? noBudgets,
     clock: systemClock,
     newAttemptId: createAttemptIds(),
     ...noTelemetry,
@@ -153,7 +153,7 @@ export async function startGateway(options: GatewayOptions = {}) {
     pool,
     front,
     /** Looks at the batches that are due, now. */
-    keepBatches: () => pool.keepBatches(batches, { about: () => Promise.resolve([]) }),
+    keepBatches: () => pool.keepBatches(batches),
     query: database.query,
     /** Adds a key of a tenant. */
     addKey(tenant: string, scope: Scope = {}): string {

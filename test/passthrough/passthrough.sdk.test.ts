@@ -3,6 +3,7 @@ import { setTimeout as pause } from "node:timers/promises";
 import { imageBase64, formParts, speechBytes } from "@weir/simulator/endpoints";
 import { UsageSource } from "@weir/gen/weir/common/v1/usage_pb";
 import { AttemptOutcome } from "@weir/gen/weir/metering/v1/usage_event_pb";
+import { noBudgets } from "@weir/pool/testing/pool-under-test";
 import OpenAI, { toFile } from "openai";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { batchInput, type Gateway, startGateway } from "./gateway.ts";
@@ -16,6 +17,7 @@ const held: Readonly<Record<string, number>>[] = [];
 beforeAll(async () => {
   gateway = await startGateway({
     budgets: {
+      ...noBudgets,
       hold({ units = {} }) {
         held.push(units);
         return undefined;

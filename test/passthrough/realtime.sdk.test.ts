@@ -7,6 +7,7 @@ import { AttemptOutcome } from "@weir/gen/weir/metering/v1/usage_event_pb";
 import { parseKeyText } from "@weir/kit/api-key";
 import { WeirError } from "@weir/kit/weir-error";
 import { floodPieces } from "@weir/simulator/realtime";
+import { noBudgets } from "@weir/pool/testing/pool-under-test";
 import OpenAI from "openai";
 import { OpenAIRealtimeWS } from "openai/realtime/ws";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
@@ -20,6 +21,7 @@ let budgetLeft = Number.POSITIVE_INFINITY;
 beforeAll(async () => {
   gateway = await startGateway({
     budgets: {
+      ...noBudgets,
       hold() {
         budgetLeft -= 1;
         if (budgetLeft < 0) throw new WeirError(ErrorReason.BUDGET_EXHAUSTED);

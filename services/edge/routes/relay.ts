@@ -260,11 +260,11 @@ function headHeaders(head: WireHead, seconds: number, voice: ErrorVoice): Header
 }
 
 /** USD with nine decimals: `0.001250000`. */
-function usdText(nanoUsd: bigint): string {
+export function usdText(nanoUsd: bigint): string {
   return `${nanoUsd / 1_000_000_000n}.${String(nanoUsd % 1_000_000_000n).padStart(9, "0")}`;
 }
 
-const warningsLengthMax = 2_048;
+export const warningsLengthMax = 2_048;
 
 /** `field_dropped seed, field_dropped user`: what was left out, and why, in words for programs. */
 function warningsText(warnings: readonly Warning[]): string {

@@ -177,7 +177,7 @@ async function resolve(client: ClientBase, asks: readonly LeaseAsk[]): Promise<R
   return windowOf;
 }
 
-/** Leases that live, by their window; of windows that are locked. */
+/** Leases that live, by their window, but for those of batches, whose holders ask for nothing more; of windows that are locked. */
 async function liveLeases(
   client: ClientBase,
   windows: ReadonlyMap<string, LockedWindow>,
@@ -185,7 +185,8 @@ async function liveLeases(
   const { rows } = await client.query<LeaseRow>({
     name: "live-budget-leases",
     text: `select lease_id, window_id, holder, outstanding_nano_usd, granted_total_nano_usd, returned_total_nano_usd
-           from budget_leases where window_id = any($1::int8[]) and not ended order by lease_id for update`,
+           from budget_leases where window_id = any($1::int8[]) and not ended and expire_time < 'infinity'
+           order by lease_id for update`,
     values: [[...windows.keys()]],
   });
   return Map.groupBy(rows, (row) => row.window_id);

@@ -1,16 +1,7 @@
 import type { ClientBase } from "pg";
 import type { BudgetCharge } from "../ledger.ts";
 import { decideSettlement, softPercentOf } from "./account.ts";
-import {
-  type AccountName,
-  bucketCount,
-  type LockedWindow,
-  lockWindows,
-  presentWindows,
-  standingOf,
-  windowsOfLeases,
-  writeWindows,
-} from "./windows.ts";
+import { bucketCount, type LockedWindow, lockWindows, standingOf, windowsOfLeases, writeWindows } from "./windows.ts";
 
 /** What settling found that somebody should know. */
 export interface BudgetNews {
@@ -84,35 +75,23 @@ export async function settleBudgets(client: ClientBase, charges: readonly Budget
   return { crossed, lateNanoUsd, unknownLeases };
 }
 
-/** What nobody set aside, and an account that it is charged to. */
-export interface AccountCharge {
-  readonly account: AccountName;
-  readonly nanoUsd: bigint;
-}
-
 /**
- * Adds to what is spent in the present windows of accounts, also beyond their limits. To be called in the transaction that says
- * that it was done, so that each counts exactly once. Budgets that are not enforced are left out.
+ * Ends leases of which nothing more will be charged: what is left of them is free. To be called behind the last charge, in its
+ * transaction.
  */
-export async function chargeAccounts(client: ClientBase, charges: readonly AccountCharge[]): Promise<BudgetNews> {
-  const due = charges.filter(({ nanoUsd }) => nanoUsd > 0n);
-  if (due.length === 0) return noNews;
-  const windowIds = await presentWindows(
-    client,
-    due.map(({ account }) => account),
+export async function endLeases(client: ClientBase, leaseIds: readonly bigint[]): Promise<void> {
+  const ids = leaseIds.map(String);
+  const windows = await lockWindows(client, (await windowsOfLeases(client, ids, false)).values());
+  const { rows } = await client.query<{ window_id: string; outstanding_nano_usd: string }>(
+    `with due as (select lease_id from budget_leases where lease_id = any($1::int8[]) and not ended order by lease_id for update)
+     delete from budget_leases l using due where l.lease_id = due.lease_id returning l.window_id, l.outstanding_nano_usd`,
+    [ids],
   );
-  const windows = await lockWindows(
-    client,
-    windowIds.filter((id) => id !== undefined),
-  );
-  const spentNow = new Map<LockedWindow, bigint>();
-  for (const [at, { nanoUsd }] of due.entries()) {
-    const window = windows.get(windowIds[at] ?? "");
-    if (window === undefined) continue;
-    window.spent += nanoUsd;
-    spentNow.set(window, (spentNow.get(window) ?? 0n) + nanoUsd);
+  for (const row of rows) {
+    const window = windows.get(row.window_id);
+    if (window !== undefined) window.leased -= BigInt(row.outstanding_nano_usd);
   }
-  return { ...noNews, crossed: await writeSpent(client, windows, spentNow) };
+  await writeWindows(client, windows.values());
 }
 
 /** Writes what was spent now. @returns the soft limits that were crossed by it */

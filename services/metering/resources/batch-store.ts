@@ -1,8 +1,8 @@
 import { and, eq, inArray } from "../drizzle.ts";
-import { type BudgetNews, chargeAccounts, noNews } from "../budgets/settlement.ts";
-import type { AccountName } from "../budgets/windows.ts";
+import { type BudgetNews, endLeases, noNews, settleBudgets } from "../budgets/settlement.ts";
 import type { Database } from "../database.ts";
 import { attempts, resources } from "../schema.ts";
+import { type Allotment, fromHoldColumn, type HeldPart } from "./batch-hold.ts";
 import type { ResourceMaker } from "./resource-store.ts";
 
 /** A batch that may have ended without its usage being in the ledger. */
@@ -17,12 +17,13 @@ export interface DueBatch extends ResourceMaker {
 export interface OwnedBatch extends ResourceMaker {
   readonly createTime: Date;
   readonly isSettled: boolean;
+  /** What is set aside for it; none: no budget was about it when it was made. */
+  readonly parts: readonly HeldPart[];
 }
 
-/** A row of the ledger, and the accounts of budgets that are about it. */
-export interface ChargedRow {
+/** A row of the ledger, and what it takes from leases. */
+export interface ChargedRow extends Pick<Allotment, "takes"> {
   readonly attemptId: string;
-  readonly accounts: readonly AccountName[];
 }
 
 /** Batches of every tenant. Failures are WeirError STORE_UNAVAILABLE. */
@@ -34,10 +35,16 @@ export interface BatchStore {
   /** Those of the ids that stand in the ledger. */
   recorded(attemptIds: readonly string[]): Promise<ReadonlySet<string>>;
   /**
-   * Says that what a batch used is in the ledger, and charges what its rows cost to accounts of budgets: both or, when it was said
-   * before, neither.
+   * Says that what a batch used is in the ledger, moves what its rows cost from what is set aside for it to what is spent, and lets
+   * go of the rest: all of it or, when it was said before, nothing.
+   * @param charged rows whose charge nobody knows take all that they may
    */
-  markSettled(provider: string, batchId: string, charged: readonly ChargedRow[]): Promise<BudgetNews>;
+  markSettled(
+    provider: string,
+    batchId: string,
+    parts: readonly HeldPart[],
+    charged: readonly ChargedRow[],
+  ): Promise<BudgetNews>;
 }
 
 export function createBatchStore(database: Database): BatchStore {
@@ -79,8 +86,9 @@ export function createBatchStore(database: Database): BatchStore {
       database.read(async (queries) => {
         const [row] = await queries.select().from(resources).where(isBatch(provider, batchId));
         if (row === undefined) return undefined;
-        const { tenant, key, endUser, tags, createTime, settleTime } = row;
-        return { tenant, key, endUser, tags: tags ?? {}, createTime, isSettled: settleTime !== null };
+        const { tenant, key, endUser, tags, createTime, settleTime, hold } = row;
+        const isSettled = settleTime !== null;
+        return { tenant, key, endUser, tags: tags ?? {}, createTime, isSettled, parts: fromHoldColumn(hold) };
       }),
     recorded: (attemptIds) =>
       database.read(async (queries) => {
@@ -90,25 +98,32 @@ export function createBatchStore(database: Database): BatchStore {
           .where(inArray(attempts.attemptId, [...attemptIds]));
         return new Set(rows.map(({ attemptId }) => attemptId));
       }),
-    markSettled: (provider, batchId, charged) =>
+    markSettled: (provider, batchId, parts, charged) =>
       database.transaction(async (client) => {
         const { rowCount } = await client.query(
           `update resources set settle_time = now()
            where provider = $1 and resource_id = $2 and kind = 'batch' and settle_time is null`,
           [provider, batchId],
         );
-        if (rowCount !== 1 || charged.length === 0) return noNews;
+        const leaseIds = [...new Set(parts.flatMap((part) => part.leaseIds))];
+        if (rowCount !== 1 || leaseIds.length === 0) return noNews;
         const { rows } = await client.query<{ attempt_id: string; charge_nano_usd: string | null }>(
           "select attempt_id, charge_nano_usd from attempts where attempt_id = any($1::uuid[])",
           [charged.map(({ attemptId }) => attemptId)],
         );
-        const charges = new Map(rows.map((row) => [row.attempt_id, BigInt(row.charge_nano_usd ?? 0)]));
-        return chargeAccounts(
+        const charges = new Map(rows.map((row) => [row.attempt_id, row.charge_nano_usd]));
+        const news = await settleBudgets(
           client,
-          charged.flatMap(({ attemptId, accounts }) =>
-            accounts.map((account) => ({ account, nanoUsd: charges.get(attemptId) ?? 0n })),
-          ),
+          charged.flatMap(({ attemptId, takes }) => {
+            const known = charges.get(attemptId) ?? null;
+            return takes.map(({ leaseId, most }) => {
+              const charge = known === null ? most : BigInt(known);
+              return { leaseIds: [leaseId], nanoUsd: charge < most ? charge : most };
+            });
+          }),
         );
+        await endLeases(client, leaseIds);
+        return news;
       }),
   };
 }

@@ -1,13 +1,10 @@
 import fc from "fast-check";
-import { BudgetService, WindowKind } from "@weir/gen/weir/account/v1/budget_service_pb";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import { AttemptOutcome } from "@weir/gen/weir/metering/v1/usage_event_pb";
 import { BatchService } from "@weir/gen/weir/passthrough/v1/batch_service_pb";
 import { ResourceService } from "@weir/gen/weir/passthrough/v1/resource_service_pb";
 import type { Client } from "@weir/kit/call";
-import { bearing } from "@weir/kit/client";
 import { createMesh } from "@weir/kit/mesh";
-import { operatorMetadata } from "@weir/kit/operator";
 import { createPriceList, type Price } from "@weir/price/price";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { as } from "../conversations/testing.ts";
@@ -21,7 +18,6 @@ describe.each(["embedded", "postgres"] as const)("batches, %s", (engine) => {
   let db: TestDatabase;
   let batches: Client<typeof BatchService>;
   let resources: Client<typeof ResourceService>;
-  let budgets: Client<typeof BudgetService>;
   beforeAll(async () => {
     db = await openTestDatabase(engine);
     const metering = meteringOn(db.database);
@@ -58,8 +54,6 @@ describe.each(["embedded", "postgres"] as const)("batches, %s", (engine) => {
     const mesh = createMesh({ name: "test" });
     mesh.host("metering", BatchService, metering.batches);
     mesh.host("metering", ResourceService, metering.resources);
-    mesh.host("metering", BudgetService, metering.budgets);
-    budgets = bearing(mesh.client(BudgetService, "metering"), operatorMetadata);
     batches = mesh.client(BatchService, "metering");
     resources = mesh.client(ResourceService, "metering");
     await mesh.start();
@@ -184,41 +178,6 @@ describe.each(["embedded", "postgres"] as const)("batches, %s", (engine) => {
     expect(await rowsOf("batch_untiered")).toMatchObject([
       { pricing: "priced", price_id: "openai/untiered@1970-01-01", cost_nano_usd: "60" },
     ]);
-  });
-
-  test("what it costs is spent in the budgets that are about it, once, and also beyond a limit", async () => {
-    await budgets.createBudget({
-      budgetId: "small",
-      limitNanoUsd: 100n,
-      window: { kind: WindowKind.ROLLING, span: { seconds: 3_600n } },
-    });
-    await record("batch_dear");
-    await record("batch_dearer");
-    const settleCharged = (batchId: string) =>
-      batches.settleBatch({
-        provider: "openai",
-        batchId,
-        outcome: AttemptOutcome.COMPLETED,
-        uses: [
-          {
-            model: "m",
-            usage: { inputTokens: 100, outputTokens: 10 },
-            accounts: [
-              { budgetId: "small", subject: "" },
-              { budgetId: "gone", subject: "" },
-            ],
-          },
-        ],
-      });
-    const spent = async () => (await budgets.getBudget({ name: "budgets/small" })).budget?.standings[0]?.spentNanoUsd;
-    await settleCharged("batch_dear");
-    expect(await spent()).toBe(60n);
-    await settleCharged("batch_dear");
-    // As if it had been killed after the rows, before the mark.
-    await settle("batch_dearer");
-    await db.query("update resources set settle_time = null where resource_id = 'batch_dearer'");
-    await settleCharged("batch_dearer");
-    expect(await spent()).toBe(120n);
   });
 
   test("one that did nothing has no row and does not come again; one that nobody recorded is not there", async () => {

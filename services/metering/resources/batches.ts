@@ -4,15 +4,22 @@ import { timestampFromDate } from "@bufbuild/protobuf/wkt";
 import type { ServiceImpl } from "@connectrpc/connect";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import { PrincipalSchema } from "@weir/gen/weir/common/v1/principal_pb";
-import { UsageSource } from "@weir/gen/weir/common/v1/usage_pb";
-import { UsageBatchSchema, type UsageEvent, UsageEventSchema } from "@weir/gen/weir/metering/v1/usage_event_pb";
+import { type Usage, UsageSchema, UsageSource } from "@weir/gen/weir/common/v1/usage_pb";
+import {
+  AttemptOutcome,
+  UsageBatchSchema,
+  type UsageEvent,
+  UsageEventSchema,
+} from "@weir/gen/weir/metering/v1/usage_event_pb";
 import type { BatchService, BatchUse, SettleBatchRequest } from "@weir/gen/weir/passthrough/v1/batch_service_pb";
 import { TargetSchema } from "@weir/gen/weir/routing/v1/target_pb";
 import { WeirError } from "@weir/kit/weir-error";
-import { coversBatches } from "@weir/price/charge";
-import { batchTier, type Price } from "@weir/price/price";
+import { coversBatches, priceUsage } from "@weir/price/charge";
+import { batchPriceOf, batchTier, type Price } from "@weir/price/price";
 import type { BudgetNews } from "../budgets/settlement.ts";
+import { outcomeWords } from "../ledger.ts";
 import type { Recorder } from "../recorder.ts";
+import { allot, partOf, type PricedUse } from "./batch-hold.ts";
 import type { BatchStore, OwnedBatch } from "./batch-store.ts";
 
 export interface BatchDeps {
@@ -48,16 +55,21 @@ export function createBatches({ store, recorder, priceOf, tellBudgets }: BatchDe
       const batch = await store.read(provider, batchId);
       if (batch === undefined) throw new WeirError(ErrorReason.NOT_FOUND, { metadata: { resource: batchId } });
       if (batch.isSettled) return {};
-      const events = request.uses.map((use) => eventOf(request, use, batch, priceOf));
+      const { parts } = batch;
+      const priced = request.uses.map((use) => pricedUse(request, use, batch, priceOf));
+      const allotments = allot(priced, parts);
+      const events = priced.map((use, at) => eventOf(request, use, batch, allotments[at]?.chargeMax ?? null));
       // What stands is what was written before a crash. By now a price may have come, or the provider may count otherwise.
       const standing = events.length === 0 ? none : await store.recorded(events.map(({ attemptId }) => attemptId));
       const missing = events.filter(({ attemptId }) => !standing.has(attemptId));
       if (missing.length > 0) await recorder.record([create(UsageBatchSchema, { events: missing })]);
-      const charged = request.uses.map(({ accounts }, at) => ({
-        attemptId: events[at]?.attemptId ?? "",
-        accounts: accounts.map(({ budgetId: budget, subject }) => ({ budget, subject })),
+      // What was lost is in the ledger as not known, and holds nobody's money for ever.
+      const isLost = request.outcome === AttemptOutcome.LOST;
+      const charged = events.map(({ attemptId }, at) => ({
+        attemptId,
+        takes: isLost ? [] : (allotments[at]?.takes ?? []),
       }));
-      tellBudgets(await store.markSettled(provider, batchId, charged));
+      tellBudgets(await store.markSettled(provider, batchId, parts, charged));
       return {};
     },
   };
@@ -65,32 +77,54 @@ export function createBatches({ store, recorder, priceOf, tellBudgets }: BatchDe
 
 const none: ReadonlySet<string> = new Set();
 
-/** Models are called by a name that stands for the newest of them, and answer with that one's own: `gpt-5-2025-08-07`. */
-const versionDate = /-\d{4}-\d{2}-\d{2}$/;
+/** What a model used, with the price that it goes by. */
+interface RowUse extends PricedUse {
+  readonly usage: Usage;
+  /** Empty: none that tells what batches cost. */
+  readonly priceId: string;
+}
+
+function pricedUse(
+  { provider, outcome }: SettleBatchRequest,
+  { model, usage: reported }: BatchUse,
+  { createTime, parts }: OwnedBatch,
+  priceOf: BatchDeps["priceOf"],
+): RowUse {
+  const find = (target: { readonly provider: string; readonly model: string }) => priceOf(target, createTime.getTime());
+  // Of a model that its provider calls otherwise than its lines, the one that was gone by when it was made.
+  const asked = partOf(parts, model)?.model;
+  const price =
+    batchPriceOf(find, { provider, model }) ??
+    (asked === undefined ? undefined : batchPriceOf(find, { provider, model: asked }));
+  const usage = create(UsageSchema, { serverToolUses: {}, ...reported, serviceTier: batchTier });
+  if (price === undefined || !coversBatches(price)) return { model, usage, priceId: "", costNanoUsd: null };
+  const { costNanoUsd } = priceUsage(outcomeWords[outcome] ?? "", usage, price);
+  return { model, usage, priceId: price.id, costNanoUsd };
+}
 
 function eventOf(
   { provider, batchId, outcome, endTime }: SettleBatchRequest,
-  { model, usage }: BatchUse,
+  { model, usage, priceId }: RowUse,
   { createTime, tenant, key, endUser, tags }: OwnedBatch,
-  priceOf: BatchDeps["priceOf"],
+  chargeMax: bigint | null,
 ): UsageEvent {
   const startMs = createTime.getTime();
-  const price =
-    priceOf({ provider, model }, startMs) ?? priceOf({ provider, model: model.replace(versionDate, "") }, startMs);
-  const isReported = usage?.inputTokens !== undefined || usage?.outputTokens !== undefined;
+  const isReported = usage.inputTokens !== undefined || usage.outputTokens !== undefined;
   return create(UsageEventSchema, {
     attemptId: batchAttemptId(startMs, [provider, batchId, model]),
     requestId: batchId.slice(0, idCharsMax),
     principal: create(PrincipalSchema, { tenant, key, user: endUser, tags: { ...tags } }),
     target: create(TargetSchema, { provider, model }),
-    priceId: price !== undefined && coversBatches(price) ? price.id : "",
+    priceId,
     startTime: timestampFromDate(createTime),
     endTime: endTime ?? timestampFromDate(createTime),
     outcome,
-    usage: { serverToolUses: {}, ...usage, serviceTier: batchTier },
+    usage,
     usageSource: isReported ? UsageSource.REPORTED : UsageSource.COUNTED,
     providerReplyId: batchId.slice(0, idCharsMax),
     providerStatus: 200,
+    // Without leases: its charge is taken from them when it is marked as settled.
+    ...(chargeMax === null ? {} : { hold: { leaseIds: [], chargeMaxNanoUsd: chargeMax } }),
   });
 }
 

@@ -1,6 +1,8 @@
+import type { ClientBase } from "pg";
 import { and, desc, drizzle, eq, inArray, isNotNull, lt, ne, or, sql } from "../drizzle.ts";
 import type { Database } from "../database.ts";
-import { resources } from "../schema.ts";
+import { type BatchInputColumn, resources } from "../schema.ts";
+import { type HeldPart, toHoldColumn } from "./batch-hold.ts";
 
 /** Something that a provider keeps for a tenant. */
 export interface ResourceRow {
@@ -11,10 +13,14 @@ export interface ResourceRow {
   readonly alias: string;
   readonly createTime: Date;
   /** What the lines of a batch's input name; null: it was not checked as such. */
-  readonly batchInput: {
-    readonly models: { readonly model: string; readonly line: number }[];
-    readonly collections: string[];
-  } | null;
+  readonly batchInput: BatchInputColumn | null;
+}
+
+/** What is set aside for a batch. */
+export interface BatchMoney {
+  /** A UUID. */
+  readonly holder: string;
+  readonly parts: readonly HeldPart[];
 }
 
 /** Whose call made a resource. */
@@ -38,8 +44,11 @@ export interface ResourcePage {
 
 /** Failures are WeirError STORE_UNAVAILABLE. */
 export interface ResourceStore {
-  /** @returns false when the id is another tenant's; the same again changes nothing */
-  record(maker: ResourceMaker, row: Omit<ResourceRow, "createTime">): Promise<boolean>;
+  /**
+   * @param money what is set aside for it is kept from then on until it is settled
+   * @returns false when the id is another tenant's; the same again changes nothing
+   */
+  record(maker: ResourceMaker, row: Omit<ResourceRow, "createTime">, money: BatchMoney | undefined): Promise<boolean>;
   /** Those of the ids that are there, in no order. */
   find(tenant: string, resourceIds: readonly string[]): Promise<readonly ResourceRow[]>;
   /** The newest first. @returns undefined when `after` is not there */
@@ -62,15 +71,20 @@ const columns = {
 
 export function createResourceStore(database: Database): ResourceStore {
   return {
-    record: ({ tenant, key, endUser, tags }, row) =>
-      database.of(tenant).transaction(async (client) => {
+    record: ({ tenant, key, endUser, tags }, row, money) =>
+      // Leases are no tenant's rows.
+      (money === undefined ? database.of(tenant) : database).transaction(async (client) => {
         const queries = drizzle(client);
+        const hold = money === undefined ? null : toHoldColumn(money.parts);
         const added = await queries
           .insert(resources)
-          .values({ ...row, tenant, key, endUser, tags: Object.keys(tags).length === 0 ? null : tags })
+          .values({ ...row, tenant, key, endUser, tags: Object.keys(tags).length === 0 ? null : tags, hold })
           .onConflictDoNothing()
           .returning({ resourceId: resources.resourceId });
-        if (added.length > 0) return true;
+        if (added.length > 0) {
+          if (money !== undefined) await keepLeases(client, money);
+          return true;
+        }
         const own = await queries
           .select({ resourceId: resources.resourceId })
           .from(resources)
@@ -119,6 +133,17 @@ export function createResourceStore(database: Database): ResourceStore {
           .where(and(isOf(tenant, [resourceId]), or(ne(resources.kind, "batch"), isNotNull(resources.settleTime))));
       }),
   };
+}
+
+/** From now on the leases live until the batch is settled. */
+async function keepLeases(client: ClientBase, { holder, parts }: BatchMoney): Promise<void> {
+  await client.query(
+    `with own as (
+       select lease_id from budget_leases
+       where lease_id = any($1::int8[]) and holder = $2 and not ended order by lease_id for update)
+     update budget_leases l set expire_time = 'infinity' from own where l.lease_id = own.lease_id`,
+    [parts.flatMap(({ leaseIds }) => leaseIds.map(String)), holder],
+  );
 }
 
 function isOf(tenant: string, resourceIds: readonly string[]) {

@@ -2,11 +2,13 @@ import { timestampFromDate } from "@bufbuild/protobuf/wkt";
 import type { HandlerContext, ServiceImpl } from "@connectrpc/connect";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import type { Principal } from "@weir/gen/weir/common/v1/principal_pb";
-import type { ResourceService } from "@weir/gen/weir/passthrough/v1/resource_service_pb";
+import type { BatchHold } from "@weir/gen/weir/passthrough/v1/forward_pb";
+import type { BatchInput, ResourceService } from "@weir/gen/weir/passthrough/v1/resource_service_pb";
 import { missingResource } from "@weir/kit/missing-resource";
 import { WeirError } from "@weir/kit/weir-error";
 import { principalOf } from "../confinement.ts";
-import type { ResourceRow, ResourceStore } from "./resource-store.ts";
+import type { BatchInputColumn } from "../schema.ts";
+import type { BatchMoney, ResourceRow, ResourceStore } from "./resource-store.ts";
 
 /** Serves who owns what providers keep, each tenant its own. */
 export function createResources(store: ResourceStore): ServiceImpl<typeof ResourceService> {
@@ -17,31 +19,31 @@ export function createResources(store: ResourceStore): ServiceImpl<typeof Resour
   }
 
   return {
-    async recordResource({ resource }, context) {
+    async recordResource({ resource, hold }, context) {
       const { tenant, key, user: endUser, tags } = callerOf(context);
       const place = resource?.place;
       if (resource === undefined || place === undefined) throw new WeirError(ErrorReason.INVALID_REQUEST);
       const { resourceId, kind, alias } = resource;
-      const models = resource.batchInput?.models.map(({ model, line }) => ({ model, line }));
-      const collections = resource.batchInput?.collections ?? [];
-      const batchInput = models === undefined ? null : { models, collections };
+      const batchInput = resource.batchInput === undefined ? null : toInputColumn(resource.batchInput);
+      const money = hold === undefined || kind !== "batch" ? undefined : fromProtoHold(hold);
       const recorded = await store.record(
         { tenant, key, endUser, tags },
-        { resourceId, kind, alias, ...place, batchInput },
+        { resourceId, kind, alias, provider: place.provider, account: place.account, batchInput },
+        money,
       );
       if (!recorded) throw new WeirError(ErrorReason.ALREADY_EXISTS, { metadata: { resource: resourceId } });
       return {};
     },
 
-    async findResources({ resourceIds }, context) {
+    async findResources({ resourceIds, partial }, context) {
       const { tenant } = callerOf(context);
       const rows = await store.find(tenant, resourceIds);
       await hastenBatches(tenant, rows);
       const byId = new Map(rows.map((row) => [row.resourceId, row]));
-      const found = resourceIds.map((id) => {
+      const found = resourceIds.flatMap((id) => {
         const row = byId.get(id);
-        if (row === undefined) throw missingResource(id);
-        return toProto(row);
+        if (row === undefined && !partial) throw missingResource(id);
+        return row === undefined ? [] : [toProto(row)];
       });
       return { resources: found };
     },
@@ -74,6 +76,55 @@ function toProto({ resourceId, kind, provider, account, alias, createTime, batch
     place: { provider, account },
     alias,
     createTime: timestampFromDate(createTime),
-    ...(batchInput === null ? {} : { batchInput }),
+    ...(batchInput === null ? {} : { batchInput: toProtoInput(batchInput) }),
+  };
+}
+
+function toInputColumn({ models, collections, endpoint }: BatchInput): BatchInputColumn {
+  return {
+    models: models.map(({ model, line, bound }) => ({
+      model,
+      line,
+      ...(bound === undefined
+        ? {}
+        : {
+            bound: {
+              inputTokens: Number(bound.inputTokens),
+              outputTokens: Number(bound.outputTokens),
+              openChoices: Number(bound.openChoices),
+              openLine: bound.openLine,
+            },
+          }),
+    })),
+    collections,
+    endpoint,
+  };
+}
+
+function toProtoInput({ models, collections, endpoint = "" }: BatchInputColumn) {
+  return {
+    models: models.map(({ model, line, bound }) => ({
+      model,
+      line,
+      ...(bound === undefined
+        ? {}
+        : {
+            bound: {
+              inputTokens: BigInt(bound.inputTokens),
+              outputTokens: BigInt(bound.outputTokens),
+              openChoices: BigInt(bound.openChoices),
+              openLine: bound.openLine,
+            },
+          }),
+    })),
+    collections: [...collections],
+    endpoint,
+  };
+}
+
+function fromProtoHold({ holder, parts }: BatchHold): BatchMoney {
+  return {
+    holder,
+    parts: parts.map(({ model, leaseIds, chargeMaxNanoUsd: chargeMax }) => ({ model, leaseIds, chargeMax })),
   };
 }

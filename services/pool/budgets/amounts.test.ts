@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
-import { amountOf, dearestRates, inputTokensToHold } from "./amounts.ts";
+import { inputTokensToHold } from "@weir/dialect/wire-request";
+import { amountOf, dearestRates } from "./amounts.ts";
 
 const price = {
   id: "p/m@always",

@@ -1,5 +1,4 @@
-import { estimateInputTokens } from "@weir/dialect/wire-request";
-import { dearestRatesFor, type Price } from "@weir/price/price";
+import { allRates, dearestRatesFor, type Price, type Rates } from "@weir/price/price";
 
 /** What tokens cost at most, in nano-USD for one. */
 export interface TokenRates {
@@ -25,7 +24,12 @@ export function dearestRates(price: Price, inputTokens: number): TokenRates {
 const remembered = new WeakMap<Price, TokenRates[]>();
 
 function findDearest(price: Price, inputTokens: number): TokenRates {
-  const rates = dearestRatesFor(price, inputTokens);
+  return highestRates(dearestRatesFor(price, inputTokens));
+}
+
+/** The rates of the dearest classes of input and of output. */
+export function highestRates(some: Rates): TokenRates {
+  const rates = allRates(some);
   const { input, cachedInput, cacheWrite, cacheWriteLong, audioInput, imageInput } = rates;
   const inputs = [input, cachedInput, cacheWrite, cacheWriteLong, audioInput, imageInput];
   const outputs = [rates.output, rates.audioOutput, rates.imageOutput];
@@ -39,16 +43,4 @@ function highest(rates: readonly bigint[]): bigint {
 /** What a number of tokens costs at most, in whole nano-USD; at least 1. */
 export function amountOf(rates: TokenRates, inputTokens: number, outputTokens: number): number {
   return Math.max(1, Math.ceil(inputTokens * rates.input + outputTokens * rates.output));
-}
-
-/** Shorter bodies are taken as text throughout: what an embedded picture could save is less than looking for it costs. */
-const lookAboveBytes = 16_384;
-
-/**
- * What is set aside for the input: a token for every three bytes, a third more than the usual guess, so that nearly every
- * input is covered from the beginning.
- */
-export function inputTokensToHold(body: Uint8Array): number {
-  if (body.length <= lookAboveBytes) return Math.ceil(body.length / 3);
-  return Math.ceil((estimateInputTokens(Buffer.from(body.buffer, body.byteOffset, body.byteLength)) * 4) / 3);
 }

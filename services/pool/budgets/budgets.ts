@@ -1,4 +1,5 @@
 import type { Meter } from "@opentelemetry/api";
+import { inputTokensToHold } from "@weir/dialect/wire-request";
 import type { BudgetService } from "@weir/gen/weir/account/v1/budget_service_pb";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import type { Client } from "@weir/kit/call";
@@ -6,7 +7,8 @@ import type { Clock } from "@weir/kit/clock";
 import type { Log } from "@weir/kit/log";
 import { CallCancelled, reasonWord, toWeirError, WeirError } from "@weir/kit/weir-error";
 import { type Price, unitsNanoUsd } from "@weir/price/price";
-import { amountOf, dearestRates, inputTokensToHold } from "./amounts.ts";
+import { amountOf, dearestRates } from "./amounts.ts";
+import { type BatchExpense, type HeldBatch, holdBatch } from "./batch-hold.ts";
 import { CallHold } from "./call-hold.ts";
 import { type Account, LeaseBook } from "./lease-book.ts";
 import { Lender } from "./lender.ts";
@@ -42,6 +44,17 @@ export interface Budgets {
    * @throws WeirError STORE_UNAVAILABLE while it is not known what budgets there are
    */
   about(spender: Spender): Promise<readonly AccountName[]>;
+  /**
+   * Sets aside what a batch may cost, in every budget that is about it, or in none. It is put on record with the batch, or given back.
+   * @param holder id of the attempt that makes it
+   * @returns undefined: no budget is about it, or it is free
+   * @throws as `hold`
+   */
+  holdBatch(
+    holder: string,
+    expenses: () => Promise<readonly BatchExpense[]>,
+    signal: AbortSignal,
+  ): Promise<HeldBatch | undefined>;
   /** Follows the budgets from now on; until then, and while they are not known, calls wait. */
   begin(): void;
   /** Gives back what is in hand. */
@@ -145,11 +158,13 @@ export function createBudgets(deps: BudgetsDeps): Budgets {
       for (const record of records) index.put(record);
       if (records.length > 0) forgetCalls();
     },
-    onTight({ budget, subject }) {
-      const known = accounts.get(`${budget}\n${subject}`);
-      if (known !== undefined) lender.tightened(known);
-    },
+    onTight: tighten,
   };
+
+  function tighten({ budget, subject }: AccountName): void {
+    const known = accounts.get(`${budget}\n${subject}`);
+    if (known !== undefined) lender.tightened(known);
+  }
 
   function gone(id: string): void {
     remove(id);
@@ -224,6 +239,13 @@ export function createBudgets(deps: BudgetsDeps): Budgets {
       try {
         const hold = isLoaded ? take(expense, signal) : whenLoaded().then(() => take(expense, signal));
         return hold instanceof Promise ? hold.catch(refused) : hold;
+      } catch (thrown) {
+        return refused(thrown);
+      }
+    },
+    async holdBatch(holder, expenses, signal) {
+      try {
+        return await holdBatch({ ...deps, onTight: tighten }, holder, await expenses(), signal);
       } catch (thrown) {
         return refused(thrown);
       }

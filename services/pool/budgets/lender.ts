@@ -393,11 +393,11 @@ function inHand({ lease }: Account): number {
   return lease?.free ?? 0;
 }
 
-function storeAway(cause?: unknown): WeirError {
+export function storeAway(cause?: unknown): WeirError {
   return new WeirError(ErrorReason.STORE_UNAVAILABLE, { retryAfterMs: 1_000, cause });
 }
 
-function spent(budget: string, windowEndsInMs: number | undefined): WeirError {
+export function spent(budget: string, windowEndsInMs: number | undefined): WeirError {
   const until =
     windowEndsInMs === undefined ? "" : ` Its next window begins in ${Math.ceil(windowEndsInMs / 1_000)} s.`;
   return new WeirError(ErrorReason.BUDGET_EXHAUSTED, {
@@ -406,7 +406,7 @@ function spent(budget: string, windowEndsInMs: number | undefined): WeirError {
   });
 }
 
-function heldByOthers(): WeirError {
+export function heldByOthers(): WeirError {
   return new WeirError(ErrorReason.BUDGET_EXHAUSTED, {
     text: "What is left of the budget for this call is held by other calls that are under way.",
   });

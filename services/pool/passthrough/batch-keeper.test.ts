@@ -64,7 +64,6 @@ async function setUp(answer: (request: IncomingMessage, response: ServerResponse
   );
   const keeper = startBatchKeeper({
     service: createClient(BatchService, door),
-    budgets: { about: () => Promise.resolve([{ budget: "b", subject: "" }]) },
     providers: () => providers,
     keys: createKeys({ clock, dispatcherOf: () => dispatcher, log: silent }),
     dispatcherOf: () => dispatcher,
@@ -111,7 +110,7 @@ test("a provider that fails is asked again in a later round, with its own creden
     {
       provider: "acme",
       batchId: "batch_1",
-      uses: [{ model: "m", usage: { inputTokens: 5, outputTokens: 2 }, accounts: [{ budgetId: "b" }] }],
+      uses: [{ model: "m", usage: { inputTokens: 5, outputTokens: 2 } }],
     },
   ]);
   expect(credentials).toEqual(["Bearer sk-acme", "Bearer sk-acme"]);

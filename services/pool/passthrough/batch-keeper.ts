@@ -1,7 +1,6 @@
 import { create } from "@bufbuild/protobuf";
 import { type Timestamp, timestampFromMs, timestampMs } from "@bufbuild/protobuf/wkt";
 import { parseObject } from "@weir/dialect/json";
-import { PrincipalSchema } from "@weir/gen/weir/common/v1/principal_pb";
 import { UsageSchema } from "@weir/gen/weir/common/v1/usage_pb";
 import { AttemptOutcome } from "@weir/gen/weir/metering/v1/usage_event_pb";
 import type { BatchService, ClaimedBatch } from "@weir/gen/weir/passthrough/v1/batch_service_pb";
@@ -9,7 +8,6 @@ import type { Client } from "@weir/kit/call";
 import type { Clock } from "@weir/kit/clock";
 import type { Log } from "@weir/kit/log";
 import type { Dispatcher } from "undici";
-import type { Budgets } from "../budgets/budgets.ts";
 import { judgeStatus } from "../classify.ts";
 import { joinHeaders } from "../join-headers.ts";
 import type { ProviderSet, ProviderSettings } from "../provider-set.ts";
@@ -18,7 +16,6 @@ import { BatchOutput, type ModelUsage, readBatch, unnamedModel } from "./batch-u
 
 export interface BatchKeeperDeps {
   readonly service: Pick<Client<typeof BatchService>, "claimBatches" | "settleBatch">;
-  readonly budgets: Pick<Budgets, "about">;
   readonly providers: () => ProviderSet;
   readonly keys: Pick<Keys, "useAccount">;
   readonly dispatcherOf: (origin: string) => Dispatcher;
@@ -88,19 +85,11 @@ export function startBatchKeeper(deps: BatchKeeperDeps): { stop(): void } {
     if (found === undefined) return;
     const { outcome, endTime, uses } = found;
     const { provider, batchId } = batch;
-    const charged = await Promise.all(uses.map((use) => chargedUse(batch, use)));
     await service.settleBatch(
-      { provider, batchId, outcome, ...(endTime === undefined ? {} : { endTime }), uses: charged },
+      { provider, batchId, outcome, ...(endTime === undefined ? {} : { endTime }), uses: [...uses] },
       { timeoutMs, signal: stopping.signal },
     );
     log.info({ provider, batchId, models: uses.length }, "what a batch used is in the ledger");
-  }
-
-  /** What a model used, and the budgets that are about it. */
-  async function chargedUse({ provider, principal }: ClaimedBatch, { model, usage }: ModelUsage) {
-    const spender = { principal: principal ?? nobody, alias: "", target: { provider, model } };
-    const about = await deps.budgets.about(spender);
-    return { model, usage, accounts: about.map(({ budget: budgetId, subject }) => ({ budgetId, subject })) };
   }
 
   function isLost({ createTime }: ClaimedBatch): boolean {
@@ -184,7 +173,6 @@ export function startBatchKeeper(deps: BatchKeeperDeps): { stop(): void } {
 
 /** Somebody used something, and nobody can tell how much. */
 const unknown: readonly ModelUsage[] = [{ model: unnamedModel, usage: create(UsageSchema) }];
-const nobody = create(PrincipalSchema);
 const lost: Settlement = { outcome: AttemptOutcome.LOST, uses: unknown };
 
 async function whole(body: AsyncIterable<Buffer>): Promise<Buffer> {

@@ -5,7 +5,7 @@ import { parseExact } from "@weir/dialect/json";
 import { readError } from "@weir/dialect/openai/read-error";
 import { type Usage, UsageSource } from "@weir/gen/weir/common/v1/usage_pb";
 import { AttemptOutcome } from "@weir/gen/weir/metering/v1/usage_event_pb";
-import type { CallHead, Place } from "@weir/gen/weir/passthrough/v1/forward_pb";
+import type { BatchHold, CallHead, Place } from "@weir/gen/weir/passthrough/v1/forward_pb";
 import type { Clock } from "@weir/kit/clock";
 import { CallCancelled, type WeirError } from "@weir/kit/weir-error";
 import type { Dispatcher } from "undici";
@@ -28,6 +28,8 @@ export interface ForwardPlan extends RecordedPlan {
   readonly timeouts: AttemptTimeouts;
   /** By the monotonic clock. */
   readonly startMs: number;
+  /** What is set aside for the batch that it makes; undefined: nothing. */
+  readonly batchHold: BatchHold | undefined;
   /** Undefined: there is none. */
   readonly body: Readable | undefined;
   /** Undefined: not known. */
@@ -170,6 +172,11 @@ export class ForwardAttempt implements ExchangeSink {
     }
   }
 
+  /** Whether the provider may have made what was asked for: it was sent to it, and it has refused nothing. */
+  get mayHaveMade(): boolean {
+    return this.sentMs !== undefined && (this.status === 0 || this.isSuccess);
+  }
+
   private get isSuccess(): boolean {
     return this.status >= 200 && this.status < 300;
   }
@@ -180,7 +187,7 @@ export class ForwardAttempt implements ExchangeSink {
   }
 
   private begin(): void {
-    const { place, target, call } = this.plan;
+    const { place, target, call, batchHold } = this.plan;
     const headers: Record<string, string> = {};
     for (const name of answerHeaders) {
       const value = this.headers[name];
@@ -193,6 +200,7 @@ export class ForwardAttempt implements ExchangeSink {
       headers,
       place,
       model: call.alias === "" ? "" : target.model,
+      ...(batchHold === undefined || !this.isSuccess ? {} : { batchHold }),
     });
   }
 

@@ -22,6 +22,7 @@ import { type AttemptEnd, closing } from "../attempt.ts";
 import { logFailure, type RecordedPlan, toIntent, toUsageEvent } from "../attempt-record.ts";
 import { readTimeouts } from "../attempt-timeouts.ts";
 import type { Budgets } from "../budgets/budgets.ts";
+import type { HeldBatch } from "../budgets/batch-hold.ts";
 import type { CallHold } from "../budgets/call-hold.ts";
 import { unavailable } from "../classify.ts";
 import type { Journal } from "../journal/journal.ts";
@@ -32,6 +33,7 @@ import type { AccountUse, Keys } from "../providers/key-use.ts";
 import type { AnswerBox } from "./answer-box.ts";
 import { bodyLength, bodyStream } from "./body.ts";
 import { ForwardAttempt } from "./forward-attempt.ts";
+import { expensesOf, makesBatch, tunesModel, untunable } from "./new-batch.ts";
 import type { OpenAttempt } from "./realtime-responses.ts";
 import { RealtimeSession } from "./realtime-session.ts";
 import { unitsToHold } from "./units.ts";
@@ -41,7 +43,7 @@ export interface ForwardingDeps {
   readonly providers: () => ProviderSet;
   readonly prices: () => PriceList;
   readonly journal: Pick<Journal, "intend" | "settle">;
-  readonly budgets: Pick<Budgets, "hold">;
+  readonly budgets: Pick<Budgets, "hold" | "holdBatch" | "about">;
   readonly keys: Pick<Keys, "useAccount">;
   readonly dispatcherOf: (origin: string) => Dispatcher;
   /** Takes a place under a provider's limit, see CallLimit.enter. */
@@ -94,14 +96,23 @@ export function createForwarding(deps: ForwardingDeps): Forwarding {
     if (!deps.isNew(head.attemptId)) {
       throw new WeirError(ErrorReason.ALREADY_EXISTS, { text: "An attempt of this id was made before." });
     }
+    if (tunesModel(call) && (await deps.budgets.about({ principal, alias: call.alias, target })).length > 0) {
+      throw untunable();
+    }
     const taking = await deps.allow(provider);
     let hold: CallHold | undefined;
+    let batch: HeldBatch | undefined;
     try {
       hold = isBilled ? await holdFor(head, principal, price, context) : undefined;
+      if (makesBatch(call)) {
+        const expenses = () => expensesOf(deps, call, provider, principal, startTimeMs);
+        batch = await deps.budgets.holdBatch(head.attemptId, expenses, context.signal);
+      }
       const entering = deps.enter(provider, () => context.signal);
       if (entering !== undefined) await entering;
     } catch (thrown) {
       hold?.giveUp();
+      batch?.giveBack();
       taking?.giveBack();
       throw thrown;
     }
@@ -128,11 +139,12 @@ export function createForwarding(deps: ForwardingDeps): Forwarding {
       if (closed) throw closing();
       const key = deps.keys.useAccount(provider, call.place?.account ?? "");
       await intend(plan);
-      const opening: Opening = { head, plan, price, path, key, pieces, startMs, context, leave };
+      const opening: Opening = { head, plan, batch, price, path, key, pieces, startMs, context, leave };
       return call.endpoint === "realtime" ? openSession(opening) : send(opening);
     } catch (thrown) {
       leave(undefined);
       hold?.giveUp();
+      batch?.giveBack();
       throw thrown;
     }
   }
@@ -155,6 +167,7 @@ export function createForwarding(deps: ForwardingDeps): Forwarding {
   function send({
     head: { call, target, timeouts },
     plan,
+    batch,
     path,
     key,
     pieces,
@@ -172,6 +185,7 @@ export function createForwarding(deps: ForwardingDeps): Forwarding {
         place: placeOf(provider, key),
         timeouts: readTimeouts(timeouts),
         startMs,
+        batchHold: batch?.message,
         body: hasBody ? bodyStream(pieces, call, target.model) : undefined,
         bodyBytes: hasBody ? bodyLength(call, target.model) : undefined,
       },
@@ -183,6 +197,7 @@ export function createForwarding(deps: ForwardingDeps): Forwarding {
         settled(end) {
           calls.delete(attempt);
           leave(end.usage);
+          if (!attempt.mayHaveMade) batch?.giveBack();
           settle(plan, end, key);
         },
       },
@@ -308,6 +323,8 @@ interface OpenCall {
 interface Opening {
   readonly head: CheckedHead;
   readonly plan: RecordedPlan;
+  /** What is set aside for the batch that it makes; undefined: nothing. */
+  readonly batch: HeldBatch | undefined;
   readonly price: Price | undefined;
   readonly path: string;
   readonly key: AccountUse;

@@ -124,6 +124,16 @@ export const freePrices: PriceList = createPriceList([
   },
 ]);
 
+/** No budget is about anything. */
+export const noBudgets: PoolOptions["budgets"] = {
+  hold: () => undefined,
+  async holdBatch(_, expenses) {
+    await expenses();
+    return undefined;
+  },
+  about: () => Promise.resolve([]),
+};
+
 /** A pool with one provider `p`, behind the local door. */
 export function createTestPool(url: string, provider: ProviderInit = {}, options: Partial<PoolOptions> = {}) {
   const journal = createFakeJournal();
@@ -140,7 +150,7 @@ export function createTestPool(url: string, provider: ProviderInit = {}, options
     providers: () => providers,
     prices: () => freePrices,
     journal,
-    budgets: { hold: () => undefined },
+    budgets: noBudgets,
     clock: systemClock,
     newAttemptId: randomUUID,
     ...noTelemetry,
@@ -175,6 +185,7 @@ export interface AttemptInit {
   readonly target?: { readonly provider: string; readonly model: string };
   readonly timeouts?: MessageInitShape<typeof TimeoutsSchema>;
   readonly allowUnpriced?: boolean;
+  readonly hasLargerTarget?: boolean;
 }
 
 export const principalMetadata = {
@@ -185,7 +196,6 @@ export const hello = { model: "alias", messages: [{ role: "user", content: "hell
 export const streaming = { ...hello, stream: true };
 
 /** Heads of a provider's answers. */
-  readonly hasLargerTarget?: boolean;
 export const json = { "content-type": "application/json" };
 export const eventStream = { "content-type": "text/event-stream; charset=utf-8" };
 

@@ -77,7 +77,7 @@ export async function startPool(root: Root): Promise<Part> {
       begin() {
         budgets.begin();
         carriage.begin();
-        pool.keepBatches(batches, budgets);
+        pool.keepBatches(batches);
       },
       async stop(timeoutMs) {
         await pool.close();

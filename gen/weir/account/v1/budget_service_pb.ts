@@ -210,8 +210,8 @@ export type BudgetStanding = Message<"weir.account.v1.BudgetStanding"> & {
   spentNanoUsd: bigint;
 
   /**
-   * What pools hold for calls under way, have in hand, or have spent without the ledger's knowing, in
-   * 1e-9 USD.
+   * What pools hold for calls under way, have in hand, or have spent without the ledger's knowing, and
+   * what is set aside for batches under way, in 1e-9 USD.
    *
    * @generated from field: uint64 leased_nano_usd = 4;
    */
@@ -650,7 +650,8 @@ export const BudgetAccountSchema: GenMessage<BudgetAccount> = /*@__PURE__*/
  */
 export type AcquireLeasesRequest = Message<"weir.account.v1.AcquireLeasesRequest"> & {
   /**
-   * Id of the pool's process: a UUID, new at each start.
+   * Id of the pool's process: a UUID, new at each start. Of what is set aside for a batch, the id of the
+   * attempt that makes it.
    *
    * @generated from field: string holder = 1;
    */

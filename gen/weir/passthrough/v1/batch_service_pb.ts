@@ -8,8 +8,6 @@ import { file_buf_validate_validate } from "@bufbuild/protovalidate/gen/buf/vali
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
 import { file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
 import { file_weir_common_v1_access } from "../../common/v1/access_pb.ts";
-import type { Principal } from "../../common/v1/principal_pb.ts";
-import { file_weir_common_v1_principal } from "../../common/v1/principal_pb.ts";
 import type { Usage } from "../../common/v1/usage_pb.ts";
 import { file_weir_common_v1_usage } from "../../common/v1/usage_pb.ts";
 import type { AttemptOutcome } from "../../metering/v1/usage_event_pb.ts";
@@ -20,7 +18,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file weir/passthrough/v1/batch_service.proto.
  */
 export const file_weir_passthrough_v1_batch_service: GenFile = /*@__PURE__*/
-  fileDesc("Cid3ZWlyL3Bhc3N0aHJvdWdoL3YxL2JhdGNoX3NlcnZpY2UucHJvdG8SE3dlaXIucGFzc3Rocm91Z2gudjEiMwoTQ2xhaW1CYXRjaGVzUmVxdWVzdBIcCgljb3VudF9tYXgYASABKA1CCbpIBioEGGQoASJKChRDbGFpbUJhdGNoZXNSZXNwb25zZRIyCgdiYXRjaGVzGAEgAygLMiEud2Vpci5wYXNzdGhyb3VnaC52MS5DbGFpbWVkQmF0Y2giogEKDENsYWltZWRCYXRjaBIQCghwcm92aWRlchgBIAEoCRIQCghiYXRjaF9pZBgCIAEoCRIPCgdhY2NvdW50GAMgASgJEi8KC2NyZWF0ZV90aW1lGAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIsCglwcmluY2lwYWwYBSABKAsyGS53ZWlyLmNvbW1vbi52MS5QcmluY2lwYWwi8wEKElNldHRsZUJhdGNoUmVxdWVzdBIbCghwcm92aWRlchgBIAEoCUIJukgGcgQQARhAEhwKCGJhdGNoX2lkGAIgASgJQgq6SAdyBRABGIACEj0KB291dGNvbWUYAyABKA4yIC53ZWlyLm1ldGVyaW5nLnYxLkF0dGVtcHRPdXRjb21lQgq6SAeCAQQQASAAEiwKCGVuZF90aW1lGAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBI1CgR1c2VzGAUgAygLMh0ud2Vpci5wYXNzdGhyb3VnaC52MS5CYXRjaFVzZUIIukgFkgECEGQilQEKCEJhdGNoVXNlEhkKBW1vZGVsGAEgASgJQgq6SAdyBRABGIACEiwKBXVzYWdlGAIgASgLMhUud2Vpci5jb21tb24udjEuVXNhZ2VCBrpIA8gBARJACghhY2NvdW50cxgDIAMoCzIjLndlaXIucGFzc3Rocm91Z2gudjEuQ2hhcmdlZEFjY291bnRCCbpIBpIBAxDoByI0Cg5DaGFyZ2VkQWNjb3VudBIRCglidWRnZXRfaWQYASABKAkSDwoHc3ViamVjdBgCIAEoCSIVChNTZXR0bGVCYXRjaFJlc3BvbnNlMuUBCgxCYXRjaFNlcnZpY2USawoMQ2xhaW1CYXRjaGVzEigud2Vpci5wYXNzdGhyb3VnaC52MS5DbGFpbUJhdGNoZXNSZXF1ZXN0Gikud2Vpci5wYXNzdGhyb3VnaC52MS5DbGFpbUJhdGNoZXNSZXNwb25zZSIG4s4YAggLEmgKC1NldHRsZUJhdGNoEicud2Vpci5wYXNzdGhyb3VnaC52MS5TZXR0bGVCYXRjaFJlcXVlc3QaKC53ZWlyLnBhc3N0aHJvdWdoLnYxLlNldHRsZUJhdGNoUmVzcG9uc2UiBuLOGAIIC2IGcHJvdG8z", [file_buf_validate_validate, file_google_protobuf_timestamp, file_weir_common_v1_access, file_weir_common_v1_principal, file_weir_common_v1_usage, file_weir_metering_v1_usage_event]);
+  fileDesc("Cid3ZWlyL3Bhc3N0aHJvdWdoL3YxL2JhdGNoX3NlcnZpY2UucHJvdG8SE3dlaXIucGFzc3Rocm91Z2gudjEiMwoTQ2xhaW1CYXRjaGVzUmVxdWVzdBIcCgljb3VudF9tYXgYASABKA1CCbpIBioEGGQoASJKChRDbGFpbUJhdGNoZXNSZXNwb25zZRIyCgdiYXRjaGVzGAEgAygLMiEud2Vpci5wYXNzdGhyb3VnaC52MS5DbGFpbWVkQmF0Y2gihQEKDENsYWltZWRCYXRjaBIQCghwcm92aWRlchgBIAEoCRIQCghiYXRjaF9pZBgCIAEoCRIPCgdhY2NvdW50GAMgASgJEi8KC2NyZWF0ZV90aW1lGAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcEoECAUQBlIJcHJpbmNpcGFsIvMBChJTZXR0bGVCYXRjaFJlcXVlc3QSGwoIcHJvdmlkZXIYASABKAlCCbpIBnIEEAEYQBIcCghiYXRjaF9pZBgCIAEoCUIKukgHcgUQARiAAhI9CgdvdXRjb21lGAMgASgOMiAud2Vpci5tZXRlcmluZy52MS5BdHRlbXB0T3V0Y29tZUIKukgHggEEEAEgABIsCghlbmRfdGltZRgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASNQoEdXNlcxgFIAMoCzIdLndlaXIucGFzc3Rocm91Z2gudjEuQmF0Y2hVc2VCCLpIBZIBAhBkImMKCEJhdGNoVXNlEhkKBW1vZGVsGAEgASgJQgq6SAdyBRABGIACEiwKBXVzYWdlGAIgASgLMhUud2Vpci5jb21tb24udjEuVXNhZ2VCBrpIA8gBAUoECAMQBFIIYWNjb3VudHMiFQoTU2V0dGxlQmF0Y2hSZXNwb25zZTLlAQoMQmF0Y2hTZXJ2aWNlEmsKDENsYWltQmF0Y2hlcxIoLndlaXIucGFzc3Rocm91Z2gudjEuQ2xhaW1CYXRjaGVzUmVxdWVzdBopLndlaXIucGFzc3Rocm91Z2gudjEuQ2xhaW1CYXRjaGVzUmVzcG9uc2UiBuLOGAIICxJoCgtTZXR0bGVCYXRjaBInLndlaXIucGFzc3Rocm91Z2gudjEuU2V0dGxlQmF0Y2hSZXF1ZXN0Gigud2Vpci5wYXNzdGhyb3VnaC52MS5TZXR0bGVCYXRjaFJlc3BvbnNlIgbizhgCCAtiBnByb3RvMw", [file_buf_validate_validate, file_google_protobuf_timestamp, file_weir_common_v1_access, file_weir_common_v1_usage, file_weir_metering_v1_usage_event]);
 
 /**
  * How many batches to give.
@@ -97,13 +95,6 @@ export type ClaimedBatch = Message<"weir.passthrough.v1.ClaimedBatch"> & {
    * @generated from field: google.protobuf.Timestamp create_time = 4;
    */
   createTime?: Timestamp | undefined;
-
-  /**
-   * Whose call made it: tenant, key, user and tags.
-   *
-   * @generated from field: weir.common.v1.Principal principal = 5;
-   */
-  principal?: Principal | undefined;
 };
 
 /**
@@ -181,13 +172,6 @@ export type BatchUse = Message<"weir.passthrough.v1.BatchUse"> & {
    * @generated from field: weir.common.v1.Usage usage = 2;
    */
   usage?: Usage | undefined;
-
-  /**
-   * Budgets that are about it. What it costs is spent in the present window of each, also beyond its limit.
-   *
-   * @generated from field: repeated weir.passthrough.v1.ChargedAccount accounts = 3;
-   */
-  accounts: ChargedAccount[];
 };
 
 /**
@@ -196,34 +180,6 @@ export type BatchUse = Message<"weir.passthrough.v1.BatchUse"> & {
  */
 export const BatchUseSchema: GenMessage<BatchUse> = /*@__PURE__*/
   messageDesc(file_weir_passthrough_v1_batch_service, 4);
-
-/**
- * The part of a budget that is about one subject.
- *
- * @generated from message weir.passthrough.v1.ChargedAccount
- */
-export type ChargedAccount = Message<"weir.passthrough.v1.ChargedAccount"> & {
-  /**
-   * Id of the budget.
-   *
-   * @generated from field: string budget_id = 1;
-   */
-  budgetId: string;
-
-  /**
-   * The values that `*` in the budget's scope stands for; empty: none.
-   *
-   * @generated from field: string subject = 2;
-   */
-  subject: string;
-};
-
-/**
- * Describes the message weir.passthrough.v1.ChargedAccount.
- * Use `create(ChargedAccountSchema)` to create a new message.
- */
-export const ChargedAccountSchema: GenMessage<ChargedAccount> = /*@__PURE__*/
-  messageDesc(file_weir_passthrough_v1_batch_service, 5);
 
 /**
  * Nothing.
@@ -238,7 +194,7 @@ export type SettleBatchResponse = Message<"weir.passthrough.v1.SettleBatchRespon
  * Use `create(SettleBatchResponseSchema)` to create a new message.
  */
 export const SettleBatchResponseSchema: GenMessage<SettleBatchResponse> = /*@__PURE__*/
-  messageDesc(file_weir_passthrough_v1_batch_service, 6);
+  messageDesc(file_weir_passthrough_v1_batch_service, 5);
 
 /**
  * What batches used, which is known only when they have ended, hours after the call that made them. Served by
@@ -261,8 +217,9 @@ export const BatchService: GenService<{
   },
   /**
    * Writes what a batch that has ended used into the ledger, an attempt for each model, for the tenant and the key
-   * that made it. Idempotent: the first one stands, whatever a later one says. Fails with NOT_FOUND when no batch of
-   * this id is on record, and with STORE_UNAVAILABLE.
+   * that made it. What it costs is spent in the budgets in which money is set aside for it, never more than that, and
+   * the rest of that money is free again. Idempotent: the first one stands, whatever a later one says. Fails with
+   * NOT_FOUND when no batch of this id is on record, and with STORE_UNAVAILABLE.
    *
    * @generated from rpc weir.passthrough.v1.BatchService.SettleBatch
    */

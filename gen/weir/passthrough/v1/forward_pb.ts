@@ -13,7 +13,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file weir/passthrough/v1/forward.proto.
  */
 export const file_weir_passthrough_v1_forward: GenFile = /*@__PURE__*/
-  fileDesc("CiF3ZWlyL3Bhc3N0aHJvdWdoL3YxL2ZvcndhcmQucHJvdG8SE3dlaXIucGFzc3Rocm91Z2gudjEiugQKCENhbGxIZWFkEhsKCGVuZHBvaW50GAEgASgJQgm6SAZyBBABGCASKAoGbWV0aG9kGAIgASgJQhi6SBVyE1IDR0VUUgRQT1NUUgZERUxFVEUSMQoEcGF0aBgDIAEoCUIjukggch4yHF4vW0EtWmEtejAtOS5ffiUvOi1dezEsNTEyfSQSFwoFcXVlcnkYBCABKAlCCLpIBXIDGIAgEh4KDGNvbnRlbnRfdHlwZRgFIAEoCUIIukgFcgMYgAISOwoHaGVhZGVycxgGIAMoCzIqLndlaXIucGFzc3Rocm91Z2gudjEuQ2FsbEhlYWQuSGVhZGVyc0VudHJ5EhcKBWFsaWFzGAcgASgJQgi6SAVyAxiAAhIXCgpib2R5X2J5dGVzGAggASgESACIAQESFAoMbW9kZWxfcGxhY2VzGAkgASgNEhUKDW1vZGVsX2lzX2pzb24YCiABKAgSKQoFcGxhY2UYCyABKAsyGi53ZWlyLnBhc3N0aHJvdWdoLnYxLlBsYWNlEg4KBnN0cmVhbRgMIAEoCBI3CgV1bml0cxgNIAMoCzIoLndlaXIucGFzc3Rocm91Z2gudjEuQ2FsbEhlYWQuVW5pdHNFbnRyeRouCgxIZWFkZXJzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ARosCgpVbml0c0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoDToCOAFCDQoLX2JvZHlfYnl0ZXMiPgoFUGxhY2USGwoIcHJvdmlkZXIYASABKAlCCbpIBnIEEAEYQBIYCgdhY2NvdW50GAIgASgJQge6SARyAhgQIigKCUNhbGxQaWVjZRIMCgRkYXRhGAEgASgMEg0KBW1vZGVsGAIgASgIItsBCgpBbnN3ZXJIZWFkEg4KBnN0YXR1cxgBIAEoDRIUCgxjb250ZW50X3R5cGUYAiABKAkSPQoHaGVhZGVycxgDIAMoCzIsLndlaXIucGFzc3Rocm91Z2gudjEuQW5zd2VySGVhZC5IZWFkZXJzRW50cnkSKQoFcGxhY2UYBCABKAsyGi53ZWlyLnBhc3N0aHJvdWdoLnYxLlBsYWNlEg0KBW1vZGVsGAUgASgJGi4KDEhlYWRlcnNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIjEKCUFuc3dlckVuZBIkCgV1c2FnZRgBIAEoCzIVLndlaXIuY29tbW9uLnYxLlVzYWdlYgZwcm90bzM", [file_buf_validate_validate, file_weir_common_v1_usage]);
+  fileDesc("CiF3ZWlyL3Bhc3N0aHJvdWdoL3YxL2ZvcndhcmQucHJvdG8SE3dlaXIucGFzc3Rocm91Z2gudjEi6AQKCENhbGxIZWFkEhsKCGVuZHBvaW50GAEgASgJQgm6SAZyBBABGCASKAoGbWV0aG9kGAIgASgJQhi6SBVyE1IDR0VUUgRQT1NUUgZERUxFVEUSMQoEcGF0aBgDIAEoCUIjukggch4yHF4vW0EtWmEtejAtOS5ffiUvOi1dezEsNTEyfSQSFwoFcXVlcnkYBCABKAlCCLpIBXIDGIAgEh4KDGNvbnRlbnRfdHlwZRgFIAEoCUIIukgFcgMYgAISOwoHaGVhZGVycxgGIAMoCzIqLndlaXIucGFzc3Rocm91Z2gudjEuQ2FsbEhlYWQuSGVhZGVyc0VudHJ5EhcKBWFsaWFzGAcgASgJQgi6SAVyAxiAAhIXCgpib2R5X2J5dGVzGAggASgESACIAQESFAoMbW9kZWxfcGxhY2VzGAkgASgNEhUKDW1vZGVsX2lzX2pzb24YCiABKAgSKQoFcGxhY2UYCyABKAsyGi53ZWlyLnBhc3N0aHJvdWdoLnYxLlBsYWNlEg4KBnN0cmVhbRgMIAEoCBI3CgV1bml0cxgNIAMoCzIoLndlaXIucGFzc3Rocm91Z2gudjEuQ2FsbEhlYWQuVW5pdHNFbnRyeRIsCgViYXRjaBgOIAEoCzIdLndlaXIucGFzc3Rocm91Z2gudjEuTmV3QmF0Y2gaLgoMSGVhZGVyc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEaLAoKVW5pdHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKA06AjgBQg0KC19ib2R5X2J5dGVzImMKCE5ld0JhdGNoEhkKCGVuZHBvaW50GAEgASgJQge6SARyAhhAEjwKBm1vZGVscxgCIAMoCzIiLndlaXIucGFzc3Rocm91Z2gudjEuTmV3QmF0Y2hNb2RlbEIIukgFkgECEGQiiwEKDU5ld0JhdGNoTW9kZWwSGQoFbW9kZWwYASABKAlCCrpIB3IFEAEYgAISFwoFYWxpYXMYAiABKAlCCLpIBXIDGIAEEhYKDmFsbG93X3VucHJpY2VkGAMgASgIEi4KBWJvdW5kGAQgASgLMh8ud2Vpci5wYXNzdGhyb3VnaC52MS5CYXRjaEJvdW5kImIKCkJhdGNoQm91bmQSFAoMaW5wdXRfdG9rZW5zGAEgASgEEhUKDW91dHB1dF90b2tlbnMYAiABKAQSFAoMb3Blbl9jaG9pY2VzGAMgASgEEhEKCW9wZW5fbGluZRgEIAEoDSKgAQoJQmF0Y2hIb2xkEhgKBmhvbGRlchgBIAEoCUIIukgFcgOwAQESPQoFcGFydHMYAiADKAsyIi53ZWlyLnBhc3N0aHJvdWdoLnYxLkJhdGNoSG9sZFBhcnRCCrpIB5IBBAgBEGQSGgoScmVtYWluaW5nX25hbm9fdXNkGAMgASgEEh4KC3NvZnRfbGltaXRzGAQgAygJQgm6SAaSAQMQgAIidQoNQmF0Y2hIb2xkUGFydBIZCgVtb2RlbBgBIAEoCUIKukgHcgUQARiAAhIcCglsZWFzZV9pZHMYAiADKARCCbpIBpIBAxCAAhIrChNjaGFyZ2VfbWF4X25hbm9fdXNkGAMgASgEQg66SAsyCRiAgOrXvK7+DyI+CgVQbGFjZRIbCghwcm92aWRlchgBIAEoCUIJukgGcgQQARhAEhgKB2FjY291bnQYAiABKAlCB7pIBHICGBAiKAoJQ2FsbFBpZWNlEgwKBGRhdGEYASABKAwSDQoFbW9kZWwYAiABKAgijwIKCkFuc3dlckhlYWQSDgoGc3RhdHVzGAEgASgNEhQKDGNvbnRlbnRfdHlwZRgCIAEoCRI9CgdoZWFkZXJzGAMgAygLMiwud2Vpci5wYXNzdGhyb3VnaC52MS5BbnN3ZXJIZWFkLkhlYWRlcnNFbnRyeRIpCgVwbGFjZRgEIAEoCzIaLndlaXIucGFzc3Rocm91Z2gudjEuUGxhY2USDQoFbW9kZWwYBSABKAkSMgoKYmF0Y2hfaG9sZBgGIAEoCzIeLndlaXIucGFzc3Rocm91Z2gudjEuQmF0Y2hIb2xkGi4KDEhlYWRlcnNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIjEKCUFuc3dlckVuZBIkCgV1c2FnZRgBIAEoCzIVLndlaXIuY29tbW9uLnYxLlVzYWdlYgZwcm90bzM", [file_buf_validate_validate, file_weir_common_v1_usage]);
 
 /**
  * What a call asks for.
@@ -113,6 +113,13 @@ export type CallHead = Message<"weir.passthrough.v1.CallHead"> & {
    * @generated from field: map<string, uint32> units = 13;
    */
   units: { [key: string]: number };
+
+  /**
+   * What the call makes a batch of. Absent: it makes none.
+   *
+   * @generated from field: weir.passthrough.v1.NewBatch batch = 14;
+   */
+  batch?: NewBatch | undefined;
 };
 
 /**
@@ -121,6 +128,196 @@ export type CallHead = Message<"weir.passthrough.v1.CallHead"> & {
  */
 export const CallHeadSchema: GenMessage<CallHead> = /*@__PURE__*/
   messageDesc(file_weir_passthrough_v1_forward, 0);
+
+/**
+ * A batch that is to be made, as the lines of its input file say, which was read while it was uploaded.
+ *
+ * @generated from message weir.passthrough.v1.NewBatch
+ */
+export type NewBatch = Message<"weir.passthrough.v1.NewBatch"> & {
+  /**
+   * Where its requests go, without the version: `/chat/completions`.
+   *
+   * @generated from field: string endpoint = 1;
+   */
+  endpoint: string;
+
+  /**
+   * The models that it uses; each once.
+   *
+   * @generated from field: repeated weir.passthrough.v1.NewBatchModel models = 2;
+   */
+  models: NewBatchModel[];
+};
+
+/**
+ * Describes the message weir.passthrough.v1.NewBatch.
+ * Use `create(NewBatchSchema)` to create a new message.
+ */
+export const NewBatchSchema: GenMessage<NewBatch> = /*@__PURE__*/
+  messageDesc(file_weir_passthrough_v1_forward, 1);
+
+/**
+ * A model that a batch is to use.
+ *
+ * @generated from message weir.passthrough.v1.NewBatchModel
+ */
+export type NewBatchModel = Message<"weir.passthrough.v1.NewBatchModel"> & {
+  /**
+   * As the provider names it.
+   *
+   * @generated from field: string model = 1;
+   */
+  model: string;
+
+  /**
+   * The alias by which the caller may call it: budgets about that alias are about these requests.
+   *
+   * @generated from field: string alias = 2;
+   */
+  alias: string;
+
+  /**
+   * Whether that alias may call targets without a price.
+   *
+   * @generated from field: bool allow_unpriced = 3;
+   */
+  allowUnpriced: boolean;
+
+  /**
+   * What its requests may use. Absent: the file was read by a version that did not look.
+   *
+   * @generated from field: weir.passthrough.v1.BatchBound bound = 4;
+   */
+  bound?: BatchBound | undefined;
+};
+
+/**
+ * Describes the message weir.passthrough.v1.NewBatchModel.
+ * Use `create(NewBatchModelSchema)` to create a new message.
+ */
+export const NewBatchModelSchema: GenMessage<NewBatchModel> = /*@__PURE__*/
+  messageDesc(file_weir_passthrough_v1_forward, 2);
+
+/**
+ * The most that some requests of a batch may use, as far as they say.
+ *
+ * @generated from message weir.passthrough.v1.BatchBound
+ */
+export type BatchBound = Message<"weir.passthrough.v1.BatchBound"> & {
+  /**
+   * Tokens of input that are set aside for them, see docs/architecture.md.
+   *
+   * @generated from field: uint64 input_tokens = 1;
+   */
+  inputTokens: bigint;
+
+  /**
+   * Tokens of output of those that name the most that they want, over all of their choices.
+   *
+   * @generated from field: uint64 output_tokens = 2;
+   */
+  outputTokens: bigint;
+
+  /**
+   * Choices of those that name no such limit.
+   *
+   * @generated from field: uint64 open_choices = 3;
+   */
+  openChoices: bigint;
+
+  /**
+   * The first line that names none, counted from 1; 0: each names one.
+   *
+   * @generated from field: uint32 open_line = 4;
+   */
+  openLine: number;
+};
+
+/**
+ * Describes the message weir.passthrough.v1.BatchBound.
+ * Use `create(BatchBoundSchema)` to create a new message.
+ */
+export const BatchBoundSchema: GenMessage<BatchBound> = /*@__PURE__*/
+  messageDesc(file_weir_passthrough_v1_forward, 3);
+
+/**
+ * Money of budgets that is set aside for a batch. It is kept until the batch is settled once the batch is on record, and for some
+ * minutes otherwise.
+ *
+ * @generated from message weir.passthrough.v1.BatchHold
+ */
+export type BatchHold = Message<"weir.passthrough.v1.BatchHold"> & {
+  /**
+   * Holder of its leases: the id of the attempt that makes the batch.
+   *
+   * @generated from field: string holder = 1;
+   */
+  holder: string;
+
+  /**
+   * By model; each once, also those that no budget is about.
+   *
+   * @generated from field: repeated weir.passthrough.v1.BatchHoldPart parts = 2;
+   */
+  parts: BatchHoldPart[];
+
+  /**
+   * What is left, at the least, in all of the budgets, in 1e-9 USD.
+   *
+   * @generated from field: uint64 remaining_nano_usd = 3;
+   */
+  remainingNanoUsd: bigint;
+
+  /**
+   * Soft limits that were crossed: `team-a 80`.
+   *
+   * @generated from field: repeated string soft_limits = 4;
+   */
+  softLimits: string[];
+};
+
+/**
+ * Describes the message weir.passthrough.v1.BatchHold.
+ * Use `create(BatchHoldSchema)` to create a new message.
+ */
+export const BatchHoldSchema: GenMessage<BatchHold> = /*@__PURE__*/
+  messageDesc(file_weir_passthrough_v1_forward, 4);
+
+/**
+ * What is set aside for the requests of a batch to one model.
+ *
+ * @generated from message weir.passthrough.v1.BatchHoldPart
+ */
+export type BatchHoldPart = Message<"weir.passthrough.v1.BatchHoldPart"> & {
+  /**
+   * As the lines of the input file name it.
+   *
+   * @generated from field: string model = 1;
+   */
+  model: string;
+
+  /**
+   * Leases of the budgets that are about it, of which each has the amount; none: no budget is.
+   *
+   * @generated from field: repeated uint64 lease_ids = 2;
+   */
+  leaseIds: bigint[];
+
+  /**
+   * The most that its tenant pays for them, in 1e-9 USD.
+   *
+   * @generated from field: uint64 charge_max_nano_usd = 3;
+   */
+  chargeMaxNanoUsd: bigint;
+};
+
+/**
+ * Describes the message weir.passthrough.v1.BatchHoldPart.
+ * Use `create(BatchHoldPartSchema)` to create a new message.
+ */
+export const BatchHoldPartSchema: GenMessage<BatchHoldPart> = /*@__PURE__*/
+  messageDesc(file_weir_passthrough_v1_forward, 5);
 
 /**
  * A place where a provider keeps what was made: files, batches, vector stores.
@@ -148,7 +345,7 @@ export type Place = Message<"weir.passthrough.v1.Place"> & {
  * Use `create(PlaceSchema)` to create a new message.
  */
 export const PlaceSchema: GenMessage<Place> = /*@__PURE__*/
-  messageDesc(file_weir_passthrough_v1_forward, 1);
+  messageDesc(file_weir_passthrough_v1_forward, 6);
 
 /**
  * A piece of the body of a call.
@@ -176,7 +373,7 @@ export type CallPiece = Message<"weir.passthrough.v1.CallPiece"> & {
  * Use `create(CallPieceSchema)` to create a new message.
  */
 export const CallPieceSchema: GenMessage<CallPiece> = /*@__PURE__*/
-  messageDesc(file_weir_passthrough_v1_forward, 2);
+  messageDesc(file_weir_passthrough_v1_forward, 7);
 
 /**
  * How an answer begins.
@@ -218,6 +415,13 @@ export type AnswerHead = Message<"weir.passthrough.v1.AnswerHead"> & {
    * @generated from field: string model = 5;
    */
   model: string;
+
+  /**
+   * What is set aside for the batch that was made; to be put on record with it. Absent: nothing.
+   *
+   * @generated from field: weir.passthrough.v1.BatchHold batch_hold = 6;
+   */
+  batchHold?: BatchHold | undefined;
 };
 
 /**
@@ -225,7 +429,7 @@ export type AnswerHead = Message<"weir.passthrough.v1.AnswerHead"> & {
  * Use `create(AnswerHeadSchema)` to create a new message.
  */
 export const AnswerHeadSchema: GenMessage<AnswerHead> = /*@__PURE__*/
-  messageDesc(file_weir_passthrough_v1_forward, 3);
+  messageDesc(file_weir_passthrough_v1_forward, 8);
 
 /**
  * How an answer that is whole ends.
@@ -246,5 +450,5 @@ export type AnswerEnd = Message<"weir.passthrough.v1.AnswerEnd"> & {
  * Use `create(AnswerEndSchema)` to create a new message.
  */
 export const AnswerEndSchema: GenMessage<AnswerEnd> = /*@__PURE__*/
-  messageDesc(file_weir_passthrough_v1_forward, 4);
+  messageDesc(file_weir_passthrough_v1_forward, 9);
 

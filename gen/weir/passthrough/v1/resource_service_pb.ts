@@ -8,7 +8,7 @@ import { file_buf_validate_validate } from "@bufbuild/protovalidate/gen/buf/vali
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
 import { file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
 import { file_weir_common_v1_access } from "../../common/v1/access_pb.ts";
-import type { Place } from "./forward_pb.ts";
+import type { BatchBound, BatchHold, Place } from "./forward_pb.ts";
 import { file_weir_passthrough_v1_forward } from "./forward_pb.ts";
 import type { Message } from "@bufbuild/protobuf";
 
@@ -16,7 +16,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file weir/passthrough/v1/resource_service.proto.
  */
 export const file_weir_passthrough_v1_resource_service: GenFile = /*@__PURE__*/
-  fileDesc("Cip3ZWlyL3Bhc3N0aHJvdWdoL3YxL3Jlc291cmNlX3NlcnZpY2UucHJvdG8SE3dlaXIucGFzc3Rocm91Z2gudjEigwIKCFJlc291cmNlEh8KC3Jlc291cmNlX2lkGAEgASgJQgq6SAdyBRABGIACEiMKBGtpbmQYAiABKAlCFbpIEnIQMg5eW2Etel9dezEsMzJ9JBIxCgVwbGFjZRgDIAEoCzIaLndlaXIucGFzc3Rocm91Z2gudjEuUGxhY2VCBrpIA8gBARIXCgVhbGlhcxgEIAEoCUIIukgFcgMYgAISLwoLY3JlYXRlX3RpbWUYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjQKC2JhdGNoX2lucHV0GAYgASgLMh8ud2Vpci5wYXNzdGhyb3VnaC52MS5CYXRjaElucHV0ImcKCkJhdGNoSW5wdXQSOQoGbW9kZWxzGAEgAygLMh8ud2Vpci5wYXNzdGhyb3VnaC52MS5CYXRjaE1vZGVsQgi6SAWSAQIQZBIeCgtjb2xsZWN0aW9ucxgCIAMoCUIJukgGkgEDEOgHIj4KCkJhdGNoTW9kZWwSGQoFbW9kZWwYASABKAlCCrpIB3IFEAEYgAISFQoEbGluZRgCIAEoDUIHukgEKgIoASJQChVSZWNvcmRSZXNvdXJjZVJlcXVlc3QSNwoIcmVzb3VyY2UYASABKAsyHS53ZWlyLnBhc3N0aHJvdWdoLnYxLlJlc291cmNlQga6SAPIAQEiGAoWUmVjb3JkUmVzb3VyY2VSZXNwb25zZSJEChRGaW5kUmVzb3VyY2VzUmVxdWVzdBIsCgxyZXNvdXJjZV9pZHMYASADKAlCFrpIE5IBEAgBEOgHGAEiB3IFEAEYgAIiSQoVRmluZFJlc291cmNlc1Jlc3BvbnNlEjAKCXJlc291cmNlcxgBIAMoCzIdLndlaXIucGFzc3Rocm91Z2gudjEuUmVzb3VyY2UimQEKFExpc3RSZXNvdXJjZXNSZXF1ZXN0EiMKBGtpbmQYASABKAlCFbpIEnIQMg5eW2Etel9dezEsMzJ9JBIdCglwYWdlX3NpemUYAiABKA1CCrpIByoFGOgHKAESFwoFYWZ0ZXIYAyABKAlCCLpIBXIDGIACEiQKCG1hdGNoaW5nGAQgAygJQhK6SA+SAQwQ6AciB3IFEAEYgAQiWwoVTGlzdFJlc291cmNlc1Jlc3BvbnNlEjAKCXJlc291cmNlcxgBIAMoCzIdLndlaXIucGFzc3Rocm91Z2gudjEuUmVzb3VyY2USEAoIaGFzX21vcmUYAiABKAgiOAoVRm9yZ2V0UmVzb3VyY2VSZXF1ZXN0Eh8KC3Jlc291cmNlX2lkGAEgASgJQgq6SAdyBRABGIACIhgKFkZvcmdldFJlc291cmNlUmVzcG9uc2Uy1wMKD1Jlc291cmNlU2VydmljZRJxCg5SZWNvcmRSZXNvdXJjZRIqLndlaXIucGFzc3Rocm91Z2gudjEuUmVjb3JkUmVzb3VyY2VSZXF1ZXN0Gisud2Vpci5wYXNzdGhyb3VnaC52MS5SZWNvcmRSZXNvdXJjZVJlc3BvbnNlIgbizhgCCAsSbgoNRmluZFJlc291cmNlcxIpLndlaXIucGFzc3Rocm91Z2gudjEuRmluZFJlc291cmNlc1JlcXVlc3QaKi53ZWlyLnBhc3N0aHJvdWdoLnYxLkZpbmRSZXNvdXJjZXNSZXNwb25zZSIG4s4YAggLEm4KDUxpc3RSZXNvdXJjZXMSKS53ZWlyLnBhc3N0aHJvdWdoLnYxLkxpc3RSZXNvdXJjZXNSZXF1ZXN0Gioud2Vpci5wYXNzdGhyb3VnaC52MS5MaXN0UmVzb3VyY2VzUmVzcG9uc2UiBuLOGAIICxJxCg5Gb3JnZXRSZXNvdXJjZRIqLndlaXIucGFzc3Rocm91Z2gudjEuRm9yZ2V0UmVzb3VyY2VSZXF1ZXN0Gisud2Vpci5wYXNzdGhyb3VnaC52MS5Gb3JnZXRSZXNvdXJjZVJlc3BvbnNlIgbizhgCCAtiBnByb3RvMw", [file_buf_validate_validate, file_google_protobuf_timestamp, file_weir_common_v1_access, file_weir_passthrough_v1_forward]);
+  fileDesc("Cip3ZWlyL3Bhc3N0aHJvdWdoL3YxL3Jlc291cmNlX3NlcnZpY2UucHJvdG8SE3dlaXIucGFzc3Rocm91Z2gudjEigwIKCFJlc291cmNlEh8KC3Jlc291cmNlX2lkGAEgASgJQgq6SAdyBRABGIACEiMKBGtpbmQYAiABKAlCFbpIEnIQMg5eW2Etel9dezEsMzJ9JBIxCgVwbGFjZRgDIAEoCzIaLndlaXIucGFzc3Rocm91Z2gudjEuUGxhY2VCBrpIA8gBARIXCgVhbGlhcxgEIAEoCUIIukgFcgMYgAISLwoLY3JlYXRlX3RpbWUYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjQKC2JhdGNoX2lucHV0GAYgASgLMh8ud2Vpci5wYXNzdGhyb3VnaC52MS5CYXRjaElucHV0IoIBCgpCYXRjaElucHV0EjkKBm1vZGVscxgBIAMoCzIfLndlaXIucGFzc3Rocm91Z2gudjEuQmF0Y2hNb2RlbEIIukgFkgECEGQSHgoLY29sbGVjdGlvbnMYAiADKAlCCbpIBpIBAxDoBxIZCghlbmRwb2ludBgDIAEoCUIHukgEcgIYQCJuCgpCYXRjaE1vZGVsEhkKBW1vZGVsGAEgASgJQgq6SAdyBRABGIACEhUKBGxpbmUYAiABKA1CB7pIBCoCKAESLgoFYm91bmQYAyABKAsyHy53ZWlyLnBhc3N0aHJvdWdoLnYxLkJhdGNoQm91bmQifgoVUmVjb3JkUmVzb3VyY2VSZXF1ZXN0EjcKCHJlc291cmNlGAEgASgLMh0ud2Vpci5wYXNzdGhyb3VnaC52MS5SZXNvdXJjZUIGukgDyAEBEiwKBGhvbGQYAiABKAsyHi53ZWlyLnBhc3N0aHJvdWdoLnYxLkJhdGNoSG9sZCIYChZSZWNvcmRSZXNvdXJjZVJlc3BvbnNlIlUKFEZpbmRSZXNvdXJjZXNSZXF1ZXN0EiwKDHJlc291cmNlX2lkcxgBIAMoCUIWukgTkgEQCAEQ6AcYASIHcgUQARiAAhIPCgdwYXJ0aWFsGAIgASgIIkkKFUZpbmRSZXNvdXJjZXNSZXNwb25zZRIwCglyZXNvdXJjZXMYASADKAsyHS53ZWlyLnBhc3N0aHJvdWdoLnYxLlJlc291cmNlIpkBChRMaXN0UmVzb3VyY2VzUmVxdWVzdBIjCgRraW5kGAEgASgJQhW6SBJyEDIOXlthLXpfXXsxLDMyfSQSHQoJcGFnZV9zaXplGAIgASgNQgq6SAcqBRjoBygBEhcKBWFmdGVyGAMgASgJQgi6SAVyAxiAAhIkCghtYXRjaGluZxgEIAMoCUISukgPkgEMEOgHIgdyBRABGIAEIlsKFUxpc3RSZXNvdXJjZXNSZXNwb25zZRIwCglyZXNvdXJjZXMYASADKAsyHS53ZWlyLnBhc3N0aHJvdWdoLnYxLlJlc291cmNlEhAKCGhhc19tb3JlGAIgASgIIjgKFUZvcmdldFJlc291cmNlUmVxdWVzdBIfCgtyZXNvdXJjZV9pZBgBIAEoCUIKukgHcgUQARiAAiIYChZGb3JnZXRSZXNvdXJjZVJlc3BvbnNlMtcDCg9SZXNvdXJjZVNlcnZpY2UScQoOUmVjb3JkUmVzb3VyY2USKi53ZWlyLnBhc3N0aHJvdWdoLnYxLlJlY29yZFJlc291cmNlUmVxdWVzdBorLndlaXIucGFzc3Rocm91Z2gudjEuUmVjb3JkUmVzb3VyY2VSZXNwb25zZSIG4s4YAggLEm4KDUZpbmRSZXNvdXJjZXMSKS53ZWlyLnBhc3N0aHJvdWdoLnYxLkZpbmRSZXNvdXJjZXNSZXF1ZXN0Gioud2Vpci5wYXNzdGhyb3VnaC52MS5GaW5kUmVzb3VyY2VzUmVzcG9uc2UiBuLOGAIICxJuCg1MaXN0UmVzb3VyY2VzEikud2Vpci5wYXNzdGhyb3VnaC52MS5MaXN0UmVzb3VyY2VzUmVxdWVzdBoqLndlaXIucGFzc3Rocm91Z2gudjEuTGlzdFJlc291cmNlc1Jlc3BvbnNlIgbizhgCCAsScQoORm9yZ2V0UmVzb3VyY2USKi53ZWlyLnBhc3N0aHJvdWdoLnYxLkZvcmdldFJlc291cmNlUmVxdWVzdBorLndlaXIucGFzc3Rocm91Z2gudjEuRm9yZ2V0UmVzb3VyY2VSZXNwb25zZSIG4s4YAggLYgZwcm90bzM", [file_buf_validate_validate, file_google_protobuf_timestamp, file_weir_common_v1_access, file_weir_passthrough_v1_forward]);
 
 /**
  * Something that a provider keeps.
@@ -32,7 +32,7 @@ export type Resource = Message<"weir.passthrough.v1.Resource"> & {
   resourceId: string;
 
   /**
-   * `file`, `upload`, `batch`, `fine_tuning_job`, `vector_store`.
+   * `file`, `upload`, `batch`, `fine_tuning_job`, `vector_store`; `model`, of one that a job has tuned.
    *
    * @generated from field: string kind = 2;
    */
@@ -94,6 +94,13 @@ export type BatchInput = Message<"weir.passthrough.v1.BatchInput"> & {
    * @generated from field: repeated string collections = 2;
    */
   collections: string[];
+
+  /**
+   * Where the requests of all lines go, without the version: `/chat/completions`. Empty: they do not say.
+   *
+   * @generated from field: string endpoint = 3;
+   */
+  endpoint: string;
 };
 
 /**
@@ -122,6 +129,13 @@ export type BatchModel = Message<"weir.passthrough.v1.BatchModel"> & {
    * @generated from field: uint32 line = 2;
    */
   line: number;
+
+  /**
+   * What the requests of its lines may use. Absent: the file was read by a version that did not look.
+   *
+   * @generated from field: weir.passthrough.v1.BatchBound bound = 3;
+   */
+  bound?: BatchBound | undefined;
 };
 
 /**
@@ -143,6 +157,13 @@ export type RecordResourceRequest = Message<"weir.passthrough.v1.RecordResourceR
    * @generated from field: weir.passthrough.v1.Resource resource = 1;
    */
   resource?: Resource | undefined;
+
+  /**
+   * Of a batch: what is set aside for it, which is kept from now on until the batch is settled. Absent: nothing.
+   *
+   * @generated from field: weir.passthrough.v1.BatchHold hold = 2;
+   */
+  hold?: BatchHold | undefined;
 };
 
 /**
@@ -179,6 +200,13 @@ export type FindResourcesRequest = Message<"weir.passthrough.v1.FindResourcesReq
    * @generated from field: repeated string resource_ids = 1;
    */
   resourceIds: string[];
+
+  /**
+   * Whether those that are not there are left out, rather than the call failing.
+   *
+   * @generated from field: bool partial = 2;
+   */
+  partial: boolean;
 };
 
 /**
@@ -195,7 +223,7 @@ export const FindResourcesRequestSchema: GenMessage<FindResourcesRequest> = /*@_
  */
 export type FindResourcesResponse = Message<"weir.passthrough.v1.FindResourcesResponse"> & {
   /**
-   * In the order of the ids.
+   * In the order of the ids; with `partial`, those that are there.
    *
    * @generated from field: repeated weir.passthrough.v1.Resource resources = 1;
    */
@@ -337,7 +365,7 @@ export const ResourceService: GenService<{
   /**
    * Finds resources of the tenant by their ids. Idempotent. Batches that are asked for or listed are looked at
    * soon, see BatchService. Fails with NOT_FOUND when one of them is
-   * not there; metadata: `resource`.
+   * not there, unless `partial`; metadata: `resource`.
    *
    * @generated from rpc weir.passthrough.v1.ResourceService.FindResources
    */
