@@ -95,6 +95,16 @@ describe.each(["embedded", "postgres"] as const)("%s", (engine) => {
     expect(JSON.stringify([error, error.stack, (error.cause as Error).stack])).not.toMatch(/secret-parameter|nowhere/);
   });
 
+  test("a fault of the program is not told as a store that is away", async () => {
+    const failing = db.database.transaction(() => Promise.resolve(new Date(Number.NaN).toISOString()));
+    const thrown: unknown = await failing.catch((error: unknown) => error);
+    expect(thrown).not.toBeInstanceOf(WeirError);
+    expect(thrown).toMatchObject({
+      message: "database: RangeError",
+      stack: expect.stringContaining("database.test.ts"),
+    });
+  });
+
   test("what a transaction throws undoes it and comes through", async () => {
     await db.query("create table kept (x int); grant all on kept to public");
     const failed = db.database.transaction(async (client) => {

@@ -22,8 +22,9 @@ export type DatabasePlace =
     };
 
 /**
- * An open database. Whatever its methods throw is a WeirError without a word of the driver's: STORE_UNAVAILABLE, or
- * INVALID_REQUEST for values that Postgres cannot hold, such as text with NUL.
+ * An open database. Whatever its methods throw is a WeirError without a word of the driver's: STORE_UNAVAILABLE,
+ * INVALID_REQUEST for values that Postgres cannot hold, such as text with NUL. A fault of the program, such as a TypeError, is an
+ * Error that says no more than its kind and place.
  */
 export interface Database extends Rows {
   readonly engine: "postgres" | "embedded";
@@ -213,8 +214,10 @@ function isWorthRepeating(thrown: unknown): boolean {
   return state === "40001" || state === "40P01";
 }
 
+const faults = [TypeError, RangeError, ReferenceError, SyntaxError];
+
 /** Drivers put parameters into their messages: what leaves here says no more than the SQLSTATE. */
-function storeError(thrown: unknown): WeirError {
+function storeError(thrown: unknown): Error {
   if (thrown instanceof WeirError) return thrown;
   const state = sqlState(thrown);
   const cause = Object.assign(
@@ -233,5 +236,7 @@ function storeError(thrown: unknown): WeirError {
       cause,
     });
   }
+  // Doors log what is no WeirError, and tell it as INTERNAL: trying again does not mend it.
+  if (state === undefined && faults.some((fault) => thrown instanceof fault)) return cause;
   return new WeirError(ErrorReason.STORE_UNAVAILABLE, { retryAfterMs: 1_000, cause });
 }

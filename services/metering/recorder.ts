@@ -57,7 +57,7 @@ export function createRecorder({ store, prices, clock, meter, log }: RecorderDep
     try {
       return await prices.settleLate(ids);
     } catch (thrown) {
-      log.debug({ error: thrown }, "rows without a price could not be looked at again");
+      log.warn({ error: thrown }, "rows without a price could not be looked at again; the next start does so");
       return 0;
     }
   }

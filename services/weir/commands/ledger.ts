@@ -83,12 +83,12 @@ async function grant(name: string): Promise<void> {
         : `${name} reads the views\n`,
     );
   } catch (error) {
-    throw new OperatorError(
-      faults[sqlState(error) ?? ""] ?? "the database does not answer; is WEIR_DATABASE_URL right?",
-      {
-        cause: error,
-      },
-    );
+    const state = sqlState(error);
+    const otherwise =
+      state === undefined
+        ? "the database does not answer; is WEIR_DATABASE_URL right?"
+        : `the database refused it (SQLSTATE ${state})`;
+    throw new OperatorError(faults[state ?? ""] ?? otherwise, { cause: error });
   } finally {
     await database.close();
   }
@@ -96,6 +96,9 @@ async function grant(name: string): Promise<void> {
 
 /** By SQLSTATE. */
 const faults: Readonly<Record<string, string>> = {
+  "28000": "the server does not let in the user of WEIR_DATABASE_URL",
+  "28P01": "the server does not take the password of WEIR_DATABASE_URL",
+  "3D000": "the server has no database of the name in WEIR_DATABASE_URL",
   "42501": "the user of WEIR_DATABASE_URL may not make roles, or does not own the ledger",
   "42883": "there is no ledger in this database yet; metering makes it when it starts",
 };
