@@ -1,7 +1,7 @@
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { type AttemptRecord, createSimulator, type Moment, type Simulator } from "@weir/simulator/simulator";
+import { type AttemptRecord, createSimulator, type Moment } from "@weir/simulator/simulator";
 import { freePorts } from "weir/local-servers";
 import { stringify } from "yaml";
 import { ask, chat } from "../e2e/client.ts";
@@ -38,7 +38,6 @@ export interface FaultMesh {
   readonly key: string;
   readonly broker: Broker;
   readonly ledger: LedgerReader;
-  readonly simulator: Simulator;
   readonly operator: Operator;
   process(part: Part): ServiceProcess;
   proxy(pair: Pair): Proxy;
@@ -83,10 +82,12 @@ export async function startFaultMesh(): Promise<FaultMesh> {
     undo.push(() => broker.close());
 
     const watchers = new Set<(moment: Moment, model: string) => void>();
+    const open = new Map<string, number>();
     const countFile = join(folder, "count.jsonl");
     const simulator = createSimulator({
       countFile,
       onMoment: (moment, model) => {
+        if (moment !== "answering") open.set(model, (open.get(model) ?? 0) + (moment === "received" ? 1 : -1));
         for (const watcher of watchers) watcher(moment, model);
       },
     });
@@ -186,7 +187,6 @@ export async function startFaultMesh(): Promise<FaultMesh> {
       ...door,
       broker,
       ledger,
-      simulator,
       operator,
       process: (part) => processes.get(part) as ServiceProcess,
       proxy,
@@ -206,6 +206,9 @@ export async function startFaultMesh(): Promise<FaultMesh> {
       served,
       findingOf: (tag) => checker.findingOf(tag),
       async verdict(tag, outcome, journalKilledAtMs) {
+        // Until then it is on neither side, and both sides agree.
+        const openCount = open.get(tag) ?? 0;
+        if (openCount > 0) return [`${openCount} attempts are still open at the simulator`];
         const rows = await ledger.rows({ endUser: tag });
         const known = trialFaults({ outcome, rows, served: served(tag), journalKilledAtMs });
         return [...known, ...(await foundBy(checker, tag))];
