@@ -5,6 +5,7 @@ import type { ForwardResponse } from "@weir/gen/weir/passthrough/v1/passthrough_
 import type { ReplyStream } from "@weir/kit/reply-stream";
 import { WeirError } from "@weir/kit/weir-error";
 import type { Exchange, HeaderList } from "../../http/exchange.ts";
+import { usdText, warningsLengthMax } from "../relay.ts";
 
 /** An answer that was read whole. */
 export interface WholeAnswer {
@@ -95,7 +96,7 @@ export function answerWhole(exchange: Exchange, { head, body }: WholeAnswer): vo
 
 const plainText = /^[\x20-\x7e]*$/;
 
-function headersOf({ contentType, headers, place, model }: AnswerHead): HeaderList {
+function headersOf({ contentType, headers, place, model, batchHold }: AnswerHead): HeaderList {
   const list: HeaderList = [
     "content-type",
     plain(contentType) || "application/json",
@@ -103,6 +104,12 @@ function headersOf({ contentType, headers, place, model }: AnswerHead): HeaderLi
     "nosniff",
   ];
   for (const [name, value] of Object.entries(headers)) list.push(name, plain(value));
+  if (batchHold !== undefined) {
+    const { softLimits, remainingNanoUsd } = batchHold;
+    const warnings = softLimits.map((limit) => `budget_soft_limit ${limit}`).join(", ");
+    if (warnings !== "") list.push("x-weir-warnings", plain(warnings.slice(0, warningsLengthMax)));
+    list.push("x-weir-budget-remaining-usd", usdText(remainingNanoUsd));
+  }
   if (model !== "" && place !== undefined) list.push("x-weir-model", plain(`${place.provider}/${model}`));
   return list;
 }

@@ -28,7 +28,9 @@ function read(file: string | Buffer, sizes: readonly number[] = [], room = Infin
   reader.end();
   const failure = reader.failure;
   return {
-    models: Object.fromEntries(reader.models),
+    models: Object.fromEntries(Array.from(reader.models, ([model, { line }]) => [model, line])),
+    bounds: Array.from(reader.models.values(), ({ bound }) => bound),
+    endpoint: reader.endpoint,
     files: Object.fromEntries(reader.files),
     failure: failure === undefined ? undefined : `${failure.reason} ${failure.message}`,
     held,
@@ -119,6 +121,21 @@ test.each<[string, string | Buffer, string]>([
     "a model of another type",
     `${good}\n{"body":{"model":["m"]}}`,
     "names no model: `body.model` must be the name of one",
+  ],
+  [
+    "a limit that stands twice",
+    `${good}\n{"body":{"model":"m","max_tokens":1,"max_tokens":1000000}}`,
+    "has `max_tokens` more than once",
+  ],
+  [
+    "a number of answers that is none",
+    `${good}\n${request({ model: "m", n: "9" })}`,
+    "has an `n`, `best_of` or `prompt` that asks for no number of answers",
+  ],
+  [
+    "a request that goes elsewhere",
+    `${good}\n${JSON.stringify({ url: "/v1/embeddings", body: { model: "m" } })}`,
+    "has another `url` than the lines before it: a batch has one",
   ],
   [
     "a file that is named twice",

@@ -5,6 +5,7 @@ import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import { WeirError } from "@weir/kit/weir-error";
 import { filesIn, mayNameFiles } from "../../files/named-files.ts";
 import { heldBytes } from "../../http/body.ts";
+import { addToBound, type Bound, endpointOf, limitNames } from "./batch-bounds.ts";
 
 /** Memory for the line that is being read. */
 export interface LineMemory {
@@ -23,6 +24,7 @@ interface Fault {
 const lineBytesMax = 10 * 1024 * 1024;
 const modelsMax = 100;
 const modelCharsMax = 256;
+const endpointCharsMax = 64;
 const filesMax = 1_000;
 const depthMax = 128;
 const newline = 0x0a;
@@ -30,18 +32,28 @@ const carriageReturn = 0x0d;
 const lineMembers: ReadonlySet<string> = new Set(["custom_id", "method", "url", "body"]);
 /** By which a request of Responses goes on with what its provider keeps. */
 const keptNames = ["previous_response_id", "conversation"] as const;
-const bodyMembers: ReadonlySet<string> = new Set(["model", ...keptNames]);
+const bodyMembers: ReadonlySet<string> = new Set(["model", ...keptNames, ...limitNames]);
+
+/** A model that lines name. */
+export interface LineModel {
+  /** The first line that does. */
+  readonly line: number;
+  /** What the requests of all of its lines may use. */
+  readonly bound: Bound;
+}
 
 /**
  * Reads the input file of a batch as it comes, line by line, and holds no more of it than one line, of 10 MiB at most. After the
  * first thing that is wrong nothing more is read. https://platform.openai.com/docs/api-reference/batch/request-input
  */
 export class BatchInputReader {
-  /** The models that `body.model` names, each with the first line that does. */
-  readonly models = new Map<string, number>();
+  /** The models that `body.model` names. */
+  readonly models = new Map<string, LineModel>();
   /** The ids of files and vector stores that requests name, each with the first line that does. */
   readonly files = new Map<string, number>();
   private readonly memory: LineMemory;
+  /** Where the first line goes, and so do all others; undefined: none was read. */
+  private url: string | undefined;
   private parts: Buffer[] = [];
   private bytes = 0;
   /** What the parts have taken of the memory. */
@@ -69,6 +81,11 @@ export class BatchInputReader {
     if (this.isOver || this.models.size > 0) return;
     this.line = 1;
     this.refuse("has no request in it");
+  }
+
+  /** Where all requests go, without the version; empty: they do not say. */
+  get endpoint(): string {
+    return this.url ?? "";
   }
 
   /** Gives back what is held; nothing more is read. */
@@ -131,8 +148,8 @@ export class BatchInputReader {
     const { body } = json;
     if (!isObject(body) || span === undefined) return "has no `body` that is an object";
     // Of two members of one name the provider might take the other one.
-    const twice =
-      members?.duplicate ?? scanMembers(line.subarray(span.start, span.end), bodyMembers, depthMax)?.duplicate;
+    const request = line.subarray(span.start, span.end);
+    const twice = members?.duplicate ?? scanMembers(request, bodyMembers, depthMax)?.duplicate;
     if (twice !== undefined) return `has \`${twice}\` more than once`;
     const { model } = body;
     if (typeof model !== "string" || model === "" || model.length > modelCharsMax) {
@@ -141,9 +158,19 @@ export class BatchInputReader {
     // What a provider keeps under an id is on nobody's record.
     const kept = keptNames.find((name) => (body[name] ?? null) !== null);
     if (kept !== undefined) return `has \`body.${kept}\`: send what came before in the request itself`;
-    if (!this.models.has(model)) this.models.set(model, this.line);
+    const endpoint = typeof json["url"] === "string" ? endpointOf(json["url"]) : "";
+    let named = this.models.get(model);
+    if (named === undefined) {
+      named = { line: this.line, bound: { inputTokens: 0, outputTokens: 0, openChoices: 0, openLine: 0 } };
+      this.models.set(model, named);
+    }
     if (this.models.size > modelsMax) return `names one model more than the ${modelsMax} that one batch may use`;
-    return mayNameFiles(line) ? this.takeFiles(text, json) : undefined;
+    const fault =
+      (mayNameFiles(line) ? this.takeFiles(text, json) : undefined) ??
+      addToBound(named.bound, endpoint, body, request, this.line);
+    if (fault !== undefined) return fault;
+    const isOther = endpoint.length > endpointCharsMax || endpoint !== (this.url ??= endpoint);
+    return isOther ? "has another `url` than the lines before it: a batch has one" : undefined;
   }
 
   private takeFiles(text: string, json: unknown): string | undefined {

@@ -1,15 +1,19 @@
+import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import type { JsonObject } from "@weir/dialect/json";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
+import { type NewBatch, type NewBatchModelSchema, NewBatchSchema } from "@weir/gen/weir/passthrough/v1/forward_pb";
 import type { BatchModel, Resource } from "@weir/gen/weir/passthrough/v1/resource_service_pb";
 import type { Route } from "@weir/gen/weir/routing/v1/route_service_pb";
 import { WeirError } from "@weir/kit/weir-error";
 import { findRoute } from "../models.ts";
+import { endpointOf } from "./batch-bounds.ts";
 
 /**
  * Asks whether a batch may be made: of an input file that was checked, and of models at its provider that aliases lead to which the
  * caller may call. Its provider reads the file by itself, so its lines name models as the provider does.
  * @param json the body of the call
  * @param named what of the caller's own it names
+ * @returns what it is to be made of, each model with the alias by which the caller may call it: the one of its own name, else the first
  * @throws WeirError INVALID_REQUEST, MODEL_FORBIDDEN, MODEL_NOT_FOUND; the text tells the line
  */
 export function checkBatch(
@@ -17,7 +21,7 @@ export function checkBatch(
   named: readonly Resource[],
   mayCall: (alias: string) => boolean,
   routes: readonly Route[],
-): void {
+): NewBatch {
   // Azure's other way to say what to read: https://learn.microsoft.com/azure/ai-foundry/openai/how-to/batch-blob-storage
   if (json["input_blob"] !== undefined) {
     throw invalid("The input of a batch must be a file that was uploaded to /v1/files; `input_blob` is not served.");
@@ -26,18 +30,31 @@ export function checkBatch(
   if (input?.batchInput === undefined) {
     throw invalid("`input_file_id` names no file that was uploaded to /v1/files with `purpose` `batch`; upload it so.");
   }
+  const { endpoint, models } = input.batchInput;
+  const asked = json["endpoint"];
+  if (endpoint !== "" && (typeof asked !== "string" || endpointOf(asked) !== endpoint)) {
+    throw new WeirError(ErrorReason.INVALID_REQUEST, {
+      text: "`endpoint` is another one than the `url` of the lines of the input file.",
+      metadata: { param: "endpoint" },
+    });
+  }
   const provider = input.place?.provider ?? "";
-  for (const model of input.batchInput.models) checkModel(model, provider, mayCall, routes);
+  return create(NewBatchSchema, {
+    endpoint,
+    models: models.map((model) => readModel(model, provider, mayCall, routes)),
+  });
 }
 
-function checkModel(
-  { model, line }: BatchModel,
+function readModel(
+  { model, line, bound }: BatchModel,
   provider: string,
   mayCall: (alias: string) => boolean,
   routes: readonly Route[],
-): void {
+): MessageInitShape<typeof NewBatchModelSchema> {
   const aliases = aliasesOf(provider, model, routes);
-  if (aliases.some(mayCall)) return;
+  const open = aliases.filter(({ alias }) => mayCall(alias));
+  const called = open.find(({ alias }) => alias === model) ?? open[0];
+  if (called !== undefined) return { model, ...called, ...(bound === undefined ? {} : { bound }) };
   const where = `Line ${line} of the batch's input file names a model`;
   const metadata = { model, param: "input_file_id" };
   if (aliases.length > 0) {
@@ -60,17 +77,21 @@ function checkModel(
   });
 }
 
-/** Names by which a caller would reach a model of a provider. */
-function aliasesOf(provider: string, model: string, routes: readonly Route[]): string[] {
+/** Names by which a caller would reach a model of a provider, and whether they may lead to what has no price. */
+function aliasesOf(
+  provider: string,
+  model: string,
+  routes: readonly Route[],
+): { readonly alias: string; readonly allowUnpriced: boolean }[] {
   return routes.flatMap((route) => {
-    const { alias, targets } = route;
+    const { alias, targets, allowUnpriced } = route;
     // Of a pattern, a target without a model calls what stands in the place of the star.
     const leads = targets.some((target) => target.provider === provider && ["", model].includes(target.model));
     if (!leads) return [];
-    if (!alias.endsWith("*")) return [alias];
+    if (!alias.endsWith("*")) return [{ alias, allowUnpriced }];
     const name = alias.slice(0, -1) + model;
     // A pattern gives way to whatever fits the name better.
-    return findRoute(routes, name) === route ? [name] : [];
+    return findRoute(routes, name) === route ? [{ alias: name, allowUnpriced }] : [];
   });
 }
 

@@ -1,6 +1,16 @@
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import { WeirError } from "@weir/kit/weir-error";
-import { BatchInputReader, faultyLine, type LineMemory } from "./batch-input.ts";
+import { BatchInputReader, faultyLine, type LineMemory, type LineModel } from "./batch-input.ts";
+
+/** What the lines of a batch's input ask for. */
+export interface BatchLines {
+  /** By the names that lines have for them. */
+  readonly models: ReadonlyMap<string, LineModel>;
+  /** Where all requests go, without the version; empty: they do not say. */
+  readonly endpoint: string;
+  /** The collections that they name. */
+  readonly collections: readonly string[];
+}
 
 /** Who looks at an upload before what was read of it goes on. Whatever it throws ends the upload. */
 export interface UploadCheck {
@@ -30,14 +40,11 @@ export class BatchUpload implements UploadCheck {
     this.own = own;
   }
 
-  /** Models with their first lines; undefined: this is not the input of a batch. */
-  get models(): ReadonlyMap<string, number> | undefined {
-    return this.use === batchPurpose && this.isWhole ? this.reader.models : undefined;
-  }
-
-  /** The collections that its lines name. */
-  get collections(): readonly string[] {
-    return this.named;
+  /** What its lines ask for; undefined: this is not the input of a batch. */
+  get input(): BatchLines | undefined {
+    if (this.use !== batchPurpose || !this.isWhole) return undefined;
+    const { models, endpoint } = this.reader;
+    return { models, endpoint, collections: this.named };
   }
 
   content(bytes: Buffer | undefined): void {
@@ -58,7 +65,7 @@ export class BatchUpload implements UploadCheck {
 
   passing(): Promise<void> | undefined {
     const { files } = this.reader;
-    if (this.models === undefined || this.wasAsked || files.size === 0) return undefined;
+    if (this.input === undefined || this.wasAsked || files.size === 0) return undefined;
     this.wasAsked = true;
     return this.take(files);
   }

@@ -1,6 +1,6 @@
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
-import { CallHeadSchema, type Place } from "@weir/gen/weir/passthrough/v1/forward_pb";
+import { CallHeadSchema, type NewBatch, type Place } from "@weir/gen/weir/passthrough/v1/forward_pb";
 import type {
   PassthroughService,
   ForwardRequest,
@@ -83,15 +83,18 @@ export function createPassthrough(deps: PassthroughDeps, operation: Operation): 
       const ids = operation.ids.map((name) => call.params[name] ?? "");
       const named = await findOwn(resources, [...ids, ...outgoing.named], caller, metadata);
       const place = placeOf(named);
+      let batch: NewBatch | undefined;
       if (isNewBatch(operation) && outgoing.json !== undefined) {
         const { routes } = await deps.routes.listRoutes({}, { timeoutMs: routesTimeoutMs });
-        checkBatch(outgoing.json, named, caller.mayCall, routes);
+        batch = checkBatch(outgoing.json, named, caller.mayCall, routes);
         const collections = named.flatMap(({ batchInput }) => batchInput?.collections ?? []);
         checkReach(collections, caller);
       }
       if (exchange.isOver) return;
-      const reply = send(headOf(operation, call, outgoing, place), outgoing.items, metadata);
-      exchange.onGone = () => void reply.return();
+      const head = { ...headOf(operation, call, outgoing, place), ...(batch === undefined ? {} : { batch }) };
+      const reply = send(head, outgoing.items, metadata);
+      // A batch that is made is put on record though its client has left: it would go on at its provider, and be nobody's.
+      if (batch === undefined) exchange.onGone = () => void reply.return();
       if (operation.kind === undefined) {
         const usage = await relay(exchange, reply, deps.settings().heartbeatMs);
         if (usage?.inputTokens !== undefined) call.admission.settle(usage.inputTokens + (usage.outputTokens ?? 0));
@@ -119,8 +122,7 @@ export function createPassthrough(deps: PassthroughDeps, operation: Operation): 
     if (kind === undefined || answer.head.status >= 300) return;
     if (effect === "deletes") await forget(resources, id, metadata);
     else {
-      const batch = { batchModels: upload?.models, batchCollections: upload?.collections };
-      const made = { kind, isNew: effect === "creates", alias, ...batch };
+      const made = { kind, isNew: effect === "creates", alias, batchLines: upload?.input };
       await recordMade(resources, answer, made, metadata);
     }
   }

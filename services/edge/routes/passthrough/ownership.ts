@@ -1,12 +1,18 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { isObject, parseObject } from "@weir/dialect/json";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
-import type { Place } from "@weir/gen/weir/passthrough/v1/forward_pb";
-import type { Resource, ResourceSchema, ResourceService } from "@weir/gen/weir/passthrough/v1/resource_service_pb";
+import type { BatchHold, Place } from "@weir/gen/weir/passthrough/v1/forward_pb";
+import type {
+  BatchInputSchema,
+  Resource,
+  ResourceSchema,
+  ResourceService,
+} from "@weir/gen/weir/passthrough/v1/resource_service_pb";
 import type { Client, Metadata } from "@weir/kit/call";
 import { WeirError } from "@weir/kit/weir-error";
 import { checkReach, collectionsAmong, type Reach } from "../../files/collections.ts";
 import type { WholeAnswer } from "./answer.ts";
+import type { BatchLines } from "./batch-upload.ts";
 import type { ResourceKind } from "./operations.ts";
 
 export type Resources = Client<typeof ResourceService>;
@@ -62,23 +68,28 @@ export async function recordMade(
     readonly kind: ResourceKind;
     readonly isNew: boolean;
     readonly alias: string;
-    /** Models that the lines of a batch's input name, with their first lines; undefined: this is none. */
-    readonly batchModels?: ReadonlyMap<string, number> | undefined;
-    /** Collections that they name. */
-    readonly batchCollections?: readonly string[] | undefined;
+    /** What the lines of a batch's input ask for; undefined: this is none. */
+    readonly batchLines?: BatchLines | undefined;
   },
   metadata: Metadata,
 ): Promise<void> {
   const { place } = head;
   const json = head.status < 300 ? parseObject(body.toString()) : undefined;
   if (place === undefined || json === undefined) return;
-  const { batchModels, batchCollections = [] } = made;
-  const models = batchModels && Array.from(batchModels, ([model, line]) => ({ model, line }));
-  const own = models === undefined ? {} : { batchInput: { models, collections: [...batchCollections] } };
-  const record = (resourceId: unknown, kind: ResourceKind, more: MessageInitShape<typeof ResourceSchema> = {}) =>
+  const { batchLines } = made;
+  const own = batchLines === undefined ? {} : { batchInput: toBatchInput(batchLines) };
+  const record = (
+    resourceId: unknown,
+    kind: ResourceKind,
+    more: MessageInitShape<typeof ResourceSchema> = {},
+    hold?: BatchHold,
+  ) =>
     typeof resourceId === "string" && resourceId !== ""
       ? resources
-          .recordResource({ resource: { resourceId, kind, place, ...more } }, { metadata, timeoutMs })
+          .recordResource(
+            { resource: { resourceId, kind, place, ...more }, ...(hold === undefined ? {} : { hold }) },
+            { metadata, timeoutMs },
+          )
           .catch((thrown: unknown) => {
             // Nobody may get at what another tenant has.
             if (thrown instanceof WeirError && thrown.reason === ErrorReason.ALREADY_EXISTS) {
@@ -87,11 +98,31 @@ export async function recordMade(
             throw thrown;
           })
       : undefined;
-  if (made.isNew) await record(json["id"], made.kind, { alias: made.alias, ...own });
+  if (made.isNew) await record(json["id"], made.kind, { alias: made.alias, ...own }, head.batchHold);
   if (made.kind === "upload" && isObject(json["file"])) await record(json["file"]["id"], "file");
   if (made.kind === "batch" || made.kind === "fine_tuning_job") {
     for (const id of madeFiles.flatMap((name) => json[name])) await record(id, "file");
   }
+}
+
+function toBatchInput({ models, endpoint, collections }: BatchLines): MessageInitShape<typeof BatchInputSchema> {
+  return {
+    models: Array.from(models, ([model, { line, bound }]) => {
+      const { inputTokens, outputTokens, openChoices, openLine } = bound;
+      return {
+        model,
+        line,
+        bound: {
+          inputTokens: BigInt(inputTokens),
+          outputTokens: BigInt(outputTokens),
+          openChoices: BigInt(openChoices),
+          openLine,
+        },
+      };
+    }),
+    endpoint,
+    collections: [...collections],
+  };
 }
 
 /** A page of what the tenant owns. */
