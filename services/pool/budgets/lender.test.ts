@@ -127,16 +127,16 @@ test("the more often the store is asked, the more is asked for ahead; of a budge
   const { lender, account, preferred, call, wait } = createSetting();
   // What waits is asked for on top of the calls to come.
   const calls = (amount: bigint | undefined) => Number((amount ?? 0n) / 100n) - 1;
-  for (let index = 0; index < 8; index += 1) {
+  for (let index = 0; index < 10; index += 1) {
     await call(100);
-    wait(10);
+    wait(100);
   }
-  expect(preferred.map(calls)).toEqual([32, 64, 128, 256, 512, 1_024, 1_024, 1_024]);
-  for (let index = 0; index < 6; index += 1) {
+  expect(preferred.map(calls)).toEqual([32, 64, 128, 256, 512, 1_024, 2_048, 4_096, 4_096, 4_096]);
+  for (let index = 0; index < 8; index += 1) {
     wait(1_000);
     await call(100);
   }
-  expect(preferred.slice(8).map(calls)).toEqual([512, 256, 128, 64, 32, 32]);
+  expect(preferred.slice(10).map(calls)).toEqual([2_048, 1_024, 512, 256, 128, 64, 32, 32]);
   lender.tightened(account);
   await call(100);
   expect(preferred.at(-1)).toBe(100n);

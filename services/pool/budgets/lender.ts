@@ -46,8 +46,8 @@ const waitMs = 10_000;
 const waitersMax = 10_000;
 const renewEveryMs = 5_000;
 /** What is asked for ahead, as a multiple of what the call at hand needs: more where the store would be asked more often than this. */
-const aheadFactor = { min: 32, max: 1_024 };
-const askEveryMs = 50;
+const aheadFactor = { min: 32, max: 4_096 };
+const askEveryMs = 200;
 /** How long an account is taken to be tight after somebody else was refused. */
 const tightMs = 5_000;
 /** Between two questions about what others had in hand. */

@@ -123,7 +123,7 @@ export async function createJournal(
   planRemoval();
 
   function planRemoval(): void {
-    if (closing) return;
+    if (closing || segments.length === 1) return;
     removing ??= removeSegments().finally(() => {
       removing = undefined;
     });

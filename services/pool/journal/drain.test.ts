@@ -105,7 +105,7 @@ const arrived = (ledger: Ledger, ids: readonly string[]) =>
 
 test("the first event after a rest leaves at once, the next ones share batches", async () => {
   const ledger = createLedger();
-  start(directSink(ledger), { idleDelayMs: 150, batchDelayMs: 1_000 });
+  start(directSink(ledger), { idleDelayMs: 150, batchDelayMs: 1_000, batchEventsMax: 500 });
   await vi.waitFor(() => expect(journal.readableSequence).toBe(0));
   const beganMs = performance.now();
   const ids = run(1);
@@ -245,6 +245,31 @@ test("a broker's silence after it took a batch is no confirmation; the same batc
   expect(agains).toEqual([0, 1, 2]);
 });
 
+test("a watermark that overtakes the end of a sending lets no more be under way than the sink takes", async () => {
+  const ledger = createLedger();
+  let underWay = 0;
+  let mostUnderWay = 0;
+  let listener: ((committed: bigint) => void) | undefined;
+  const sink: Sink = {
+    ...directSink(ledger),
+    inFlightMax: 2,
+    async send(batch) {
+      underWay += 1;
+      mostUnderWay = Math.max(mostUnderWay, underWay);
+      listener?.(BigInt(ledger.apply(batch)));
+      await new Promise((resolve) => setTimeout(resolve, 10));
+      underWay -= 1;
+      return undefined;
+    },
+    onWatermark: (next) => {
+      listener = next;
+    },
+  };
+  start(sink, { batchEventsMax: 1, stallMs: 5_000 });
+  await arrived(ledger, run(10));
+  expect(mostUnderWay).toBe(2);
+});
+
 test("a ledger that went back gets again what the journal still has, and goes on", async () => {
   await journal.close();
   journal = await open({ segmentBytes: 4_096 });
@@ -345,11 +370,10 @@ test("the direct way calls metering and takes its answers", async () => {
     },
   });
   start(sink);
-  const ids = run(1_100);
+  const ids = run(2_100);
   await arrived(ledger, ids);
   expect(ledger.batches).toMatchObject([
-    { first: 1, count: 500 },
-    { first: 501, count: 500 },
-    { first: 1_001, count: 100 },
+    { first: 1, count: 2_000 },
+    { first: 2_001, count: 100 },
   ]);
 });

@@ -41,7 +41,7 @@ export interface DrainOptions {
   readonly random: () => number;
   readonly meter: Meter;
   readonly log: Log;
-  /** Events in a batch. Default 500. */
+  /** Events in a batch. Default 2,000. */
   readonly batchEventsMax?: number | undefined;
   /** How long an event may wait for others to share its batch, in milliseconds. Default 1,000. */
   readonly batchDelayMs?: number | undefined;
@@ -72,7 +72,7 @@ const idlePollMs = 20;
  */
 export function createDrain(options: DrainOptions): Drain {
   const { journal, sink, clock, random, log } = options;
-  const eventsMax = options.batchEventsMax ?? 500;
+  const eventsMax = options.batchEventsMax ?? 2_000;
   const batchDelayMs = options.batchDelayMs ?? 1_000;
   const idleDelayMs = options.idleDelayMs ?? 200;
   const stallMs = options.stallMs ?? 5_000;
@@ -98,6 +98,11 @@ export function createDrain(options: DrainOptions): Drain {
 
   function ring(): void {
     wake?.();
+  }
+
+  /** Most syncs add to a batch that gathers and has its time: nobody is woken for them. */
+  function ringForBatch(): void {
+    if (waitingMs === undefined || journal.readableSequence - sent >= eventsMax) ring();
   }
 
   /** Resolves after the time, or when something happens. */
@@ -161,10 +166,13 @@ export function createDrain(options: DrainOptions): Drain {
     const underWay = new Set<Promise<void>>();
     /** The last numbers of the batches beyond the watermark. */
     let ends: number[] = [];
+    /** A watermark may overtake the end of a sending: both count for what the sink takes. */
+    let sendings = 0;
     let failure: { readonly error: unknown } | undefined;
     const again = stalls;
 
     const dispatch = async (batch: SettledBatch): Promise<void> => {
+      sendings += 1;
       try {
         const watermark = await sink.send(batch, again);
         measures.sent(batch.count);
@@ -172,6 +180,7 @@ export function createDrain(options: DrainOptions): Drain {
       } catch (error) {
         failure ??= { error };
       }
+      sendings -= 1;
       ring();
     };
 
@@ -182,7 +191,8 @@ export function createDrain(options: DrainOptions): Drain {
         const nowMs = clock.monotonic();
         const stallDueMs = movedMs + Math.min(stallMs * 2 ** stalls, stallMsMax);
         if (ends.length > 0 && nowMs >= stallDueMs) return true;
-        const dueMs = ends.length < sink.inFlightMax ? nextDueMs(nowMs, ends.length === 0) : Number.POSITIVE_INFINITY;
+        const hasRoom = Math.max(ends.length, sendings) < sink.inFlightMax;
+        const dueMs = hasRoom ? nextDueMs(nowMs, ends.length === 0) : Number.POSITIVE_INFINITY;
         if (nowMs < dueMs) {
           await rest(Math.min(dueMs, ends.length > 0 ? stallDueMs : Number.POSITIVE_INFINITY) - nowMs);
           continue;
@@ -245,7 +255,7 @@ export function createDrain(options: DrainOptions): Drain {
     for (let left = ms; left > 0 && !stopped; left = endMs - clock.monotonic()) await rest(left);
   }
 
-  journal.onReadable(ring);
+  journal.onReadable(ringForBatch);
   sink.onWatermark(confirm);
   void run();
 
