@@ -2,7 +2,12 @@ import { create, fromBinary, type JsonObject, toBinary } from "@bufbuild/protobu
 import { type RecordRefusalsRequest, RecordRefusalsResponseSchema } from "@weir/gen/weir/account/v1/audit_service_pb";
 import { GenerateResponseSchema } from "@weir/gen/weir/chat/v1/chat_service_pb";
 import { ChatSocketRequestSchema, ChatSocketResponseSchema } from "@weir/gen/weir/chat/v1/chat_socket_pb";
+import { type RequestRecord, RequestService } from "@weir/gen/weir/metering/v1/request_service_pb";
 import { keyDigest } from "@weir/kit/api-key";
+import { hostService } from "@weir/kit/call";
+import { createClient } from "@weir/kit/client";
+import { systemClock } from "@weir/kit/clock";
+import { createLocalDoor } from "@weir/kit/local";
 import { afterEach, expect, test } from "vitest";
 import { WebSocket } from "ws";
 import {
@@ -74,6 +79,31 @@ async function connect(edge: Harness, headers: Record<string, string> = {}, prot
 const generate = (id: string, model = "small") => ({
   id,
   generate: { model, messages: [{ role: "ROLE_USER", parts: [{ text: { text: "hi" } }] }] },
+});
+
+test("how long a conversation waited for its first content is told as it was", async () => {
+  let nowMs = 1_000_000;
+  const told: RequestRecord[] = [];
+  const requests = hostService(RequestService, {
+    recordRequests({ records }) {
+      told.push(...records);
+      return {};
+    },
+  });
+  const edge = await startEdge({
+    clock: { ...systemClock, monotonic: () => nowMs },
+    async *chat({ request }) {
+      nowMs += 37.5;
+      yield say(request.model);
+      nowMs += 4.5;
+      yield end;
+    },
+    deps: { requests: createClient(RequestService, createLocalDoor([requests])) },
+  });
+  const client = await connect(edge);
+  client.ask(generate("a"));
+  await eventually(() => told.length > 0);
+  expect(told).toMatchObject([{ route: "/v1/chat/ws", firstContentUs: 37_500n, durationUs: 42_000n }]);
 });
 
 test("several conversations go on at once, each with its own end, and the first message of each names its request", async () => {

@@ -190,7 +190,7 @@ export function createEdge(deps: EdgeDeps): Edge {
     { method: "GET", path: "/health/live", label: "/health/live", access: "open", handle: health.live },
     { method: "GET", path: "/health/ready", label: "/health/ready", access: "open", handle: health.ready },
   ];
-  const chatSockets = createChatSockets({ methods, admit, authenticate, settings, report, newRequestId, log });
+  const chatSockets = createChatSockets({ methods, admit, authenticate, settings, report, newRequestId, clock, log });
   const publicRoutes: Route[] = [
     ...dialects,
     ...responses.routes,

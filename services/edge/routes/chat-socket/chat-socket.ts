@@ -2,6 +2,7 @@ import type { RawData, WebSocket } from "ws";
 import { ChatService, type GenerateRequest } from "@weir/gen/weir/chat/v1/chat_service_pb";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import { methodPath } from "@weir/kit/context";
+import type { Clock } from "@weir/kit/clock";
 import type { Log } from "@weir/kit/log";
 import { CallCancelled, reasonWord, toWeirError, WeirError } from "@weir/kit/weir-error";
 import type { Admit, Admitted } from "../../admission.ts";
@@ -28,6 +29,7 @@ export interface ChatSocketDeps {
   readonly settings: () => EdgeSettings;
   readonly report: (outcome: Outcome) => void;
   readonly newRequestId: () => string;
+  readonly clock: Clock;
   readonly log: Log;
 }
 
@@ -119,7 +121,7 @@ export function createChatSockets(deps: ChatSocketDeps): ChatSockets {
   /** One conversation, let in as a request of its own. */
   async function begin(exchange: Exchange, request: GenerateRequest): Promise<OpenReply> {
     const { request: upgrade, socket } = exchange;
-    const conversation: Conversation = { id: deps.newRequestId(), startMs: exchange.nowMs };
+    const conversation: Conversation = { id: deps.newRequestId(), startMs: deps.clock.monotonic() };
     try {
       const arrival = { headers: upgrade.headers, address: socket.remoteAddress };
       const admitting = deps.admit(arrival, access, (known) => (conversation.caller = known));
@@ -142,7 +144,7 @@ export function createChatSockets(deps: ChatSocketDeps): ChatSockets {
     try {
       let outcome: unknown = new CallCancelled();
       const reply = tapped(generate.call(request, facts), {
-        message: () => (conversation.firstContentMs ??= exchange.nowMs - startMs),
+        message: () => (conversation.firstContentMs ??= deps.clock.monotonic() - startMs),
         ended: () => (outcome = undefined),
         failed: (thrown) => (outcome = thrown),
       });
