@@ -5,6 +5,7 @@ import type { Client } from "@weir/kit/call";
 import type { Clock } from "@weir/kit/clock";
 import type { Log } from "@weir/kit/log";
 import { reasonWord, WeirError } from "@weir/kit/weir-error";
+import { createBehindRequests } from "./behind-requests.ts";
 import type { Outcome } from "./report.ts";
 
 /**
@@ -37,44 +38,25 @@ export function createRequestRecords({ requests, clock, meter, log }: RequestRec
     description: "Requests that analysts will not find, since metering took no records for long, or refused them.",
   });
   const waiting: RequestRecord[] = [];
-  let sending: Promise<void> | undefined;
-  let cancelTimer: (() => void) | undefined;
-  let isClosed = false;
-  let isAway = false;
-
-  function schedule(): void {
-    if (cancelTimer !== undefined || isClosed) return;
-    cancelTimer = clock.after(intervalMs, () => {
-      cancelTimer = undefined;
-      void send();
-    });
-  }
-
-  /** Never rejects. */
-  function send(): Promise<void> {
-    sending ??= sendAll().finally(() => {
-      sending = undefined;
-      if (waiting.length > 0) schedule();
-    });
-    return sending;
-  }
+  const behind = createBehindRequests({
+    intervalMs,
+    isWaiting: () => waiting.length > 0,
+    sendAll,
+    awayText: "requests cannot be told to metering; so many are kept until they can",
+    clock,
+    log,
+  });
 
   async function sendAll(): Promise<void> {
-    try {
-      while (waiting.length > 0) {
-        const records = waiting.slice(0, batchMax);
-        await requests.recordRequests({ records }, { timeoutMs: callTimeoutMs }).catch((error: unknown) => {
-          // Asked again, metering would say the same, and nothing behind them would ever be told.
-          if (!(error instanceof WeirError) || error.reason !== ErrorReason.INVALID_REQUEST) throw error;
-          dropped.add(records.length);
-          log.error({ error, count: records.length }, "metering refuses records of requests");
-        });
-        waiting.splice(0, records.length);
-      }
-      isAway = false;
-    } catch (error) {
-      if (!isAway) log.warn({ error }, "requests cannot be told to metering; so many are kept until they can");
-      isAway = true;
+    while (waiting.length > 0) {
+      const records = waiting.slice(0, batchMax);
+      await requests.recordRequests({ records }, { timeoutMs: callTimeoutMs }).catch((error: unknown) => {
+        // Asked again, metering would say the same, and nothing behind them would ever be told.
+        if (!(error instanceof WeirError) || error.reason !== ErrorReason.INVALID_REQUEST) throw error;
+        dropped.add(records.length);
+        log.error({ error, count: records.length }, "metering refuses records of requests");
+      });
+      waiting.splice(0, records.length);
     }
   }
 
@@ -87,14 +69,9 @@ export function createRequestRecords({ requests, clock, meter, log }: RequestRec
         return;
       }
       waiting.push(recordOf(outcome, caller.tenant, caller.id, clock));
-      schedule();
+      behind.schedule();
     },
-    async close() {
-      isClosed = true;
-      cancelTimer?.();
-      await sending;
-      if (waiting.length > 0) await send();
-    },
+    close: () => behind.close(),
   };
 }
 

@@ -13,14 +13,14 @@ import type { Client } from "@weir/kit/call";
 import type { Clock } from "@weir/kit/clock";
 import type { Log } from "@weir/kit/log";
 import { reasonWord, type WeirError } from "@weir/kit/weir-error";
-import type { Caller } from "./caller.ts";
-import { CallerRefused } from "./refused-caller.ts";
+import { createBehindRequests } from "../behind-requests.ts";
+import { CallerRefused, type KnownCaller } from "./refused-caller.ts";
 
 /** A request that was refused. */
 export interface Refused {
   readonly failure: WeirError;
   /** Undefined: nobody that was recognised. */
-  readonly caller: Caller | undefined;
+  readonly caller: KnownCaller | undefined;
   /** Where it came from, as `sourceOf` has it. */
   readonly source: string;
   /** What was called, in one of few words: an endpoint, or an endpoint and a verb. */
@@ -77,43 +77,24 @@ export function createRefusals({ audit, clock, log }: RefusalsDeps): Refusals {
   let counts = new Map<string, Count>();
   /** Those that were sent and of which nobody knows whether they arrived. */
   let sent: Count[] = [];
-  let sending: Promise<void> | undefined;
-  let cancelTimer: (() => void) | undefined;
-  let isClosed = false;
-  let isAway = false;
-
-  function schedule(): void {
-    if (cancelTimer !== undefined || isClosed) return;
-    cancelTimer = clock.after(intervalMs, () => {
-      cancelTimer = undefined;
-      void send();
-    });
-  }
-
-  /** Never rejects. */
-  function send(): Promise<void> {
-    sending ??= sendAll().finally(() => {
-      sending = undefined;
-      if (counts.size > 0 || sent.length > 0) schedule();
-    });
-    return sending;
-  }
+  const behind = createBehindRequests({
+    intervalMs,
+    isWaiting: () => counts.size > 0 || sent.length > 0,
+    sendAll,
+    awayText: "refusals cannot be told to the audit log; they are counted until they can",
+    clock,
+    log,
+  });
 
   async function sendAll(): Promise<void> {
     if (sent.length === 0) {
       sent = [...counts.values()];
       counts = new Map();
     }
-    try {
-      while (sent.length > 0) {
-        const refusals = sent.slice(0, kindsMax).map(toProto);
-        await audit.recordRefusals({ refusals }, { timeoutMs: callTimeoutMs });
-        sent = sent.slice(kindsMax);
-      }
-      isAway = false;
-    } catch (error) {
-      if (!isAway) log.warn({ error }, "refusals cannot be told to the audit log; they are counted until they can");
-      isAway = true;
+    while (sent.length > 0) {
+      const refusals = sent.slice(0, kindsMax).map(toProto);
+      await audit.recordRefusals({ refusals }, { timeoutMs: callTimeoutMs });
+      sent = sent.slice(kindsMax);
     }
   }
 
@@ -142,17 +123,12 @@ export function createRefusals({ audit, clock, log }: RefusalsDeps): Refusals {
       const { failure } = refused;
       if (failure instanceof CallerRefused) count({ ...refused, caller: failure.caller }, failure.detail);
       else count(refused, failure.metadata["limit"] ?? "");
-      schedule();
+      behind.schedule();
     },
     get size() {
       return counts.size;
     },
-    async close() {
-      isClosed = true;
-      cancelTimer?.();
-      await sending;
-      if (counts.size > 0 || sent.length > 0) await send();
-    },
+    close: () => behind.close(),
   };
 }
 
@@ -172,7 +148,7 @@ function toProto({ refused, detail, id, firstMs, lastMs, count }: Count): Messag
   };
 }
 
-function actorOf(caller: Caller | undefined) {
+function actorOf(caller: KnownCaller | undefined) {
   if (caller === undefined) return create(AuditActorSchema, { kind: AuditActorKind.UNKNOWN });
   const { key, accountUser, role, tenant } = fromBinary(PrincipalSchema, caller.principal);
   return create(AuditActorSchema, { kind: AuditActorKind.CALLER, key, user: accountUser, role, tenant });
