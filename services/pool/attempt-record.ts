@@ -1,7 +1,7 @@
 import type { UsageEvent } from "@weir/gen/weir/metering/v1/usage_event_pb";
 import type { Log } from "@weir/kit/log";
 import { CallCancelled } from "@weir/kit/weir-error";
-import type { AttemptEnd, AttemptPlan } from "./attempt.ts";
+import type { AttemptEnd, AttemptPlan } from "./attempt-plan.ts";
 import type { Intent } from "./journal/journal.ts";
 import { outcomeWord } from "./measures.ts";
 

@@ -2,7 +2,7 @@ import { type Attributes, type Meter, ROOT_CONTEXT } from "@opentelemetry/api";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import { type AttemptOutcome, AttemptOutcomeSchema } from "@weir/gen/weir/metering/v1/usage_event_pb";
 import { WeirError } from "@weir/kit/weir-error";
-import type { AttemptEnd } from "./attempt.ts";
+import type { AttemptEnd } from "./attempt-plan.ts";
 import type { CallLimit } from "./call-limit.ts";
 
 /** What the pool measures. */

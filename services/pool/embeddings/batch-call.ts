@@ -1,6 +1,7 @@
 import { AttemptOutcome } from "@weir/gen/weir/metering/v1/usage_event_pb";
 import type { WeirError } from "@weir/kit/weir-error";
-import { type Attempt, type AttemptEnd, type AttemptPlan, closing } from "../attempt.ts";
+import type { AttemptEnd, AttemptPlan } from "../attempt-plan.ts";
+import { type Attempt, closing } from "../attempt.ts";
 import { timedOut, unavailable } from "../classify.ts";
 import type { UpstreamCall } from "../upstream.ts";
 import { type Metered, totals } from "../usage-counts.ts";

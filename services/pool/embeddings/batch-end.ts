@@ -4,7 +4,7 @@ import { UsageSource } from "@weir/gen/weir/common/v1/usage_pb";
 import { AttemptOutcome } from "@weir/gen/weir/metering/v1/usage_event_pb";
 import type { RunAttemptResponse } from "@weir/gen/weir/routing/v1/attempt_service_pb";
 import { CallCancelled } from "@weir/kit/weir-error";
-import type { AttemptEnd, AttemptPlan } from "../attempt.ts";
+import type { AttemptEnd, AttemptPlan } from "../attempt-plan.ts";
 import { type Metered, totals, unused } from "../usage-counts.ts";
 import { divide } from "./batch-share.ts";
 import type { Joining } from "./joining.ts";

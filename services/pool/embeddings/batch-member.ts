@@ -1,5 +1,5 @@
 import type { RunAttemptResponse } from "@weir/gen/weir/routing/v1/attempt_service_pb";
-import type { AttemptEnd, AttemptPlan } from "../attempt.ts";
+import type { AttemptEnd, AttemptPlan } from "../attempt-plan.ts";
 import type { Joining } from "./joining.ts";
 
 /** Puts on record how an attempt ended; once. */

@@ -1,6 +1,7 @@
 import type { RunAttemptResponse } from "@weir/gen/weir/routing/v1/attempt_service_pb";
 import { CallCancelled } from "@weir/kit/weir-error";
-import { type AttemptPlan, closing } from "../attempt.ts";
+import type { AttemptPlan } from "../attempt-plan.ts";
+import { closing } from "../attempt.ts";
 import type { ProviderSettings } from "../provider-set.ts";
 import { BatchCall } from "./batch-call.ts";
 import { BatchMember, type Settle } from "./batch-member.ts";

@@ -9,7 +9,8 @@ import type { BatchHold, CallHead, Place } from "@weir/gen/weir/passthrough/v1/f
 import type { Clock } from "@weir/kit/clock";
 import { CallCancelled, type WeirError } from "@weir/kit/weir-error";
 import type { Dispatcher } from "undici";
-import { type AttemptEnd, closing } from "../attempt.ts";
+import type { AttemptEnd } from "../attempt-plan.ts";
+import { closing } from "../attempt.ts";
 import type { RecordedPlan } from "../attempt-record.ts";
 import { type AttemptTimeouts, AttemptTimer } from "../attempt-timer.ts";
 import { judgeStatus, rejected, timedOut, type Timer, truncated, unavailable } from "../classify.ts";

@@ -1,4 +1,4 @@
-import type { AttemptEnd } from "../attempt.ts";
+import type { AttemptEnd } from "../attempt-plan.ts";
 import type { ClientEvent } from "./realtime-events.ts";
 
 /** An attempt whose intent is on record. */
