@@ -60,6 +60,8 @@ const usageOfBatch = {
   output_tokens_details: { reasoning_tokens: 0 },
   total_tokens: 450_000,
 };
+/** For a batch whose metadata says `makes: slowly`. */
+const slowMs = 300;
 /** Two answers, and one request that was refused. */
 const batchLines = [
   { model: "real-model-2026-01-31", usage: { prompt_tokens: 30, completion_tokens: 5, total_tokens: 35 } },
@@ -87,7 +89,7 @@ export function createEndpoints() {
     return made;
   }
 
-  /** A batch ends when it is looked at; its metadata says how (`never`: not yet), and where its usage stands. */
+  /** A batch ends when it is looked at; its metadata says how (`never`: not yet), and where its usage stands; `fails` is the status with which none is made. */
   function endBatch(batch: Kept): void {
     const { ends = "completed", usage = "nowhere" } = (batch.object["metadata"] ?? {}) as Record<string, string>;
     if (batch.object["output_file_id"] !== undefined || ends === "never") return;
@@ -162,7 +164,12 @@ export function createEndpoints() {
       return json(keep("upload_", { object: "upload", status: "pending", ...parsed() }));
     }
     if (key === "POST batches" && second === "") {
-      return json(keep("batch_", { object: "batch", status: "validating", ...parsed() }));
+      const { fails, makes } = (parsed()["metadata"] ?? {}) as Record<string, string>;
+      if (fails !== undefined) return json({ error: { message: "No.", type: "invalid_request_error" } }, Number(fails));
+      const made = keep("batch_", { object: "batch", status: "validating", ...parsed() });
+      if (makes !== "slowly") return json(made);
+      setTimeout(() => json(made), slowMs);
+      return true;
     }
     if (key === "POST fine_tuning" && third === "") {
       return json(keep("ftjob-", { object: "fine_tuning.job", status: "queued", ...parsed() }));

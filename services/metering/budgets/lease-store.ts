@@ -82,7 +82,9 @@ export function createLeaseStore(database: Database): LeaseStore {
         const results: GroupResult[] = [];
         const granted = new Map<string, bigint>();
         const tight = new Set<string>();
-        for (const group of groups) results.push(decideGroup(group, holder, windowOf, windows, live, granted, tight));
+        const state = { holder, windowOf, windows, live, granted, tight, keptIn: (id: string) => keptIn(client, id) };
+        // One after the other: what one is granted the next one lacks.
+        for (const group of groups) results.push(await decideGroup(group, state));
         const leases = await writeGrants(client, holder, keepMs, windows, granted);
         await writeWindows(client, windows.values(), tight);
         return { results, leases };
@@ -192,15 +194,31 @@ async function liveLeases(
   return Map.groupBy(rows, (row) => row.window_id);
 }
 
-function decideGroup(
+/** What is set aside in a window for batches under way, which does not come back soon. */
+async function keptIn(client: ClientBase, windowId: string): Promise<bigint> {
+  const { rows } = await client.query<{ kept: string }>(
+    `select coalesce(sum(outstanding_nano_usd), 0)::int8 as kept from budget_leases
+     where window_id = $1 and not ended and expire_time = 'infinity'`,
+    [windowId],
+  );
+  return BigInt(rows[0]?.kept ?? 0);
+}
+
+/** What groups are decided by, and what deciding changes. */
+interface Deciding {
+  readonly holder: string;
+  readonly windowOf: ReadonlyMap<LeaseAsk, string>;
+  readonly windows: ReadonlyMap<string, LockedWindow>;
+  readonly live: ReadonlyMap<string, readonly LeaseRow[]>;
+  readonly granted: Map<string, bigint>;
+  readonly tight: Set<string>;
+  readonly keptIn: (windowId: string) => Promise<bigint>;
+}
+
+async function decideGroup(
   group: readonly LeaseAsk[],
-  holder: string,
-  windowOf: ReadonlyMap<LeaseAsk, string>,
-  windows: ReadonlyMap<string, LockedWindow>,
-  live: ReadonlyMap<string, readonly LeaseRow[]>,
-  granted: Map<string, bigint>,
-  tight: Set<string>,
-): GroupResult {
+  { holder, windowOf, windows, live, granted, tight, keptIn }: Deciding,
+): Promise<GroupResult> {
   const amounts: { readonly window: LockedWindow; readonly amount: bigint }[] = [];
   for (const ask of group) {
     const window = windows.get(windowOf.get(ask) ?? "");
@@ -212,11 +230,14 @@ function decideGroup(
     const holders = new Set((live.get(window.windowId) ?? []).map((lease) => lease.holder)).add(holder).size;
     const amount = decideGrant(standingOf(window), { needed: ask.needed, preferred: ask.preferred, holders });
     if (typeof amount === "string") {
-      if (amount === "held") tight.add(window.windowId);
+      // Asked only here: most groups are granted.
+      const free = unspent(standingOf(window)) - (await keptIn(window.windowId));
+      const isHeld = ask.needed <= free;
+      if (isHeld) tight.add(window.windowId);
       return {
-        outcome: amount,
+        outcome: isHeld ? "held" : "spent",
         account: ask.account,
-        unspent: unspent(standingOf(window)),
+        unspent: free > 0n ? free : 0n,
         windowEndsInMs: window.endsInMs,
       };
     }

@@ -95,8 +95,11 @@ describe.each(["embedded", "postgres"] as const)("what is set aside for batches,
     model,
     usage: inputTokens === undefined ? {} : { inputTokens, outputTokens: 10 },
   });
-  const settle = (batchId: string, uses: ReturnType<typeof use>[], outcome: AttemptOutcome = AttemptOutcome.COMPLETED) =>
-    batches.settleBatch({ provider: "openai", batchId, outcome, uses });
+  const settle = (
+    batchId: string,
+    uses: ReturnType<typeof use>[],
+    outcome: AttemptOutcome = AttemptOutcome.COMPLETED,
+  ) => batches.settleBatch({ provider: "openai", batchId, outcome, uses });
   async function standing(budgetId = "all") {
     const { budget } = await budgets.getBudget({ name: `budgets/${budgetId}` });
     const { spentNanoUsd: spent, leasedNanoUsd: leased } = budget?.standings[0] ?? {};
@@ -107,7 +110,7 @@ describe.each(["embedded", "postgres"] as const)("what is set aside for batches,
   test("it counts until the batch is settled; then what it cost is spent, once, and the rest is free", async () => {
     await makeBatch("batch_1", 600_000n);
     expect(await standing()).toEqual({ spent: 0n, leased: 600_000n });
-    expect((await hold({ all: 500_000n })).outcome).toBe(LeaseOutcome.HELD);
+    expect((await hold({ all: 500_000n })).outcome).toBe(LeaseOutcome.SPENT);
     await settle("batch_1", [use("m", 100)]);
     expect(await standing()).toEqual({ spent: 60_000n, leased: 0n });
     // As if it had been killed after the rows, before the mark.
@@ -120,6 +123,13 @@ describe.each(["embedded", "postgres"] as const)("what is set aside for batches,
     await settle("batch_2", [use("m", 100)]);
     expect(await standing()).toEqual({ spent: 120_000n, leased: 0n });
     expect(await leaseCount()).toBe(0);
+  });
+
+  test("what pools have in hand may come back, and what is set aside for batches on record does not", async () => {
+    await makeBatch("batch_1", 600_000n);
+    await hold({ all: 300_000n });
+    expect((await hold({ all: 400_000n })).outcome).toBe(LeaseOutcome.HELD);
+    expect((await hold({ all: 400_001n })).outcome).toBe(LeaseOutcome.SPENT);
   });
 
   test("it outlives every pool, and that of a batch that was never on record does not", async () => {

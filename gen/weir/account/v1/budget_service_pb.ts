@@ -792,7 +792,8 @@ export type LeaseGroupResult = Message<"weir.account.v1.LeaseGroupResult"> & {
   account?: BudgetAccount | undefined;
 
   /**
-   * What that account could give if everything that is leased came back unspent, in 1e-9 USD.
+   * What that account could give if everything that is leased came back unspent, but for what is set aside
+   * for batches, in 1e-9 USD.
    *
    * @generated from field: uint64 unspent_nano_usd = 3;
    */
@@ -1066,7 +1067,7 @@ export const LeaseOutcome = {
   GRANTED: 1,
 
   /**
-   * More is needed than is unspent: nothing that others give back can help.
+   * More is needed than is unspent and not set aside for batches: nothing that others give back can help.
    *
    * @generated from enum value: LEASE_OUTCOME_SPENT = 2;
    */
