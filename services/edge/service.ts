@@ -27,6 +27,7 @@ import { appendCorsHeaders } from "./cors.ts";
 import { createDispatcher } from "./dispatch.ts";
 import { createGrpcDoor } from "./grpc/door.ts";
 import { createBodyMemory } from "./http/body.ts";
+import type { OwnNames } from "./files/own-names.ts";
 import type { EdgeChat } from "./files/owned-files.ts";
 import type { Exchange } from "./http/exchange.ts";
 import { sourceOf } from "./http/source.ts";
@@ -67,6 +68,7 @@ export interface EdgeDeps {
   readonly requests: Pick<Client<typeof RequestService>, "recordRequests">;
   readonly passthrough: PassthroughDeps["passthrough"];
   readonly resources: PassthroughDeps["resources"];
+  readonly ownNames: OwnNames;
   /** What gRPC, Connect and transcoded HTTP serve of these services is what their protos say. */
   readonly rpc: readonly RpcService[];
   /** Secret under which keys are hashed: the one that metering has. */

@@ -7,7 +7,7 @@ import { WeirError } from "./weir-error.ts";
  */
 export function missingResource(resource: string): WeirError {
   return new WeirError(ErrorReason.NOT_FOUND, {
-    text: "What the request names is not there: files, vector stores, batches and jobs must have been made through this gateway, by the same tenant.",
+    text: "What the request names is not there: files, vector stores, batches and jobs must have been made through this gateway, by the same tenant, or the operator must list it in `account_tenants` of the provider.",
     metadata: { resource },
   });
 }

@@ -178,7 +178,7 @@ export async function startServices(
       configHealth(configuration.status().fault !== undefined),
     ];
     const edgePart = has("edge") ? await load.edge() : undefined;
-    const edgeClients = edgePart?.clientsOfEdge(mesh, root.clock);
+    const edgeClients = edgePart?.clientsOfEdge(mesh, root.clock, () => configuration.current().config.providers);
     await mesh.start();
     for (const part of parts) part.begin?.();
     // The edge follows the keys from its first moment on: the mesh must be there.

@@ -104,7 +104,7 @@ beforeAll(async () => {
   await gateway.createTenant("acme");
   bearer = `Bearer ${(await gateway.createKey("acme", Role.OWNER, "owner")).secret}`;
   const mesh = createMesh({ name: "hostile" });
-  const methods = createPublicMethods(clientsOfEdge(mesh, systemClock).rpc).map(({ desc }) => desc);
+  const methods = createPublicMethods(clientsOfEdge(mesh, systemClock, () => ({})).rpc).map(({ desc }) => desc);
   const unary = methods.filter(({ methodKind }) => methodKind === "unary");
   inputs = new Map([
     ...unary.map((method) => [`POST /${methodPath(method)}`, textFields(method.input)] as const),

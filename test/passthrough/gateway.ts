@@ -1,6 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { create } from "@bufbuild/protobuf";
 import type { EdgeSettings } from "@weir/edge/config";
+import { createOwnNames } from "@weir/edge/files/own-names";
 import { withOwnedFiles } from "@weir/edge/files/owned-files";
 import { rpcService } from "@weir/edge/rpc/public-methods";
 import { pepper, startEdge, stopEdges } from "@weir/edge/testing/harness";
@@ -53,7 +54,7 @@ interface Scope {
 
 /** Edge, router, pool and the records of metering, which meet over a link, before the simulator. */
 export async function startGateway(options: GatewayOptions = {}) {
-  const simulator = createSimulator();
+  const simulator = createSimulator({ receivedMax: 20 });
   const { url: simulatorUrl } = await simulator.listen();
   const database = await openTestDatabase("embedded");
   const config = create(ConfigSchema, {
@@ -61,6 +62,12 @@ export async function startGateway(options: GatewayOptions = {}) {
       down: { kind: ProviderKind.OPENAI, baseUrl: "http://127.0.0.1:1/v1", apiKey: "sk-down" },
       sim: { kind: ProviderKind.OPENAI, baseUrl: `${simulatorUrl}/v1`, apiKey: "sk-secret" },
       elsewhere: { kind: ProviderKind.OPENAI, baseUrl: options.elsewhere ?? simulatorUrl, apiKey: "sk-elsewhere" },
+      sole: {
+        kind: ProviderKind.OPENAI,
+        baseUrl: `${simulatorUrl}/v1`,
+        apiKey: "sk-sole",
+        accountTenants: ["acme"],
+      },
       other: { kind: ProviderKind.ANTHROPIC, baseUrl: simulatorUrl, apiKey: "sk-other" },
     },
     passthrough: Object.fromEntries(
@@ -76,6 +83,9 @@ export async function startGateway(options: GatewayOptions = {}) {
         allowUnpriced: true,
       },
       elsewhere: { targets: [{ provider: "elsewhere", model: "real-model" }], allowUnpriced: true },
+      // All that is kept in its account is the tenant `acme`'s.
+      sole: { targets: [{ provider: "sole", model: "real-model" }], allowUnpriced: true },
+      "any/*": { targets: [{ provider: "elsewhere", model: "" }], allowUnpriced: true },
       "wrong-kind": { targets: [{ provider: "other", model: "m" }], allowUnpriced: true },
       second: { targets: [{ provider: "sim", model: "second-model" }] },
       unpriced: { targets: [{ provider: "sim", model: "nobody-knows" }] },
@@ -133,10 +143,11 @@ export async function startGateway(options: GatewayOptions = {}) {
   const passthrough = front.client(PassthroughService, "router");
   const resources = front.client(ResourceService, "metering");
   const routes = front.client(RouteService, "router");
-  const chat = withOwnedFiles({ chat: front.client(ChatService, "router"), resources, clock: systemClock });
+  const ownNames = createOwnNames({ resources, routes, providers: () => config.providers, clock: systemClock });
+  const chat = withOwnedFiles(front.client(ChatService, "router"), ownNames);
   await front.start();
   const edge = await startEdge({
-    deps: { chat, passthrough, resources, routes, rpc: [rpcService(ChatService, chat)] },
+    deps: { chat, passthrough, resources, ownNames, routes, rpc: [rpcService(ChatService, chat)] },
     ...(options.settings === undefined ? {} : { settings: options.settings }),
   });
   return {

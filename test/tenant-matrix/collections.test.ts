@@ -135,14 +135,14 @@ test("no batch is made whose input names a collection outside of the key's scope
   const line = {
     custom_id: "1",
     method: "POST",
-    url: "/v1/responses",
-    body: { model: "real-model", input: "hi", tools },
+    url: "/v1/chat/completions",
+    body: { model: "real-model", messages: [{ role: "user", content: "hi" }], max_tokens: 9, tools },
   };
   const naming = () => upload("batch", Buffer.from(`${batchInput("real-model").toString()}${JSON.stringify(line)}\n`));
   expect((await call(confined, "POST", "/v1/files", naming())).status).toBe(400);
   const { text } = await call(whole, "POST", "/v1/files", naming());
   const { id } = JSON.parse(text) as { id: string };
-  const batch = { input_file_id: id, endpoint: "/v1/responses", completion_window: "24h" };
+  const batch = { input_file_id: id, endpoint: "/v1/chat/completions", completion_window: "24h" };
   expect((await call(confined, "POST", "/v1/batches", batch)).status).toBe(404);
   expect((await call(whole, "POST", "/v1/batches", batch)).status).toBe(200);
 });

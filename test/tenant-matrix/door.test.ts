@@ -55,7 +55,7 @@ function ofRole(role: Role, everyTenant: boolean): Kind["refusal"] {
 beforeAll(async () => {
   issuer = await startIssuer(() => Date.now());
   harness = await startEdge({
-    deps: { rpc: clientsOfEdge(createMesh({ name: "matrix" }), systemClock).rpc },
+    deps: { rpc: clientsOfEdge(createMesh({ name: "matrix" }), systemClock, () => ({})).rpc },
     settings: {
       trustedProxies: createNetworks(["127.0.0.1"], () => undefined),
       identityProviders: [issuer.config()],

@@ -2,12 +2,12 @@ import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import type { Resource } from "@weir/gen/weir/passthrough/v1/resource_service_pb";
 import { missingResource } from "@weir/kit/missing-resource";
 import type { Caller } from "../auth/caller.ts";
-import { CallerRefused } from "../auth/refused-caller.ts";
+import { CallerRefused, type KnownCaller } from "../auth/refused-caller.ts";
 
 // A collection is a store of documents that callers search and change. Those that there are, are vector stores that providers keep.
 
 /** What a caller says of the collections it may reach. */
-export type Reach = Pick<Caller, "mayReach" | "collections">;
+export type Reach = KnownCaller & Pick<Caller, "mayReach" | "collections">;
 
 /** The kind under which collections are on record, see weir.passthrough.v1.Resource. */
 export const collectionKind = "vector_store";

@@ -1,43 +1,20 @@
-import { create, toBinary } from "@bufbuild/protobuf";
+import { create } from "@bufbuild/protobuf";
 import { ChatService, GenerateRequestSchema, GenerateResponseSchema } from "@weir/gen/weir/chat/v1/chat_service_pb";
 import { Role } from "@weir/gen/weir/chat/v1/conversation_pb";
 import { Dialect } from "@weir/gen/weir/chat/v1/wire_pb";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
-import { PrincipalSchema } from "@weir/gen/weir/common/v1/principal_pb";
-import { ResourceService } from "@weir/gen/weir/passthrough/v1/resource_service_pb";
-import { callMetadata, hostService } from "@weir/kit/call";
+import { hostService } from "@weir/kit/call";
 import { createClient } from "@weir/kit/client";
 import { createLocalDoor } from "@weir/kit/local";
-import { WeirError } from "@weir/kit/weir-error";
+import { missingResource } from "@weir/kit/missing-resource";
 import { expect, test } from "vitest";
-import { createManualClock } from "../testing/manual-clock.ts";
-import type { Reach } from "./collections.ts";
+import type { Names } from "./kept-names.ts";
 import { withOwnedFiles } from "./owned-files.ts";
 
-const owned = new Set(["acme file-1", "acme file-2", "acme vs_a1", "acme vs_b1"]);
-
-/** Chats behind the check, and what reached them and the records. */
-function setUp(records: "there" | "away" | "never answer" = "there") {
-  const clock = createManualClock();
-  const asked: string[][] = [];
+/** Chats behind the check, what reached them, and what was to be checked. */
+function setUp(check: "knows" | "never answers" = "knows") {
+  const checked: (Names & { readonly alias: string })[] = [];
   let chats = 0;
-  const resources = createClient(
-    ResourceService,
-    createLocalDoor([
-      hostService(ResourceService, {
-        async findResources({ resourceIds }, context) {
-          asked.push(resourceIds);
-          if (records === "away") throw new WeirError(ErrorReason.STORE_UNAVAILABLE);
-          if (records === "never answer") await new Promise(() => undefined);
-          const tenant = context.requestHeader.get("weir-principal-bin") === asTenant("acme") ? "acme" : "other";
-          const missing = resourceIds.find((id) => !owned.has(`${tenant} ${id}`));
-          if (missing !== undefined) throw new WeirError(ErrorReason.NOT_FOUND, { metadata: { resource: missing } });
-          const kindOf = (id: string) => (id.startsWith("vs_") ? "vector_store" : "file");
-          return { resources: resourceIds.map((resourceId) => ({ resourceId, kind: kindOf(resourceId) })) };
-        },
-      }),
-    ]),
-  );
   const inner = createClient(
     ChatService,
     createLocalDoor([
@@ -53,115 +30,82 @@ function setUp(records: "there" | "away" | "never answer" = "there") {
       }),
     ]),
   );
-  const chat = withOwnedFiles({ chat: inner, resources, clock });
-  return { chat, asked, clock, chats: () => chats };
+  const chat = withOwnedFiles(inner, {
+    async check(names, { alias }) {
+      checked.push({ ...names, alias });
+      if (check === "never answers") await new Promise(() => undefined);
+      const [missing] = [...names.ids.filter((id) => id !== "file-1"), ...names.members];
+      if (missing !== undefined) throw missingResource(missing);
+    },
+  });
+  return { chat, checked, chats: () => chats };
 }
 
-function asTenant(tenant: string): string {
-  return Buffer.from(toBinary(PrincipalSchema, create(PrincipalSchema, { tenant, key: "k" }))).toString("base64");
+const options = {
+  metadata: {},
+  caller: { id: "k", principal: new Uint8Array(), collections: [], mayReach: () => true },
+};
+
+function wire(body: object, model = "m") {
+  const bytes = Buffer.from(JSON.stringify(body));
+  return create(GenerateRequestSchema, { model, wire: { dialect: Dialect.OPENAI_RESPONSES, body: bytes } });
 }
 
-const everything = { collections: [], mayReach: () => true };
-const onlyA = { collections: ["vs_a*"], mayReach: (id: string) => id.startsWith("vs_a") };
+const naming = (...ids: string[]) => wire({ input: ids.map((file_id) => ({ type: "input_file", file_id })) });
 
-const as = (tenant: string, caller: Reach = everything) => ({
-  metadata: callMetadata(asTenant(tenant), "req_1", undefined),
-  caller,
+test("a request that names nothing goes on at once, in a dialect and in the canonical form", async () => {
+  const { chat, checked, chats } = setUp();
+  const messages = [{ role: Role.USER, parts: [{ content: { case: "text" as const, value: { text: "hi" } } }] }];
+  for (const request of [wire({ input: "hi" }), create(GenerateRequestSchema, { model: "m", messages })]) {
+    for await (const _ of chat.generate(request, options));
+    await chat.countTokens({ request }, options);
+  }
+  expect([checked.length, chats()]).toEqual([0, 4]);
 });
 
-function naming(...ids: string[]) {
-  const body = Buffer.from(
-    JSON.stringify({ model: "m", input: ids.map((file_id) => ({ type: "input_file", file_id })) }),
-  );
-  return create(GenerateRequestSchema, { model: "m", wire: { dialect: Dialect.OPENAI_RESPONSES, body } });
-}
-
-test("a request that names no file asks nobody", async () => {
-  const { chat, asked, chats } = setUp("away");
-  const body = Buffer.from('{"model":"m","messages":[{"role":"user","content":"hi"}]}');
-  const request = create(GenerateRequestSchema, { model: "m", wire: { dialect: Dialect.OPENAI_CHAT, body } });
-  for await (const _ of chat.generate(request, as("acme")));
-  expect([asked.length, chats()]).toEqual([0, 1]);
-});
-
-test("the tenant's own files may be named; for a minute nobody is asked again", async () => {
-  const { chat, asked, clock, chats } = setUp();
-  for await (const _ of chat.generate(naming("file-1"), as("acme")));
-  for await (const _ of chat.generate(naming("file-1", "file-2"), as("acme")));
-  expect(asked).toEqual([["file-1"], ["file-2"]]);
-  clock.advance(60_001);
-  for await (const _ of chat.generate(naming("file-1"), as("acme")));
-  expect([asked.length, chats()]).toEqual([3, 3]);
-});
-
-test("another tenant's, and nobody's, are not there, also once their owner has named them", async () => {
+test("one that names what is its caller's goes on when that is known, any other one reaches nobody", async () => {
   const { chat, chats } = setUp();
-  for await (const _ of chat.generate(naming("file-1"), as("acme")));
+  for await (const _ of chat.generate(naming("file-1"), options));
+  await chat.countTokens({ request: naming("file-1") }, options);
+  expect(chats()).toBe(2);
   const missing = { reason: ErrorReason.NOT_FOUND };
-  await expect(chat.generate(naming("file-1"), as("other")).next()).rejects.toMatchObject(missing);
-  await expect(chat.generate(naming("file-9"), as("acme")).next()).rejects.toMatchObject(missing);
-  await expect(chat.countTokens({ request: naming("file-1") }, as("other"))).rejects.toMatchObject(missing);
-  await expect(chat.generate(naming("x".repeat(300)), as("acme")).next()).rejects.toMatchObject(missing);
-  expect(chats()).toBe(1);
-});
-
-test("when the records are away no file may be named, and the provider is not asked", async () => {
-  const { chat, chats } = setUp("away");
-  const away = { reason: ErrorReason.STORE_UNAVAILABLE };
-  await expect(chat.generate(naming("file-1"), as("acme")).next()).rejects.toMatchObject(away);
-  await expect(chat.countTokens({ request: naming("file-1") }, as("acme"))).rejects.toMatchObject(away);
-  expect(chats()).toBe(0);
-});
-
-test("a call without a caller names nothing", async () => {
-  const { chat } = setUp();
-  const forbidden = { reason: ErrorReason.FORBIDDEN };
-  await expect(chat.generate(naming("file-1")).next()).rejects.toMatchObject(forbidden);
-  const { metadata } = as("acme");
-  await expect(chat.generate(naming("file-1"), { metadata }).next()).rejects.toMatchObject(forbidden);
-});
-
-test("a collection that the caller is confined away from is not there, known or not, and files are", async () => {
-  const { chat, asked, chats } = setUp();
-  const missing = (resource: string) => ({ reason: ErrorReason.NOT_FOUND, metadata: { resource } });
-  await expect(chat.generate(naming("vs_b1"), as("acme", onlyA)).next()).rejects.toMatchObject(missing("vs_b1"));
-  await expect(chat.generate(naming("vs_c1"), as("acme", onlyA)).next()).rejects.toMatchObject(missing("vs_c1"));
-  for await (const _ of chat.generate(naming("vs_a1", "vs_b1", "file-1"), as("acme")));
-  for await (const _ of chat.generate(naming("vs_a1", "file-1"), as("acme", onlyA)));
-  expect([asked.length, chats()]).toEqual([3, 2]);
-  await expect(chat.generate(naming("vs_b1"), as("acme", onlyA)).next()).rejects.toMatchObject(missing("vs_b1"));
-  const counted = chat.countTokens({ request: naming("vs_a1", "vs_b1") }, as("acme", onlyA));
-  await expect(counted).rejects.toMatchObject(missing("vs_b1"));
+  const extensions = { gemini: { cachedContent: "cachedContents/1" } };
+  for (const request of [
+    naming("file-1", "file-2"),
+    wire({ prompt: { id: "p" } }),
+    create(GenerateRequestSchema, { model: "m", extensions }),
+  ]) {
+    await expect(chat.generate(request, options).next()).rejects.toMatchObject(missing);
+    await expect(chat.countTokens({ request }, options)).rejects.toMatchObject(missing);
+  }
   expect(chats()).toBe(2);
 });
 
-test("a caller that is confined to collections names no stores of which nothing is on record", async () => {
-  const { chat, asked, chats } = setUp();
-  const forbidden = { reason: ErrorReason.FORBIDDEN, metadata: { scope: "collections" } };
-  const wires = [
-    '{"tools":[{"fileSearch":{"fileSearchStoreNames":["fileSearchStores/x"]}}]}',
-    '{"tools":[{"file_search":{"f\\u0069le_search_store_names":["fileSearchStores/x"]}}]}',
-    '{"tools":[{"retrieval":{"vertexAiSearch":{"datastore":"d"}}}],"tools":[]}',
-    '{"data_sources":[{"type":"azure_search"}]}',
-  ].map((body) =>
-    create(GenerateRequestSchema, { model: "m", wire: { dialect: Dialect.GEMINI, body: Buffer.from(body) } }),
-  );
-  const settings = { fileSearchStoreNames: ["fileSearchStores/x"] };
-  const messages = [{ role: Role.USER, parts: [{ content: { case: "text" as const, value: { text: "hi" } } }] }];
-  const tool = { kind: { case: "server" as const, value: { type: "fileSearch", settings } } };
-  for (const request of [...wires, create(GenerateRequestSchema, { model: "m", messages, tools: [tool] })]) {
-    await expect(chat.generate(request, as("acme", onlyA)).next()).rejects.toMatchObject(forbidden);
-    for await (const _ of chat.generate(request, as("acme")));
-  }
-  expect([asked.length, chats()]).toEqual([0, 5]);
-  const body = Buffer.from('{"messages":[{"content":"\\"data_sources\\": vertexRagStore"}]}');
-  const request = create(GenerateRequestSchema, { model: "m", wire: { dialect: Dialect.OPENAI_CHAT, body } });
-  for await (const _ of chat.generate(request, as("acme", onlyA)));
+test("of a request that goes on with a stored response, what the client sent is checked, and not the response", async () => {
+  const { chat, checked, chats } = setUp();
+  const whole = wire({ input: [{ type: "code_interpreter_call", id: "ci_1", container_id: "cntr_1" }] });
+  const sent = wire({ input: "go on", previous_response_id: "resp_1" });
+  for await (const _ of chat.generate(whole, { ...options, sent }));
+  await chat.countTokens({ request: whole }, { ...options, sent });
+  expect(chats()).toBe(2);
+  expect(checked).toMatchObject([{ members: [] }, { members: [] }]);
+  const naming2 = wire({ input: [{ type: "input_file", file_id: "file-2" }], previous_response_id: "resp_1" });
+  await expect(chat.generate(whole, { ...options, sent: naming2 }).next()).rejects.toMatchObject({
+    reason: ErrorReason.NOT_FOUND,
+  });
+  // Over gRPC nobody puts the response in its place.
+  await expect(chat.generate(sent, options).next()).rejects.toMatchObject({ reason: ErrorReason.NOT_FOUND });
 });
 
-test("a caller that leaves while its files are looked up makes no call", async () => {
-  const { chat, chats } = setUp("never answer");
-  const reply = chat.generate(naming("file-1"), as("acme"));
+test("a model that may be somebody's is asked about, by the name that routes know", async () => {
+  const { chat, checked } = setUp();
+  for await (const _ of chat.generate(wire({ input: "hi" }, "models/ft:small:acme::1"), options));
+  expect(checked).toMatchObject([{ alias: "ft:small:acme::1", ids: [], members: [] }]);
+});
+
+test("a caller that leaves while it is asked whose its files are makes no call", async () => {
+  const { chat, chats } = setUp("never answers");
+  const reply = chat.generate(naming("file-1"), options);
   const first = reply.next();
   await reply.return();
   expect(await first).toMatchObject({ done: true });

@@ -38,7 +38,7 @@ test.each(methods)("%s says who may call it, and has an HTTP rule unless it is t
 });
 
 test("every service with a method for callers from outside is served by the edge, at every path of its rules", () => {
-  const { rpc } = clientsOfEdge(createMesh({ name: "test" }), systemClock);
+  const { rpc } = clientsOfEdge(createMesh({ name: "test" }), systemClock, () => ({}));
   const outside = methods
     .filter(([, method]) => getOption(method, access).permission !== Permission.MESH)
     .map(([name]) => name);

@@ -4,6 +4,7 @@ import { BudgetService } from "@weir/gen/weir/account/v1/budget_service_pb";
 import { TeamService } from "@weir/gen/weir/account/v1/team_service_pb";
 import { UserService } from "@weir/gen/weir/account/v1/user_service_pb";
 import { ChatService } from "@weir/gen/weir/chat/v1/chat_service_pb";
+import type { Config } from "@weir/gen/weir/config/v1/config_pb";
 import { ConversationService } from "@weir/gen/weir/conversation/v1/conversation_service_pb";
 import { IdempotencyService } from "@weir/gen/weir/idempotency/v1/idempotency_service_pb";
 import { LedgerService } from "@weir/gen/weir/metering/v1/ledger_service_pb";
@@ -13,6 +14,7 @@ import { PassthroughService } from "@weir/gen/weir/passthrough/v1/passthrough_se
 import { ResourceService } from "@weir/gen/weir/passthrough/v1/resource_service_pb";
 import { RouteService } from "@weir/gen/weir/routing/v1/route_service_pb";
 import { type EdgeSettings, edgeSettings } from "@weir/edge/config";
+import { createOwnNames } from "@weir/edge/files/own-names";
 import { withOwnedFiles } from "@weir/edge/files/owned-files";
 import { rpcService } from "@weir/edge/rpc/public-methods";
 import { createEdge, type DependencyHealth, type Edge, type EdgeDeps } from "@weir/edge/service";
@@ -33,14 +35,19 @@ type ClientsOfEdge = Pick<
   | "requests"
   | "passthrough"
   | "resources"
+  | "ownNames"
   | "rpc"
 >;
 
-/** What the edge calls; to be made before the mesh starts. */
-export function clientsOfEdge(mesh: Mesh, clock: Clock): ClientsOfEdge {
+/**
+ * What the edge calls; to be made before the mesh starts.
+ * @param providers as they are configured at this moment
+ */
+export function clientsOfEdge(mesh: Mesh, clock: Clock, providers: () => Config["providers"]): ClientsOfEdge {
   const resources = mesh.client(ResourceService, "metering");
-  const chat = withOwnedFiles({ chat: mesh.client(ChatService, "router"), resources, clock });
   const routes = mesh.client(RouteService, "router");
+  const ownNames = createOwnNames({ resources, routes, providers, clock });
+  const chat = withOwnedFiles(mesh.client(ChatService, "router"), ownNames);
   const accounts = mesh.client(AccountService, "metering");
   const audit = mesh.client(AuditService, "metering");
   return {
@@ -53,6 +60,7 @@ export function clientsOfEdge(mesh: Mesh, clock: Clock): ClientsOfEdge {
     requests: mesh.client(RequestService, "metering"),
     passthrough: mesh.client(PassthroughService, "router"),
     resources,
+    ownNames,
     rpc: [
       rpcService(ChatService, chat),
       rpcService(RouteService, routes),

@@ -140,7 +140,7 @@ test.each<[string, string | Buffer, string]>([
   [
     "a file that is named twice",
     `${good}\n{"body":{"model":"m","file_id":"a","file_id":"b"}}`,
-    "names files in a member that stands more than once",
+    "names what a provider keeps, and has a member that stands more than once",
   ],
 ])("%s is no input of a batch; the line is told, and nothing that stands in it", (_name, file, text) => {
   const line = file === "" ? 1 : 2;

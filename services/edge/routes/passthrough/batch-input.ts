@@ -3,7 +3,8 @@ import { isObject, parseObject } from "@weir/dialect/json";
 import { scanMembers } from "@weir/dialect/json-scan";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import { WeirError } from "@weir/kit/weir-error";
-import { filesIn, mayNameFiles } from "../../files/named-files.ts";
+import { mayName } from "../../files/kept-names.ts";
+import { namesInJson } from "../../files/request-names.ts";
 import { heldBytes } from "../../http/body.ts";
 import { addToBound, type Bound, endpointOf, limitNames } from "./batch-bounds.ts";
 
@@ -141,8 +142,7 @@ export class BatchInputReader {
     // Some readers end lines there as well, and would see others than these.
     if (!isUtf8(line) || line.includes(carriageReturn)) return "is not one JSON object in UTF-8";
     const members = scanMembers(line, lineMembers, depthMax);
-    const text = line.toString();
-    const json = members === undefined || members.tooDeep ? undefined : parseObject(text);
+    const json = members === undefined || members.tooDeep ? undefined : parseObject(line.toString());
     const span = members?.spans.get("body");
     if (json === undefined) return "is not one JSON object in UTF-8";
     const { body } = json;
@@ -166,19 +166,22 @@ export class BatchInputReader {
     }
     if (this.models.size > modelsMax) return `names one model more than the ${modelsMax} that one batch may use`;
     const fault =
-      (mayNameFiles(line) ? this.takeFiles(text, json) : undefined) ??
+      (mayName(line) ? this.takeNames(line, json) : undefined) ??
       addToBound(named.bound, endpoint, body, request, this.line);
     if (fault !== undefined) return fault;
     const isOther = endpoint.length > endpointCharsMax || endpoint !== (this.url ??= endpoint);
     return isOther ? "has another `url` than the lines before it: a batch has one" : undefined;
   }
 
-  private takeFiles(text: string, json: unknown): string | undefined {
+  private takeNames(line: Buffer, json: unknown): string | undefined {
     try {
-      for (const id of filesIn(text, json)) if (!this.files.has(id)) this.files.set(id, this.line);
+      const { ids, members } = namesInJson(line, json);
+      const [member] = members;
+      if (member !== undefined) return `has \`${member}\`, which names what is on nobody's record; leave it out`;
+      for (const id of ids) if (!this.files.has(id)) this.files.set(id, this.line);
     } catch (thrown) {
       if (thrown instanceof WeirError && thrown.reason === ErrorReason.INVALID_REQUEST) {
-        return "names files in a member that stands more than once";
+        return "names what a provider keeps, and has a member that stands more than once";
       }
       throw thrown;
     }

@@ -8,6 +8,13 @@ import { WeirError } from "@weir/kit/weir-error";
 import { findRoute } from "../models.ts";
 import { endpointOf } from "./batch-bounds.ts";
 
+/** What whoever makes a batch may name. */
+export interface BatchMaker {
+  readonly mayCall: (alias: string) => boolean;
+  /** Whether a model, as its provider names it, was not made by others. */
+  readonly isOwn: (model: string) => boolean;
+}
+
 /**
  * Asks whether a batch may be made: of an input file that was checked, and of models at its provider that aliases lead to which the
  * caller may call. Its provider reads the file by itself, so its lines name models as the provider does.
@@ -19,12 +26,18 @@ import { endpointOf } from "./batch-bounds.ts";
 export function checkBatch(
   json: JsonObject,
   named: readonly Resource[],
-  mayCall: (alias: string) => boolean,
+  maker: BatchMaker,
   routes: readonly Route[],
 ): NewBatch {
   // Azure's other way to say what to read: https://learn.microsoft.com/azure/ai-foundry/openai/how-to/batch-blob-storage
   if (json["input_blob"] !== undefined) {
     throw invalid("The input of a batch must be a file that was uploaded to /v1/files; `input_blob` is not served.");
+  }
+  if (json["output_folder"] !== undefined) {
+    throw new WeirError(ErrorReason.INVALID_REQUEST, {
+      text: "The output of a batch is a file of /v1/files; `output_folder` is not served.",
+      metadata: { param: "output_folder" },
+    });
   }
   const input = named.find(({ resourceId }) => resourceId === json["input_file_id"]);
   if (input?.batchInput === undefined) {
@@ -41,17 +54,19 @@ export function checkBatch(
   const provider = input.place?.provider ?? "";
   return create(NewBatchSchema, {
     endpoint,
-    models: models.map((model) => readModel(model, provider, mayCall, routes)),
+    models: models.map((model) => readModel(model, provider, maker, routes)),
   });
 }
 
 function readModel(
   { model, line, bound }: BatchModel,
   provider: string,
-  mayCall: (alias: string) => boolean,
+  { mayCall, isOwn }: BatchMaker,
   routes: readonly Route[],
 ): MessageInitShape<typeof NewBatchModelSchema> {
-  const aliases = aliasesOf(provider, model, routes);
+  // What somebody made is for others only where the operator gives it a name.
+  const given = isOwn(model) ? routes : routes.filter(({ alias }) => !alias.endsWith("*"));
+  const aliases = aliasesOf(provider, model, given);
   const open = aliases.filter(({ alias }) => mayCall(alias));
   const called = open.find(({ alias }) => alias === model) ?? open[0];
   if (called !== undefined) return { model, ...called, ...(bound === undefined ? {} : { bound }) };

@@ -32,15 +32,18 @@ export class EventQueue {
     });
   }
 
-  /** @returns bytes that wait */
-  push(data: Buffer): number {
+  /** Bytes that wait. */
+  get waitingBytes(): number {
+    return this.bytes;
+  }
+
+  push(data: Buffer): void {
     this.waiting.push({
       $typeName: "weir.passthrough.v1.ForwardRequest",
       payload: { case: "piece", value: { $typeName: "weir.passthrough.v1.CallPiece", data, model: false } },
     });
     this.bytes += data.length;
     this.stream.ready();
-    return this.bytes;
   }
 
   /** The client says no more; what it has said is still taken. */

@@ -15,6 +15,9 @@ import { principalHeaderFor } from "../../auth/caller.ts";
 import { readTags } from "../../auth/tags.ts";
 import type { EdgeSettings } from "../../config.ts";
 import { checkMayMake, checkReach, collectionKind, collectionsAmong } from "../../files/collections.ts";
+import { mayName, type Names, noNames } from "../../files/kept-names.ts";
+import type { OwnNames } from "../../files/own-names.ts";
+import { namesInBody } from "../../files/request-names.ts";
 import { type BodyMemory, readJsonBody } from "../../http/body.ts";
 import { aliasOf, outputTokensGuess } from "../generate.ts";
 import type { KeyedCall } from "../route.ts";
@@ -31,6 +34,7 @@ import { findOwn, forget, placeOf, recordMade, type Resources } from "./ownershi
 export interface PassthroughDeps {
   readonly passthrough: Client<typeof PassthroughService>;
   readonly resources: Resources;
+  readonly ownNames: OwnNames;
   readonly routes: Pick<Client<typeof RouteService>, "listRoutes">;
   readonly settings: () => EdgeSettings;
   readonly memory: BodyMemory;
@@ -48,8 +52,10 @@ interface Outgoing {
   readonly user: string | undefined;
   readonly head: HeadInit;
   readonly items: AsyncIterable<BodyItem> | Iterable<BodyItem>;
-  /** Resources that the body names. */
+  /** Resources that the body names, by which the call finds its place. */
   readonly named: readonly string[];
+  /** What else it names. */
+  readonly names: Names;
   /** The body, where it is JSON. */
   readonly json?: JsonObject;
   /** What looks at a file that is uploaded. */
@@ -64,7 +70,7 @@ export type Send = (head: HeadInit, items: Outgoing["items"], metadata: Metadata
 
 /** Answers one operation by passing it through. */
 export function createPassthrough(deps: PassthroughDeps, operation: Operation): (call: KeyedCall) => Promise<void> {
-  const { resources } = deps;
+  const { ownNames, resources } = deps;
   const send: Send = (head, items, metadata) => deps.passthrough.forward(requests(head, items), { metadata });
 
   return async (call) => {
@@ -81,12 +87,20 @@ export function createPassthrough(deps: PassthroughDeps, operation: Operation): 
       const metadata = metadataFor(outgoing.user);
       await admit(operation, call, outgoing);
       const ids = operation.ids.map((name) => call.params[name] ?? "");
-      const named = await findOwn(resources, [...ids, ...outgoing.named], caller, metadata);
+      const { alias } = outgoing;
+      await ownNames.check(outgoing.names, { caller, metadata, alias });
+      const mayLack = () => ownNames.allows(alias, metadata);
+      const named = await findOwn(resources, [...ids, ...outgoing.named], caller, metadata, mayLack);
       const place = placeOf(named);
       let batch: NewBatch | undefined;
       if (isNewBatch(operation) && outgoing.json !== undefined) {
         const { routes } = await deps.routes.listRoutes({}, { timeoutMs: routesTimeoutMs });
-        batch = checkBatch(outgoing.json, named, caller.mayCall, routes);
+        const lines = named.flatMap(({ batchInput }) => batchInput?.models ?? []);
+        const own = await ownNames.ownModels(
+          lines.map(({ model }) => model),
+          metadata,
+        );
+        batch = checkBatch(outgoing.json, named, { mayCall: caller.mayCall, isOwn: (model) => own.has(model) }, routes);
         const collections = named.flatMap(({ batchInput }) => batchInput?.collections ?? []);
         checkReach(collections, caller);
       }
@@ -178,6 +192,7 @@ const noBody: Outgoing = {
   head: {},
   items: [],
   named: [],
+  names: noNames,
   inputTokens: 0,
   close: async () => {},
 };
@@ -192,8 +207,8 @@ async function readJson(deps: PassthroughDeps, operation: Operation, { exchange 
   });
   // Pictures may be files that were uploaded; whatever else models see is no reference.
   const isForModels = operation.model !== "none" && operation.kind === undefined;
-  const mayName = !isForModels || operation.path === "/images/edits";
-  const sent = mayName ? writtenAnew(received) : received;
+  const isSearched = !isForModels || operation.path === "/images/edits";
+  const sent = isSearched ? writtenAnew(received) : received;
   const body: JsonBody = readJsonCall(sent);
   if (operation.kind === "upload" && body.json["purpose"] === batchPurpose) throw batchInParts();
   const namesModel = operation.model !== "none" && body.model !== "";
@@ -211,10 +226,18 @@ async function readJson(deps: PassthroughDeps, operation: Operation, { exchange 
     },
     items: namesModel ? body.items : [sent],
     json: body.json,
-    named: mayName ? resourcesIn(body.json, isForModels) : [],
+    named: isSearched ? resourcesIn(body.json, isForModels) : [],
+    names: namesOf(sent, isSearched),
     inputTokens: Math.ceil(sent.length * tokensPerByte),
     close: async () => {},
   };
+}
+
+/** What a body names. @param areFound whether ids that are on record have been found already */
+function namesOf(body: Buffer, areFound: boolean): Names {
+  if (!mayName(body)) return noNames;
+  const names = namesInBody(body);
+  return areFound ? { ...names, ids: [], stores: [] } : names;
 }
 
 /** Its parts would come in any order, each with pieces of lines. Files of batches are smaller than what goes whole. */
@@ -243,7 +266,8 @@ async function readMultipart(
               if (!exchange.isClosed) memory.give(exchange, bytes);
             },
           },
-          async (ids) => collectionsAmong(await findOwn(resources, ids, caller, metadataFor(undefined))),
+          async (ids) =>
+            collectionsAmong(await findOwn(resources, ids, caller, metadataFor(undefined), async () => false)),
         )
       : undefined;
   const limits = { bytesMax: uploadBytesMax, stallMs: bodyStallMs, bytesPerSecondMin: bodyBytesPerSecondMin };
@@ -263,6 +287,7 @@ async function readMultipart(
       },
       items: body.items(),
       named: [],
+      names: noNames,
       ...(upload === undefined ? {} : { upload }),
       inputTokens: 0,
       close: () => body.close(),

@@ -1,5 +1,5 @@
 /** Kinds of what providers keep; as weir.passthrough.v1.Resource names them. */
-export type ResourceKind = "file" | "upload" | "batch" | "fine_tuning_job" | "vector_store";
+export type ResourceKind = "file" | "upload" | "batch" | "fine_tuning_job" | "vector_store" | "model";
 
 /** One call of OpenAI's API that passes through. */
 export interface Operation {

@@ -9,8 +9,10 @@ import type {
   ResourceService,
 } from "@weir/gen/weir/passthrough/v1/resource_service_pb";
 import type { Client, Metadata } from "@weir/kit/call";
+import { missingResource } from "@weir/kit/missing-resource";
 import { WeirError } from "@weir/kit/weir-error";
 import { checkReach, collectionsAmong, type Reach } from "../../files/collections.ts";
+import { modelKind } from "../../files/own-names.ts";
 import type { WholeAnswer } from "./answer.ts";
 import type { BatchLines } from "./batch-upload.ts";
 import type { ResourceKind } from "./operations.ts";
@@ -22,6 +24,7 @@ const idsMax = 1_000;
 
 /**
  * What a call names, each once, in the order of the ids.
+ * @param mayLack whether it may name what is not on record, asked when it does; what is missing is left out then
  * @throws WeirError NOT_FOUND when one is not the tenant's, or a collection that the caller is confined away from, as if it were not
  * there
  */
@@ -30,11 +33,16 @@ export async function findOwn(
   resourceIds: readonly string[],
   caller: Reach,
   metadata: Metadata,
+  mayLack: () => Promise<boolean>,
 ): Promise<readonly Resource[]> {
   if (resourceIds.length === 0) return [];
   if (resourceIds.length > idsMax)
     throw new WeirError(ErrorReason.INVALID_REQUEST, { text: "The request names too many files." });
-  const found = await resources.findResources({ resourceIds: [...new Set(resourceIds)] }, { metadata, timeoutMs });
+  const asked = [...new Set(resourceIds)];
+  const found = await resources.findResources({ resourceIds: asked, partial: true }, { metadata, timeoutMs });
+  const there = new Set(found.resources.map(({ resourceId }) => resourceId));
+  const missing = asked.find((id) => !there.has(id));
+  if (missing !== undefined && !(await mayLack())) throw missingResource(missing);
   checkReach(collectionsAmong(found.resources), caller);
   return found.resources;
 }
@@ -102,6 +110,7 @@ export async function recordMade(
   if (made.kind === "upload" && isObject(json["file"])) await record(json["file"]["id"], "file");
   if (made.kind === "batch" || made.kind === "fine_tuning_job") {
     for (const id of madeFiles.flatMap((name) => json[name])) await record(id, "file");
+    await record(json["fine_tuned_model"], modelKind);
   }
 }
 

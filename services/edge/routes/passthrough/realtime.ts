@@ -1,6 +1,7 @@
+import { parseObject } from "@weir/dialect/json";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import type { ForwardResponse } from "@weir/gen/weir/passthrough/v1/passthrough_service_pb";
-import { callMetadata } from "@weir/kit/call";
+import { callMetadata, type Metadata } from "@weir/kit/call";
 import type { ReplyStream } from "@weir/kit/reply-stream";
 import { toWeirError, WeirError } from "@weir/kit/weir-error";
 import type { RawData, WebSocket } from "ws";
@@ -9,11 +10,13 @@ import { authorise } from "../../auth/authorise.ts";
 import { type Caller, principalHeaderFor } from "../../auth/caller.ts";
 import { watchStanding } from "../../auth/standing.ts";
 import { readTags } from "../../auth/tags.ts";
+import { type Names, noNames } from "../../files/kept-names.ts";
 import type { Exchange } from "../../http/exchange.ts";
 import type { Admission } from "../../limits/limits.ts";
 import { closeCodes, createWebSockets } from "../../http/web-socket.ts";
 import { aliasOf, outputTokensGuess } from "../generate.ts";
 import { callsModels, type KeyedCall, type Route, versioned, versionedAsOpenai } from "../route.ts";
+import { EventGate } from "./event-gate.ts";
 import { EventQueue } from "./event-queue.ts";
 import type { PassthroughDeps } from "./handler.ts";
 
@@ -53,11 +56,15 @@ export function createRealtime(deps: RealtimeDeps): Route[] {
     checkModel(caller, model);
     const reserving = admission.reserve(model, outputTokensGuess);
     if (reserving !== undefined) await reserving;
+    const principal = principalHeaderFor(caller, undefined, readTags(request.headers));
+    const metadata = callMetadata(principal, exchange.id, exchange.trace);
+    const check = (names: Names) => deps.ownNames.check(names, { caller, metadata, alias: model });
+    await check(noNames);
     if (exchange.isOver) return;
     // What a session used is known when its connection may be gone.
     const held = admission.handOver();
     try {
-      await begin(exchange, caller, model, held);
+      await begin(exchange, { model, metadata, check }, held);
     } catch (thrown) {
       held.end();
       throw thrown;
@@ -65,11 +72,12 @@ export function createRealtime(deps: RealtimeDeps): Route[] {
   }
 
   /** Connects the provider, and then the client. */
-  async function begin(exchange: Exchange, caller: Caller, model: string, held: Admission): Promise<void> {
+  async function begin(exchange: Exchange, { model, metadata, check }: Session, held: Admission): Promise<void> {
     const { request } = exchange;
     const beta = request.headers["openai-beta"];
-    let socket: WebSocket | undefined;
+    let socket: WebSocket;
     let refuse: (error: WeirError) => void = () => undefined;
+    let resume: () => void = () => undefined;
     const events = new EventQueue(
       {
         endpoint: "realtime",
@@ -79,12 +87,8 @@ export function createRealtime(deps: RealtimeDeps): Route[] {
         stream: true,
         headers: beta === "realtime=v1" || offersBeta(request.headers) ? { "openai-beta": "realtime=v1" } : {},
       },
-      () => {
-        if (socket?.isPaused === true) socket.resume();
-      },
+      () => resume(),
     );
-    const principal = principalHeaderFor(caller, undefined, readTags(request.headers));
-    const metadata = callMetadata(principal, exchange.id, exchange.trace);
     const reply = deps.passthrough.forward(events.stream, { metadata });
     exchange.onGone = () => void reply.return();
     const first = await reply.next();
@@ -105,7 +109,7 @@ export function createRealtime(deps: RealtimeDeps): Route[] {
       void reply.return();
       throw thrown;
     }
-    refuse = connect(exchange, socket, events, reply, held);
+    ({ leave: refuse, resume } = connect(exchange, socket, { events, check }, reply, held));
   }
 
   return [
@@ -139,18 +143,45 @@ function offersBeta(headers: Exchange["request"]["headers"]): boolean {
   return /(?:^|,) *openai-beta\.realtime-v1(?: *,|$)/.test(headers["sec-websocket-protocol"] ?? "");
 }
 
-/**
- * Hands events both ways, each as fast as its reader takes it, until either side ends.
- * @returns ends the session, and tells the client why
- */
+/** A session that may be opened. */
+interface Session {
+  readonly model: string;
+  readonly metadata: Metadata;
+  /** Lets an event name what it names, or fails. */
+  readonly check: (names: Names) => Promise<void>;
+}
+
+/** What others may do to a session. */
+interface Connection {
+  /** Ends it, and tells the client why. */
+  leave(error: WeirError): void;
+  /** What the client said has been taken. */
+  resume(): void;
+}
+
+/** Hands events both ways, each as fast as its reader takes it, until either side ends. */
 function connect(
   exchange: Exchange,
   socket: WebSocket,
-  events: EventQueue,
+  { events, check }: { readonly events: EventQueue; readonly check: Session["check"] },
   reply: ReplyStream<ForwardResponse>,
   held: Admission,
-): (error: WeirError) => void {
+): Connection {
   let gone = false;
+  const gate = new EventGate({
+    check,
+    pass: (event) => void events.push(event),
+    refuse: (error, event) => socket.send(errorEvent(error, exchange.id, eventIdOf(event))),
+    onEmpty: resume,
+  });
+
+  function resume(): void {
+    if (socket.isPaused && waitingBytes() <= waitingBytesMax) socket.resume();
+  }
+
+  function waitingBytes(): number {
+    return events.waitingBytes + gate.waitingBytes;
+  }
 
   const read = (): void => {
     try {
@@ -191,11 +222,15 @@ function connect(
 
   socket.on("message", (data: RawData, isBinary: boolean) => {
     if (isBinary) socket.close(unsupportedData, "events are texts of JSON");
-    else if (!gone && events.push(data as Buffer) > waitingBytesMax) socket.pause();
+    else if (!gone) {
+      gate.push(data as Buffer);
+      if (waitingBytes() > waitingBytesMax) socket.pause();
+    }
   });
   function leave(error: WeirError): void {
     if (gone) return;
     gone = true;
+    gate.close();
     // Nothing is said any more to a client that has left; one that is given up learns why.
     if (socket.readyState === socket.OPEN) say(error);
     events.end();
@@ -205,7 +240,7 @@ function connect(
   exchange.onGone = () => leave(shuttingDown());
   reply.onReady = read;
   read();
-  return leave;
+  return { leave, resume };
 }
 
 function shuttingDown(): WeirError {
@@ -230,11 +265,19 @@ const refusals: ReadonlySet<ErrorReason> = new Set([
 ]);
 
 /** https://platform.openai.com/docs/api-reference/realtime-server-events/error */
-function errorEvent(error: WeirError, requestId: string): string {
+function errorEvent(error: WeirError, requestId: string, eventId: string | null = null): string {
   const { type, code } = error.row.openai;
   return JSON.stringify({
     type: "error",
     event_id: `event_${requestId}`,
-    error: { type, code, message: error.message, param: null, event_id: null },
+    error: { type, code, message: error.message, param: null, event_id: eventId },
   });
+}
+
+const eventIdMax = 512;
+
+/** By which a client knows an event of its own. */
+function eventIdOf(event: Buffer): string | null {
+  const id = parseObject(event.toString())?.["event_id"];
+  return typeof id === "string" && id.length <= eventIdMax ? id : null;
 }

@@ -51,7 +51,7 @@ function setUp(
     turns: [],
     body,
     metadata: {},
-    caller: { id, tenant, collections: [], mayReach: () => true },
+    caller: { id, tenant, principal: new Uint8Array(), collections: [], mayReach: () => true },
     admission,
   });
   const admit = (caller: Limited = limited) => limits.admit(caller) as Admission;

@@ -41,7 +41,7 @@ export interface BackgroundWork {
 }
 
 export interface BackgroundOrder {
-  readonly caller: Pick<KeyedCall["caller"], "id" | "tenant" | "mayReach" | "collections">;
+  readonly caller: Pick<KeyedCall["caller"], "id" | "principal" | "tenant" | "mayReach" | "collections">;
   /** Taken over: it ends when the response has. */
   readonly admission: Admission;
   readonly request: GenerateRequest;
@@ -212,12 +212,12 @@ export function createBackgroundWork(deps: BackgroundDeps): BackgroundWork {
   async function endOf(
     work: Work,
     request: GenerateRequest,
-    { caller, metadata }: BackgroundOrder,
+    { caller, metadata, request: asked }: BackgroundOrder,
     hold: (bytes: number) => void,
   ): Promise<Buffer> {
     try {
       const timeoutMs = settings().responses.backgroundTimeoutMs;
-      const reply = chat.generate(request, { metadata, timeoutMs, caller });
+      const reply = chat.generate(request, { metadata, timeoutMs, caller, sent: asked });
       work.leave = () => void reply.return();
       return withMembers(await readWhole(reply, hold, work.admission), work.fixed);
     } catch (thrown) {

@@ -19,7 +19,7 @@ export function createContinuedCount({ chat, archive, room, settings }: Continue
       const historyBytes = (whole.wire?.body.length ?? 0) - body.length;
       if (!room.take(historyBytes)) throw new WeirError(ErrorReason.OVERLOADED, { retryAfterMs: 1_000 });
       try {
-        return await chat.countTokens({ request: whole }, options);
+        return await chat.countTokens({ request: whole }, whole === request ? options : { ...options, sent: request });
       } finally {
         room.give(historyBytes);
       }

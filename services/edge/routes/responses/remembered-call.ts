@@ -152,7 +152,8 @@ export class RememberedCall implements ReplySource<GenerateResponse> {
     this.wantsStore = store && isStoring;
     this.isKept = this.wantsStore && !inConversation;
     this.answer = new AnswerRecord({ previousResponseId, input, bytesMax, room });
-    const reply = chat.generate(request, { ...this.options, timeoutMs: leftMs });
+    const sent = request === this.request ? {} : { sent: this.request };
+    const reply = chat.generate(request, { ...this.options, ...sent, timeoutMs: leftMs });
     reply.onReady = () => this.stream.ready();
     this.reply = reply;
   }
