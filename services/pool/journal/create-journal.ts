@@ -1,16 +1,17 @@
-import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
+import { fromBinary } from "@bufbuild/protobuf";
 import { unlink } from "node:fs/promises";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
-import { type Usage, UsageSchema, UsageSourceSchema } from "@weir/gen/weir/common/v1/usage_pb";
+import { type Usage, UsageSourceSchema } from "@weir/gen/weir/common/v1/usage_pb";
 import { AttemptOutcomeSchema, type UsageEvent, UsageEventSchema } from "@weir/gen/weir/metering/v1/usage_event_pb";
 import { WeirError } from "@weir/kit/weir-error";
 import * as nodeFiles from "node:fs";
 import { createAppender, type PutRecord } from "./appender.ts";
 import { type EventRun, runOf, toBatch } from "./batch-bytes.ts";
 import {
-  lostEvent,
+  lostEventBytes,
   lostEventOf,
   PayloadTooLong,
+  plainUsage,
   settlementHeadBytes,
   writeIntent,
   writeProgress,
@@ -84,7 +85,7 @@ export async function createJournal(
   const foundTimeMs = clock.now();
   for (const lost of found.open.values()) {
     lastSequence += 1;
-    const event = Buffer.from(toBinary(UsageEventSchema, lostEvent(lost.intent, lost.progress, foundTimeMs)));
+    const event = lostEventBytes(lost.intent, lost.progress, foundTimeMs);
     recent.add(event, 0, event.length);
   }
 
@@ -197,19 +198,18 @@ export async function createJournal(
     const from = afterSequence + 1;
     const through = appender.syncedSequence;
     if (from > through) return toBatch(id, from, runOf([]));
-    return toBatch(
-      id,
-      from,
-      from >= recent.firstSequence ? recent.read(from, through, limits) : await fromDisk(from, through, limits),
-    );
+    if (from >= recent.firstSequence) return toBatch(id, from, recent.read(from, through, limits));
+    const events = await readSettled([...segments], from, through, limits);
+    return toBatch(id, from, events.length > 0 ? runOf(events) : insteadOfMissing(from, limits));
   }
 
-  async function fromDisk(from: number, through: number, limits: ReadLimits): Promise<EventRun> {
-    const events = await readSettled([...segments], from, through, limits);
-    if (events.length > 0) return runOf(events);
-    // Everything on disk from this number on was destroyed or trimmed.
+  /**
+   * Copies of the oldest event in memory for the numbers before it, when everything on disk from a number on was destroyed or trimmed.
+   * To be put into a batch before anything else runs.
+   */
+  function insteadOfMissing(from: number, { eventsMax }: ReadLimits): EventRun {
     const next = recent.at(recent.firstSequence);
-    const missing = Math.min(recent.firstSequence - from, limits.eventsMax);
+    const missing = Math.min(recent.firstSequence - from, eventsMax);
     return runOf(next ? Array.from({ length: missing }, () => next) : []);
   }
 
@@ -243,7 +243,7 @@ export async function createJournal(
     const fields = { error, attempt: event.attemptId };
     log.error(fields, "a settlement cannot be recorded as it is; the attempt counts as lost");
     // Too long is what a provider made so: its reply id, or the names of its tools. The counts of tokens stand.
-    const usage = error instanceof PayloadTooLong ? plainUsage(event.usage) : undefined;
+    const usage = error instanceof PayloadTooLong && event.usage ? plainUsage(event.usage) : undefined;
     return lostEventOf(intent, usage ?? progress, clock.now());
   }
 
@@ -438,11 +438,6 @@ function checkSettlement(event: UsageEvent): void {
   if (event.outcome === 0 || !AttemptOutcomeSchema.value[event.outcome]) throw invalid("an unknown outcome");
   if (event.usageSource === 0 || !UsageSourceSchema.value[event.usageSource])
     throw invalid("an unknown source of usage");
-}
-
-/** The counts of tokens alone, which always fit. */
-function plainUsage(usage: Usage | undefined): Usage | undefined {
-  return usage && create(UsageSchema, { ...usage, serverToolUses: {} });
 }
 
 function indexedTimeMs(segments: readonly Segment[], sequence: number): number | undefined {

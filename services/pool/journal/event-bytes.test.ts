@@ -8,6 +8,7 @@ import { expect, test } from "vitest";
 import {
   eventAttemptId,
   lostEvent,
+  lostEventBytes,
   lostEventOf,
   PayloadTooLong,
   readProgress,
@@ -163,6 +164,24 @@ test("a lost attempt is charged no more than was set aside at its beginning, unl
   for (const lost of [lostEvent(payload, progress, 0), lostEventOf(intent, progress, 0)]) {
     expect(lost.hold?.leaseIds).toEqual([7n, 9n]);
     expect(lost.hold?.chargeMaxNanoUsd).toBeUndefined();
+  }
+});
+
+test("a lost event fits in a record whatever its progress, and keeps the counts of tokens", () => {
+  const cursor = newCursor();
+  writeIntent(cursor, { ...exampleIntent(randomUUID()), alias: "\u20ac".repeat(9_000) });
+  const payload = cursor.bytes.subarray(0, cursor.at);
+  const counts = { inputTokens: 7, outputTokens: 8, serviceTier: "priority" };
+  for (const [length, kept] of [
+    [30_000, 1],
+    [60_000, 0],
+  ] as const) {
+    const progress = create(UsageSchema, { ...counts, serverToolUses: { ["x".repeat(length)]: 3 } });
+    const bytes = lostEventBytes(payload, progress, 0);
+    expect(bytes.length).toBeLessThanOrEqual(payloadBytesMax - 8);
+    const { usage } = fromBinary(UsageEventSchema, bytes);
+    expect(usage).toMatchObject(counts);
+    expect(Object.keys(usage?.serverToolUses ?? {})).toHaveLength(kept);
   }
 });
 

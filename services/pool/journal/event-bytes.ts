@@ -1,4 +1,4 @@
-import { create, fromBinary } from "@bufbuild/protobuf";
+import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { type Timestamp, timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { Role } from "@weir/gen/weir/common/v1/access_pb";
 import { type Usage, UsageSchema, UsageSource } from "@weir/gen/weir/common/v1/usage_pb";
@@ -36,6 +36,8 @@ const fixedBytesMax = 512;
 
 /** Most bytes that the payload of an intent may have. What a settlement adds to it fits in a record. */
 export const intentBytesMax = 32_768;
+/** The same of a progress: the two together are the event of a lost attempt. */
+const progressBytesMax = payloadBytesMax - intentBytesMax;
 
 export function writeIntent(cursor: Cursor, intent: Intent): void {
   const { reserved } = intent;
@@ -55,7 +57,26 @@ export function writeIntent(cursor: Cursor, intent: Intent): void {
   if (intent.hold !== undefined) writeHold(cursor, intent.hold);
 }
 
-/** What an intent counts as when nobody settled it. */
+/** What an intent counts as when nobody settled it. It fits in a record, also with a progress of a version that wrote longer ones. */
+export function lostEventBytes(payload: Uint8Array, progress: Usage | undefined, foundTimeMs: number): Buffer {
+  const event = lostEvent(payload, progress, foundTimeMs);
+  const bytes = toBinary(UsageEventSchema, event);
+  const fits = settlementHeadBytes + bytes.length <= payloadBytesMax;
+  if (event.usage !== undefined && !fits) event.usage = plainUsage(event.usage);
+  return Buffer.from(fits ? bytes : toBinary(UsageEventSchema, event));
+}
+
+/** Longer than the tier of any provider. */
+const tierLengthMax = 64;
+
+/** The counts of tokens and their tier, which always fit. */
+export function plainUsage(usage: Usage): Usage {
+  const plain = create(UsageSchema, { ...usage, serverToolUses: {} });
+  if (plain.serviceTier !== undefined && plain.serviceTier.length > tierLengthMax) delete plain.serviceTier;
+  return plain;
+}
+
+/** The same as a message. */
 export function lostEvent(payload: Uint8Array, progress: Usage | undefined, foundTimeMs: number): UsageEvent {
   const event = fromBinary(UsageEventSchema, payload);
   event.endTime = timestampFromMs(Math.floor(foundTimeMs));
@@ -93,7 +114,7 @@ export function lostEventOf(intent: Intent, progress: Usage | undefined, foundTi
 }
 
 export function writeProgress(cursor: Cursor, attemptId: string, usage: Usage): void {
-  if (attemptId.length * 3 + fixedBytesMax + usageBytesMax(usage) > payloadBytesMax) throw new PayloadTooLong();
+  if (attemptId.length * 3 + fixedBytesMax + usageBytesMax(usage) > progressBytesMax) throw new PayloadTooLong();
   const lengthAt = cursor.at;
   cursor.at += 1;
   cursor.at += cursor.bytes.write(attemptId, cursor.at);

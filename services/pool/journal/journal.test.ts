@@ -1,10 +1,11 @@
 import { randomUUID } from "node:crypto";
+import { create } from "@bufbuild/protobuf";
 import * as fs from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { AttemptOutcome, type UsageEvent } from "@weir/gen/weir/metering/v1/usage_event_pb";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
-import { UsageSource } from "@weir/gen/weir/common/v1/usage_pb";
+import { UsageSchema, UsageSource } from "@weir/gen/weir/common/v1/usage_pb";
 import { systemClock } from "@weir/kit/clock";
 import { silentLog } from "@weir/kit/log";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
@@ -161,6 +162,75 @@ test("what the ledger would refuse is not recorded", async () => {
       usage: exampleUsage(7, 8),
     },
   ]);
+});
+
+/** The last of what is tried, with more of a three-byte character each time, before something refuses it. */
+function mostThat(fits: (text: string) => boolean): string {
+  let length = 22_000;
+  while (!fits("\u20ac".repeat(length))) length -= 20;
+  return "\u20ac".repeat(length);
+}
+
+test("the greatest intent with the greatest progress survives a crash as one event", async () => {
+  const journal = await open();
+  const id = randomUUID();
+  const alias = mostThat((text) => {
+    try {
+      void journal.intend({ ...exampleIntent(id), alias: text });
+      return true;
+    } catch {
+      return false;
+    }
+  });
+  const refusals = vi.spyOn(silentLog, "error");
+  const tool = mostThat((text) => {
+    const before = refusals.mock.calls.length;
+    journal.progress(id, create(UsageSchema, { outputTokens: 5, serverToolUses: { [text]: 1 } }));
+    return refusals.mock.calls.length === before;
+  });
+  refusals.mockRestore();
+  await turn();
+  const again = await reopenAsAfterKill();
+  expect(await readAll(again)).toMatchObject([
+    { attemptId: id, alias, outcome: AttemptOutcome.LOST, usage: { outputTokens: 5, serverToolUses: { [tool]: 1 } } },
+  ]);
+  expect(await readAll(await reopenAsAfterKill())).toHaveLength(1);
+});
+
+test("a tier that does not fit costs an attempt its tier, and no tokens", async () => {
+  const journal = await open();
+  const id = randomUUID();
+  void journal.intend(exampleIntent(id));
+  const usage = create(UsageSchema, { outputTokens: 5, serviceTier: "x".repeat(70_000) });
+  expect(journal.settle(exampleEvent(id, usage))).toBe(true);
+  expect(await readAll(journal)).toMatchObject([{ attemptId: id, usage: { outputTokens: 5 } }]);
+});
+
+test("what takes the place of destroyed events is whole, whatever is settled while it is read", async () => {
+  const journal = await open({ recentBytesMax: 400 });
+  run(journal, 3);
+  await readAll(journal);
+  const [last] = run(journal, 1) as [string];
+  await vi.waitFor(() => expect(journal.readableSequence).toBe(4));
+  // Everything on disk is gone; one event is in memory.
+  for (const name of fs.readdirSync(directory)) if (name.endsWith(".wal")) fs.truncateSync(join(directory, name), 64);
+  let looks = 0;
+  const batch = await journal.read(0, {
+    bytesMax: all.bytesMax,
+    get eventsMax() {
+      looks += 1;
+      // First where the disk is read, then where the event in memory is taken.
+      if (looks === 2) {
+        queueMicrotask(() => {
+          journal.trim(4);
+          run(journal, 4);
+        });
+      }
+      return all.eventsMax;
+    },
+  });
+  expect(looks).toBe(2);
+  expect(eventsOf(batch).map(({ attemptId }) => attemptId)).toEqual([last, last, last]);
 });
 
 test("a settlement that no field can hold counts as lost, with what was on record", async () => {
