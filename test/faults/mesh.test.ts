@@ -285,6 +285,6 @@ test("after all of it no attempt is open in the journal, and the ledger has ever
       );
       expect(Number(row?.committed_sequence)).toBe(journal?.lastSequence);
     },
-    { timeout: 20_000, interval: 100 },
+    { timeout: 60_000, interval: 100 },
   );
-});
+}, 90_000);

@@ -68,6 +68,11 @@ export async function runScenario(id: string, trial: Trial, options: ScenarioOpt
   const startMs = performance.now();
   const failures: { readonly seed: number; readonly faults: readonly string[] }[] = [];
   const verdicts: Promise<void>[] = [];
+  const fail = (seed: number, faults: readonly string[]): void => {
+    failures.push({ seed, faults });
+    // At once: a run may be cut off.
+    keepSeed(id, seed);
+  };
   let next = 0;
   let begun = 0;
   const nextSeed = (): number | undefined => {
@@ -96,7 +101,7 @@ export async function runScenario(id: string, trial: Trial, options: ScenarioOpt
       }
       const isLate = sharesBroken ? allOver && nowMs > movedMs + settleMs : nowMs > endedMs + settleMs;
       if (isLate) {
-        failures.push({ seed, faults: faults.slice(0, 5) });
+        fail(seed, faults.slice(0, 5));
         return;
       }
       await new Promise((resolve) => setTimeout(resolve, pollMs));
@@ -109,7 +114,7 @@ export async function runScenario(id: string, trial: Trial, options: ScenarioOpt
       try {
         verdicts.push(judge(current, await withinTime(trial(context))));
       } catch (error) {
-        failures.push({ seed, faults: [error instanceof Error ? (error.stack ?? error.message) : String(error)] });
+        fail(seed, [error instanceof Error ? (error.stack ?? error.message) : String(error)]);
         if (error instanceof Hanging) return;
       }
     }
@@ -134,11 +139,6 @@ export async function runScenario(id: string, trial: Trial, options: ScenarioOpt
   );
   const report = process.env["WEIR_FAULT_REPORT"];
   if (report !== undefined) appendFileSync(report, `${JSON.stringify(result)}\n`);
-  if (failures.length > 0)
-    keepSeeds(
-      id,
-      failures.map(({ seed }) => seed),
-    );
   const replay = `replay: npm run test:faults -- --only ${id.split("-")[0]} --seed <seed> --trials 1`;
   expect(failures, `${ofOneCause(failures, begun)}${replay}`).toEqual([]);
 }
@@ -170,8 +170,8 @@ function keptSeeds(): Record<string, number[]> {
   return existsSync(seedFile) ? (JSON.parse(readFileSync(seedFile, "utf8")) as Record<string, number[]>) : {};
 }
 
-function keepSeeds(id: string, seeds: readonly number[]): void {
+function keepSeed(id: string, seed: number): void {
   const kept = keptSeeds();
-  kept[id] = [...new Set([...(kept[id] ?? []), ...seeds])].slice(-seedsKeptMax);
+  kept[id] = [...new Set([...(kept[id] ?? []), seed])].slice(-seedsKeptMax);
   writeFileSync(seedFile, `${JSON.stringify(kept, undefined, 2)}\n`);
 }
