@@ -10,5 +10,8 @@ export function parseMoment(text: string, nowMs: number): number | undefined {
   if (count !== undefined && unit !== undefined) return nowMs - Number(count) * (unitsMs[unit] ?? Number.NaN);
   if (!/^\d{4}-\d{2}-\d{2}(T\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:\d{2}))?$/.test(text)) return undefined;
   const parsed = Date.parse(text);
-  return Number.isNaN(parsed) ? undefined : parsed;
+  // Date.parse takes 31 February for 3 March.
+  const day = text.slice(0, 10);
+  const isDay = new Date(Date.parse(day) || 0).toISOString().slice(0, 10) === day;
+  return Number.isNaN(parsed) || !isDay ? undefined : parsed;
 }

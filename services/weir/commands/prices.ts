@@ -3,6 +3,7 @@ import type { Price } from "@weir/price/price";
 import { Command } from "commander";
 import { OperatorError } from "../operator-error.ts";
 import type { PlannedPrice } from "../price-import.ts";
+import { parseMoment } from "../range.ts";
 import { readSettings } from "../settings.ts";
 import { renderTable } from "../table.ts";
 
@@ -61,8 +62,10 @@ async function list(chosen: { provider?: string; model?: string; at?: string }):
     import("@weir/price/compare"),
   ]);
   const inForce = await pricesInForce(readSettings(process.env).configPath);
-  const atMs = chosen.at === undefined ? undefined : Date.parse(chosen.at);
-  if (atMs !== undefined && Number.isNaN(atMs)) throw new OperatorError("--at: expected a time such as 2026-11-21");
+  const atMs = chosen.at === undefined ? undefined : parseMoment(chosen.at, Date.now());
+  if (chosen.at !== undefined && atMs === undefined) {
+    throw new OperatorError("--at: expected 2026-11-21, 2026-11-21T10:00:00Z, or a span such as 7d");
+  }
   const prices = inForce.prices.filter(
     (price) =>
       (chosen.provider === undefined || price.provider === chosen.provider) &&
