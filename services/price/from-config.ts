@@ -7,32 +7,41 @@ import { createPriceList, type Price, type PriceList, priceId, type Rates } from
  * Reads the prices of `weir.yaml` and its `price_files`. The id of a price that stands in the place of a built-in one with other rates ends in
  * `+config`, so that two contents never share an id.
  * @param builtIn the list that the prices stand beside
- * @throws RangeError when an amount is not decimal USD, or two entries name the same provider, model and moment
+ * @throws RangeError when an amount is not decimal USD, or two entries name the same provider, model and moment; it names which
  */
 export function pricesFromConfig(configured: readonly PriceConfig[], builtIn: readonly Price[]): readonly Price[] {
   const builtInIds = new Set(builtIn.map((price) => price.id));
   return configured.map((entry) => {
-    const named = {
-      provider: entry.provider,
-      model: entry.model,
-      effectiveTime: entry.effectiveTime && timestampMs(entry.effectiveTime),
-    };
-    const id = priceId(named);
-    const tiers = entry.tiers.map((tier) => ({
-      serviceTier: tier.serviceTier,
-      inputTokensAbove: tier.inputTokensAbove,
-      nanoUsdPerMillion: ratesFromConfig(tier, entry),
-    }));
-    const fees = Object.entries(entry.toolUsdPerThousand).map(([tool, usd]) => [tool, nanoUsdFromText(usd)] as const);
-    return {
-      id: builtInIds.has(id) ? `${id}+config` : id,
-      ...named,
-      nanoUsdPerMillion: ratesFromConfig(entry),
-      ...(tiers.length === 0 ? {} : { tiers }),
-      ...(fees.length === 0 ? {} : { nanoUsdPerThousandUses: Object.fromEntries(fees) }),
-      source: entry.source === "" ? "weir.yaml" : entry.source,
-    };
+    try {
+      return priceFromConfig(entry, builtInIds);
+    } catch (error) {
+      if (!(error instanceof RangeError)) throw error;
+      throw new RangeError(`${entry.provider}/${entry.model}: ${error.message}`, { cause: error });
+    }
   });
+}
+
+function priceFromConfig(entry: PriceConfig, builtInIds: ReadonlySet<string>): Price {
+  const named = {
+    provider: entry.provider,
+    model: entry.model,
+    effectiveTime: entry.effectiveTime && timestampMs(entry.effectiveTime),
+  };
+  const id = priceId(named);
+  const tiers = entry.tiers.map((tier) => ({
+    serviceTier: tier.serviceTier,
+    inputTokensAbove: tier.inputTokensAbove,
+    nanoUsdPerMillion: ratesFromConfig(tier, entry),
+  }));
+  const fees = Object.entries(entry.toolUsdPerThousand).map(([tool, usd]) => [tool, nanoUsdFromText(usd)] as const);
+  return {
+    id: builtInIds.has(id) ? `${id}+config` : id,
+    ...named,
+    nanoUsdPerMillion: ratesFromConfig(entry),
+    ...(tiers.length === 0 ? {} : { tiers }),
+    ...(fees.length === 0 ? {} : { nanoUsdPerThousandUses: Object.fromEntries(fees) }),
+    source: entry.source === "" ? "weir.yaml" : entry.source,
+  };
 }
 
 /** @param price what a tier leaves out is as it says */

@@ -106,7 +106,7 @@ test("a list that the configuration cannot use leaves the file as it was", async
   await expect(take("list.csv")).rejects.toThrow(ConfigError);
   expect(readFileSync(at("prices.yaml"), "utf8")).toBe(before);
   writeFileSync(at("list.csv"), "provider,model,input_usd_per_million,output_usd_per_million\nhouse,m,1e3,2\n");
-  await expect(take("list.csv")).rejects.toThrow("decimal");
+  await expect(take("list.csv")).rejects.toThrow("house/m: a price is USD as decimal text");
 });
 
 test("a file that weir.yaml does not name is not written to", async () => {
