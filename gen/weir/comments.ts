@@ -1216,6 +1216,7 @@ export const comments: Readonly<Record<string, string>> = {
   "weir.metering.v1.CostRow.request_count": "Distinct requests.",
   "weir.metering.v1.CostRow.tag": "A tag, `team=search`.",
   "weir.metering.v1.CostRow.tenant": "Id of the tenant.",
+  "weir.metering.v1.CostRow.unpriced_count": "Attempts whose cost is not known, such as those of a model without a price. They add nothing to the amounts.",
   "weir.metering.v1.CostRow.unreported": "What attempts add to these sums whose counts are counted or estimated: their provider may have billed more or less. Always set.",
   "weir.metering.v1.CostRow.unserved_count": "Those of `counted_count` that used nothing: never sent, refused, or not served at all.",
   "weir.metering.v1.CostRow.user": "End user.",

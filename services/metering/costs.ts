@@ -38,6 +38,8 @@ export interface CostSum {
   readonly reasoningTokens: bigint;
   readonly countedCount: bigint;
   readonly unservedCount: bigint;
+  /** Attempts whose cost is not known; they add nothing to the amounts. */
+  readonly unpricedCount: bigint;
   /** Of attempts whose counts their provider did not report. */
   readonly unreported: Readonly<Record<UnreportedSum, bigint>>;
 }
@@ -109,6 +111,7 @@ export async function readCosts(database: Pick<Rows, "read">, query: CostQuery):
             where ${attempts.usageSource} = 'counted' and original_input_tokens = 0
               and original_output_tokens = 0
           ) as unserved_count,
+          count(*) filter (where ${attempts.pricing} <> 'priced') as unpriced_count,
           coalesce(sum(${attempts.inputTokens}) filter (where ${unreported}), 0) as unreported_input_tokens,
           coalesce(sum(${attempts.cachedInputTokens}) filter (where ${unreported}), 0) as unreported_cached_input_tokens,
           coalesce(sum(${attempts.cacheWriteTokens}) filter (where ${unreported}), 0) as unreported_cache_write_tokens,
@@ -147,6 +150,7 @@ export async function readCosts(database: Pick<Rows, "read">, query: CostQuery):
     reasoningTokens: BigInt(row.reasoning_tokens),
     countedCount: BigInt(row.counted_count),
     unservedCount: BigInt(row.unserved_count),
+    unpricedCount: BigInt(row.unpriced_count),
     unreported: {
       inputTokens: BigInt(row.unreported_input_tokens),
       cachedInputTokens: BigInt(row.unreported_cached_input_tokens),
@@ -182,6 +186,7 @@ interface CostRow extends Record<string, unknown> {
   readonly reasoning_tokens: string;
   readonly counted_count: string;
   readonly unserved_count: string;
+  readonly unpriced_count: string;
   readonly unreported_input_tokens: string;
   readonly unreported_cached_input_tokens: string;
   readonly unreported_cache_write_tokens: string;

@@ -313,6 +313,7 @@ describe.each(["embedded", "postgres"] as const)("%s", (engine) => {
           costNanoUsd: 0n,
           chargeNanoUsd: 0n,
           estimatedCount: 0n,
+          unpricedCount: 1n,
         },
         {
           day: "2026-11-19",

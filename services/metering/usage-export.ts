@@ -84,5 +84,9 @@ export function costCsv(dimensions: readonly CostDimension[]): readonly CsvColum
     { name: "cost_usd", value: (row) => decimalUsd(row.costNanoUsd) },
     { name: "charge_usd", value: (row) => decimalUsd(row.chargeNanoUsd) },
     { name: "estimated_attempts", value: (row) => row.estimatedCount },
+    { name: "unpriced_attempts", value: (row) => row.unpricedCount },
+    { name: "cached_input_tokens", value: (row) => row.cachedInputTokens },
+    { name: "cache_write_tokens", value: (row) => row.cacheWriteTokens },
+    { name: "reasoning_tokens", value: (row) => row.reasoningTokens },
   ];
 }

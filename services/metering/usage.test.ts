@@ -195,9 +195,10 @@ describe.each(["embedded", "postgres"] as const)("%s", (engine) => {
   test("costs as CSV have the columns that were asked for", async () => {
     const costs = { ...everything, dimensions: [CostDimension.DAY, CostDimension.TENANT] };
     expect(await csvOf(usage.exportUsage({ table: { case: "costs", value: costs } }))).toBe(
-      "day,tenant,requests,attempts,input_tokens,output_tokens,cost_usd,charge_usd,estimated_attempts\r\n" +
-        "2026-11-20,default,8,8,8000,400,0.018000000,0.018000000,0\r\n" +
-        "2026-11-20,zeta,4,4,4000,200,0.009000000,0.009000000,0\r\n",
+      "day,tenant,requests,attempts,input_tokens,output_tokens,cost_usd,charge_usd,estimated_attempts,unpriced_attempts," +
+        "cached_input_tokens,cache_write_tokens,reasoning_tokens\r\n" +
+        "2026-11-20,default,8,8,8000,400,0.018000000,0.018000000,0,0,800,0,0\r\n" +
+        "2026-11-20,zeta,4,4,4000,200,0.009000000,0.009000000,0,0,400,0,0\r\n",
     );
   });
 

@@ -10,6 +10,7 @@ const rows = [
     requestCount: 2n,
     attemptCount: 3n,
     costNanoUsd: 1_250_000n,
+    unpricedCount: 1n,
   }),
   create(CostRowSchema, { day: "2026-11-19", model: "small", requestCount: 1n, attemptCount: 1n, costNanoUsd: 1n }),
 ];
@@ -20,10 +21,10 @@ const dimensions = [
 
 test("a table ends with the total", () => {
   expect(renderUsage(rows, totalOf(rows), dimensions).split("\n")).toEqual([
-    "day         model  requests  attempts  input  output     cost USD  charge USD  estimated",
-    "2026-11-20  large         2         3      0       0      0.00125        0.00          0",
-    "2026-11-19  small         1         1      0       0  0.000000001        0.00          0",
-    "total                     3         4      0       0  0.001250001        0.00          0",
+    "day         model  requests  attempts  input  output     cost USD  charge USD  estimated  unpriced",
+    "2026-11-20  large         2         3      0       0      0.00125        0.00          0         1",
+    "2026-11-19  small         1         1      0       0  0.000000001        0.00          0         0",
+    "total                     3         4      0       0  0.001250001        0.00          0         1",
     "",
   ]);
 });

@@ -26,6 +26,7 @@ export function totalOf(rows: readonly CostRow[]): CostRow {
     total.reasoningTokens += row.reasoningTokens;
     total.countedCount += row.countedCount;
     total.unservedCount += row.unservedCount;
+    total.unpricedCount += row.unpricedCount;
     unreported.inputTokens += row.unreported?.inputTokens ?? 0n;
     unreported.cachedInputTokens += row.unreported?.cachedInputTokens ?? 0n;
     unreported.cacheWriteTokens += row.unreported?.cacheWriteTokens ?? 0n;
@@ -62,4 +63,5 @@ const sums: readonly Column<CostRow>[] = [
   { title: "cost USD", text: (row) => usdText(row.costNanoUsd), align: "right" },
   { title: "charge USD", text: (row) => usdText(row.chargeNanoUsd), align: "right" },
   { title: "estimated", text: (row) => String(row.estimatedCount), align: "right" },
+  { title: "unpriced", text: (row) => String(row.unpricedCount), align: "right" },
 ];

@@ -129,6 +129,11 @@ async function run(chosen: UsageOptions): Promise<void> {
   if (total.estimatedCount > 0n) {
     process.stderr.write("estimated: attempts whose provider did not report what they used\n");
   }
+  if (total.unpricedCount > 0n) {
+    process.stderr.write(
+      "unpriced: attempts whose cost is not known, and in no sum; `weir prices apply` adds prices\n",
+    );
+  }
   if (truncated) process.stderr.write(`only the first ${rows.length} rows are shown; see --limit\n`);
 }
 
