@@ -9,23 +9,23 @@ const colon = 0x3a;
 const openBrace = 0x7b;
 const closeBrace = 0x7d;
 
-/** Longest string that is looked at byte by byte: a name of 24 letters, each written as an escape, and some. */
-const lookedMax = 192;
+/** Longest string that may be a name: one of 31 letters, each written as an escape. */
+const hiddenMax = 192;
 /** An escape of a character that names consist of: who writes ASCII so hides something, or is very unusual. */
 const hidden = /\\u00[4-7]/;
 
 /** Finds out whether JSON has one of some strings where it tells something. */
 export class MemberScan {
   private readonly tellTales: ReadonlyMap<string, TellTale>;
-  /** By its first byte: lengths that strings among them have, a bit for each. */
-  private readonly lengths = new Uint32Array(256);
+  /** By length and first letter of the strings: their last letters, a bit for each. Most others are told apart by it. */
+  private readonly lasts = new Uint32Array(nameMax << 8);
 
-  /** @param tellTales names of 1 to 31 letters, digits and low lines */
+  /** @param tellTales names of 3 to 31 letters and low lines */
   constructor(tellTales: ReadonlyMap<string, TellTale>) {
     this.tellTales = tellTales;
-    for (const name of [...tellTales.keys(), "id", "type"]) {
-      const first = name.charCodeAt(0);
-      this.lengths[first] = (this.lengths[first] as number) | (1 << name.length);
+    for (const name of tellTales.keys()) {
+      const at = (name.length << 8) | name.charCodeAt(0);
+      this.lasts[at] = (this.lasts[at] as number) | (1 << (name.charCodeAt(name.length - 1) & 31));
     }
   }
 
@@ -36,36 +36,90 @@ export class MemberScan {
   tells(body: Uint8Array): boolean {
     const bytes = Buffer.from(body.buffer, body.byteOffset, body.byteLength);
     for (let open = nextQuote(bytes, 0); open >= 0; ) {
-      const end = stringEnd(bytes, open);
-      const length = end - open - 1;
-      if (length <= lookedMax && this.isTold(bytes, open, end, length)) return true;
+      let isEscaped = false;
+      let end = open + 1;
+      const stop = Math.min(end + nameMax, bytes.length);
+      while (end < stop) {
+        const byte = bytes[end];
+        if (byte === quote) break;
+        if (byte === backslash) {
+          isEscaped = true;
+          end += 1;
+        }
+        end += 1;
+      }
+      if (end < stop) {
+        if (this.isTold(bytes, open, end)) return true;
+      } else {
+        end = stringEnd(bytes, end);
+        isEscaped = end - open <= hiddenMax;
+      }
+      if (isEscaped && this.isHidden(bytes, open, end)) return true;
       open = nextQuote(bytes, end + 1);
     }
     return false;
   }
 
-  private isTold(bytes: Buffer, open: number, end: number, length: number): boolean {
+  /** Of a string that is as short as a name. */
+  private isTold(bytes: Buffer, open: number, end: number): boolean {
+    const length = end - open - 1;
+    if (length < 3) return length === 2 && isId(bytes, open) && tellsAlone(bytes, open, end);
     const first = bytes[open + 1] as number;
-    const isOfLength = length < 32 && ((this.lengths[first] as number) & (1 << length)) !== 0;
-    if (!isOfLength && length < 6) return false;
-    let name = isOfLength ? bytes.toString("latin1", open + 1, end) : undefined;
-    if (name === undefined || !this.isKnown(name)) {
-      name = unhidden(bytes, open, end);
-      if (name === undefined || !this.isKnown(name)) return false;
+    if (length === 4 && first === 0x74 && isType(bytes, open)) return isNull(bytes, end);
+    const lasts = this.lasts[(length << 8) | first] as number;
+    if ((lasts & (1 << ((bytes[end - 1] as number) & 31))) !== 0) {
+      const tale = this.tellTales.get(bytes.toString("latin1", open + 1, end));
+      if (tale !== undefined) return tells(tale, bytes, end);
     }
-    const after = afterSpace(bytes, end + 1);
-    const isName = bytes[after] === colon;
-    const value = isName ? afterSpace(bytes, after + 1) : after;
-    if (name === "id") return isName && isAlone(bytes, open, value);
-    if (name === "type") return isName && bytes[value] === 0x6e;
-    const tale = this.tellTales.get(name);
-    if (tale === "value") return !isName;
-    return isName && (tale === "member" || bytes[value] === openBrace);
+    return false;
   }
 
-  private isKnown(name: string): boolean {
-    return this.tellTales.has(name) || name === "id" || name === "type";
+  /** Of a string some of whose letters may be escaped. */
+  private isHidden(bytes: Buffer, open: number, end: number): boolean {
+    const name = unhidden(bytes, open, end);
+    if (name === undefined) return false;
+    if (name === "id") return tellsAlone(bytes, open, end);
+    if (name === "type") return isNull(bytes, end);
+    const tale = this.tellTales.get(name);
+    return tale !== undefined && tells(tale, bytes, end);
   }
+}
+
+/** Names are shorter. */
+const nameMax = 32;
+
+function isId(bytes: Buffer, open: number): boolean {
+  return bytes[open + 1] === 0x69 && bytes[open + 2] === 0x64;
+}
+
+function isType(bytes: Buffer, open: number): boolean {
+  return bytes[open + 2] === 0x79 && bytes[open + 3] === 0x70 && bytes[open + 4] === 0x65;
+}
+
+/** Where the value of a member begins; below 0: the string is no name. @param end of the string */
+function valueStart(bytes: Buffer, end: number): number {
+  const after = afterSpace(bytes, end + 1);
+  return bytes[after] === colon ? afterSpace(bytes, after + 1) : -1;
+}
+
+function tells(tale: TellTale, bytes: Buffer, end: number): boolean {
+  const value = valueStart(bytes, end);
+  if (tale === "value") return value < 0;
+  return value >= 0 && (tale === "member" || bytes[value] === openBrace);
+}
+
+function isNull(bytes: Buffer, end: number): boolean {
+  const value = valueStart(bytes, end);
+  return value >= 0 && bytes[value] === 0x6e;
+}
+
+/** Whether a member is the only one of its object, and a string. */
+function tellsAlone(bytes: Buffer, open: number, end: number): boolean {
+  let before = open - 1;
+  while (isSpace(bytes[before])) before -= 1;
+  const value = bytes[before] === openBrace ? valueStart(bytes, end) : -1;
+  if (value < 0 || bytes[value] !== quote) return false;
+  return bytes[afterSpace(bytes, stringEnd(bytes, value + 1) + 1)] === closeBrace;
 }
 
 /** How many members a text of JSON has, at all depths. Of two with one name both count. */
@@ -73,7 +127,7 @@ export function countMembers(body: Uint8Array): number {
   const bytes = Buffer.from(body.buffer, body.byteOffset, body.byteLength);
   let count = 0;
   for (let open = nextQuote(bytes, 0); open >= 0; ) {
-    const end = stringEnd(bytes, open);
+    const end = stringEnd(bytes, open + 1);
     if (bytes[afterSpace(bytes, end + 1)] === colon) count += 1;
     open = nextQuote(bytes, end + 1);
   }
@@ -94,14 +148,6 @@ function unhidden(bytes: Buffer, open: number, end: number): string | undefined 
   }
 }
 
-/** Whether a member is the only one of its object, and a string. */
-function isAlone(bytes: Buffer, name: number, value: number): boolean {
-  let before = name - 1;
-  while (isSpace(bytes[before])) before -= 1;
-  if (bytes[before] !== openBrace || bytes[value] !== quote) return false;
-  return bytes[afterSpace(bytes, stringEnd(bytes, value) + 1)] === closeBrace;
-}
-
 /** Between strings there is little, but for lists of numbers. */
 const gapMax = 64;
 
@@ -111,12 +157,17 @@ function nextQuote(bytes: Buffer, from: number): number {
   return stop === bytes.length ? -1 : bytes.indexOf(quote, stop);
 }
 
-/** Where the quote stands that closes a string; the length of the bytes: nowhere. */
-function stringEnd(bytes: Buffer, open: number): number {
-  let at = open + 1;
+/** Bytes to look at one by one: texts have many escaped quotes, each of which would cost a search. */
+const stride = 48;
+
+/**
+ * Where the quote stands that closes a string; the length of the bytes: nowhere.
+ * @param from a place within the string, not behind a backslash
+ */
+function stringEnd(bytes: Buffer, from: number): number {
+  let at = from;
   while (at < bytes.length) {
-    // Texts have many escaped quotes, each of which would cost a search.
-    const stop = Math.min(at + lookedMax, bytes.length);
+    const stop = Math.min(at + stride, bytes.length);
     while (at < stop) {
       const byte = bytes[at];
       if (byte === quote) return at;
