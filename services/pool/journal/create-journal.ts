@@ -1,8 +1,7 @@
 import { fromBinary } from "@bufbuild/protobuf";
-import { unlink } from "node:fs/promises";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
-import { type Usage, UsageSourceSchema } from "@weir/gen/weir/common/v1/usage_pb";
-import { AttemptOutcomeSchema, type UsageEvent, UsageEventSchema } from "@weir/gen/weir/metering/v1/usage_event_pb";
+import type { Usage } from "@weir/gen/weir/common/v1/usage_pb";
+import { type UsageEvent, UsageEventSchema } from "@weir/gen/weir/metering/v1/usage_event_pb";
 import { WeirError } from "@weir/kit/weir-error";
 import * as nodeFiles from "node:fs";
 import { createAppender, type PutRecord } from "./appender.ts";
@@ -20,16 +19,16 @@ import {
 } from "./event-bytes.ts";
 import type { Intent, Journal, JournalOptions, ReadLimits, SettledBatch } from "./journal.ts";
 import { createRecentEvents } from "./recent-events.ts";
+import { checkIntent, checkSettlement } from "./record-checks.ts";
 import { type Cursor, RecordKind, recordBytesMax } from "./record.ts";
 import type { Recovered } from "./recovery.ts";
 import type { Segment } from "./segment-file.ts";
 import { readSettled } from "./settled-reader.ts";
-import { writeWatermark } from "./watermark-file.ts";
+import { createTrimming } from "./trimming.ts";
 
 /** What an open attempt may still take on disk: its settlement, and its intent once more in a later segment. */
 const openAttemptBytes = 1_024;
 const retryAfterMs = 1_000;
-const watermarkIntervalMs = 1_000;
 
 export const defaults = {
   syncIntervalMs: 10,
@@ -77,10 +76,6 @@ export async function createJournal(
   let committedSequence = committedHint;
   let closing: Promise<void> | undefined;
   let listener: (() => void) | undefined;
-  let removing: Promise<void> | undefined;
-  let toldOfRemoval = false;
-  let stopWatermarkTimer: (() => void) | undefined;
-  let writtenWatermark = committedHint;
 
   const foundTimeMs = clock.now();
   for (const lost of found.open.values()) {
@@ -115,60 +110,23 @@ export async function createJournal(
     onSynced() {
       recent.evict(committedSequence, appender.syncedSequence);
       listener?.();
-      planRemoval();
+      trimming.removeSegments();
     },
     clock,
     log,
   });
+  const trimming = createTrimming({
+    directory,
+    journalId: id,
+    segments,
+    appender,
+    writtenSequence: committedHint,
+    committedSequence: () => committedSequence,
+    clock,
+    log,
+  });
   recent.evict(committedSequence, appender.syncedSequence);
-  planRemoval();
-
-  function planRemoval(): void {
-    if (closing || segments.length === 1) return;
-    removing ??= removeSegments().finally(() => {
-      removing = undefined;
-    });
-  }
-
-  /** Deletes segments that nobody needs: the ledger has their events, and the next one carries their open attempts. */
-  async function removeSegments(): Promise<void> {
-    try {
-      for (let i = 0; i < segments.length - 1; ) {
-        const segment = segments[i] as Segment;
-        const empty = segment.lastSequence < segment.firstSequence;
-        const needed = segment.lastSequence > committedSequence && !empty;
-        if (needed || segment === appender.current || !segments[i + 1]?.durable) {
-          i += 1;
-          continue;
-        }
-        await unlink(segment.path);
-        segments.splice(segments.indexOf(segment), 1);
-        appender.removed(segment);
-        toldOfRemoval = false;
-      }
-    } catch (error) {
-      if (!toldOfRemoval) log.warn({ error, directory }, "a segment of the journal could not be deleted");
-      toldOfRemoval = true;
-    }
-  }
-
-  function planWatermark(): void {
-    stopWatermarkTimer ??= clock.after(watermarkIntervalMs, () => {
-      stopWatermarkTimer = undefined;
-      void saveWatermark();
-    });
-  }
-
-  async function saveWatermark(): Promise<void> {
-    if (committedSequence === writtenWatermark) return;
-    const sequence = committedSequence;
-    try {
-      await writeWatermark(directory, id, sequence);
-      writtenWatermark = sequence;
-    } catch (error) {
-      log.debug({ error, directory }, "the journal's watermark could not be written");
-    }
-  }
+  trimming.removeSegments();
 
   function isFull(attempts: number): boolean {
     return appender.bytes + attempts * openAttemptBytes > bytesMax;
@@ -271,8 +229,7 @@ export async function createJournal(
       if (appender.syncedSequence < lastSequence) await appender.synced();
     }
     committedSequence = sequence;
-    planWatermark();
-    planRemoval();
+    trimming.moved();
   }
 
   function oldestUnconfirmedAgeMs(): number {
@@ -365,8 +322,7 @@ export async function createJournal(
       if (sequence === committedSequence || sequence > appender.syncedSequence) return;
       committedSequence = sequence;
       recent.evict(committedSequence, appender.syncedSequence);
-      planWatermark();
-      planRemoval();
+      trimming.moved();
     },
     continueAfter,
     onReadable(call) {
@@ -391,9 +347,7 @@ export async function createJournal(
           const events = lastSequence - appender.syncedSequence;
           log.error({ directory, events }, "the journal was closed with events that are not on disk");
         }
-        stopWatermarkTimer?.();
-        await removing;
-        await saveWatermark();
+        await trimming.close();
         release();
       })();
       return closing;
@@ -405,39 +359,6 @@ export async function createJournal(
 function emptied(cursor: Cursor): Cursor {
   cursor.at = 0;
   return cursor;
-}
-
-/** The ledger refuses what is not so, and with it the whole batch. */
-function checkIntent(intent: Intent): void {
-  const { provider, model } = intent.target;
-  if (!isUuid(intent.attemptId)) throw invalid("an attempt id that is no UUID");
-  if (provider === "" || provider.length > 64)
-    throw invalid("a provider id that is empty or longer than 64 characters");
-  if (model === "" || model.length > 256) throw invalid("a model name that is empty or longer than 256 characters");
-}
-
-/** A fifth of the time of a regular expression. Lower case only: the ledger's key is text. */
-function isUuid(text: string): boolean {
-  if (text.length !== 36) return false;
-  for (let i = 0; i < 36; i += 1) {
-    const code = text.charCodeAt(i);
-    const isHyphen = i === 8 || i === 13 || i === 18 || i === 23;
-    const fits = isHyphen ? code === 0x2d : (code >= 0x30 && code <= 0x39) || (code >= 0x61 && code <= 0x66);
-    if (!fits) return false;
-  }
-  return true;
-}
-
-function invalid(what: string): WeirError {
-  return new WeirError(ErrorReason.INVALID_REQUEST, { text: `The journal cannot record ${what}.` });
-}
-
-function checkSettlement(event: UsageEvent): void {
-  const whole = event.principal && event.target && event.startTime && event.endTime && event.usage;
-  if (!whole) throw invalid("a settlement with a missing part");
-  if (event.outcome === 0 || !AttemptOutcomeSchema.value[event.outcome]) throw invalid("an unknown outcome");
-  if (event.usageSource === 0 || !UsageSourceSchema.value[event.usageSource])
-    throw invalid("an unknown source of usage");
 }
 
 function indexedTimeMs(segments: readonly Segment[], sequence: number): number | undefined {
