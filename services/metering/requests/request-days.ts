@@ -85,7 +85,9 @@ async function makeDays(client: ClientBase, nowMs: number): Promise<string[]> {
 async function makePartition(client: ClientBase, name: string, first: string, end: string): Promise<void> {
   await client.query(`create table ${name} (like request_records including defaults including constraints)`);
   await client.query(`create unique index ${name}_request on ${name} (request_id)`);
-  // Nobody made this partition in time, or a clock was ahead.
+  // Nobody made this partition in time, or a clock was ahead. A row that came to the default partition between moving these
+  // and attaching would be in the way: whoever writes there waits.
+  await client.query("lock table request_records_default in share row exclusive mode");
   await client.query(
     unhurried(
       `with odd as (delete from request_records_default where ${dayOf} >= '${first}' and ${dayOf} < '${end}' returning *)

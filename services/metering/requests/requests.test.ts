@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
+import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import { RequestService } from "@weir/gen/weir/metering/v1/request_service_pb";
 import type { Client } from "@weir/kit/call";
 import { createMesh } from "@weir/kit/mesh";
@@ -139,6 +140,32 @@ describe.each(["embedded", "postgres"] as const)("what clients met with, %s", (e
       ["req_1", "2026_11_21"],
       ["req_3", "2026_11_23"],
     ]);
+  });
+
+  const isAway = (thrown: unknown) => {
+    expect(thrown).toMatchObject({ reason: ErrorReason.STORE_UNAVAILABLE });
+    return false;
+  };
+
+  test("a day is made while its records come", async () => {
+    await db.query("delete from request_records");
+    const days = Array.from({ length: 12 }, (_, index) => Date.UTC(2030, 0, 1 + index, 12));
+    let toldCount = 0;
+    let isOver = false;
+    const telling = (async () => {
+      while (!isOver) {
+        const records = days.map((timeMs) => record(`req_${toldCount++}`, {}, timeMs));
+        // As edges do: a record that had found its table before its day was made is refused, and told again.
+        while (!(await client.recordRequests({ records }).then(Boolean, isAway)));
+      }
+    })();
+    try {
+      for (const timeMs of days) await keepRequestDays(db.database, timeMs);
+    } finally {
+      isOver = true;
+      await telling;
+    }
+    expect(await db.query("select count(*)::int as count from request_records")).toEqual([{ count: toldCount }]);
   });
 
   test("a filter by day reads that day's table alone", async () => {
