@@ -170,7 +170,7 @@ function connect(
   let gone = false;
   const gate = new EventGate({
     check,
-    pass: (event) => void events.push(event),
+    pass: (event) => events.push(event),
     refuse: (error, event) => socket.send(errorEvent(error, exchange.id, eventIdOf(event))),
     onEmpty: resume,
   });
