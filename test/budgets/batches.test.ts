@@ -218,7 +218,7 @@ test("what is set aside for a batch that its provider does not make is free agai
   const tag = await budget(100);
   const fileId = await uploaded({ model: "sim-large", max_tokens: 80 });
   for (const status of ["400", "500"]) {
-    await expect(makeBatch(fileId, tag, { fails: status })).rejects.toThrow();
+    await expect(makeBatch(fileId, tag, { fails: status })).rejects.toBeInstanceOf(OpenAI.APIError);
     await vi.waitFor(async () => expect((await standing(tag)).leased).toBeLessThan(20), { timeout: 10_000 });
   }
   await makeBatch(fileId, tag);
@@ -238,7 +238,7 @@ test("a batch whose client has left is put on record, and what is set aside for 
     },
     { headers: { "x-weir-tags": tag }, signal: leaving.signal },
   );
-  const left = expect(call).rejects.toThrow();
+  const left = expect(call).rejects.toBeInstanceOf(OpenAI.APIUserAbortError);
   await vi.waitFor(() => expect(madeByProvider()).toBe(before + 1), { timeout: 5_000, interval: 2 });
   leaving.abort();
   await left;

@@ -81,8 +81,9 @@ export async function holdBatch(
       deps.onTight(refused);
       if (clock.monotonic() + pauseMs >= giveUpMs) throw heldByOthers();
       await pause(clock, pauseMs);
-    } else {
-      const ends = result?.windowEndsIn;
+    } else if (result?.outcome !== LeaseOutcome.SPENT) throw storeAway();
+    else {
+      const ends = result.windowEndsIn;
       throw spent(refused.budget, ends === undefined ? undefined : durationMs(ends));
     }
   }
