@@ -48,6 +48,17 @@ describe.each(["embedded", "postgres"] as const)("resources, %s", (engine) => {
     ]);
   });
 
+  test("what is not there fails the look for all, or is left out where that is asked for; another tenant's is not there", async () => {
+    await record("file-1");
+    const resourceIds = ["file-1", "file-9"];
+    await expect(find(resourceIds)).rejects.toMatchObject({ metadata: { resource: "file-9" } });
+    const partly = async (tenant: string) =>
+      (await client.findResources({ resourceIds, partial: true }, as(tenant))).resources.map(
+        ({ resourceId }) => resourceId,
+      );
+    expect([await partly("acme"), await partly("globex")]).toEqual([["file-1"], []]);
+  });
+
   test("what a batch's input names is kept with it; of other files nothing is", async () => {
     const batchInput = {
       models: [
