@@ -10,7 +10,17 @@ import { encodeToBytes } from "../codec.ts";
 import { until } from "../conformance/ways.ts";
 import { methodPath } from "../context.ts";
 import type { Gate } from "./gate.ts";
-import { ask, cleanUp, connect, frame, getRoute, head, routeRequest, serve } from "./testing/plain-wire.ts";
+import {
+  ask,
+  cleanUp,
+  connect,
+  type Fields,
+  frame,
+  getRoute,
+  head,
+  routeRequest,
+  serve,
+} from "./testing/plain-wire.ts";
 
 // What a client of plain gRPC may take: time, memory, and how long an answer waits for it.
 

@@ -1,6 +1,5 @@
 import {
   type Attributes,
-  createTraceState,
   ROOT_CONTEXT,
   type Span,
   type SpanContext,
@@ -12,7 +11,7 @@ import {
 } from "@opentelemetry/api";
 import type { CallTrace } from "../call.ts";
 import { CallCancelled, reasonWord, WeirError } from "../weir-error.ts";
-import { readTraceState } from "./trace-state.ts";
+import { readTraceState, toSpanState } from "./trace-state.ts";
 
 /**
  * Reads a `traceparent` header. Undefined when it is malformed, as its source wants: the trace then begins anew.
@@ -79,7 +78,7 @@ function step(
 ): TraceStep {
   const passedOn = { span: undefined, traceParent: formatTraceParent(parent), traceState };
   if ((parent.traceFlags & TraceFlags.SAMPLED) === 0) return passedOn;
-  const context = traceState === undefined ? parent : { ...parent, traceState: createTraceState(traceState) };
+  const context = traceState === undefined ? parent : { ...parent, traceState: toSpanState(traceState) };
   const span = tracer.startSpan(name, { kind }, trace.setSpanContext(ROOT_CONTEXT, context));
   // A process that exports nothing passes the trace through as it came.
   return span.isRecording() ? { span, traceParent: formatTraceParent(span.spanContext()), traceState } : passedOn;

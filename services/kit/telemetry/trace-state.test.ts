@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { readTraceState } from "./trace-state.ts";
+import { readTraceState, toSpanState } from "./trace-state.ts";
 
 test.each([
   ["one member", "a=b", "a=b"],
@@ -21,6 +21,13 @@ test.each([
   ["a value too long", `a=${"b".repeat(257)}`, undefined],
 ])("%s", (_, header, expected) => {
   expect(readTraceState(header)).toBe(expected);
+});
+
+test("a sampler finds members by their keys, and puts its own first", () => {
+  const state = toSpanState("rojo=1,congo=2");
+  expect([state.get("congo"), state.get("ro"), state.serialize()]).toEqual(["2", undefined, "rojo=1,congo=2"]);
+  expect(state.set("congo", "3").serialize()).toBe("congo=3,rojo=1");
+  expect(state.unset("rojo").unset("congo").set("a", "b").serialize()).toBe("a=b");
 });
 
 test("32 members are passed on, and 33 are not", () => {

@@ -1,3 +1,5 @@
+import type { TraceState } from "@opentelemetry/api";
+
 const membersMax = 32;
 const charsMax = 512;
 /** Of a long list, members beyond this go first. */
@@ -27,4 +29,17 @@ export function readTraceState(header: string): string | undefined {
     text = members.join(",");
   }
   return text;
+}
+
+/** A list that was read, as spans have it: their samplers may ask for members, and put their own first. */
+export function toSpanState(list: string): TraceState {
+  const members = list === "" ? [] : list.split(",");
+  const isOf = (key: string) => (member: string) => member.startsWith(`${key}=`);
+  const without = (key: string) => members.filter((member) => !isOf(key)(member));
+  return {
+    get: (key) => members.find(isOf(key))?.slice(key.length + 1),
+    set: (key, value) => toSpanState([`${key}=${value}`, ...without(key)].join(",")),
+    unset: (key) => toSpanState(without(key).join(",")),
+    serialize: () => list,
+  };
 }

@@ -51,7 +51,8 @@ export async function connect(address: string, settings: Settings = {}): Promise
   return session;
 }
 
-type Fields = Readonly<Record<string, string | undefined>>;
+/** Of HTTP/2, by name. */
+export type Fields = Readonly<Record<string, string | undefined>>;
 
 interface Answer {
   readonly headers: Fields;
