@@ -1,19 +1,16 @@
 import type { Clock } from "@weir/kit/clock";
 import type { Log } from "@weir/kit/log";
+import { type Carry, createCarryingSegment } from "./carrying-segment.ts";
 import { type Cursor, RecordKind, recordBytesMax, recordHeaderBytes, sealRecord } from "./record.ts";
 import {
   appendRecords,
   closeQuietly,
-  createSegment,
   type JournalFiles,
   type OpenSegment,
   removeQuietly,
   type Segment,
   syncDirectory,
 } from "./segment-file.ts";
-
-/** Puts one record into a segment that begins. `lastSequence` is the number of the last settled event so far. */
-export type PutRecord = (kind: number, write: (cursor: Cursor) => void, lastSequence: number) => void;
 
 export interface AppenderOptions {
   readonly files: JournalFiles;
@@ -29,8 +26,7 @@ export interface AppenderOptions {
   readonly syncedSequence: number;
   /** Number of the last settled event, also of those that could not be written yet. */
   readonly lastSequence: () => number;
-  /** Puts what a segment begins with: all open attempts, and the settled events from a number on. */
-  readonly carry: (put: PutRecord, fromSequence: number) => void;
+  readonly carry: Carry;
   /** Called after each sync. */
   readonly onSynced: () => void;
   readonly clock: Clock;
@@ -112,35 +108,13 @@ export async function createAppender(options: AppenderOptions): Promise<Appender
   adopt(current);
   syncedSequence = writtenSequence;
 
-  /** Creates a segment that begins with the open attempts and the settled events from a number on. */
   function newSegment(fromSequence: number): OpenSegment {
     const number = nextNumber;
     nextNumber += 1;
-    const nowMs = clock.now();
-    return createSegment(
-      { files, directory, journalId: options.journalId, number, firstSequence: fromSequence, nowMs },
-      (segment) => {
-        const cursor: Cursor = { bytes: Buffer.allocUnsafe(bufferBytes), at: 0 };
-        let records = 0;
-        let last = fromSequence - 1;
-        const write = () => {
-          appendRecords(files, segment, cursor, last, now);
-          cursor.at = 0;
-        };
-        const put: PutRecord = (kind, writePayload, lastSequence) => {
-          if (cursor.at + recordBytesMax > bufferBytes) write();
-          const start = cursor.at;
-          cursor.at = start + recordHeaderBytes;
-          writePayload(cursor);
-          sealRecord(cursor, start, kind, segment.seed, segment.bytes + start);
-          last = lastSequence;
-          records += 1;
-        };
-        options.carry(put, fromSequence);
-        const count = records;
-        put(RecordKind.checkpoint, (at) => void (at.at = at.bytes.writeUInt32LE(count, at.at)), last);
-        write();
-      },
+    const { journalId, carry } = options;
+    return createCarryingSegment(
+      { files, directory, journalId, number, firstSequence: fromSequence, nowMs: clock.now() },
+      carry,
     );
   }
 

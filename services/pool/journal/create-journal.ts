@@ -4,8 +4,9 @@ import type { Usage } from "@weir/gen/weir/common/v1/usage_pb";
 import { type UsageEvent, UsageEventSchema } from "@weir/gen/weir/metering/v1/usage_event_pb";
 import { WeirError } from "@weir/kit/weir-error";
 import * as nodeFiles from "node:fs";
-import { createAppender, type PutRecord } from "./appender.ts";
+import { createAppender } from "./appender.ts";
 import { type EventRun, runOf, toBatch } from "./batch-bytes.ts";
+import type { Carry } from "./carrying-segment.ts";
 import {
   lostEventBytes,
   lostEventOf,
@@ -84,7 +85,7 @@ export async function createJournal(
     recent.add(event, 0, event.length);
   }
 
-  const carry = (put: PutRecord, fromSequence: number): void => {
+  const carry: Carry = (put, fromSequence) => {
     for (const { intent, progress } of open.values()) {
       put(RecordKind.intent, (cursor) => writeIntent(cursor, intent), fromSequence - 1);
       if (progress) {
