@@ -397,12 +397,16 @@ where case when ended then lost_nano_usd else outstanding_nano_usd end > 0 and e
 comment on view lost_leases is
   'Money of budgets in the hands of pools that have gone silent: at most so much was spent by calls of theirs that are in no row. Nobody is charged for it.';
 comment on column lost_leases.subject is 'The values that * in the budget''s scope stands for; empty when there is none.';
-comment on column lost_leases.holder is 'Id of the pool''s process, new at each start.';
+comment on column lost_leases.holder is
+  'Id of the pool''s process, new at each start; of what was set aside for a batch that was never on record, the id of the attempt that made it.';
 comment on column lost_leases.expire_time is 'When it should have been heard of at the latest.';
 comment on column lost_leases.free_time is 'From when the budget has this money again: its calls cannot run any more.';
 comment on column lost_leases.lost_nano_usd is
   'What it had in hand for calls under way and ahead of need, in 1e-9 USD; less what its journal brought later.';
 comment on column lost_leases.lost_usd is 'The same in USD.';
+
+comment on column budget_burn.leased_nano_usd is
+  'What pools hold for calls under way, have in hand, or have spent without the ledger''s knowing, and what is set aside for batches under way, in 1e-9 USD.';
 
 create or replace view attempt_details as
 select
