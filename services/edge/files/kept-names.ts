@@ -83,9 +83,6 @@ const settings: ReadonlySet<string> = new Set([
 const identified: ReadonlySet<string> = new Set(["prompt", "conversation", "audio", "voice", "container"]);
 /** Of those, members that may hold the id itself. */
 const identifying: ReadonlySet<string> = new Set(["conversation", "container"]);
-/** What Realtime says of a conversation of the session. */
-const ownConversations: ReadonlySet<string> = new Set(["auto", "none"]);
-
 /** Items of a response's input that stand for one which the provider keeps; the first always, the second without its picture. */
 const reference = "item_reference";
 const picture = "image_generation_call";
@@ -193,7 +190,8 @@ class Look {
       if (isSaid(member)) this.members.add(name);
     } else if (identified.has(name)) {
       const id = isObject(member) ? member["id"] : identifying.has(name) ? member : undefined;
-      if (hasText(id) && !(typeof id === "string" && ownConversations.has(id))) this.members.add(name);
+      // Of a session `auto` and `none` are its own: https://platform.openai.com/docs/api-reference/realtime-client-events/response/create
+      if (hasText(id) && !(this.inSession && name === "conversation")) this.members.add(name);
     }
     this.at(results.has(name) && isObject(member) ? { ...member, response: undefined } : member, name === "input");
   }
