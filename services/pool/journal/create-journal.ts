@@ -166,10 +166,12 @@ export async function createJournal(
    * Copies of the oldest event in memory for the numbers before it, when everything on disk from a number on was destroyed or trimmed.
    * To be put into a batch before anything else runs.
    */
-  function insteadOfMissing(from: number, { eventsMax }: ReadLimits): EventRun {
+  function insteadOfMissing(from: number, limits: ReadLimits): EventRun {
     const next = recent.at(recent.firstSequence);
-    const missing = Math.min(recent.firstSequence - from, eventsMax);
-    return runOf(next ? Array.from({ length: missing }, () => next) : []);
+    if (next === undefined) return runOf([]);
+    const fitting = Math.max(1, Math.floor(limits.bytesMax / next.length));
+    const copies = Math.min(recent.firstSequence - from, limits.eventsMax, fitting);
+    return runOf(Array.from({ length: copies }, () => next));
   }
 
   /**

@@ -233,6 +233,18 @@ test("what takes the place of destroyed events is whole, whatever is settled whi
   expect(eventsOf(batch).map(({ attemptId }) => attemptId)).toEqual([last, last, last]);
 });
 
+test("what takes the place of destroyed events is no larger than a batch may be, and at least one event", async () => {
+  const journal = await open({ recentBytesMax: 400 });
+  run(journal, 40);
+  await readAll(journal);
+  for (const name of fs.readdirSync(directory)) if (name.endsWith(".wal")) fs.truncateSync(join(directory, name), 64);
+  const batch = await journal.read(0, { eventsMax: 30, bytesMax: 4_096 });
+  expect(batch.count).toBeGreaterThan(1);
+  expect(batch.bytes.length).toBeLessThan(4_300);
+  expect(eventsOf(batch)).toHaveLength(batch.count);
+  expect(await journal.read(0, { eventsMax: 30, bytesMax: 1 })).toMatchObject({ firstSequence: 1, count: 1 });
+});
+
 test("a settlement that no field can hold counts as lost, with what was on record", async () => {
   const journal = await open();
   const ids = [randomUUID(), randomUUID(), randomUUID()];
