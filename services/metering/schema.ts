@@ -297,6 +297,17 @@ export const responses = pgTable(
   (table) => [primaryKey({ columns: [table.tenant, table.responseId] })],
 );
 
+/** Where output items of stored responses stand. */
+export const responseItems = pgTable(
+  "response_items",
+  {
+    tenant: text("tenant").notNull(),
+    itemId: text("item_id").notNull(),
+    responseId: text("response_id").notNull(),
+  },
+  (table) => [primaryKey({ columns: [table.tenant, table.itemId, table.responseId] })],
+);
+
 /** What the lines of a batch's input ask for; what came later is missing in older rows. */
 export interface BatchInputColumn {
   readonly models: readonly {
@@ -410,6 +421,7 @@ export const budgetLeases = pgTable("budget_leases", {
   returnedTotalNanoUsd: int8("returned_total_nano_usd").notNull(),
   expireTime: instant("expire_time").notNull(),
   keep: interval("keep").notNull(),
+  kept: boolean("kept").notNull().default(false),
   ended: boolean("ended").notNull(),
   overdrawn: boolean("overdrawn").notNull().default(false),
   lostNanoUsd: int8("lost_nano_usd").notNull().default(0n),

@@ -159,6 +159,22 @@ describe.each(["embedded", "postgres"] as const)("%s", (engine) => {
     expect(await standing("a")).toEqual({ spent: 60n, leased: 10n });
   });
 
+  test("a forgotten lease that came back whole is gone at once, and no holder that others share with", async () => {
+    await create("a", 1_000n);
+    for (let at = 0; at < 10; at += 1) {
+      const by = randomUUID();
+      const { leases } = await acquire(by, { a: 100n });
+      const leaseId = leases[0]?.leaseId ?? 0n;
+      await service.renewLeases({
+        holder: by,
+        leases: [{ leaseId, returnedTotalNanoUsd: 100n, forgotten: true, grantedTotalNanoUsd: 100n }],
+      });
+    }
+    expect((await acquire(holder, { a: 10n }, 1_000n)).leases[0]?.grantedTotalNanoUsd).toBe(500n);
+    expect(await db.query("select from budget_leases")).toHaveLength(1);
+    expect(await standing("a")).toEqual({ spent: 0n, leased: 500n });
+  });
+
   test("a lease that was added to after its pool forgot it stays the pool's", async () => {
     await create("a", 1_000n);
     const { leases } = await acquire(holder, { a: 100n });

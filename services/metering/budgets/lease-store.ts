@@ -119,8 +119,10 @@ export function createLeaseStore(database: Database): LeaseStore {
         });
         await client.query({
           name: "renew-leases",
+          // Of one that was forgotten and came back whole nothing can be charged: it covers nothing, and shares with nobody.
           text: `update budget_leases l set outstanding_nano_usd = t.outstanding, returned_total_nano_usd = t.returned,
-                   expire_time = now() + make_interval(secs => ${leaseMs / 1_000}),
+                   expire_time = case when t.forgotten and t.outstanding = 0 and t.returned >= l.granted_total_nano_usd
+                     then '-infinity' else now() + make_interval(secs => ${leaseMs / 1_000}) end,
                    holder = case when t.forgotten then gen_random_uuid() else l.holder end
                  from unnest($1::int8[], $2::int8[], $3::int8[], $4::bool[]) as t (lease_id, outstanding, returned, forgotten)
                  where l.lease_id = t.lease_id`,
@@ -187,7 +189,7 @@ async function liveLeases(
   const { rows } = await client.query<LeaseRow>({
     name: "live-budget-leases",
     text: `select lease_id, window_id, holder, outstanding_nano_usd, granted_total_nano_usd, returned_total_nano_usd
-           from budget_leases where window_id = any($1::int8[]) and not ended and expire_time < 'infinity'
+           from budget_leases where window_id = any($1::int8[]) and not ended and not kept
            order by lease_id for update`,
     values: [[...windows.keys()]],
   });
@@ -198,7 +200,7 @@ async function liveLeases(
 async function keptIn(client: ClientBase, windowId: string): Promise<bigint> {
   const { rows } = await client.query<{ kept: string }>(
     `select coalesce(sum(outstanding_nano_usd), 0)::int8 as kept from budget_leases
-     where window_id = $1 and not ended and expire_time = 'infinity'`,
+     where window_id = $1 and not ended and kept`,
     [windowId],
   );
   return BigInt(rows[0]?.kept ?? 0);

@@ -177,7 +177,7 @@ async function endLeases(client: ClientBase, windows: ReadonlyMap<string, Locked
     name: "end-budget-leases",
     text: `with due as (
              select lease_id, window_id, outstanding_nano_usd, outstanding_nano_usd = 0 and not overdrawn as covered
-             from budget_leases where window_id = any($1::int8[]) and not ended and expire_time + keep < now()
+             from budget_leases where window_id = any($1::int8[]) and not ended and not kept and expire_time + keep < now()
              order by lease_id for update),
            covered as (delete from budget_leases l using due where l.lease_id = due.lease_id and due.covered),
            uncovered as (update budget_leases l

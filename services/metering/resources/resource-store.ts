@@ -141,7 +141,7 @@ async function keepLeases(client: ClientBase, { holder, parts }: BatchMoney): Pr
     `with own as (
        select lease_id from budget_leases
        where lease_id = any($1::int8[]) and holder = $2 and not ended order by lease_id for update)
-     update budget_leases l set expire_time = 'infinity' from own where l.lease_id = own.lease_id`,
+     update budget_leases l set expire_time = 'infinity', kept = true from own where l.lease_id = own.lease_id`,
     [parts.flatMap(({ leaseIds }) => leaseIds.map(String)), holder],
   );
 }
