@@ -127,10 +127,11 @@ test.each([
 });
 
 test.each([
-  ["that its provider has lost", 404, 0],
-  ["that nobody could ask for in 30 days", 500, 31 * 86_400_000],
-])("what a batch used %s is unknown", async (_name, status, ageMs) => {
-  const { settled, roundOver } = await setUp((_request, response) => json(response, status, {}), ageMs);
+  ["that its provider has lost", 404, {}, 0],
+  ["that nobody could ask for in 30 days", 500, {}, 31 * 86_400_000],
+  ["that has not ended in 30 days", 200, { id: "batch_1", status: "in_progress" }, 31 * 86_400_000],
+])("what a batch used %s is unknown", async (_name, status, value, ageMs) => {
+  const { settled, roundOver } = await setUp((_request, response) => json(response, status, value), ageMs);
   await roundOver();
   expect(settled).toMatchObject([{ outcome: AttemptOutcome.LOST, uses: [{ model: "batches" }] }]);
   expect(settled[0]?.uses?.[0]?.usage?.inputTokens).toBeUndefined();

@@ -39,7 +39,7 @@ const timeoutMs = 30_000;
 const fileTimeoutMs = 600_000;
 const batchBytesMax = 4 * 1024 * 1024;
 const fileBytesMax = 4 * 1024 * 1024 * 1024;
-/** After so long without an answer what a batch used is put down as unknown. Batches end within a day. */
+/** After so long without word of its end what a batch used is put down as unknown, and holds no money any more. Batches end within a day. */
 const lostAfterMs = 30 * 86_400_000;
 
 /**
@@ -78,10 +78,11 @@ export function startBatchKeeper(deps: BatchKeeperDeps): { stop(): void } {
   }
 
   async function settle(batch: ClaimedBatch): Promise<void> {
-    const found = await look(batch).catch((thrown: unknown) => {
+    const looked = await look(batch).catch((thrown: unknown) => {
       if (stopping.signal.aborted || !isLost(batch)) throw thrown;
-      return lost;
+      return undefined;
     });
+    const found = looked ?? (isLost(batch) ? lost : undefined);
     if (found === undefined) return;
     const { outcome, endTime, uses } = found;
     const { provider, batchId } = batch;
