@@ -115,12 +115,16 @@ const waitsFor = (statement: string) =>
     { timeout: 30_000, interval: 20 },
   );
 
-async function kill(): Promise<void> {
+/**
+ * @param letGo of what the killed one waited for: its connection holds what it has locked until then
+ */
+async function kill(letGo = async () => {}): Promise<void> {
   const lives = weir.starts();
-  // As when its time has come again.
-  await ledger.query("update resources set look_time = now()");
   weir.signal("SIGKILL");
   await vi.waitFor(() => expect(weir.starts()).toBe(lives + 1), { timeout: 10_000, interval: 5 });
+  await letGo();
+  // As when its time has come again; long before the next one is ready to look.
+  await ledger.query("update resources set look_time = now()");
 }
 
 async function standing() {
@@ -144,13 +148,11 @@ test("whenever it is killed, what the batch used is booked once, spent once, and
   expect(looks).toBeGreaterThan(0);
 
   const mark = await locking("select from budget_windows for update");
-  await kill();
-  await book();
+  await kill(book);
   await waitsFor("%budget_windows%for update%");
   expect(await standing()).toEqual({ costs: [cost], spent: 0n, leased: limitNanoUsd });
 
-  await kill();
-  await mark();
+  await kill(mark);
   await vi.waitFor(
     async () => expect(await ledger.query("select from resources where settle_time is null")).toHaveLength(0),
     { timeout: 30_000, interval: 20 },
