@@ -45,14 +45,14 @@ test("of more than 512 characters long members go first, then the last ones", ()
 });
 
 test("blanks within a member cost no more than others, however many there are", () => {
-  const spend = (text: string) => {
+  const header = `a=b${" ".repeat(16_000)}c`;
+  const spentMs = Array.from({ length: 10 }, () => {
     const beganMs = performance.now();
-    for (let n = 0; n < 10; n += 1) expect(readTraceState(text)).toBeUndefined();
+    expect(readTraceState(header)).toBeUndefined();
     return performance.now() - beganMs;
-  };
-  const length = 16_000;
-  // Most of a second each where every blank begins a search for the end of them.
-  expect(spend(`a=b${" ".repeat(length)}c`)).toBeLessThan(500);
+  });
+  // The quickest: the machine may stand still in others. Where each blank begins a search for the end of them, it takes 400 ms.
+  expect(Math.min(...spentMs)).toBeLessThan(20);
 });
 
 test("a list whose one member is too long is not passed on", () => {
