@@ -121,6 +121,8 @@ test.each<[string, object]>([
   ["item_reference", { input: [{ type: "item_reference", id: "msg_1" }] }],
   ["item_reference", { input: [{ id: "msg_1" }] }],
   ["item_reference", { input: [{ id: "msg_1", type: null }] }],
+  ["item_reference", { input: [{ id: "msg_1", role: null }] }],
+  ["item_reference", { input: [{ content: null, id: "msg_1" }] }],
   ["image_generation_call", { input: [{ type: "image_generation_call", id: "ig_1" }] }],
   ["audio", { messages: [{ role: "assistant", audio: { id: "audio_1" } }] }],
   ["voice", { audio: { format: "mp3", voice: { id: "voice_1" } } }],
@@ -203,6 +205,7 @@ test.each<[string, object]>([
   ["the schema of a reply", { response_format: { type: "json_schema", json_schema: { name: "r", schema: own } } }],
   ["the schema of a reply of Gemini's", { generationConfig: { responseSchema: own, responseJsonSchema: own } }],
   ["the schema of a reply of Ollama's", { format: { properties: own, default: own } }],
+  ["examples of what a tool is given", { tools: [{ name: "read", input_examples: [own] }] }],
   ["what a tool is given", { messages: [{ content: [{ type: "tool_use", name: "read", input: own }] }] }],
   ["what a tool of Ollama's is given", { messages: [{ tool_calls: [{ function: { arguments: own } }] }] }],
   ["what a function is given", { contents: [{ parts: [{ functionCall: { args: own } }] }] }],
@@ -261,6 +264,10 @@ test.each([
   '{"input":[{"type":"item_reference","type":"message","id":"theirs"}]}',
   '{"input":[{"type":"message","type":"item_reference","id":"theirs"}]}',
   '{"conversation":"theirs","conversation":null}',
+  '{"input":[{"id":"mine","id":"theirs"}]}',
+  '{"input":[{"id":1,"id":"theirs"}]}',
+  '{"input":[{"id":null , "id":"theirs"}]}',
+  '{"input":[{"id":"mine","\\u0069d":"theirs"}]}',
 ])("a member that stands twice is refused, since the provider might take the other one: %s", (body) => {
   expect(() => found(body)).toThrow(expect.objectContaining({ reason: ErrorReason.INVALID_REQUEST }));
 });
@@ -300,12 +307,18 @@ test("a chat that names nothing is not looked into, whatever stands in its texts
   }
 });
 
-test.each(["ft:gpt-4o:acme::1", "tunedModels/x", "models/ft:a", "projects/p/endpoints/1", "endpoints/1", "arn:aws:x"])(
-  "%s is a model that somebody made",
-  (model) => {
-    expect([isMadeModel(model), mayBeMadeModel(`openai/${model}`)]).toEqual([true, true]);
-  },
-);
+test.each([
+  "ft:gpt-4o:acme::1",
+  "tunedModels/x",
+  "models/ft:a",
+  "projects/p/endpoints/1",
+  "endpoints/1",
+  "arn:aws:x",
+  "/tunedModels/x",
+  "models//tunedModels/x",
+])("%s is a model that somebody made", (model) => {
+  expect([isMadeModel(model), mayBeMadeModel(`openai/${model}`)]).toEqual([true, true]);
+});
 
 test("a vendor's models are nobody's", () => {
   for (const model of ["gpt-4o", "claude-fable-5", "draft:latest", "anthropic.claude-v2:1", "meta/llama"]) {

@@ -122,6 +122,8 @@ const opaque: ReadonlySet<string> = new Set([
   "function_declarations",
   "input_schema",
   "inputSchema",
+  // https://platform.claude.com/docs/en/agents-and-tools/tool-use/implement-tool-use
+  "input_examples",
   "output_schema",
   "schema",
   "responseSchema",
@@ -220,7 +222,7 @@ class Look {
   /** An item of a response's input: https://platform.openai.com/docs/api-reference/responses/create#responses-create-input */
   private item(item: unknown): void {
     if (!isObject(item) || !hasText(item["id"])) return;
-    const type = item["type"] ?? (item["role"] === undefined ? reference : "message");
+    const type = item["type"] ?? ((item["role"] ?? null) === null ? reference : "message");
     if (type === reference || (type === picture && !hasText(item["result"]))) this.members.add(String(type));
   }
 
@@ -254,7 +256,7 @@ function isToolInput(name: string, { type, input, toolUseId }: JsonObject): bool
  * Names of models that are not the vendor's but were made in an account: tuned ones of OpenAI, Gemini's, endpoints of Vertex AI, and
  * whatever of Bedrock has an ARN.
  */
-const madeModel = /^(?:models\/)*(?:ft:|tunedModels\/|endpoints\/|projects\/|arn:)|:ft-/;
+const madeModel = /(?:^|\/)(?:ft:|tunedModels\/|endpoints\/|projects\/|arn:)|:ft-/;
 /** The same behind what a pattern of the configuration begins with. */
 const madeModelWithin = /ft:|tunedModels\/|endpoints\/|projects\/|arn:|:ft-/;
 

@@ -6,6 +6,7 @@ export type TellTale = "member" | "member of an object" | "value";
 const quote = 0x22;
 const backslash = 0x5c;
 const colon = 0x3a;
+const comma = 0x2c;
 const openBrace = 0x7b;
 const closeBrace = 0x7d;
 
@@ -30,8 +31,9 @@ export class MemberScan {
   }
 
   /**
-   * Whether a body has one of the strings, however it is escaped, or an object with nothing but an `id`, or a `type` of null. Reads each
-   * byte of what is short once, and searches through what is long.
+   * Whether a body has one of the strings, however it is escaped, or an object with a `type` of null, or one that may be nothing but
+   * an `id` for who leaves out what is null and takes one of two members. Reads each byte of what is short once, and searches through
+   * what is long.
    */
   tells(body: Uint8Array): boolean {
     const bytes = Buffer.from(body.buffer, body.byteOffset, body.byteLength);
@@ -78,7 +80,7 @@ export class MemberScan {
   private isHidden(bytes: Buffer, open: number, end: number): boolean {
     const name = unhidden(bytes, open, end);
     if (name === undefined) return false;
-    if (name === "id") return tellsAlone(bytes, open, end);
+    if (name === "id") return true;
     if (name === "type") return isNull(bytes, end);
     const tale = this.tellTales.get(name);
     return tale !== undefined && tells(tale, bytes, end);
@@ -113,13 +115,22 @@ function isNull(bytes: Buffer, end: number): boolean {
   return value >= 0 && bytes[value] === 0x6e;
 }
 
-/** Whether a member is the only one of its object, and a string. */
+/**
+ * Whether an `id` is all that its object says: what stands beside it is null, or an `id` too. Of an object with more than two members
+ * only what is next to it is looked at.
+ */
 function tellsAlone(bytes: Buffer, open: number, end: number): boolean {
-  let before = open - 1;
-  while (isSpace(bytes[before])) before -= 1;
-  const value = bytes[before] === openBrace ? valueStart(bytes, end) : -1;
-  if (value < 0 || bytes[value] !== quote) return false;
-  return bytes[afterSpace(bytes, stringEnd(bytes, value + 1) + 1)] === closeBrace;
+  const value = valueStart(bytes, end);
+  if (value < 0) return false;
+  const before = beforeSpace(bytes, open - 1);
+  if (bytes[before] === comma) return bytes[beforeSpace(bytes, before - 1)] === 0x6c;
+  // Numbers and the like are no ids, unless another one follows.
+  if (bytes[value] !== quote) return true;
+  const after = afterSpace(bytes, stringEnd(bytes, value + 1) + 1);
+  if (bytes[after] !== comma) return bytes[after] === closeBrace;
+  const next = afterSpace(bytes, after + 1);
+  const nextEnd = stringEnd(bytes, next + 1);
+  return (nextEnd - next === 3 && isId(bytes, next)) || isNull(bytes, nextEnd);
 }
 
 /** How many members a text of JSON has, at all depths. Of two with one name both count. */
@@ -181,6 +192,12 @@ function stringEnd(bytes: Buffer, from: number): number {
     at = next + 1;
   }
   return bytes.length;
+}
+
+function beforeSpace(bytes: Buffer, from: number): number {
+  let at = from;
+  while (isSpace(bytes[at])) at -= 1;
+  return at;
 }
 
 function afterSpace(bytes: Buffer, from: number): number {
