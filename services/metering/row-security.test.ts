@@ -15,6 +15,7 @@ const owned = {
   keys: "tenant_id",
   audit_records: "tenant_id",
   responses: "tenant",
+  response_items: "tenant",
   budgets: "scope ->> 'tenant'",
   attempts: "tenant",
   retired_costs: "tenant",
@@ -35,6 +36,7 @@ function fill(tenant: string): string {
       values ('${randomUUID()}', now(), '${tenant}', 'operator', '', '', 'owner', '', 'keys.create', '', '');
     insert into responses (tenant, response_id, key, background, state, input, response, expire_time)
       values ('${tenant}', 'r', '', false, 'completed', '', '', now() + interval '1 hour');
+    insert into response_items (tenant, item_id, response_id) values ('${tenant}', 'i', 'r');
     insert into budgets (budget_id, display_name, scope, limit_nano_usd, window_kind, soft_percents, revision)
       values ('${tenant}', '', '{"tenant": "${tenant}"}', 1, 'month', '[]', hashtext('${tenant}'));
     insert into attempts (attempt_id, request_id, tenant, key, end_user, alias, provider, model, stream, outcome, usage_source,

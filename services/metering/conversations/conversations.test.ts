@@ -134,6 +134,61 @@ describe.each(["embedded", "postgres"] as const)("stored responses, %s", (engine
     ]);
   });
 
+  const holding = (...ids: unknown[]) => {
+    const output = JSON.stringify(ids.map((id) => ({ type: "message", id })));
+    return { response: Buffer.from(`{"output":${output}}`), output: { start: 10, end: 10 + output.length } };
+  };
+  const outputsWith = async (itemIds: string[], more: { bytesMax?: number } = {}, tenant = "acme") =>
+    (await client.findItems({ itemIds, ...more }, as(tenant))).outputs.map((output) => Buffer.from(output).toString());
+
+  test("items are found by their ids, those of the newest response first, by their tenant alone, while it is there", async () => {
+    await store("a", holding("msg_1", "fc_1"));
+    await db.query("update responses set create_time = now() - interval '1 minute'");
+    await store("b", holding("msg_1"));
+    await store("c", holding("msg_3"));
+    await store("a", holding("msg_1"), "other");
+    expect(await outputsWith(["msg_1", "never"])).toEqual([
+      '[{"type":"message","id":"msg_1"}]',
+      '[{"type":"message","id":"msg_1"},{"type":"message","id":"fc_1"}]',
+    ]);
+    expect(await outputsWith(["fc_1"], {}, "other")).toEqual([]);
+    expect(await outputsWith(["msg_1"], {}, "other")).toHaveLength(1);
+    await client.deleteResponse({ responseId: "b" }, as("acme"));
+    expect(await outputsWith(["msg_1"])).toHaveLength(1);
+    await expire("a");
+    expect(await outputsWith(["msg_1"])).toEqual([]);
+    await db.query("delete from responses");
+    expect(await db.query("select from response_items")).toEqual([]);
+  });
+
+  test("items of a response that was made in the background are found when it has ended", async () => {
+    const leaseId = randomUUID();
+    await begin("a", leaseId);
+    expect(await outputsWith(["msg_1"])).toEqual([]);
+    await client.finishResponse({ leaseId, state: ResponseState.COMPLETED, ...holding("msg_1") });
+    expect(await outputsWith(["msg_1"])).toHaveLength(1);
+  });
+
+  test("outputs that are too large are refused and not read", async () => {
+    await store("a", holding("msg_1"));
+    const bytesMax = '[{"type":"message","id":"msg_1"}]'.length;
+    expect(await outputsWith(["msg_1"], { bytesMax })).toHaveLength(1);
+    await expect(outputsWith(["msg_1"], { bytesMax: bytesMax - 1 })).rejects.toMatchObject({
+      reason: ErrorReason.INVALID_REQUEST,
+      metadata: { param: "input" },
+    });
+  });
+
+  test.each([
+    ["odd ids", holding("", 7, null, "x".repeat(257), "nul\0", "msg_1", "msg_1")],
+    ["no list", { response: Buffer.from("{}"), output: { start: 0, end: 2 } }],
+    ["no JSON", { response: Buffer.from("[{]"), output: { start: 0, end: 3 } }],
+    ["no objects", { response: Buffer.from('[1,"a",null,[]]'), output: { start: 0, end: 15 } }],
+  ])("a response whose output has %s is stored all the same", async (_, content) => {
+    await store("a", content);
+    expect(await stateOf("a")).toBe(ResponseState.COMPLETED);
+  });
+
   test("an expired turn is read as long as a later one is there, a deleted one ends the conversation", async () => {
     await store("a");
     await store("b", { previousResponseId: "a" });

@@ -52,6 +52,17 @@ export function createConversations(store: ResponseStore): ServiceImpl<typeof Co
       }
     },
 
+    async findItems({ itemIds, bytesMax = bytesMaxDefault }, context) {
+      const outputs = await store.outputsWith(ownerOf(context).tenant, itemIds, bytesMax);
+      if (outputs === undefined) {
+        throw new WeirError(ErrorReason.INVALID_REQUEST, {
+          text: "What `input` refers to is too large; begin a new conversation with what still matters of it.",
+          metadata: { param: "input" },
+        });
+      }
+      return { outputs: [...outputs] };
+    },
+
     async beginResponse(request, context) {
       const inserted = await store.insert(ownerOf(context), {
         ...request,

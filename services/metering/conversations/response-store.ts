@@ -2,7 +2,8 @@ import type { SQL } from "drizzle-orm";
 import type { PoolClient } from "pg";
 import { and, drizzle, eq, gt, inArray, lt, lte, sql } from "../drizzle.ts";
 import type { Database } from "../database.ts";
-import { responses } from "../schema.ts";
+import { responseItems, responses } from "../schema.ts";
+import { itemIdsOf } from "./item-ids.ts";
 
 /** How far a response has come. */
 export type ResponseState = typeof responses.$inferSelect.state;
@@ -78,6 +79,11 @@ export interface ResponseStore {
   /** @returns false when there is none */
   remove(tenant: string, responseId: string): Promise<boolean>;
   history(tenant: string, responseId: string, bounds: HistoryBounds): Promise<History>;
+  /**
+   * The outputs in which items stand, those of the newest response first.
+   * @returns undefined when they are more bytes than asked for
+   */
+  outputsWith(tenant: string, itemIds: readonly string[], bytesMax: number): Promise<readonly Buffer[] | undefined>;
   /** Prolongs what is still being made, also what ran out without anybody looking. @returns the leases of those */
   renew(leaseIds: readonly string[], leaseMs: number): Promise<readonly string[]>;
   /** @returns false when it had ended before in another way */
@@ -125,7 +131,10 @@ export function createResponseStore(database: Database): ResponseStore {
             setWhere: sql`${responses.expireTime} <= now()`,
           })
           .returning({ responseId: responses.responseId });
-        if (inserted.length > 0) return true;
+        if (inserted.length > 0) {
+          if ("output" in row) await noteItems(client, owner.tenant, row.responseId, row);
+          return true;
+        }
         const same = await queries
           .select({ responseId: responses.responseId })
           .from(responses)
@@ -162,6 +171,12 @@ export function createResponseStore(database: Database): ResponseStore {
       const { rows } = await database.of(tenant).read((queries) => queries.execute<ChainRow>(chain));
       return historyOf(rows, bounds);
     },
+    async outputsWith(tenant, itemIds, bytesMax) {
+      const { rows } = await database
+        .of(tenant)
+        .read((queries) => queries.execute<OutputRow>(outputsOf(tenant, itemIds, bytesMax)));
+      return rows.some(({ output }) => output === null) ? undefined : rows.map(({ output }) => output ?? nothing);
+    },
     renew: (leaseIds, leaseMs) =>
       database.transaction(async (client) => {
         const queries = drizzle(client);
@@ -186,8 +201,12 @@ export function createResponseStore(database: Database): ResponseStore {
           .update(responses)
           .set({ state, response: bytes, outputStart: output?.start ?? null, outputEnd: output?.end ?? null })
           .where(and(eq(responses.leaseId, leaseId), isLive, isUnended))
-          .returning({ responseId: responses.responseId });
-        if (finished.length > 0) return true;
+          .returning({ tenant: responses.tenant, responseId: responses.responseId });
+        const [own] = finished;
+        if (own !== undefined) {
+          await noteItems(client, own.tenant, own.responseId, { response, output });
+          return true;
+        }
         const same = await queries
           .select({ responseId: responses.responseId })
           .from(responses)
@@ -295,6 +314,40 @@ function chainOf(tenant: string, responseId: string, { turnsMax, bytesMax }: His
       case when fits then substring(r.response from r.output_start + 1 for r.output_end - r.output_start) end as output
     from size, chain join responses r on r.tenant = ${tenant} and r.response_id = chain.response_id
     order by depth desc`;
+}
+
+/** An output in which some of the items stand; null: all of them are too large. */
+interface OutputRow extends Record<string, unknown> {
+  readonly output: Buffer | null;
+}
+
+function outputsOf(tenant: string, itemIds: readonly string[], bytesMax: number): SQL {
+  return sql`
+    with found as (
+      select response_id, create_time, output_start, output_end from ${responses}
+      where tenant = ${tenant} and ${isLive} and output_start is not null and response_id in (
+        select response_id from ${responseItems} where tenant = ${tenant} and item_id = any(${sql.param([...itemIds])}::text[])
+      )
+    ), size as (select coalesce(sum(output_end - output_start), 0) <= ${bytesMax} as fits from found)
+    select case when fits then substring(r.response from r.output_start + 1 for r.output_end - r.output_start) end as output
+    from size, found join responses r on r.tenant = ${tenant} and r.response_id = found.response_id
+    order by found.create_time desc, found.response_id`;
+}
+
+/** From now on the items of a response that has ended are found. */
+async function noteItems(
+  client: PoolClient,
+  tenant: string,
+  responseId: string,
+  { response, output }: Pick<EndedResponse, "response" | "output">,
+): Promise<void> {
+  const itemIds = output === undefined ? [] : itemIdsOf(response.subarray(output.start, output.end));
+  if (itemIds.length === 0) return;
+  await client.query(
+    `insert into response_items (tenant, item_id, response_id)
+     select $1, item_id, $2 from unnest($3::text[]) as ids (item_id) on conflict do nothing`,
+    [tenant, responseId, itemIds],
+  );
 }
 
 function historyOf(rows: readonly ChainRow[], { turnsMax, bytesMax, partial }: HistoryBounds): History {

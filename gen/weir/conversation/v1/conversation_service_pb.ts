@@ -16,7 +16,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file weir/conversation/v1/conversation_service.proto.
  */
 export const file_weir_conversation_v1_conversation_service: GenFile = /*@__PURE__*/
-  fileDesc("Ci93ZWlyL2NvbnZlcnNhdGlvbi92MS9jb252ZXJzYXRpb25fc2VydmljZS5wcm90bxIUd2Vpci5jb252ZXJzYXRpb24udjEi2AIKFFN0b3JlUmVzcG9uc2VSZXF1ZXN0Eh8KC3Jlc3BvbnNlX2lkGAEgASgJQgq6SAdyBRABGIACEiYKFHByZXZpb3VzX3Jlc3BvbnNlX2lkGAIgASgJQgi6SAVyAxiAAhJACgVzdGF0ZRgDIAEoDjIjLndlaXIuY29udmVyc2F0aW9uLnYxLlJlc3BvbnNlU3RhdGVCDLpICYIBBhABIAAgARIbCgVpbnB1dBgEIAEoDEIMukgJegcQARiAgIAQEh4KCHJlc3BvbnNlGAUgASgMQgy6SAl6BxACGICAgBASMAoGb3V0cHV0GAYgASgLMiAud2Vpci5jb252ZXJzYXRpb24udjEuT3V0cHV0U3BhbhJGCgx0aW1lX3RvX2xpdmUYByABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CFbpIEsgBAaoBDCIGCICGsJYBMgIIASIXChVTdG9yZVJlc3BvbnNlUmVzcG9uc2UiNQoSR2V0UmVzcG9uc2VSZXF1ZXN0Eh8KC3Jlc3BvbnNlX2lkGAEgASgJQgq6SAdyBRABGIACIk0KE0dldFJlc3BvbnNlUmVzcG9uc2USNgoIcmVzcG9uc2UYASABKAsyJC53ZWlyLmNvbnZlcnNhdGlvbi52MS5TdG9yZWRSZXNwb25zZSI4ChVEZWxldGVSZXNwb25zZVJlcXVlc3QSHwoLcmVzcG9uc2VfaWQYASABKAlCCrpIB3IFEAEYgAIiGAoWRGVsZXRlUmVzcG9uc2VSZXNwb25zZSKpAQoRR2V0SGlzdG9yeVJlcXVlc3QSHwoLcmVzcG9uc2VfaWQYASABKAlCCrpIB3IFEAEYgAISIgoJdHVybnNfbWF4GAIgASgNQgq6SAcqBRiQTigBSACIAQESIgoJYnl0ZXNfbWF4GAMgASgNQgq6SAcqBRiAgIAYSAGIAQESDwoHcGFydGlhbBgEIAEoCEIMCgpfdHVybnNfbWF4QgwKCl9ieXRlc19tYXgicwoSR2V0SGlzdG9yeVJlc3BvbnNlEikKBXR1cm5zGAEgAygLMhoud2Vpci5jb252ZXJzYXRpb24udjEuVHVybhIyCgVzdGF0ZRgCIAEoDjIjLndlaXIuY29udmVyc2F0aW9uLnYxLlJlc3BvbnNlU3RhdGUiwQIKFEJlZ2luUmVzcG9uc2VSZXF1ZXN0Eh8KC3Jlc3BvbnNlX2lkGAEgASgJQgq6SAdyBRABGIACEiYKFHByZXZpb3VzX3Jlc3BvbnNlX2lkGAIgASgJQgi6SAVyAxiAAhIbCgVpbnB1dBgDIAEoDEIMukgJegcQARiAgIAQEh4KCHJlc3BvbnNlGAQgASgMQgy6SAl6BxACGICAgBASGgoIbGVhc2VfaWQYBSABKAlCCLpIBXIDsAEBEj8KBWxlYXNlGAYgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQhW6SBLIAQGqAQwiAwiQHDIFEIDC1y8SRgoMdGltZV90b19saXZlGAcgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQhW6SBLIAQGqAQwiBgiAhrCWATICCAEiFwoVQmVnaW5SZXNwb25zZVJlc3BvbnNlInoKElJlbmV3TGVhc2VzUmVxdWVzdBIjCglsZWFzZV9pZHMYASADKAlCELpIDZIBChCQTiIFcgOwAQESPwoFbGVhc2UYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CFbpIEsgBAaoBDCIDCJAcMgUQgMLXLyIuChNSZW5ld0xlYXNlc1Jlc3BvbnNlEhcKD2VuZGVkX2xlYXNlX2lkcxgBIAMoCSLHAQoVRmluaXNoUmVzcG9uc2VSZXF1ZXN0EhoKCGxlYXNlX2lkGAEgASgJQgi6SAVyA7ABARJACgVzdGF0ZRgCIAEoDjIjLndlaXIuY29udmVyc2F0aW9uLnYxLlJlc3BvbnNlU3RhdGVCDLpICYIBBhABIAAgARIeCghyZXNwb25zZRgDIAEoDEIMukgJegcQAhiAgIAQEjAKBm91dHB1dBgEIAEoCzIgLndlaXIuY29udmVyc2F0aW9uLnYxLk91dHB1dFNwYW4iKgoWRmluaXNoUmVzcG9uc2VSZXNwb25zZRIQCghhY2NlcHRlZBgBIAEoCCI4ChVDYW5jZWxSZXNwb25zZVJlcXVlc3QSHwoLcmVzcG9uc2VfaWQYASABKAlCCrpIB3IFEAEYgAIiUAoWQ2FuY2VsUmVzcG9uc2VSZXNwb25zZRI2CghyZXNwb25zZRgBIAEoCzIkLndlaXIuY29udmVyc2F0aW9uLnYxLlN0b3JlZFJlc3BvbnNlMpkHChNDb252ZXJzYXRpb25TZXJ2aWNlEnAKDVN0b3JlUmVzcG9uc2USKi53ZWlyLmNvbnZlcnNhdGlvbi52MS5TdG9yZVJlc3BvbnNlUmVxdWVzdBorLndlaXIuY29udmVyc2F0aW9uLnYxLlN0b3JlUmVzcG9uc2VSZXNwb25zZSIG4s4YAggLEmoKC0dldFJlc3BvbnNlEigud2Vpci5jb252ZXJzYXRpb24udjEuR2V0UmVzcG9uc2VSZXF1ZXN0Gikud2Vpci5jb252ZXJzYXRpb24udjEuR2V0UmVzcG9uc2VSZXNwb25zZSIG4s4YAggLEnMKDkRlbGV0ZVJlc3BvbnNlEisud2Vpci5jb252ZXJzYXRpb24udjEuRGVsZXRlUmVzcG9uc2VSZXF1ZXN0Giwud2Vpci5jb252ZXJzYXRpb24udjEuRGVsZXRlUmVzcG9uc2VSZXNwb25zZSIG4s4YAggLEmcKCkdldEhpc3RvcnkSJy53ZWlyLmNvbnZlcnNhdGlvbi52MS5HZXRIaXN0b3J5UmVxdWVzdBooLndlaXIuY29udmVyc2F0aW9uLnYxLkdldEhpc3RvcnlSZXNwb25zZSIG4s4YAggLEnAKDUJlZ2luUmVzcG9uc2USKi53ZWlyLmNvbnZlcnNhdGlvbi52MS5CZWdpblJlc3BvbnNlUmVxdWVzdBorLndlaXIuY29udmVyc2F0aW9uLnYxLkJlZ2luUmVzcG9uc2VSZXNwb25zZSIG4s4YAggLEmoKC1JlbmV3TGVhc2VzEigud2Vpci5jb252ZXJzYXRpb24udjEuUmVuZXdMZWFzZXNSZXF1ZXN0Gikud2Vpci5jb252ZXJzYXRpb24udjEuUmVuZXdMZWFzZXNSZXNwb25zZSIG4s4YAggLEnMKDkZpbmlzaFJlc3BvbnNlEisud2Vpci5jb252ZXJzYXRpb24udjEuRmluaXNoUmVzcG9uc2VSZXF1ZXN0Giwud2Vpci5jb252ZXJzYXRpb24udjEuRmluaXNoUmVzcG9uc2VSZXNwb25zZSIG4s4YAggLEnMKDkNhbmNlbFJlc3BvbnNlEisud2Vpci5jb252ZXJzYXRpb24udjEuQ2FuY2VsUmVzcG9uc2VSZXF1ZXN0Giwud2Vpci5jb252ZXJzYXRpb24udjEuQ2FuY2VsUmVzcG9uc2VSZXNwb25zZSIG4s4YAggLYgZwcm90bzM", [file_buf_validate_validate, file_google_protobuf_duration, file_weir_common_v1_access, file_weir_conversation_v1_response]);
+  fileDesc("Ci93ZWlyL2NvbnZlcnNhdGlvbi92MS9jb252ZXJzYXRpb25fc2VydmljZS5wcm90bxIUd2Vpci5jb252ZXJzYXRpb24udjEi2AIKFFN0b3JlUmVzcG9uc2VSZXF1ZXN0Eh8KC3Jlc3BvbnNlX2lkGAEgASgJQgq6SAdyBRABGIACEiYKFHByZXZpb3VzX3Jlc3BvbnNlX2lkGAIgASgJQgi6SAVyAxiAAhJACgVzdGF0ZRgDIAEoDjIjLndlaXIuY29udmVyc2F0aW9uLnYxLlJlc3BvbnNlU3RhdGVCDLpICYIBBhABIAAgARIbCgVpbnB1dBgEIAEoDEIMukgJegcQARiAgIAQEh4KCHJlc3BvbnNlGAUgASgMQgy6SAl6BxACGICAgBASMAoGb3V0cHV0GAYgASgLMiAud2Vpci5jb252ZXJzYXRpb24udjEuT3V0cHV0U3BhbhJGCgx0aW1lX3RvX2xpdmUYByABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CFbpIEsgBAaoBDCIGCICGsJYBMgIIASIXChVTdG9yZVJlc3BvbnNlUmVzcG9uc2UiNQoSR2V0UmVzcG9uc2VSZXF1ZXN0Eh8KC3Jlc3BvbnNlX2lkGAEgASgJQgq6SAdyBRABGIACIk0KE0dldFJlc3BvbnNlUmVzcG9uc2USNgoIcmVzcG9uc2UYASABKAsyJC53ZWlyLmNvbnZlcnNhdGlvbi52MS5TdG9yZWRSZXNwb25zZSI4ChVEZWxldGVSZXNwb25zZVJlcXVlc3QSHwoLcmVzcG9uc2VfaWQYASABKAlCCrpIB3IFEAEYgAIiGAoWRGVsZXRlUmVzcG9uc2VSZXNwb25zZSKpAQoRR2V0SGlzdG9yeVJlcXVlc3QSHwoLcmVzcG9uc2VfaWQYASABKAlCCrpIB3IFEAEYgAISIgoJdHVybnNfbWF4GAIgASgNQgq6SAcqBRiQTigBSACIAQESIgoJYnl0ZXNfbWF4GAMgASgNQgq6SAcqBRiAgIAYSAGIAQESDwoHcGFydGlhbBgEIAEoCEIMCgpfdHVybnNfbWF4QgwKCl9ieXRlc19tYXgicwoSR2V0SGlzdG9yeVJlc3BvbnNlEikKBXR1cm5zGAEgAygLMhoud2Vpci5jb252ZXJzYXRpb24udjEuVHVybhIyCgVzdGF0ZRgCIAEoDjIjLndlaXIuY29udmVyc2F0aW9uLnYxLlJlc3BvbnNlU3RhdGUibAoQRmluZEl0ZW1zUmVxdWVzdBImCghpdGVtX2lkcxgBIAMoCUIUukgRkgEOCAEQ6AciB3IFEAEYgAISIgoJYnl0ZXNfbWF4GAIgASgNQgq6SAcqBRiAgIAYSACIAQFCDAoKX2J5dGVzX21heCIkChFGaW5kSXRlbXNSZXNwb25zZRIPCgdvdXRwdXRzGAEgAygMIsECChRCZWdpblJlc3BvbnNlUmVxdWVzdBIfCgtyZXNwb25zZV9pZBgBIAEoCUIKukgHcgUQARiAAhImChRwcmV2aW91c19yZXNwb25zZV9pZBgCIAEoCUIIukgFcgMYgAISGwoFaW5wdXQYAyABKAxCDLpICXoHEAEYgICAEBIeCghyZXNwb25zZRgEIAEoDEIMukgJegcQAhiAgIAQEhoKCGxlYXNlX2lkGAUgASgJQgi6SAVyA7ABARI/CgVsZWFzZRgGIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkIVukgSyAEBqgEMIgMIkBwyBRCAwtcvEkYKDHRpbWVfdG9fbGl2ZRgHIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkIVukgSyAEBqgEMIgYIgIawlgEyAggBIhcKFUJlZ2luUmVzcG9uc2VSZXNwb25zZSJ6ChJSZW5ld0xlYXNlc1JlcXVlc3QSIwoJbGVhc2VfaWRzGAEgAygJQhC6SA2SAQoQkE4iBXIDsAEBEj8KBWxlYXNlGAIgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQhW6SBLIAQGqAQwiAwiQHDIFEIDC1y8iLgoTUmVuZXdMZWFzZXNSZXNwb25zZRIXCg9lbmRlZF9sZWFzZV9pZHMYASADKAkixwEKFUZpbmlzaFJlc3BvbnNlUmVxdWVzdBIaCghsZWFzZV9pZBgBIAEoCUIIukgFcgOwAQESQAoFc3RhdGUYAiABKA4yIy53ZWlyLmNvbnZlcnNhdGlvbi52MS5SZXNwb25zZVN0YXRlQgy6SAmCAQYQASAAIAESHgoIcmVzcG9uc2UYAyABKAxCDLpICXoHEAIYgICAEBIwCgZvdXRwdXQYBCABKAsyIC53ZWlyLmNvbnZlcnNhdGlvbi52MS5PdXRwdXRTcGFuIioKFkZpbmlzaFJlc3BvbnNlUmVzcG9uc2USEAoIYWNjZXB0ZWQYASABKAgiOAoVQ2FuY2VsUmVzcG9uc2VSZXF1ZXN0Eh8KC3Jlc3BvbnNlX2lkGAEgASgJQgq6SAdyBRABGIACIlAKFkNhbmNlbFJlc3BvbnNlUmVzcG9uc2USNgoIcmVzcG9uc2UYASABKAsyJC53ZWlyLmNvbnZlcnNhdGlvbi52MS5TdG9yZWRSZXNwb25zZTL/BwoTQ29udmVyc2F0aW9uU2VydmljZRJwCg1TdG9yZVJlc3BvbnNlEioud2Vpci5jb252ZXJzYXRpb24udjEuU3RvcmVSZXNwb25zZVJlcXVlc3QaKy53ZWlyLmNvbnZlcnNhdGlvbi52MS5TdG9yZVJlc3BvbnNlUmVzcG9uc2UiBuLOGAIICxJqCgtHZXRSZXNwb25zZRIoLndlaXIuY29udmVyc2F0aW9uLnYxLkdldFJlc3BvbnNlUmVxdWVzdBopLndlaXIuY29udmVyc2F0aW9uLnYxLkdldFJlc3BvbnNlUmVzcG9uc2UiBuLOGAIICxJzCg5EZWxldGVSZXNwb25zZRIrLndlaXIuY29udmVyc2F0aW9uLnYxLkRlbGV0ZVJlc3BvbnNlUmVxdWVzdBosLndlaXIuY29udmVyc2F0aW9uLnYxLkRlbGV0ZVJlc3BvbnNlUmVzcG9uc2UiBuLOGAIICxJnCgpHZXRIaXN0b3J5Eicud2Vpci5jb252ZXJzYXRpb24udjEuR2V0SGlzdG9yeVJlcXVlc3QaKC53ZWlyLmNvbnZlcnNhdGlvbi52MS5HZXRIaXN0b3J5UmVzcG9uc2UiBuLOGAIICxJkCglGaW5kSXRlbXMSJi53ZWlyLmNvbnZlcnNhdGlvbi52MS5GaW5kSXRlbXNSZXF1ZXN0Gicud2Vpci5jb252ZXJzYXRpb24udjEuRmluZEl0ZW1zUmVzcG9uc2UiBuLOGAIICxJwCg1CZWdpblJlc3BvbnNlEioud2Vpci5jb252ZXJzYXRpb24udjEuQmVnaW5SZXNwb25zZVJlcXVlc3QaKy53ZWlyLmNvbnZlcnNhdGlvbi52MS5CZWdpblJlc3BvbnNlUmVzcG9uc2UiBuLOGAIICxJqCgtSZW5ld0xlYXNlcxIoLndlaXIuY29udmVyc2F0aW9uLnYxLlJlbmV3TGVhc2VzUmVxdWVzdBopLndlaXIuY29udmVyc2F0aW9uLnYxLlJlbmV3TGVhc2VzUmVzcG9uc2UiBuLOGAIICxJzCg5GaW5pc2hSZXNwb25zZRIrLndlaXIuY29udmVyc2F0aW9uLnYxLkZpbmlzaFJlc3BvbnNlUmVxdWVzdBosLndlaXIuY29udmVyc2F0aW9uLnYxLkZpbmlzaFJlc3BvbnNlUmVzcG9uc2UiBuLOGAIICxJzCg5DYW5jZWxSZXNwb25zZRIrLndlaXIuY29udmVyc2F0aW9uLnYxLkNhbmNlbFJlc3BvbnNlUmVxdWVzdBosLndlaXIuY29udmVyc2F0aW9uLnYxLkNhbmNlbFJlc3BvbnNlUmVzcG9uc2UiBuLOGAIIC2IGcHJvdG8z", [file_buf_validate_validate, file_google_protobuf_duration, file_weir_common_v1_access, file_weir_conversation_v1_response]);
 
 /**
  * A response that has ended.
@@ -246,6 +246,55 @@ export const GetHistoryResponseSchema: GenMessage<GetHistoryResponse> = /*@__PUR
   messageDesc(file_weir_conversation_v1_conversation_service, 7);
 
 /**
+ * Asks for output items.
+ *
+ * @generated from message weir.conversation.v1.FindItemsRequest
+ */
+export type FindItemsRequest = Message<"weir.conversation.v1.FindItemsRequest"> & {
+  /**
+   * Which.
+   *
+   * @generated from field: repeated string item_ids = 1;
+   */
+  itemIds: string[];
+
+  /**
+   * Most bytes of the outputs in which they stand. Default 33554432 (32 MiB).
+   *
+   * @generated from field: optional uint32 bytes_max = 2;
+   */
+  bytesMax?: number | undefined;
+};
+
+/**
+ * Describes the message weir.conversation.v1.FindItemsRequest.
+ * Use `create(FindItemsRequestSchema)` to create a new message.
+ */
+export const FindItemsRequestSchema: GenMessage<FindItemsRequest> = /*@__PURE__*/
+  messageDesc(file_weir_conversation_v1_conversation_service, 8);
+
+/**
+ * Where the items stand.
+ *
+ * @generated from message weir.conversation.v1.FindItemsResponse
+ */
+export type FindItemsResponse = Message<"weir.conversation.v1.FindItemsResponse"> & {
+  /**
+   * The outputs of the responses that have some of them, the newest first: JSON lists of items.
+   *
+   * @generated from field: repeated bytes outputs = 1;
+   */
+  outputs: Uint8Array[];
+};
+
+/**
+ * Describes the message weir.conversation.v1.FindItemsResponse.
+ * Use `create(FindItemsResponseSchema)` to create a new message.
+ */
+export const FindItemsResponseSchema: GenMessage<FindItemsResponse> = /*@__PURE__*/
+  messageDesc(file_weir_conversation_v1_conversation_service, 9);
+
+/**
  * A response that is about to be made in the background.
  *
  * @generated from message weir.conversation.v1.BeginResponseRequest
@@ -306,7 +355,7 @@ export type BeginResponseRequest = Message<"weir.conversation.v1.BeginResponseRe
  * Use `create(BeginResponseRequestSchema)` to create a new message.
  */
 export const BeginResponseRequestSchema: GenMessage<BeginResponseRequest> = /*@__PURE__*/
-  messageDesc(file_weir_conversation_v1_conversation_service, 8);
+  messageDesc(file_weir_conversation_v1_conversation_service, 10);
 
 /**
  * The response is entered.
@@ -321,7 +370,7 @@ export type BeginResponseResponse = Message<"weir.conversation.v1.BeginResponseR
  * Use `create(BeginResponseResponseSchema)` to create a new message.
  */
 export const BeginResponseResponseSchema: GenMessage<BeginResponseResponse> = /*@__PURE__*/
-  messageDesc(file_weir_conversation_v1_conversation_service, 9);
+  messageDesc(file_weir_conversation_v1_conversation_service, 11);
 
 /**
  * Leases of responses that are being made.
@@ -349,7 +398,7 @@ export type RenewLeasesRequest = Message<"weir.conversation.v1.RenewLeasesReques
  * Use `create(RenewLeasesRequestSchema)` to create a new message.
  */
 export const RenewLeasesRequestSchema: GenMessage<RenewLeasesRequest> = /*@__PURE__*/
-  messageDesc(file_weir_conversation_v1_conversation_service, 10);
+  messageDesc(file_weir_conversation_v1_conversation_service, 12);
 
 /**
  * What became of the leases.
@@ -370,7 +419,7 @@ export type RenewLeasesResponse = Message<"weir.conversation.v1.RenewLeasesRespo
  * Use `create(RenewLeasesResponseSchema)` to create a new message.
  */
 export const RenewLeasesResponseSchema: GenMessage<RenewLeasesResponse> = /*@__PURE__*/
-  messageDesc(file_weir_conversation_v1_conversation_service, 11);
+  messageDesc(file_weir_conversation_v1_conversation_service, 13);
 
 /**
  * How a response in the background ended.
@@ -412,7 +461,7 @@ export type FinishResponseRequest = Message<"weir.conversation.v1.FinishResponse
  * Use `create(FinishResponseRequestSchema)` to create a new message.
  */
 export const FinishResponseRequestSchema: GenMessage<FinishResponseRequest> = /*@__PURE__*/
-  messageDesc(file_weir_conversation_v1_conversation_service, 12);
+  messageDesc(file_weir_conversation_v1_conversation_service, 14);
 
 /**
  * What became of it.
@@ -433,7 +482,7 @@ export type FinishResponseResponse = Message<"weir.conversation.v1.FinishRespons
  * Use `create(FinishResponseResponseSchema)` to create a new message.
  */
 export const FinishResponseResponseSchema: GenMessage<FinishResponseResponse> = /*@__PURE__*/
-  messageDesc(file_weir_conversation_v1_conversation_service, 13);
+  messageDesc(file_weir_conversation_v1_conversation_service, 15);
 
 /**
  * Names a response to be cancelled.
@@ -454,7 +503,7 @@ export type CancelResponseRequest = Message<"weir.conversation.v1.CancelResponse
  * Use `create(CancelResponseRequestSchema)` to create a new message.
  */
 export const CancelResponseRequestSchema: GenMessage<CancelResponseRequest> = /*@__PURE__*/
-  messageDesc(file_weir_conversation_v1_conversation_service, 14);
+  messageDesc(file_weir_conversation_v1_conversation_service, 16);
 
 /**
  * The response as it is now.
@@ -475,7 +524,7 @@ export type CancelResponseResponse = Message<"weir.conversation.v1.CancelRespons
  * Use `create(CancelResponseResponseSchema)` to create a new message.
  */
 export const CancelResponseResponseSchema: GenMessage<CancelResponseResponse> = /*@__PURE__*/
-  messageDesc(file_weir_conversation_v1_conversation_service, 15);
+  messageDesc(file_weir_conversation_v1_conversation_service, 17);
 
 /**
  * Responses that clients may come back for: to read them, to continue them, to stop them. Only for
@@ -530,6 +579,17 @@ export const ConversationService: GenService<{
     methodKind: "unary";
     input: typeof GetHistoryRequestSchema;
     output: typeof GetHistoryResponseSchema;
+  },
+  /**
+   * Finds output items of the tenant's responses. Idempotent. What is nowhere is not found, which is no failure. Fails with
+   * INVALID_REQUEST (`param` is `input`) when the outputs in which they stand are larger than asked for.
+   *
+   * @generated from rpc weir.conversation.v1.ConversationService.FindItems
+   */
+  findItems: {
+    methodKind: "unary";
+    input: typeof FindItemsRequestSchema;
+    output: typeof FindItemsResponseSchema;
   },
   /**
    * Enters a response that is about to be made in the background, under a lease. Not idempotent.

@@ -2,6 +2,7 @@ import { invalid } from "../../faults.ts";
 import { scanMembers } from "../../json-scan.ts";
 import { isObject, parseExact, writeJson } from "../../json.ts";
 import { outputAsInput } from "../output-as-input.ts";
+import { referencesIn } from "./references.ts";
 import { depthMax, withMembers } from "./splice.ts";
 
 /** What a request asks of stored state. */
@@ -15,6 +16,8 @@ export interface StoredRequest {
   readonly inConversation: boolean;
   /** The JSON value of `input` as it came; an empty list when there is none. */
   readonly input: Buffer;
+  /** The ids of the items of earlier responses that it refers to, each once. */
+  readonly references: readonly string[];
 }
 
 /** A turn as it was stored. */
@@ -72,13 +75,13 @@ export function readStoredRequest(body: Buffer): StoredRequest {
       "background",
     );
   }
-  return {
-    store,
-    background,
-    previousResponseId,
-    inConversation,
-    input: input !== undefined && isThere(input) ? input : noItems,
-  };
+  const given = input !== undefined && isThere(input) ? input : noItems;
+  return { store, background, previousResponseId, inConversation, input: given, references: referencesIn(given) };
+}
+
+/** The request with another input. */
+export function withInput(body: Buffer, input: Buffer): Buffer {
+  return withMembers(body, { input });
 }
 
 /**

@@ -52,6 +52,7 @@ test("what is not said is stored, in the foreground, by itself", () => {
     store: true,
     background: false,
     previousResponseId: undefined,
+    references: [],
     inConversation: false,
     input: Buffer.from("[]"),
   });
@@ -64,6 +65,7 @@ test("what is not said is stored, in the foreground, by itself", () => {
     previousResponseId: "resp_a",
     inConversation: false,
     input: Buffer.from('"h\\u0069"'),
+    references: [],
   });
 });
 

@@ -35,6 +35,8 @@ export interface Archive {
   cancel(responseId: string, metadata: Metadata): Promise<StoredResponse>;
   /** The turns up to a response, the oldest first, and how far that has come. */
   history(question: HistoryQuestion, metadata: Metadata): Promise<History>;
+  /** Outputs in which items stand, those of the newest response first: JSON lists. What is nowhere is in none of them. */
+  outputsWith(question: ItemsQuestion, metadata: Metadata): Promise<readonly Uint8Array[]>;
   /** Resolves when nothing is being kept any more. */
   idle(): Promise<void>;
 }
@@ -46,6 +48,14 @@ export interface HistoryQuestion {
   readonly bytesMax: number;
   /** Whether turns before one that was deleted are left out; else there is no history. */
   readonly partial: boolean;
+  readonly signal?: CallOptions["signal"];
+}
+
+export interface ItemsQuestion {
+  /** 1 to 1,000. */
+  readonly itemIds: readonly string[];
+  /** Most bytes of all outputs. */
+  readonly bytesMax: number;
   readonly signal?: CallOptions["signal"];
 }
 
@@ -88,6 +98,17 @@ export function createArchive({ conversations, timeToLiveMs, log }: ArchiveDeps)
     }
   }
 
+  /** One of the look-ups that may run at once. */
+  async function lookUp<T>(call: () => Promise<T>): Promise<T> {
+    if (lookups >= lookupsMax) throw new WeirError(ErrorReason.OVERLOADED, { retryAfterMs: storeRetryMs });
+    lookups += 1;
+    try {
+      return await asked(call);
+    } finally {
+      lookups -= 1;
+    }
+  }
+
   function timeToLive(): Duration {
     return durationFromMs(timeToLiveMs());
   }
@@ -108,24 +129,28 @@ export function createArchive({ conversations, timeToLiveMs, log }: ArchiveDeps)
       asked(async () =>
         found(await conversations.cancelResponse({ responseId }, { metadata, timeoutMs: readTimeoutMs })),
       ),
-    async history({ responseId, bytesMax, partial, signal }, metadata) {
-      if (lookups >= lookupsMax) throw new WeirError(ErrorReason.OVERLOADED, { retryAfterMs: storeRetryMs });
-      lookups += 1;
-      try {
-        return await asked(() =>
-          conversations.getHistory(
-            { responseId, bytesMax: Math.max(0, Math.min(bytesMax, historyBytesMax)), partial },
-            { metadata, timeoutMs: readTimeoutMs, signal },
-          ),
-        );
-      } finally {
-        lookups -= 1;
-      }
+    history: ({ responseId, bytesMax, partial, signal }, metadata) =>
+      lookUp(() =>
+        conversations.getHistory(
+          { responseId, bytesMax: within(bytesMax), partial },
+          { metadata, timeoutMs: readTimeoutMs, signal },
+        ),
+      ),
+    async outputsWith({ itemIds, bytesMax, signal }, metadata) {
+      const request = { itemIds: [...itemIds], bytesMax: within(bytesMax) };
+      const { outputs } = await lookUp(() =>
+        conversations.findItems(request, { metadata, timeoutMs: readTimeoutMs, signal }),
+      );
+      return outputs;
     },
     async idle() {
       while (keeping.size > 0) await Promise.all(keeping);
     },
   };
+}
+
+function within(bytesMax: number): number {
+  return Math.max(0, Math.min(bytesMax, historyBytesMax));
 }
 
 function found({ response }: { readonly response?: StoredResponse | undefined }): StoredResponse {

@@ -49,7 +49,7 @@ function setUp(
     request,
     asked,
     turns: [],
-    body,
+    own: request,
     metadata: {},
     caller: { id, tenant, principal: new Uint8Array(), collections: [], mayReach: () => true },
     admission,

@@ -20,7 +20,7 @@ import { asked, endStateOf } from "./archive.ts";
 import type { ByteRoom } from "./byte-room.ts";
 import type { Admission } from "../../limits/limits.ts";
 import type { KeyedCall } from "../route.ts";
-import { continued, withBody } from "./continued.ts";
+import { asBuffer, continued, withBody } from "./continued.ts";
 import { failureOf } from "./failure.ts";
 
 /** Responses that are made while nobody waits for them. */
@@ -44,11 +44,12 @@ export interface BackgroundOrder {
   readonly caller: Pick<KeyedCall["caller"], "id" | "principal" | "tenant" | "mayReach" | "collections">;
   /** Taken over: it ends when the response has. */
   readonly admission: Admission;
+  /** With the items that it refers to. */
   readonly request: GenerateRequest;
+  /** What of it is the client's own. */
+  readonly own: GenerateRequest;
   readonly asked: StoredRequest;
   readonly turns: readonly StoredTurn[];
-  /** The client's own. */
-  readonly body: Buffer;
   readonly metadata: Metadata;
 }
 
@@ -97,7 +98,7 @@ export function createBackgroundWork(deps: BackgroundDeps): BackgroundWork {
 
   async function begin(order: BackgroundOrder): Promise<WireChunk> {
     checkShare(order.caller);
-    const sent = continued(withBody(order.request, inForeground(order.body)), order.asked, order.turns);
+    const sent = continued(withBody(order.request, inForeground(bodyOf(order.request))), order.asked, order.turns);
     const bytes = sent.wire?.body.length ?? 0;
     const { backgroundMax } = settings().responses;
     if (ending || places.size >= backgroundMax || !room.take(bytes)) throw tooMany();
@@ -143,16 +144,13 @@ export function createBackgroundWork(deps: BackgroundDeps): BackgroundWork {
     if (ofTenant >= Math.ceil(backgroundMax * tenantShare)) throw tooManyOf("tenant");
   }
 
-  async function enter(
-    { request, asked: wanted, body, metadata }: BackgroundOrder,
-    admission: Admission,
-  ): Promise<Work> {
+  async function enter({ request, asked: wanted, metadata }: BackgroundOrder, admission: Admission): Promise<Work> {
     const { leaseMs, timeToLiveMs, bytesMax } = settings().responses;
     const { previousResponseId, input } = wanted;
     const responseId = `resp_${randomBytes(24).toString("hex")}`;
     const createTimeMs = clock.now();
     const facts = { id: responseId, createTimeMs, model: request.model };
-    const queued = writeQueued(parseExact(body.toString()) ?? {}, facts);
+    const queued = writeQueued(parseExact(bodyOf(request).toString()) ?? {}, facts);
     const answerBytesMax = bytesMax - input.length;
     if (queued.length > answerBytesMax) {
       throw new WeirError(ErrorReason.REQUEST_TOO_LARGE, {
@@ -212,12 +210,12 @@ export function createBackgroundWork(deps: BackgroundDeps): BackgroundWork {
   async function endOf(
     work: Work,
     request: GenerateRequest,
-    { caller, metadata, request: asked }: BackgroundOrder,
+    { caller, metadata, own }: BackgroundOrder,
     hold: (bytes: number) => void,
   ): Promise<Buffer> {
     try {
       const timeoutMs = settings().responses.backgroundTimeoutMs;
-      const reply = chat.generate(request, { metadata, timeoutMs, caller, sent: asked });
+      const reply = chat.generate(request, { metadata, timeoutMs, caller, sent: own });
       work.leave = () => void reply.return();
       return withMembers(await readWhole(reply, hold, work.admission), work.fixed);
     } catch (thrown) {
@@ -300,6 +298,10 @@ export function createBackgroundWork(deps: BackgroundDeps): BackgroundWork {
       for (const work of works.values()) stop(work, "silent");
     },
   };
+}
+
+function bodyOf({ wire }: GenerateRequest): Buffer {
+  return asBuffer(wire?.body ?? new Uint8Array());
 }
 
 /** Of the places of an edge, what one key and one tenant may hold. */

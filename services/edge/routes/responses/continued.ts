@@ -1,5 +1,11 @@
 import { openaiResponses } from "@weir/dialect/openai-responses/codec";
-import { type StoredRequest, type StoredTurn, withHistory } from "@weir/dialect/openai-responses/stored/request";
+import { itemsById, resolveReferences } from "@weir/dialect/openai-responses/stored/references";
+import {
+  type StoredRequest,
+  type StoredTurn,
+  withHistory,
+  withInput,
+} from "@weir/dialect/openai-responses/stored/request";
 import { readWireRequest, wireRequest } from "@weir/dialect/wire-request";
 import type { GenerateRequest } from "@weir/gen/weir/chat/v1/chat_service_pb";
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
@@ -7,6 +13,41 @@ import { ResponseState } from "@weir/gen/weir/conversation/v1/response_pb";
 import type { CallOptions, Metadata } from "@weir/kit/call";
 import { WeirError } from "@weir/kit/weir-error";
 import type { Archive } from "./archive.ts";
+
+/** A request with the items of stored responses in it that it refers to. */
+export interface WholeRequest {
+  readonly request: GenerateRequest;
+  readonly asked: StoredRequest;
+  /** What of it is the client's own: without those items. */
+  readonly own: GenerateRequest;
+}
+
+/**
+ * Puts items of the tenant's stored responses in the places of their ids. What is not found stays as it is.
+ * @param bytesMax most bytes of the outputs in which they stand
+ * @throws WeirError INVALID_REQUEST with `param`, STORE_UNAVAILABLE
+ */
+export async function withReferredItems(
+  archive: Pick<Archive, "outputsWith">,
+  request: GenerateRequest,
+  asked: StoredRequest,
+  bytesMax: number,
+  metadata: Metadata,
+  signal: CallOptions["signal"],
+): Promise<WholeRequest> {
+  const { wire } = request;
+  const { references, input } = asked;
+  if (wire === undefined || references.length === 0) return { request, asked, own: request };
+  const items = itemsById(await archive.outputsWith({ itemIds: references, bytesMax, signal }, metadata));
+  if (!references.some((id) => items.has(id))) return { request, asked, own: request };
+  const { whole, rest } = resolveReferences(input, items);
+  const body = asBuffer(wire.body);
+  return {
+    request: withBody(request, withInput(body, whole)),
+    asked: { ...asked, input: whole },
+    own: withBody(request, withInput(body, rest)),
+  };
+}
 
 /**
  * The turns that a request continues, the oldest first; none when it begins a conversation.

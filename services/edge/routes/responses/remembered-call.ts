@@ -13,7 +13,7 @@ import type { KeyedCall } from "../route.ts";
 import type { Archive, Ended } from "./archive.ts";
 import type { BackgroundWork } from "./background.ts";
 import type { ByteRoom } from "./byte-room.ts";
-import { asBuffer, continued, readHistory } from "./continued.ts";
+import { asBuffer, continued, readHistory, withReferredItems } from "./continued.ts";
 import { AnswerRecord } from "./record.ts";
 
 export interface RememberingDeps {
@@ -71,7 +71,8 @@ export class RememberedCall implements ReplySource<GenerateResponse> {
     const body = asBuffer(this.request.wire?.body ?? noBytes);
     try {
       const asked = readStoredRequest(body);
-      if (!asked.background && asked.previousResponseId === undefined) this.open(this.request, asked);
+      const isWhole = asked.previousResponseId === undefined && asked.references.length === 0;
+      if (!asked.background && isWhole) this.open(this.request, asked, this.request);
       else this.prepare(asked, body).catch((thrown: unknown) => this.fail(thrown));
     } catch (thrown) {
       this.fail(thrown);
@@ -122,29 +123,38 @@ export class RememberedCall implements ReplySource<GenerateResponse> {
     if (!this.isStoring) this.keepThen(this.answer?.left(), () => this.release());
   }
 
-  private async prepare(asked: StoredRequest, body: Buffer): Promise<void> {
+  private async prepare(read: StoredRequest, body: Buffer): Promise<void> {
     const { archive, background, room, settings } = this.deps;
-    if (asked.background && !settings().responses.store) {
+    if (read.background && !settings().responses.store) {
       throw invalid("Nothing is stored here, so that nothing can be made in the background.", "background");
     }
+    const { metadata } = this;
+    const { signal } = this.leaving;
     const bytesMax = settings().bodyBytesMax - body.length;
-    const turns = await readHistory(archive, asked, bytesMax, this.metadata, this.leaving.signal);
-    if (this.leaving.signal.aborted) return;
+    const whole = await withReferredItems(archive, this.request, read, bytesMax, metadata, signal);
+    const { asked, own } = whole;
+    const turns = await readHistory(archive, asked, bytesMax, metadata, signal);
+    if (signal.aborted) return;
     if (asked.background) {
-      const order = { request: this.request, asked, turns, body, metadata: this.metadata, ...this.call };
+      const order = { request: whole.request, own, asked, turns, metadata, ...this.call };
       this.next = responseOf(await background.begin(order));
       this.stream.end();
       return;
     }
-    const request = continued(this.request, asked, turns);
+    const request = continued(whole.request, asked, turns);
     const historyBytes = (request.wire?.body.length ?? 0) - body.length;
     if (!room.take(historyBytes)) throw new WeirError(ErrorReason.OVERLOADED, { retryAfterMs: 1_000 });
     this.historyBytes = historyBytes;
-    this.open(request, asked);
+    this.open(request, asked, own);
     this.stream.ready();
   }
 
-  private open(request: GenerateRequest, { store, inConversation, previousResponseId, input }: StoredRequest): void {
+  /** @param own what of the request is the client's own */
+  private open(
+    request: GenerateRequest,
+    { store, inConversation, previousResponseId, input }: StoredRequest,
+    own: GenerateRequest,
+  ): void {
     const { chat, clock, room, settings } = this.deps;
     const { timeoutMs } = this.options;
     const leftMs = timeoutMs === undefined ? undefined : timeoutMs - (clock.monotonic() - this.beginMs);
@@ -152,7 +162,7 @@ export class RememberedCall implements ReplySource<GenerateResponse> {
     this.wantsStore = store && isStoring;
     this.isKept = this.wantsStore && !inConversation;
     this.answer = new AnswerRecord({ previousResponseId, input, bytesMax, room });
-    const sent = request === this.request ? {} : { sent: this.request };
+    const sent = request === own ? {} : { sent: own };
     const reply = chat.generate(request, { ...this.options, ...sent, timeoutMs: leftMs });
     reply.onReady = () => this.stream.ready();
     this.reply = reply;
