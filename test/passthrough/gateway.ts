@@ -8,6 +8,7 @@ import { pepper, startEdge, stopEdges } from "@weir/edge/testing/harness";
 import { ChatService } from "@weir/gen/weir/chat/v1/chat_service_pb";
 import { ConfigSchema } from "@weir/gen/weir/config/v1/config_pb";
 import { ProviderKind } from "@weir/gen/weir/config/v1/provider_pb";
+import { ConversationService } from "@weir/gen/weir/conversation/v1/conversation_service_pb";
 import { BatchService } from "@weir/gen/weir/passthrough/v1/batch_service_pb";
 import { ForwardAttemptService } from "@weir/gen/weir/passthrough/v1/forward_attempt_service_pb";
 import { PassthroughService } from "@weir/gen/weir/passthrough/v1/passthrough_service_pb";
@@ -135,6 +136,7 @@ export async function startGateway(options: GatewayOptions = {}) {
   backend.host("router", PassthroughService, router.passthrough, { trustsMesh: true });
   backend.host("router", RouteService, router.routes);
   backend.host("metering", ResourceService, metering.resources);
+  backend.host("metering", ConversationService, metering.conversations);
   backend.host("metering", BatchService, metering.batches, { trustsMesh: true });
   const batches = backend.client(BatchService, "metering");
   await backend.start();
@@ -143,11 +145,12 @@ export async function startGateway(options: GatewayOptions = {}) {
   const passthrough = front.client(PassthroughService, "router");
   const resources = front.client(ResourceService, "metering");
   const routes = front.client(RouteService, "router");
+  const conversations = front.client(ConversationService, "metering");
   const ownNames = createOwnNames({ resources, routes, providers: () => config.providers, clock: systemClock });
   const chat = withOwnedFiles(front.client(ChatService, "router"), ownNames);
   await front.start();
   const edge = await startEdge({
-    deps: { chat, passthrough, resources, ownNames, routes, rpc: [rpcService(ChatService, chat)] },
+    deps: { chat, passthrough, resources, ownNames, routes, conversations, rpc: [rpcService(ChatService, chat)] },
     ...(options.settings === undefined ? {} : { settings: options.settings }),
   });
   return {

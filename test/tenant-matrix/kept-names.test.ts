@@ -93,6 +93,24 @@ test("what is never on record may be named at no door, and the provider is not a
   expect(callsSoFar()).toBe(before);
 });
 
+test("an item of a stored response is its tenant's to refer to, and nobody else's", async () => {
+  const first = await post("/v1/responses", { model: "my-model", input });
+  const { output } = JSON.parse(first.text) as { output: readonly { readonly id: string }[] };
+  const id = output.at(-1)?.id ?? "";
+  const question = { role: "user", content: "And now?" };
+  const refer = (item: string, key?: string) =>
+    post("/v1/responses", { model: "my-model", input: [{ type: "item_reference", id: item }, question] }, key);
+  expect(id).not.toBe("");
+  expect((await refer(id)).status).toBe(200);
+  expect(gateway.simulator.received().at(-1)?.body.toString()).not.toContain("item_reference");
+  const before = callsSoFar();
+  expect((await refer(id, globex)).status).toBe(403);
+  // Where one is its tenant's and another is not.
+  const mixed = [id, "msg_theirs"].map((item) => ({ type: "item_reference", id: item }));
+  expect((await post("/v1/responses", { model: "my-model", input: mixed })).status).toBe(403);
+  expect(callsSoFar()).toBe(before);
+});
+
 test("where the account is its tenant's it may, and another tenant may not", async () => {
   for (const [path, body] of naming("sole")) {
     if (path.includes("my-model")) continue;
