@@ -7,6 +7,7 @@ import type {
   ForwardResponse,
 } from "@weir/gen/weir/passthrough/v1/passthrough_service_pb";
 import { callMetadata, type Client, type Metadata } from "@weir/kit/call";
+import type { Clock } from "@weir/kit/clock";
 import type { JsonObject } from "@weir/dialect/json";
 import type { ReplyStream } from "@weir/kit/reply-stream";
 import type { RouteService } from "@weir/gen/weir/routing/v1/route_service_pb";
@@ -38,6 +39,7 @@ export interface PassthroughDeps {
   readonly routes: Pick<Client<typeof RouteService>, "listRoutes">;
   readonly settings: () => EdgeSettings;
   readonly memory: BodyMemory;
+  readonly clock: Clock;
 }
 
 /** Largest body of multipart/form-data: the largest file that OpenAI takes, and some. */
@@ -137,7 +139,7 @@ export function createPassthrough(deps: PassthroughDeps, operation: Operation): 
     if (effect === "deletes") await forget(resources, id, metadata);
     else {
       const made = { kind, isNew: effect === "creates", alias, batchLines: upload?.input };
-      await recordMade(resources, answer, made, metadata);
+      await recordMade(deps, answer, made, metadata);
     }
   }
 }

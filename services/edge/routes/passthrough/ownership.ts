@@ -9,8 +9,9 @@ import type {
   ResourceService,
 } from "@weir/gen/weir/passthrough/v1/resource_service_pb";
 import type { Client, Metadata } from "@weir/kit/call";
+import type { Clock } from "@weir/kit/clock";
 import { missingResource } from "@weir/kit/missing-resource";
-import { WeirError } from "@weir/kit/weir-error";
+import { toWeirError, WeirError } from "@weir/kit/weir-error";
 import { checkReach, collectionsAmong, type Reach } from "../../files/collections.ts";
 import { modelKind } from "../../files/own-names.ts";
 import type { WholeAnswer } from "./answer.ts";
@@ -65,12 +66,18 @@ export function placeOf(named: readonly Resource[]): Place | undefined {
 /** Files that a batch or a fine-tuning job made; an upload that is complete has its file as an object. */
 const madeFiles = ["output_file_id", "error_file_id", "result_files"];
 
+/** Long enough for metering to be started again, and shorter than what is set aside for a batch stays so without a record. */
+const recordMs = 20_000;
+const recordAgainMinMs = 100;
+const recordAgainMaxMs = 2_000;
+
 /**
- * Puts on record what an answer tells was made: the object itself, when the call made it, and the files that it came to have.
+ * Puts on record what an answer tells was made: the object itself, when the call made it, and the files that it came to have. What is
+ * not on record is nobody's, and goes on at its provider: it is tried for 20 s.
  * @throws WeirError STORE_UNAVAILABLE; INTERNAL when what was made is another tenant's
  */
 export async function recordMade(
-  resources: Resources,
+  { resources, clock }: { readonly resources: Pick<Resources, "recordResource">; readonly clock: Clock },
   { head, body }: WholeAnswer,
   made: {
     readonly kind: ResourceKind;
@@ -93,24 +100,47 @@ export async function recordMade(
     hold?: BatchHold,
   ) =>
     typeof resourceId === "string" && resourceId !== ""
-      ? resources
-          .recordResource(
+      ? untilStored(clock, () =>
+          resources.recordResource(
             { resource: { resourceId, kind, place, ...more }, ...(hold === undefined ? {} : { hold }) },
             { metadata, timeoutMs },
-          )
-          .catch((thrown: unknown) => {
-            // Nobody may get at what another tenant has.
-            if (thrown instanceof WeirError && thrown.reason === ErrorReason.ALREADY_EXISTS) {
-              throw new WeirError(ErrorReason.INTERNAL, { cause: thrown });
-            }
-            throw thrown;
-          })
+          ),
+        ).catch((thrown: unknown) => {
+          // Nobody may get at what another tenant has.
+          if (thrown instanceof WeirError && thrown.reason === ErrorReason.ALREADY_EXISTS) {
+            throw new WeirError(ErrorReason.INTERNAL, { cause: thrown });
+          }
+          throw thrown;
+        })
       : undefined;
   if (made.isNew) await record(json["id"], made.kind, { alias: made.alias, ...own }, head.batchHold);
   if (made.kind === "upload" && isObject(json["file"])) await record(json["file"]["id"], "file");
   if (made.kind === "batch" || made.kind === "fine_tuning_job") {
     for (const id of madeFiles.flatMap((name) => json[name])) await record(id, "file");
     await record(json["fine_tuned_model"], modelKind);
+  }
+}
+
+/** What stays as it is however often it is asked. */
+const finalReasons: ReadonlySet<ErrorReason> = new Set([
+  ErrorReason.ALREADY_EXISTS,
+  ErrorReason.INVALID_REQUEST,
+  ErrorReason.FORBIDDEN,
+]);
+
+/** Calls what may be repeated until it is done. @throws what it failed with last */
+async function untilStored(clock: Clock, call: () => Promise<unknown>): Promise<void> {
+  const giveUpMs = clock.monotonic() + recordMs;
+  for (let pauseMs = recordAgainMinMs; ; pauseMs = Math.min(pauseMs * 2, recordAgainMaxMs)) {
+    try {
+      await call();
+      return;
+    } catch (thrown) {
+      if (finalReasons.has(toWeirError(thrown).reason) || clock.monotonic() + pauseMs >= giveUpMs) throw thrown;
+    }
+    await new Promise<void>((resolve) => {
+      clock.after(pauseMs, resolve);
+    });
   }
 }
 
