@@ -104,6 +104,7 @@ test("a member named __proto__ stays a member, and of two of one name the last o
 const trusted: ReadonlySet<string> = new Set([
   "dialect/json-scan.ts",
   "dialect/parse-json.ts",
+  "edge/files/member-scan.ts",
   "edge/transcode/json.ts",
   "pool/journal/directory-lock.ts",
 ]);
