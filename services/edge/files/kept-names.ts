@@ -97,7 +97,8 @@ function tellTales(): ReadonlyMap<string, TellTale> {
   return tales;
 }
 
-const scan = new MemberScan(tellTales());
+const tales = tellTales();
+const scan = new MemberScan(tales);
 
 /**
  * Whether the bytes of a request may name what a provider keeps. Costs one look at them, and says no to nearly every chat.
@@ -105,6 +106,15 @@ const scan = new MemberScan(tellTales());
  */
 export function mayName(body: Uint8Array): boolean {
   return scan.tells(body);
+}
+
+/** Whether a field of a form leads to a member that names what a provider keeps: `mask[file_id]`, `voice[id]`. */
+export function isNamingField(field: string): boolean {
+  const path = field.split(/[[\].]+/).filter((name) => name !== "");
+  return path.some((name, at) => {
+    const tale = tales.get(name);
+    return tale === "member" || (tale === "member of an object" && at < path.length - 1);
+  });
 }
 
 /**

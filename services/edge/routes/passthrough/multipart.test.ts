@@ -87,8 +87,24 @@ test.each([
   ["headers without end", `--B\r\n${"X: y\r\n".repeat(2_000)}`],
   ["bare line feeds", '--B\nContent-Disposition: form-data; name="model"\n\nx\n--B--'],
   ["too many parts", `${part("a", "").repeat(513)}--B--`],
+  ["a file by its id", `${part("images[0][file_id]", "file-1")}--B--`],
+  ["a mask by its id", `${part("mask.file_id", "file-1")}--B--`],
+  ["a voice by its id", `${part("voice[id]", "voice_1")}--B--`],
 ])("%s is refused, and the text quotes nothing", (_name, body) => {
   expect(() => read(body)).toThrow(expect.objectContaining({ reason: ErrorReason.INVALID_REQUEST }));
+});
+
+test("what fields are otherwise called names nothing", () => {
+  for (const name of [
+    "prompt",
+    "voice",
+    "image[]",
+    "timestamp_granularities[]",
+    "expires_after[anchor]",
+    "file_name",
+  ]) {
+    expect(() => read(`${part(name, "x")}--B--`), name).not.toThrow();
+  }
 });
 
 test("random bytes are refused or read, never anything else", () => {

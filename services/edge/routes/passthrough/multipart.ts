@@ -1,5 +1,6 @@
 import { ErrorReason } from "@weir/gen/weir/common/v1/error_reason_pb";
 import { WeirError } from "@weir/kit/weir-error";
+import { isNamingField } from "../../files/kept-names.ts";
 
 /** Who is told what stands in a body of multipart/form-data, in order. */
 export interface MultipartSink {
@@ -42,8 +43,8 @@ export function boundaryOf(contentType: string): string | undefined {
 /**
  * Reads a body of multipart/form-data as it comes, and holds no more of it than one delimiter, one header or one short field. It is
  * read strictly, so that no two readers can see different parts in it: nothing before the first part and after the last, one
- * Content-Disposition for each part with a plain name, no transfer encoding, at most 512 parts and 8 KiB of headers for each, and
- * at most one `model`, `purpose` and `file`. https://www.rfc-editor.org/rfc/rfc7578
+ * Content-Disposition for each part with a plain name, no transfer encoding, at most 512 parts and 8 KiB of headers for each,
+ * at most one `model`, `purpose` and `file`, and no part by whose name it would name what a provider keeps. https://www.rfc-editor.org/rfc/rfc7578
  */
 export class MultipartReader {
   private readonly delimiter: Buffer;
@@ -127,6 +128,8 @@ export class MultipartReader {
     }
     if (end < 0) return false;
     this.name = readName(this.rest.toString("latin1", 0, end));
+    // What is in it goes on before it could be looked up.
+    if (isNamingField(this.name)) throw invalid("A part names what a provider keeps; send such a request as JSON.");
     this.pass(end + 4);
     if (single.has(this.name)) {
       if (this.seen.has(this.name)) throw invalid(`\`${this.name}\` stands more than once.`, this.name);
