@@ -13,6 +13,20 @@ test("an input refers to the items that it names, each once", () => {
   ]);
 });
 
+test("code that ran in a container, and a picture without its bytes, are referred to by their ids", () => {
+  const ran = { type: "code_interpreter_call", id: "ci_1", container_id: "cntr_1", code: "1" };
+  const pictures = [{ id: "ig_1" }, { id: "ig_2", result: null }, { id: "ig_3", result: "aGk=" }].map((item) => ({
+    type: "image_generation_call",
+    ...item,
+  }));
+  const input = json([ran, ...pictures]);
+  expect(referencesIn(input)).toEqual(["ci_1", "ig_1", "ig_2"]);
+  const stored = { ...ran, container_id: "cntr_own" };
+  const { whole, rest } = resolveReferences(input, new Map([["ci_1", stored]]));
+  expect(JSON.parse(whole.toString())).toEqual([stored, ...pictures]);
+  expect(JSON.parse(rest.toString())).toEqual(pictures);
+});
+
 test.each([
   ["a text", "item_reference"],
   ["words", [{ role: "user", content: '{"type":"item_reference","id":"msg_1"}' }]],

@@ -4,9 +4,13 @@ import { outputAsInput } from "../output-as-input.ts";
 
 // An item of an input may be nothing but the id of an item that an earlier response had
 // (https://platform.openai.com/docs/api-reference/responses/create#responses-create-input). Vercel's AI SDK sends all of a conversation
-// but the user's words in this way unless it is told that nothing is stored.
+// but the user's words in this way unless it is told that nothing is stored. An item that is sent back whole may name what its provider
+// keeps: the container in which its code ran, the picture that it has no bytes of. It counts as a reference, too.
 
 const reference = "item_reference";
+const code = "code_interpreter_call";
+const picture = "image_generation_call";
+const marks = [reference, code, picture];
 const referencesMax = 1_000;
 
 /**
@@ -15,7 +19,7 @@ const referencesMax = 1_000;
  * @throws WeirError INVALID_REQUEST with `param`, when there are more than a thousand
  */
 export function referencesIn(input: Buffer): readonly string[] {
-  if (!input.includes(reference)) return [];
+  if (!marks.some((mark) => input.includes(mark))) return [];
   const ids = new Set(itemsOf(input).flatMap((item) => idOf(item) ?? []));
   if (ids.size > referencesMax) {
     throw invalid(`\`input\` refers to more than ${referencesMax} items; send some of them whole.`, "input");
@@ -62,7 +66,8 @@ function itemsOf(list: Buffer): readonly unknown[] {
 }
 
 function idOf(item: unknown): string | undefined {
-  if (!isObject(item) || item["type"] !== reference) return undefined;
-  const { id } = item;
+  if (!isObject(item)) return undefined;
+  const { id, type, result } = item;
+  if (type !== reference && type !== code && (type !== picture || (result ?? "") !== "")) return undefined;
   return typeof id === "string" && id !== "" && id.length <= 256 ? id : undefined;
 }
