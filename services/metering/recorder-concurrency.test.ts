@@ -64,7 +64,7 @@ test("connections that are cut while they write lose nothing, and what failed ca
   const cutter = (async () => {
     while (cutting) {
       await db.query(
-        "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'weir-metering' and state <> 'idle'",
+        "select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and application_name = 'weir-metering' and state <> 'idle'",
       );
       await new Promise((resolve) => setTimeout(resolve, 5));
     }
