@@ -123,7 +123,7 @@ export function createMetering(dependencies: MeteringDependencies): Metering {
       startDaily({
         name: "keep the days of request records",
         async run() {
-          const { made, dropped } = await keepRequestDays(database, clock.now());
+          const { made, dropped } = await keepRequestDays(database);
           if (made.length > 0) log.info({ tables: made }, "days were added to the records of requests");
           if (dropped.length > 0) log.info({ tables: dropped }, "days of the records of requests were dropped");
         },

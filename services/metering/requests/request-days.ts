@@ -18,9 +18,11 @@ const dayMs = 86_400_000;
 /**
  * Makes the partitions of the days around now, and drops those that are older than 90 days. What edges tell of other days
  * stands in the default partition, for as long. Idempotent; several processes may do it at once.
+ * @param time in Unix milliseconds; default: by the clock of the database, since this process's may be wrong
  * @throws WeirError STORE_UNAVAILABLE, also when a long query of somebody else's is in the way
  */
-export async function keepRequestDays(database: Database, nowMs: number): Promise<KeptDays> {
+export async function keepRequestDays(database: Database, time?: number): Promise<KeptDays> {
+  const nowMs = time ?? (await databaseTimeMs(database));
   const made = await database.asOwner((client) => makeDays(client, nowMs));
   const horizon = dayAt(nowMs - keptDays * dayMs);
   const dropped: string[] = [];
@@ -34,6 +36,11 @@ export async function keepRequestDays(database: Database, nowMs: number): Promis
     client.query(`delete from request_records_default where ${dayOf} < $1`, [horizon]),
   );
   return { made, dropped };
+}
+
+async function databaseTimeMs(database: Database): Promise<number> {
+  const { rows } = await database.asOwner((client) => client.query<{ now: Date }>("select now()"));
+  return (rows[0] as { now: Date }).now.getTime();
 }
 
 /** As the partitions are bounded. */

@@ -194,7 +194,7 @@ describe.each(["embedded", "postgres"] as const)("what clients met with, %s", (e
         select 'req_' || n, 'acme', '', 'POST', '/', 200, true, '', now() + n * interval '1 day', 1, null from unnest(array[0, 5]) n`);
       expect((await migrate(upgraded.database)).applied).toEqual(["0028_request_days.sql", "views.sql"]);
       expect((await migrate(upgraded.database)).applied).toEqual([]);
-      await keepRequestDays(upgraded.database, Date.now());
+      await keepRequestDays(upgraded.database);
       const places = () =>
         upgraded.query("select request_id, tableoid::regclass::text as place from request_records order by 1");
       expect(await places()).toEqual([
