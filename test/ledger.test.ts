@@ -8,6 +8,7 @@ import {
   type LedgerRow,
   sumsAfterTrueUp,
 } from "./ledger.ts";
+import { ledgerFaults } from "./faults/verdict.ts";
 import { createDatabase, startPostgres } from "./servers.ts";
 
 const price = { input: 123_456_789n, cachedInput: 1_000_000n, output: 500_000n };
@@ -51,10 +52,20 @@ const record = (more: Partial<AttemptRecord>): AttemptRecord => ({
   bytes: 1,
   chunks: 1,
   startMs: 0,
+  tokensFromMs: 0,
   endMs: 0,
   ...more,
 });
 const compare = (rows: LedgerRow[], served: AttemptRecord[]) => differences(rows, served, () => price);
+
+test("of a stream that is cut, what its provider wrote just before may be on its way, and no more", () => {
+  const cut = row({ stream: true, outcome: "cancelled", usageSource: "counted", outputTokens: 0, costNanoUsd: 4n });
+  const streamed = { stream: true, end: "abandoned", outputTokens: 14, chunks: 15, endMs: 1000 } as const;
+  const counts = (more: Partial<AttemptRecord>) =>
+    ledgerFaults([cut], [record({ ...streamed, ...more })]).filter((fault) => fault.includes("tokens out"));
+  expect(counts({ tokensFromMs: 999 })).toEqual([]);
+  expect(counts({ tokensFromMs: 0 })).toHaveLength(1);
+});
 
 test("what differs is said", () => {
   expect(compare([row({})], [record({})])).toEqual([]);

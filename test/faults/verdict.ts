@@ -57,10 +57,10 @@ function isStoppable({ alias }: LedgerRow): boolean {
 }
 
 /** An answer that is no stream is on its way as a whole. */
-function tokensOnTheWay({ stream, outputTokens, chunks, startMs, endMs }: AttemptRecord): number {
+function tokensOnTheWay({ stream, outputTokens, chunks, tokensFromMs, endMs }: AttemptRecord): number {
   if (!stream) return outputTokens;
-  // A provider that is not made to wait joins many tokens in one write.
-  const lateChunks = 1 + Math.ceil((chunks * onTheWayMs) / Math.max(1, endMs - startMs));
+  // A provider that is not made to wait joins many tokens in one write. After a pause before the first they come at once.
+  const lateChunks = 1 + Math.ceil((chunks * onTheWayMs) / Math.max(1, endMs - tokensFromMs));
   return 5 + Math.ceil((outputTokens / Math.max(1, chunks)) * lateChunks);
 }
 

@@ -20,6 +20,8 @@ export interface AttemptRecord {
   readonly chunks: number;
   /** Milliseconds since 1970. */
   readonly startMs: number;
+  /** When the pause before the first token was over; the start where there was none. */
+  readonly tokensFromMs: number;
   readonly endMs: number;
 }
 

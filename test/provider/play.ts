@@ -13,6 +13,8 @@ export interface Progress {
   tokens: number;
   bytes: number;
   chunks: number;
+  /** When the pause before the first token was over, in milliseconds since 1970; undefined: there was none, or it is not over. */
+  tokensFromMs?: number;
 }
 
 /** One answer on its way. */
@@ -116,6 +118,7 @@ export async function playStream(play: Play): Promise<boolean> {
         pending = "";
         waited = true;
         await play.pause(script.firstTokenMs ?? 0);
+        progress.tokensFromMs = Date.now();
         if (play.stopped()) return false;
       }
       if (content++ === after && strikesStream(script.fault)) {

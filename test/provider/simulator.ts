@@ -278,6 +278,7 @@ export function createSimulator(options: SimulatorOptions = {}): Simulator {
       bytes: progress.bytes,
       chunks: progress.chunks,
       startMs: served.startMs,
+      tokensFromMs: progress.tokensFromMs ?? served.startMs,
       endMs: Date.now(),
     });
     options.onMoment?.("ended", reply.model);
