@@ -8,6 +8,7 @@ import { createKeySnapshot } from "@weir/edge/auth/snapshot";
 import { startIssuer } from "@weir/edge/auth/testing/issuer";
 import { createTokenVerifier } from "@weir/edge/auth/tokens";
 import { aliasLimits } from "@weir/edge/limits/alias-limits";
+import { mayName } from "@weir/edge/files/kept-names";
 import { createLimits } from "@weir/edge/limits/limits";
 import { openaiChat } from "@weir/dialect/openai-chat/codec";
 import { readWireRequest } from "@weir/dialect/wire-request";
@@ -21,8 +22,8 @@ import { createLocalDoor } from "@weir/kit/local";
 import { silentLog } from "@weir/kit/log";
 
 // CPU of what comes before a chat is passed on, for one request: `node bench/authentication.ts [--rounds 5]`. Authentication of an API key
-// and of a token that was seen before, authorisation, limits, and reading the envelope of the body with its JSON parsed and checked. Beside
-// it what no gateway is spared, in the same round: one hash of the key and one JSON.parse of the body.
+// and of a token that was seen before, authorisation, limits, reading the envelope of the body with its JSON parsed and checked, and
+// the look for names of what providers keep. Beside it what no gateway is spared, in the same round: one hash of the key and one JSON.parse of the body.
 
 const { values } = parseArgs({ options: { rounds: { type: "string", default: "5" } } });
 const rounds = Number(values.rounds);
@@ -88,12 +89,32 @@ const body = Buffer.from(
   }),
 );
 
+/** The same of an agent with ten tools. */
+const agentBody = Buffer.from(
+  JSON.stringify({
+    ...(JSON.parse(body.toString()) as object),
+    tools: Array.from({ length: 10 }, (_, n) => ({
+      type: "function",
+      function: {
+        name: `look_up_${n}`,
+        description: "Looks something up in the archive, by its title and by the year in which it was written.",
+        parameters: {
+          type: "object",
+          properties: { title: { type: "string" }, year: { type: "integer" }, limit: { type: "integer" } },
+          required: ["title"],
+        },
+      },
+    })),
+  }),
+);
+
 /** One request up to the moment when it is passed on. */
-function request(headers: Record<string, string>): void {
+function request(headers: Record<string, string>, body: Buffer): void {
   const admitted = admit({ headers, address: "192.0.2.1" }, access);
   if (admitted instanceof Promise) throw new Error("it was waited for");
   const { caller, admission } = admitted;
   const { envelope, inputTokensEstimate } = readWireRequest(openaiChat, body, undefined);
+  if (mayName(body)) throw new Error("it names what a provider keeps");
   const model = envelope.model ?? "";
   if (!caller.mayCall(model)) throw new Error("the model is not in the scope");
   const reserving = admission.reserve(model, inputTokensEstimate + 1_024);
@@ -122,8 +143,10 @@ const byToken = await Promise.all(
 for (const headers of byToken) await authenticate(headers, "192.0.2.1");
 
 const measured = {
-  "an API key, limits and validation": (index: number) => request(byKey[index % 100] as Record<string, string>),
-  "a token, limits and validation": (index: number) => request(byToken[index % 100] as Record<string, string>),
+  "an API key, limits and validation": (index: number) => request(byKey[index % 100] as Record<string, string>, body),
+  "a token, limits and validation": (index: number) => request(byToken[index % 100] as Record<string, string>, body),
+  "an API key, limits and validation, ten tools": (index: number) =>
+    request(byKey[index % 100] as Record<string, string>, agentBody),
   "authentication of an API key alone": (index: number) =>
     void authenticate(byKey[index % 100] as Record<string, string>, "192.0.2.1"),
   "authentication of a token alone": (index: number) =>
@@ -132,6 +155,7 @@ const measured = {
     hash("sha256", (byKey[index % 100] as { authorization: string }).authorization, "hex");
     JSON.parse(body.toString());
   },
+  "one JSON.parse with ten tools": () => void JSON.parse(agentBody.toString()),
 };
 const results = new Map<string, number[]>(Object.keys(measured).map((name) => [name, []]));
 for (const call of Object.values(measured)) cpuOf(call);
@@ -140,7 +164,7 @@ for (let round = 0; round < rounds; round += 1) {
 }
 for (const [name, numbers] of results) {
   const spread = `${Math.min(...numbers).toFixed(2)} to ${Math.max(...numbers).toFixed(2)}`;
-  process.stdout.write(`${name.padEnd(42)} ${median(numbers).toFixed(2)} us of CPU (${spread})\n`);
+  process.stdout.write(`${name.padEnd(46)} ${median(numbers).toFixed(2)} us of CPU (${spread})\n`);
 }
 
 keys.close();
