@@ -14,17 +14,19 @@ const marks = [reference, code, picture];
 const referencesMax = 1_000;
 
 /**
- * The ids of the items that an input refers to, each once; as a rule one search of its bytes.
+ * The ids of the items that an input refers to; as a rule one search of its bytes.
  * @param input the JSON value of `input`
- * @throws WeirError INVALID_REQUEST with `param`, when there are more than a thousand
+ * @throws WeirError INVALID_REQUEST with `param`, when there are more than a thousand, or one stands twice: a small input could name a large
+ * item without end
  */
 export function referencesIn(input: Buffer): readonly string[] {
   if (!marks.some((mark) => input.includes(mark))) return [];
-  const ids = new Set(itemsOf(input).flatMap((item) => idOf(item) ?? []));
-  if (ids.size > referencesMax) {
+  const ids = itemsOf(input).flatMap((item) => idOf(item) ?? []);
+  if (ids.length > referencesMax) {
     throw invalid(`\`input\` refers to more than ${referencesMax} items; send some of them whole.`, "input");
   }
-  return [...ids];
+  if (new Set(ids).size < ids.length) throw invalid("`input` refers to an item more than once.", "input");
+  return ids;
 }
 
 /**

@@ -22,7 +22,8 @@ export function createContinuedCount({ chat, archive, room, settings }: Continue
         asked,
         own,
       } = await withReferredItems(archive, request, read, bytesMax, metadata, signal);
-      const turns = await readHistory(archive, asked, bytesMax, metadata, signal);
+      const added = (referred.wire?.body.length ?? 0) - body.length;
+      const turns = await readHistory(archive, asked, bytesMax - added, metadata, signal);
       const whole = continued(referred, asked, turns);
       const historyBytes = (whole.wire?.body.length ?? 0) - body.length;
       if (!room.take(historyBytes)) throw new WeirError(ErrorReason.OVERLOADED, { retryAfterMs: 1_000 });

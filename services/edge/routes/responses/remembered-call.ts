@@ -133,7 +133,8 @@ export class RememberedCall implements ReplySource<GenerateResponse> {
     const bytesMax = settings().bodyBytesMax - body.length;
     const whole = await withReferredItems(archive, this.request, read, bytesMax, metadata, signal);
     const { asked, own } = whole;
-    const turns = await readHistory(archive, asked, bytesMax, metadata, signal);
+    const added = (whole.request.wire?.body.length ?? 0) - body.length;
+    const turns = await readHistory(archive, asked, bytesMax - added, metadata, signal);
     if (signal.aborted) return;
     if (asked.background) {
       const order = { request: whole.request, own, asked, turns, metadata, ...this.call };
